@@ -1,0 +1,117 @@
+"""The result: a caption, and where the model looked for each of its words."""
+
+from __future__ import annotations
+
+import base64
+import html
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from showattend.errors import UserError
+from showattend.images import Geometry, ImageSource
+
+
+@dataclass(frozen=True, eq=False)
+class Caption:
+    """A caption of one image, with one attention map per word.
+
+    Attributes:
+        words: The T words as the model said them, without special tokens.
+        log_probs: Each word's log-probability, then that of the end: T + 1 values, or T when
+            the search was cut off at its maximum length.
+        attention: One map per word over the feature grid [T, H, W] float32, each sums to one.
+        betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1).
+        geometry: The way from the grid back to the image's pixels.
+        score: The length-normalised log-probability that the search ranked by.
+        image: What was captioned, for overlays.
+        alternatives: The runners-up, best first.
+    """
+
+    words: tuple[str, ...]
+    log_probs: tuple[float, ...]
+    attention: np.ndarray = field(repr=False)
+    betas: np.ndarray = field(repr=False)
+    geometry: Geometry = field(repr=False)
+    score: float
+    image: ImageSource | None = field(default=None, repr=False)
+    alternatives: tuple[Caption, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.words)
+        if self.attention.ndim != 3 or not len(self.attention) == len(self.betas) == count:
+            raise ValueError(
+                f"{count} words need as many maps and gates, not maps of shape "
+                f"{self.attention.shape} and {len(self.betas)} gates"
+            )
+
+    @property
+    def text(self) -> str:
+        """The caption as a sentence: "A dog runs through the grass."."""
+        from showattend.text import sentence
+
+        return sentence(self.words)
+
+    @property
+    def raw(self) -> str:
+        """The words with blanks between them, as the scorers take them."""
+        return " ".join(self.words)
+
+    @property
+    def log_prob(self) -> float:
+        """The log-probability of the whole caption."""
+        return float(sum(self.log_probs))
+
+    def heatmap(self, t: int) -> np.ndarray:
+        """The attention of word ``t`` at every pixel of the upright image [height, width]."""
+        return self.geometry.upsample(self.attention[t])
+
+    def save_overlay(self, path: str | Path, **options: Any) -> None:
+        """Draw the maps over the image, one panel per word, into a file.
+
+        Args:
+            path: The file; its suffix chooses the format.
+            options: Those of ``showattend.visualize.save_figure``.
+
+        Raises:
+            UserError: No such format, an unknown word, a folder that cannot be written to, or
+                a caption that does not know its image.
+        """
+        from showattend.visualize import save_figure
+
+        save_figure(self, path, **options)
+
+    def to_dict(self, attention: bool = False) -> dict[str, Any]:
+        """Plain values, for JSON; with ``attention`` also the maps and their geometry."""
+        values: dict[str, Any] = {
+            "caption": self.text,
+            "words": list(self.words),
+            "log_probs": [float(value) for value in self.log_probs],
+            "log_prob": self.log_prob,
+            "score": float(self.score),
+            "betas": [float(value) for value in self.betas],
+        }
+        if isinstance(self.image, str | Path):
+            values = {"image": str(self.image)} | values
+        if attention:
+            values["attention"] = self.attention.tolist()
+            values["geometry"] = self.geometry.to_dict()
+        if self.alternatives:
+            values["alternatives"] = [other.to_dict(attention) for other in self.alternatives]
+        return values
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        """The caption and its figure, self-contained, for a notebook."""
+        text = html.escape(self.text)
+        try:
+            from showattend.visualize import figure_bytes
+
+            data = base64.b64encode(figure_bytes(self, ".jpg")).decode()
+        except UserError:  # no image, or it has gone since
+            return f"<p>{text}</p>"
+        return f'<img alt="{text}" style="max-width: 100%" src="data:image/jpeg;base64,{data}">'

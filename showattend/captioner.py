@@ -1,0 +1,328 @@
+"""Captioner: encoder, decoder, vocabulary and preprocessing as one object that captions photos."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+from PIL import Image
+
+from showattend import checkpoint as checkpoints
+from showattend.caption import Caption
+from showattend.checkpoint import Checkpoint
+from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
+from showattend.decoders.lstm import LSTMDecoder
+from showattend.device import choose_device, choose_dtype
+from showattend.encoders import Encoder, build_encoder, encode, parse_name
+from showattend.errors import CheckpointError, ImageError, UserError
+from showattend.images import Geometry, ImageSource, Preprocessing
+from showattend.search import Hypothesis, SearchOptions, force, search
+from showattend.text import Vocabulary, tokenize
+
+T = TypeVar("T")
+
+
+def build_preprocessing(config: EncoderConfig) -> Preprocessing:
+    """The preprocessing that the encoder's weights expect, at the config's size and fit."""
+    recipe = parse_name(config.name)
+    return Preprocessing(
+        size=config.size or recipe.size, fit=config.fit, mean=recipe.mean, std=recipe.std
+    )
+
+
+def build_decoder(config: DecoderConfig, *, vocabulary_size: int, feature_dim: int) -> LSTMDecoder:
+    """The decoder that a config describes."""
+    return LSTMDecoder(
+        vocabulary_size=vocabulary_size, feature_dim=feature_dim, **to_dict(config)
+    )
+
+
+class Captioner:
+    """Captions photographs, and says for every word where it looked.
+
+    Example:
+        >>> captioner = Captioner.from_pretrained()
+        >>> result = captioner.caption("photo.jpg")
+        >>> result.text, result.words, result.attention.shape
+
+    Attributes:
+        encoder: The backbone.
+        decoder: The LSTM with attention.
+        vocabulary: Its words.
+        preprocessing: From a photograph to the network's input.
+        search: Search defaults.
+        record: How the model was trained, and its figures.
+        name: What the model was loaded from.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        decoder: LSTMDecoder,
+        vocabulary: Vocabulary,
+        preprocessing: Preprocessing,
+        search: SearchOptions | None = None,
+        config: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        name: str = "",
+        device: str | torch.device = "cpu",
+        precision: str = "auto",
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = choose_dtype(precision, self.device)
+        self.encoder = encoder.to(self.device).eval()
+        self.decoder = decoder.to(self.device, self.dtype).eval()
+        self.vocabulary, self.preprocessing = vocabulary, preprocessing
+        self.search = search or SearchOptions()
+        self.config, self.record, self.name = config or {}, record or {}, name
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path | None = None, device: str = "auto", precision: str = "auto"
+    ) -> Captioner:
+        """Load a model.
+
+        Args:
+            model: A shipped model's name, a directory or a file; None is the shipped default.
+            device: auto, cpu, cuda, mps.
+            precision: auto (bf16 where the processor has it), fp32 or bf16.
+
+        Raises:
+            CheckpointError: There is no such model, or it is damaged.
+            ConfigError: The device or precision does not exist, or the encoder's weights are
+                not installed.
+        """
+        chosen = choose_device(device)
+        path = checkpoints.find_model(model)
+        return cls.from_checkpoint(
+            checkpoints.load(path), name=str(model or path), device=chosen, precision=precision
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        name: str = "",
+        device: str | torch.device = "cpu",
+        precision: str = "auto",
+    ) -> Captioner:
+        """Build the model that a checkpoint describes.
+
+        Raises:
+            CheckpointError: Its parts do not fit together.
+        """
+        try:
+            encoder_config = from_dict(EncoderConfig, checkpoint.config["encoder"], name)
+            decoder_config = from_dict(DecoderConfig, checkpoint.config["decoder"], name)
+            search_config = from_dict(SearchConfig, checkpoint.config["search"], name)
+            preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
+            vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
+        except (KeyError, TypeError, UserError) as error:
+            raise CheckpointError(f"{name}: its header cannot be read ({error})") from error
+        weights: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "decoder": {}}
+        for key, tensor in checkpoint.weights.items():
+            part, _, rest = key.partition(".")
+            weights.setdefault(part, {})[rest] = tensor.float() if tensor.is_floating_point() else tensor
+        encoder = build_encoder(name=encoder_config.name, pretrained=not weights["encoder"])
+        try:
+            if weights["encoder"]:
+                encoder.load_state_dict(weights["encoder"])
+            feature_dim = weights["decoder"]["L_z.weight"].shape[1]
+            with torch.device("meta"):  # no random numbers for weights that are there already
+                decoder = build_decoder(
+                    decoder_config, vocabulary_size=len(vocabulary), feature_dim=feature_dim
+                )
+            decoder.load_state_dict(weights["decoder"], assign=True)
+        except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise CheckpointError(f"{name}: weights do not fit the model ({reason})") from error
+        if encoder.fingerprint() != checkpoint.encoder_fingerprint:
+            raise CheckpointError(
+                f"{name}: was trained with other weights of {encoder_config.name} than are "
+                "installed here; install the version of its model card"
+            )
+        return cls(
+            encoder=encoder,
+            decoder=decoder,
+            vocabulary=vocabulary,
+            preprocessing=preprocessing,
+            search=SearchOptions(**to_dict(search_config)),
+            config=checkpoint.config,
+            record=checkpoint.record,
+            name=name,
+            device=device,
+            precision=precision,
+        )
+
+    @overload
+    def caption(self, images: ImageSource, **options: Any) -> Caption: ...
+    @overload
+    def caption(self, images: Sequence[ImageSource], **options: Any) -> list[Caption]: ...
+    def caption(
+        self, images: ImageSource | Sequence[ImageSource], **options: Any
+    ) -> Caption | list[Caption]:
+        """Caption one image or a list of them.
+
+        Args:
+            images: A path, a PIL image or an array [H, W] or [H, W, 3 or 4]; or a list of these.
+            **options: ``beam_size``, ``n_best``, ``max_length``, ``min_length``,
+                ``length_penalty``, ``block_ngrams`` (`SearchOptions`) and ``batch_size``.
+
+        Returns:
+            A `Caption`, or a list of them for a list.
+
+        Raises:
+            ImageError: An image cannot be opened.
+            ConfigError: An option has a value that means nothing.
+        """
+        if isinstance(images, (str, Path, Image.Image, np.ndarray)):
+            return self.caption([images], **options)[0]
+        results = []
+        for _, result in self.stream(images, **options):
+            if isinstance(result, ImageError):
+                raise result
+            results.append(result)
+        return results
+
+    def stream(
+        self, images: Iterable[ImageSource], *, batch_size: int = 32, **options: Any
+    ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
+        """Caption any number of images, in their order, with an error in place of a bad one.
+
+        Files are opened ahead of the model by threads; memory does not grow with the number.
+
+        Args:
+            images: Image sources.
+            batch_size: Images the model sees at once.
+            **options: As for `caption`.
+
+        Yields:
+            The source, and its caption or what is wrong with it.
+        """
+        chosen = replace(self.search, **options)
+        threads = max(1, min(8, torch.get_num_threads()))
+        with ThreadPoolExecutor(threads) as pool:
+            opened = _ahead(pool, self._open, images, ahead=2 * batch_size)
+            while batch := list(itertools.islice(opened, batch_size)):
+                good = [
+                    (source, *result)
+                    for source, result in batch
+                    if not isinstance(result, ImageError)
+                ]
+                captions = iter(self._caption_batch(good, chosen) if good else [])
+                for source, result in batch:
+                    yield source, result if isinstance(result, ImageError) else next(captions)
+
+    def attend(self, image: ImageSource, text: str) -> Caption:
+        """Make the model say a given sentence, and record where it looks for each word.
+
+        Words that the model does not know are read as ``<unk>``; they keep their map.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: The sentence holds no word.
+        """
+        tokens = tokenize(text)
+        if not tokens:
+            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+        pixels, geometry = self.preprocessing.pixels(_open(image))
+        with torch.inference_mode():
+            features = self._features([pixels])
+            found = force(self.decoder, features.flatten(1, 2), self.vocabulary.encode(tokens))
+        return self._to_caption(found, tuple(tokens), geometry, image, features.shape[1:3])
+
+    def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
+        """The model as a `Checkpoint`; ``half`` stores its weights as float16."""
+        dtype = torch.float16 if half else torch.float32
+        weights = {f"decoder.{k}": v.to(dtype) for k, v in self.decoder.state_dict().items()}
+        if not _as_delivered(self.config):
+            weights |= {
+                f"encoder.{k}": v.to(dtype) if v.is_floating_point() else v
+                for k, v in self.encoder.state_dict().items()
+            }
+        return Checkpoint(
+            weights=weights,
+            config=self.config,
+            vocabulary=self.vocabulary.to_list(),
+            preprocessing=self.preprocessing.to_dict(),
+            encoder_fingerprint=self.encoder.fingerprint(),
+            record=self.record,
+        )
+
+    # -----------------------------------------------------------------------------------------
+
+    def _open(self, source: ImageSource) -> tuple[np.ndarray, Geometry] | ImageError:
+        try:
+            return self.preprocessing.load_pixels(source)
+        except ImageError as error:
+            return error
+
+    def _features(self, pixels: list[np.ndarray]) -> torch.Tensor:
+        batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(self.device)
+        return encode(self.encoder, batch, self.preprocessing, self.dtype)
+
+    @torch.inference_mode()
+    def _caption_batch(
+        self, batch: list[tuple[ImageSource, np.ndarray, Geometry]], options: SearchOptions
+    ) -> list[Caption]:
+        features = self._features([pixels for _, pixels, _ in batch])
+        found = search(self.decoder, features, options)
+        captions = []
+        for (source, _, geometry), hypotheses in zip(batch, found, strict=True):
+            best, *rest = (
+                self._to_caption(
+                    each, tuple(self.vocabulary.decode(each.words)), geometry, source,
+                    features.shape[1:3],
+                )
+                for each in hypotheses
+            )
+            captions.append(replace(best, alternatives=tuple(rest)))
+        return captions
+
+    @staticmethod
+    def _to_caption(
+        found: Hypothesis,
+        words: tuple[str, ...],
+        geometry: Geometry,
+        image: ImageSource,
+        grid: tuple[int, ...],
+    ) -> Caption:
+        return Caption(
+            words=words,
+            log_probs=tuple(found.log_probs),
+            attention=found.alpha.numpy().reshape(-1, *grid),
+            betas=found.beta.numpy(),
+            geometry=geometry,
+            score=found.score,
+            image=image,
+        )
+
+
+def _as_delivered(config: dict[str, Any]) -> bool:
+    """Whether the encoder's weights are those that its recipe installs."""
+    encoder = config.get("encoder", {})
+    return bool(encoder.get("pretrained", True)) and not encoder.get("finetune_from")
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Any, sources: Iterable[T], ahead: int
+) -> Iterator[tuple[T, Any]]:
+    """Map in threads, in order, at most ``ahead`` items in flight."""
+    waiting: deque[tuple[T, Future[Any]]] = deque()
+    for source in sources:
+        waiting.append((source, pool.submit(work, source)))
+        if len(waiting) > ahead:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    while waiting:
+        done, future = waiting.popleft()
+        yield done, future.result()

@@ -1,0 +1,172 @@
+"""A model as one thing: a safetensors file that carries weights and everything beside them.
+
+The file's header holds, as JSON, the format version, the config, the vocabulary, the preprocessing
+and the training record; a model directory is a folder with such a ``model.safetensors`` and its
+card. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from showattend.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT_VERSION = 1
+FILE_NAME = "model.safetensors"
+DEFAULT_MODEL = "flickr8k"
+
+
+@dataclass
+class Checkpoint:
+    """What a model file holds.
+
+    Attributes:
+        weights: ``decoder.*``, and ``encoder.*`` unless the encoder is as its recipe delivers it.
+        config: The sections encoder, decoder and search as plain values.
+        vocabulary: The words, without the special ones.
+        preprocessing: `showattend.images.Preprocessing` as plain values.
+        encoder_fingerprint: The checksum of the encoder's weights (`Encoder.fingerprint`).
+        record: The training record: data, recipe, figures.
+    """
+
+    weights: dict[str, torch.Tensor]
+    config: dict[str, Any]
+    vocabulary: list[str]
+    preprocessing: dict[str, Any]
+    encoder_fingerprint: str
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def shipped_models() -> dict[str, Path]:
+    """The models that come with the package, by name."""
+    found = {}
+    # In an installed package, then in a checkout.
+    for folder in (Path(__file__).parent / "assets/model", Path(__file__).parents[1] / "assets/model"):
+        for file in sorted(folder.glob(f"*/{FILE_NAME}")):
+            found.setdefault(file.parent.name, file.parent)
+    return found
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """The model file for a shipped model's name, a directory or a file; None: the default.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    shipped = shipped_models()
+    name = str(model) if model is not None else DEFAULT_MODEL
+    path = Path(name)
+    if path.is_dir() and (path / FILE_NAME).is_file():
+        return path / FILE_NAME
+    if path.is_file():
+        return path
+    if name in shipped:
+        return shipped[name] / FILE_NAME
+    if path.is_dir():
+        raise CheckpointError(f"{path}: holds no {FILE_NAME}; give a model's directory or file")
+    names = ", ".join(shipped) or "none"
+    raise CheckpointError(f"{name}: no such model; give a directory, a file or a name ({names})")
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+    """Write a safetensors file aside and rename it, so that a good one is never half replaced."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    try:
+        save_file(plain, aside, {"showattend": json.dumps(meta)})
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_tensors(path: Path, what: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a file of `save_tensors`.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or something else; ``what`` names what it
+            should be.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if "showattend" not in header:
+                raise CheckpointError(f"{path}: a safetensors file, but not {what} of showattend")
+            meta = json.loads(header["showattend"])
+            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise CheckpointError(f"{path}: no such file") from error
+        raise CheckpointError(f"{path}: damaged, or not {what} of showattend") from error
+
+
+def save(path: str | Path, checkpoint: Checkpoint) -> Path:
+    """Write the model into a directory, or as one file when the path ends in .safetensors."""
+    path = Path(path)
+    file = path if path.suffix == ".safetensors" else path / FILE_NAME
+    meta = {"kind": "model", "format_version": FORMAT_VERSION} | {
+        key: getattr(checkpoint, key)
+        for key in ("config", "vocabulary", "preprocessing", "encoder_fingerprint", "record")
+    }
+    save_tensors(file, checkpoint.weights, meta)
+    return file
+
+
+def load(model: str | Path | None = None) -> Checkpoint:
+    """Read a model.
+
+    Raises:
+        CheckpointError: There is none, it is damaged, of another kind, or of a newer format.
+    """
+    path = find_model(model)
+    weights, meta = load_tensors(path, "a model")
+    if meta.pop("kind", None) != "model":
+        raise CheckpointError(f"{path}: not a model (a training state?); give the run's model")
+    version = meta.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: has format version {version}, this showattend reads {FORMAT_VERSION}; "
+            "install a showattend that matches it"
+        )
+    try:
+        return Checkpoint(weights=weights, **meta)
+    except TypeError as error:
+        raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
+
+
+def describe(path: Path) -> str:
+    """What a model file is, in a few lines for people."""
+    checkpoint = load(path)
+    encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
+    parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
+    shared = not any(key.startswith("encoder.") for key in checkpoint.weights)
+    record = checkpoint.record
+    lines = [
+        f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
+        f"encoder      {encoder['name']}, {checkpoint.preprocessing['size']} pixels "
+        f"({checkpoint.preprocessing['fit']}), " + ("ImageNet weights" if shared else "fine-tuned"),
+        f"decoder      LSTM {decoder['hidden_dim']}, attention {decoder['attention_dim']} with the "
+        f"{decoder['attend_with']} state, gate {decoder['gate']}",
+        f"parameters   {parameters:,} stored",
+        f"vocabulary   {len(checkpoint.vocabulary):,} words",
+    ]
+    if data := record.get("data"):
+        lines.append(f"trained on   {data['train_images']:,} images of {record['config']['data']['path']}")
+    if best := record.get("best"):
+        lines.append(f"validation   CIDEr {best['CIDEr']:.3f} in training (epoch {best['epoch']})")
+    if figures := record.get("figures"):
+        lines += [f"figures      {key}: {value}" for key, value in figures.items()]
+    return "\n".join(lines)

@@ -1,0 +1,221 @@
+"""Typed configuration: a YAML file and ``key=value`` overrides into dataclasses.
+
+Only builders (`showattend.captioner`, `showattend.training`) read these classes; modules take
+plain keyword arguments. A field's ``help`` is its documentation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from showattend.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def _option(default: Any, help: str) -> Any:  # noqa: A002
+    if isinstance(default, type):
+        return field(default_factory=default, metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images and captions are."""
+
+    path: str = _option("", "dataset.jsonl from `showattend prepare`, or 'toy' for drawn shapes")
+    images: str | None = _option(None, "image folder, where paths in the data set are relative")
+    cache: str = _option("data/cache", "folder of the feature caches")
+    min_count: int = _option(5, "a word is in the vocabulary from this many training occurrences")
+    max_length: int = _option(30, "longer training captions are cut to this many words")
+    toy_images: int = _option(1200, "how many pictures to draw for path: toy")
+    train_images: int | None = _option(None, "use only so many training images (a seeded choice)")
+    val_images: int | None = _option(None, "validate on only so many images (a seeded choice)")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The backbone and what it is given."""
+
+    name: str = _option(
+        "efficientnet_lite0", "a recipe of showattend.encoders, timm:MODEL or torchvision:MODEL"
+    )
+    size: int | None = _option(None, "pixels a side of the network's input; null: the recipe's")
+    fit: str = _option("squash", "squash (the whole photo), crop (the centre square) or pad")
+    pretrained: bool = _option(True, "start from ImageNet weights")
+    finetune_from: str | None = _option(None, "open this stage and all after it; null: frozen")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The LSTM with attention; the sizes have the paper's letters in brackets."""
+
+    embedding_dim: int = _option(512, "word embedding (E)")
+    hidden_dim: int = _option(512, "LSTM state (M)")
+    attention_dim: int = _option(512, "attention space (A)")
+    gate: str = _option("scalar", "beta: scalar (the paper), vector or none")
+    attend_with: str = _option("previous", "previous (the paper's h_{t-1}) or current (h_t)")
+    embedding_dropout: float = _option(0.3, "dropout on word embeddings")
+    feature_dropout: float = _option(0.3, "dropout on annotations")
+    dropout: float = _option(0.5, "dropout before the output layer")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation, validation and stopping."""
+
+    out: str = _option("runs/model", "folder of the run: the model, its record, the resume state")
+    epochs: int = _option(15, "passes over the training images")
+    batch_size: int = _option(32, "images a step, each with all its captions")
+    lr: float = _option(1e-3, "peak learning rate of the decoder")
+    encoder_lr: float = _option(1e-4, "peak learning rate of the opened encoder stages")
+    warmup: float = _option(0.05, "share of all steps in which the rates rise from zero")
+    schedule: str = _option("cosine", "cosine (to 2 % of the peak) or constant, after the warm-up")
+    weight_decay: float = _option(0.01, "AdamW's, on matrices only")
+    clip_norm: float = _option(5.0, "largest norm of the gradient; 0: no clipping")
+    label_smoothing: float = _option(0.1, "probability spread over all other words")
+    doubly_stochastic: float = _option(1.0, "lambda of the paper's equation 14")
+    precision: str = _option("auto", "auto (bf16 where the processor has it), fp32 or bf16")
+    device: str = _option("auto", "auto, cpu, cuda or mps")
+    seed: int = _option(0, "same seed, same result, on the same machine and thread count")
+    validate_from: int = _option(1, "first epoch after which captions are searched and scored")
+    validate_beam: int = _option(3, "beam size of the validation searches")
+    patience: int = _option(5, "stop after this many epochs without a better CIDEr; 0: never")
+    save_every: float = _option(5.0, "minutes between saves of the resume state within an epoch")
+    workers: int = _option(2, "processes that decode images, when features are not cached")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Search defaults that travel with the model."""
+
+    beam_size: int = _option(5, "hypotheses an image")
+    max_length: int = _option(30, "most words")
+    min_length: int = _option(1, "fewest words")
+    length_penalty: float = _option(0.7, "rank by log p / length ** this")
+    block_ngrams: int = _option(0, "no n-gram of this many words twice; 0: allow")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a training run needs to know."""
+
+    data: DataConfig = _option(DataConfig, "where the images and captions are")
+    encoder: EncoderConfig = _option(EncoderConfig, "the backbone")
+    decoder: DecoderConfig = _option(DecoderConfig, "the LSTM with attention")
+    train: TrainConfig = _option(TrainConfig, "optimisation, validation, stopping")
+    search: SearchConfig = _option(SearchConfig, "search defaults that travel with the model")
+
+
+def find_config(path: str | Path) -> Path:
+    """The file itself, or the one of that name that the package carries.
+
+    Raises:
+        ConfigError: Neither exists.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    package = Path(__file__).parent / "configs"
+    for folder in (package, Path(__file__).parents[1] / "configs"):
+        shipped = folder / path.with_suffix(".yaml").name
+        if shipped.is_file():
+            return shipped
+    raise ConfigError(f"{path}: no such config file")
+
+
+def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read a YAML config and apply ``section.key=value`` overrides.
+
+    Raises:
+        ConfigError: The file is missing or not YAML, a key is unknown (the nearest one is named),
+            a value has the wrong type.
+    """
+    import yaml
+
+    path = find_config(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not a YAML file: {reason}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be sections of key: value pairs")
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign:
+            raise ConfigError(f"{override!r}: an override has the form section.key=value")
+        try:
+            value = _number(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{override!r}: the value is not YAML") from error
+        target = values
+        *sections, last = key.strip().split(".")
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"{override!r}: {section} is no section")
+        target[last] = value
+    return from_dict(Config, values, str(path))
+
+
+def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = "") -> T:
+    """Build a config dataclass from plain values, checking every key and type.
+
+    Raises:
+        ConfigError: See `load_config`; ``where`` names the source in the message.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: {prefix.rstrip('.')} must be a section of key: value pairs")
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    built: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, 1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(names)}"
+            raise ConfigError(f"{where}: unknown key {prefix}{key}; {hint}")
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint):
+            built[key] = from_dict(hint, value or {}, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+        else:
+            built[key] = _checked(value, hint, f"{where}: {prefix}{key}")
+    return cls(**built)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain values of a config, as YAML or JSON take them."""
+    return dataclasses.asdict(config)
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; read it as the number that it is."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = next(k for k in kinds if k is not type(None))
+    if kind is float:
+        value = _number(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not kind:
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise ConfigError(f"{where} is {value!r}; it must be {names[kind]}")
+    return value

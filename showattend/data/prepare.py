@@ -1,0 +1,433 @@
+"""Preparing a data set: look at every image and caption once, report, write one canonical form.
+
+``dataset.jsonl`` is what training reads; ``captions_<split>.json`` are the same captions in COCO's
+form, for ``showattend evaluate`` and other people's tools; ``report.json`` is the report.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from showattend.data.readers import (
+    check_ids,
+    read_coco,
+    read_flickr8k,
+    read_json,
+    read_jsonl,
+    read_karpathy,
+    read_lines,
+    read_text,
+)
+from showattend.data.records import SPLITS, Record
+from showattend.errors import DataError, ImageError
+from showattend.text import tokenize
+
+Progress = Callable[[str, int, int], None]
+
+_FORMAT = "showattend data set, version 1"
+_LISTED = 10  # skipped images that the terminal shows; report.json lists them all
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a data set holds.
+
+    Attributes:
+        out: The folder it was written to.
+        image_root: The folder that holds all its images.
+        images: Images of each split.
+        captions: Captions of each split.
+        lengths: How many captions have each length in words, punctuation not counted.
+        vocabulary: Words seen at least ``min_count`` times in the training captions.
+        different_words: Words seen at all in the training captions.
+        min_count: See ``vocabulary``.
+        unknown_share: Share of the validation captions' words outside the vocabulary; None
+            without validation captions.
+        empty_captions: Captions left out because they hold no word.
+        skipped: The images left out, a line each: which, and why.
+    """
+
+    out: Path
+    image_root: Path
+    images: dict[str, int]
+    captions: dict[str, int]
+    lengths: dict[int, int]
+    vocabulary: int
+    different_words: int
+    min_count: int
+    unknown_share: float | None
+    empty_captions: int
+    skipped: tuple[str, ...] = field(default=())
+
+    def length_at(self, share: float) -> int:
+        """The length that this share of the captions does not exceed (0.5: the median)."""
+        left = share * sum(self.lengths.values())
+        for length, count in self.lengths.items():
+            left -= count
+            if left <= 0:
+                return length
+        return max(self.lengths)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as it stands in ``report.json``."""
+        return {
+            "format": _FORMAT,
+            "image_root": str(self.image_root),
+            "images": self.images,
+            "captions": self.captions,
+            "lengths": {str(length): count for length, count in self.lengths.items()},
+            "vocabulary": self.vocabulary,
+            "different_words": self.different_words,
+            "min_count": self.min_count,
+            "unknown_share": self.unknown_share,
+            "empty_captions": self.empty_captions,
+            "skipped": list(self.skipped),
+        }
+
+    def lines(self) -> list[str]:
+        """The report for a terminal."""
+        mean = sum(length * count for length, count in self.lengths.items())
+        mean_length = mean / sum(self.lengths.values())
+        lines = [
+            f"{split + ':':<12}{self.images[split]:,} images, {self.captions[split]:,} captions"
+            for split in self.images
+        ]
+        lines += [
+            f"{'lengths:':<12}{mean_length:.1f} words on average, median {self.length_at(0.5)}, "
+            f"95 % up to {self.length_at(0.95)}, longest {max(self.lengths)}",
+            f"{'vocabulary:':<12}{self.vocabulary:,} of the {self.different_words:,} words of the "
+            f"training captions occur at least {self.min_count} times",
+        ]
+        if self.unknown_share is not None:
+            lines.append(
+                f"{'unknown:':<12}{self.unknown_share:.2%} of the words of the validation captions"
+            )
+        if self.empty_captions:
+            lines.append(f"{'skipped:':<12}{self.empty_captions:,} captions without a word")
+        if self.skipped:
+            lines.append(f"{'skipped:':<12}{len(self.skipped):,} images")
+            lines += [f"  {reason}" for reason in self.skipped[:_LISTED]]
+            if len(self.skipped) > _LISTED:
+                lines.append(f"  and {len(self.skipped) - _LISTED:,} more: see report.json")
+        lines.append(f"{'written:':<12}{self.out / 'dataset.jsonl'}")
+        if "val" in self.images:
+            lines.append(
+                f"{'to score:':<12}showattend evaluate "
+                f"--annotations {self.out / 'captions_val.json'} --images {self.image_root}"
+            )
+        return lines
+
+
+def prepare(
+    records: Sequence[Record],
+    out_dir: Path,
+    *,
+    min_count: int = 5,
+    skipped: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Check a data set and write its canonical form; the same input gives the same files.
+
+    Args:
+        records: What a reader gave.
+        out_dir: The folder to write to, made if absent.
+        min_count: How often a word must occur in the training captions to be known.
+        skipped: Images that the caller left out already, a line each.
+        progress: Called with (what, done, total) as the images are opened.
+
+    Raises:
+        DataError: No image is left, an id occurs twice, or the folder cannot be written or holds
+            another data set.
+    """
+    check_ids(records)
+    _check_out(out_dir)
+    kept, sizes, problems, empty = _usable(records, progress or (lambda *_: None))
+    problems = [*skipped, *problems]
+    if not kept:
+        first = problems[0] if problems else "none was given"
+        raise DataError(f"no image is left of {len(problems):,}; the first: {first}")
+    root = _common_folder([record.path for record in kept])
+    report = _report(kept, out_dir, root, min_count, empty, problems)
+    files = {"dataset.jsonl": "".join(_jsonl_line(record, out_dir) for record in kept)}
+    for split, content in _coco(kept, sizes, root).items():
+        files[f"captions_{split}.json"] = json.dumps(content, ensure_ascii=False) + "\n"
+    files["report.json"] = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    _write(out_dir, files)
+    return report
+
+
+# The data sets ---------------------------------------------------------------------------------
+
+
+def prepare_flickr8k(root: Path, out: Path, images: Path | None = None, **options: Any) -> Report:
+    """Prepare Flickr8k from its own text files (``read_flickr8k``, `prepare`)."""
+    return prepare(read_flickr8k(root, images), out, **options)
+
+
+def prepare_karpathy(
+    annotations: Path, images: Path, out: Path, restval: bool = True, **options: Any
+) -> Report:
+    """Prepare a Karpathy split (``read_karpathy``, `prepare`)."""
+    return prepare(read_karpathy(annotations, images, restval), out, **options)
+
+
+def prepare_coco_files(
+    annotations: Mapping[str, Path], images: Path, out: Path, **options: Any
+) -> Report:
+    """Prepare COCO caption files, one for each split (``read_coco``, `prepare`)."""
+    records = [
+        record for split, path in annotations.items() for record in read_coco(path, images, split)
+    ]
+    return prepare(records, out, **options)
+
+
+def prepare_folder(
+    folder: Path, out: Path, val_fraction: float = 0.1, seed: int = 0, **options: Any
+) -> Report:
+    """Prepare a folder of one's own photos.
+
+    The captions come from ``captions.jsonl`` in it (see ``read_jsonl``), else from
+    ``captions.csv`` (columns ``image``, ``caption`` and, if wanted, ``split``; a line a caption),
+    else from ``photo.txt`` beside each ``photo.jpg``, a caption a line, folders within it too.
+
+    Args:
+        folder: The folder.
+        out: Where to write.
+        val_fraction: Share of the images to validate on, drawn when the captions name no split
+            but ``train``; 0 draws none.
+        seed: The seed of that draw.
+        options: See `prepare`.
+
+    Raises:
+        DataError: No captions are found, or `prepare` refuses.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    if not 0 <= val_fraction < 1:
+        raise DataError(f"val_fraction is {val_fraction:g}: give a share from 0 to below 1")
+    skipped: list[str] = []
+    if (folder / "captions.jsonl").is_file():
+        records = read_jsonl(folder / "captions.jsonl")
+    elif (folder / "captions.csv").is_file():
+        records = _read_csv(folder / "captions.csv")
+    else:
+        records, skipped = _read_sidecars(folder)
+    if all(record.split == "train" for record in records) and len(records) > 1 and val_fraction:
+        count = min(max(1, round(len(records) * val_fraction)), len(records) - 1)
+        drawn = set(random.Random(seed).sample(range(len(records)), count))
+        records = [
+            replace(record, split="val") if i in drawn else record
+            for i, record in enumerate(records)
+        ]
+    return prepare(records, out, skipped=skipped, **options)
+
+
+def _read_csv(path: Path) -> list[Record]:
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+    missing = {"image", "caption"} - set(rows.fieldnames or ())
+    if missing:
+        raise DataError(
+            f"{path}, line 1: no column {' and '.join(sorted(missing))}; "
+            "the first line must name the columns image,caption or image,caption,split"
+        )
+    captions: dict[str, list[str]] = {}
+    splits: dict[str, str] = {}
+    for row in rows:
+        where = f"{path}, line {rows.line_num}"
+        image, caption, split = row["image"], row["caption"], row.get("split") or "train"
+        if not image or caption is None or None in row:
+            raise DataError(
+                f"{where}: not one value a column; a caption with commas needs quotes around it"
+            )
+        if split not in SPLITS:
+            raise DataError(f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)}")
+        if splits.setdefault(image, split) != split:
+            raise DataError(f"{where}: {image} is in the split {splits[image]!r} already")
+        captions.setdefault(image, []).append(caption)
+    return [
+        Record(image, path.parent / image, tuple(texts), splits[image])
+        for image, texts in captions.items()
+    ]
+
+
+def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
+    from showattend.images import find_images
+
+    images, _ = find_images([folder], recursive=True)
+    records, skipped = [], []
+    for image in images:
+        beside = image.with_suffix(".txt")
+        captions = tuple(line for _, line in read_lines(beside)) if beside.is_file() else ()
+        if captions:
+            name = image.relative_to(folder).as_posix()
+            records.append(Record(name, image, captions, "train"))
+        else:
+            skipped.append(f"{image}: no caption in {beside.name} beside it")
+    if not images:
+        raise DataError(f"{folder}: holds no images, and no captions.jsonl or captions.csv")
+    return records, skipped
+
+
+# Checking --------------------------------------------------------------------------------------
+
+
+def _usable(
+    records: Sequence[Record], progress: Progress
+) -> tuple[list[Record], list[tuple[int, int]], list[str], int]:
+    """The records that can be used, their image sizes, what was wrong, empty captions."""
+    from showattend.images import open_image
+
+    def size(record: Record) -> tuple[int, int] | str:
+        try:
+            return open_image(record.path).size
+        except ImageError as error:
+            return str(error)
+
+    kept, sizes, problems, empty = [], [], [], 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+        for done, (record, found) in enumerate(
+            zip(records, pool.map(size, records), strict=True), start=1
+        ):
+            progress("Images", done, len(records))
+            captions = tuple(caption for caption in record.captions if tokenize(caption))
+            empty += len(record.captions) - len(captions)
+            if isinstance(found, str):
+                problems.append(found)
+            elif not captions:
+                problems.append(f"{record.path}: no caption with a word")
+            else:
+                kept.append(replace(record, captions=captions))
+                sizes.append(found)
+    return kept, sizes, problems, empty
+
+
+def _report(
+    records: list[Record],
+    out: Path,
+    root: Path,
+    min_count: int,
+    empty: int,
+    skipped: list[str],
+) -> Report:
+    images: Counter[str] = Counter()
+    captions: Counter[str] = Counter()
+    lengths: Counter[int] = Counter()
+    words: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    for record in records:
+        images[record.split] += 1
+        captions[record.split] += len(record.captions)
+        for tokens in map(tokenize, record.captions):
+            lengths[len(tokens)] += 1
+            words[record.split].update(tokens)
+    known = {word for word, count in words["train"].items() if count >= min_count}
+    unknown = sum(count for word, count in words["val"].items() if word not in known)
+    return Report(
+        out=out,
+        image_root=root,
+        images={split: images[split] for split in SPLITS if images[split]},
+        captions={split: captions[split] for split in SPLITS if images[split]},
+        lengths=dict(sorted(lengths.items())),
+        vocabulary=len(known),
+        different_words=len(words["train"]),
+        min_count=min_count,
+        unknown_share=unknown / words["val"].total() if words["val"] else None,
+        empty_captions=empty,
+        skipped=tuple(skipped),
+    )
+
+
+# Writing ---------------------------------------------------------------------------------------
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder whose files are not ours: a data set's own must not be written over."""
+    names = ["dataset.jsonl", "report.json", *(f"captions_{split}.json" for split in SPLITS)]
+    present = [name for name in names if (out / name).exists()]
+    if not present:
+        return
+    report = read_json(out / "report.json") if "report.json" in present else None
+    if not isinstance(report, dict) or report.get("format") != _FORMAT:
+        raise DataError(f"{out / present[0]}: not written by prepare; choose another folder")
+
+
+def _common_folder(paths: Sequence[Path]) -> Path:
+    try:
+        return Path(os.path.commonpath([path.parent.resolve() for path in paths]))
+    except ValueError:  # on several drives
+        return Path(paths[0].resolve().anchor)
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    """The path from that folder, or in full if the file is elsewhere; a linked file stays one."""
+    path, folder = path.parent.resolve() / path.name, folder.resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _jsonl_line(record: Record, out: Path) -> str:
+    line = {
+        "image": _name_in(out, record.path),
+        "image_id": record.image_id,
+        "split": record.split,
+        "captions": list(record.captions),
+    }
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _coco(
+    records: Sequence[Record], sizes: Sequence[tuple[int, int]], root: Path
+) -> dict[str, dict[str, Any]]:
+    """COCO captions of each split; COCO wants numbers for ids, unique over the splits."""
+    numbered = all(isinstance(record.image_id, int) for record in records)
+    splits: dict[str, dict[str, Any]] = {}
+    caption_id = 0
+    for number, (record, (width, height)) in enumerate(zip(records, sizes, strict=True), start=1):
+        content = splits.setdefault(
+            record.split,
+            {
+                "info": {"description": f"split {record.split}, written by showattend prepare"},
+                "licenses": [],
+                "type": "captions",
+                "images": [],
+                "annotations": [],
+            },
+        )
+        image_id = record.image_id if numbered else number
+        content["images"].append(
+            {
+                "id": image_id,
+                "file_name": _name_in(root, record.path),
+                "width": width,
+                "height": height,
+            }
+        )
+        for caption in record.captions:
+            caption_id += 1
+            content["annotations"].append(
+                {"id": caption_id, "image_id": image_id, "caption": caption}
+            )
+    return splits
+
+
+def _write(out: Path, files: Mapping[str, str]) -> None:
+    """Write all files aside, then rename them; splits of an earlier run go."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (out / f".{name}.part").write_text(text, encoding="utf-8", newline="\n")
+        for name in files:
+            (out / f".{name}.part").replace(out / name)
+        for split in SPLITS:
+            if f"captions_{split}.json" not in files:
+                (out / f"captions_{split}.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,389 @@
+"""Readers of captioned data sets: whatever the form on disk, a list of ``Record``.
+
+COCO caption JSON, the Karpathy split JSON, Flickr8k's own text files, and JSON Lines. Images are
+not opened here and need not exist; what is malformed is a ``DataError`` that says where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from showattend.data.records import SPLITS, Record
+from showattend.errors import DataError
+
+FLICKR8K_TOKENS = "Flickr8k.token.txt"
+_FLICKR8K_SPLITS = {
+    "train": "Flickr_8k.trainImages.txt",
+    "val": "Flickr_8k.devImages.txt",
+    "test": "Flickr_8k.testImages.txt",
+}
+# "Flicker8k" is how the archive itself spells it.
+_FLICKR8K_IMAGES = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset")
+
+
+# Files -----------------------------------------------------------------------------------------
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file (a byte order mark is passed over), or a ``DataError``."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: this is a folder, not a file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8, or give another file"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers from 1."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line := line.strip():
+            yield number, line
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or a ``DataError`` with the line where it breaks off."""
+    return _parse_json(read_text(path), path)
+
+
+def _parse_json(text: str, path: Path, line: int = 1) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{path}, line {line + error.lineno - 1}"
+        raise DataError(f"{where}: broken JSON ({error.msg}, column {error.colno})") from None
+    except RecursionError:
+        raise DataError(f"{path}, line {line}: broken JSON (nested too deeply)") from None
+
+
+# COCO ------------------------------------------------------------------------------------------
+
+
+def read_coco(annotations: Path, image_root: Path, split: str) -> list[Record]:
+    """Read a COCO caption file, such as ``captions_train2017.json``.
+
+    Args:
+        annotations: The JSON file: ``images`` with ``id`` and ``file_name``, ``annotations`` with
+            ``image_id`` and ``caption``.
+        image_root: The folder that ``file_name`` is relative to.
+        split: The split that all its images belong to.
+
+    Returns:
+        One record for each image that has captions, in the file's order.
+
+    Raises:
+        DataError: The file cannot be read, or is not of that form.
+    """
+    if split not in SPLITS:
+        raise DataError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
+    return _coco_records(read_json(annotations), annotations, image_root, split)
+
+
+def _coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Record]:
+    from pycocotools.coco import COCO
+
+    _check_coco(data, path)
+    coco = COCO()
+    coco.dataset = data
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    records = []
+    for image in data["images"]:
+        if captions := tuple(found["caption"] for found in coco.imgToAnns.get(image["id"], ())):
+            file = image_root / image["file_name"]
+            records.append(Record(image["id"], file, captions, split))
+    return _not_empty(records, path)
+
+
+def _check_coco(data: Any, path: Path) -> None:
+    """Refuse what ``COCO`` would trip over, or read wrongly without a word."""
+    images, annotations = (_list(data, key, path) for key in ("images", "annotations"))
+    ids = set()
+    for number, image in enumerate(images):
+        where = f"{path}: images[{number}]"
+        image_id = _image_id(_value(image, "id", int | str, where), where)
+        _value(image, "file_name", str, where)
+        if image_id in ids:
+            raise DataError(f"{where}: a second image with the id {image_id!r}")
+        ids.add(image_id)
+    for number, annotation in enumerate(annotations):
+        where = f"{path}: annotations[{number}]"
+        if isinstance(annotation, dict) and "bbox" in annotation and "caption" not in annotation:
+            raise DataError(
+                f"{path}: these are object instances, not captions; "
+                "give the captions_*.json of the data set"
+            )
+        _value(annotation, "caption", str, where)
+        if _value(annotation, "image_id", int | str, where) not in ids:
+            raise DataError(f"{where}: names the image {annotation['image_id']!r}, not in 'images'")
+        annotation.setdefault("id", number)
+
+
+# Karpathy --------------------------------------------------------------------------------------
+
+
+def read_karpathy(annotations: Path, image_root: Path, restval: bool = True) -> list[Record]:
+    """Read a Karpathy split file, such as ``dataset_coco.json`` or ``dataset_flickr8k.json``.
+
+    Args:
+        annotations: The JSON file: ``images`` with ``filename``, ``split`` and ``sentences``.
+        image_root: The folder of the images; an image's ``filepath`` (COCO: ``train2014`` or
+            ``val2014``) is looked for in it.
+        restval: Whether the split ``restval`` (COCO: 30,504 images) joins the training images,
+            as is usual; else those images are left out.
+
+    Raises:
+        DataError: The file cannot be read, or is not of that form.
+    """
+    return _karpathy_records(read_json(annotations), annotations, image_root, restval)
+
+
+def _karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> list[Record]:
+    records = []
+    seen = set()
+    for number, image in enumerate(_list(data, "images", path)):
+        where = f"{path}: images[{number}]"
+        name = _value(image, "filename", str, where)
+        split = _value(image, "split", str, where)
+        if split not in (*SPLITS, "restval"):
+            raise DataError(
+                f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)} or restval"
+            )
+        captions = tuple(
+            _value(sentence, "raw", str, f"{where}: sentences[{i}]")
+            for i, sentence in enumerate(_list(image, "sentences", where))
+        )
+        if not captions:
+            raise DataError(f"{where}: {name} has no sentences")
+        image_id = image.get("cocoid", image.get("imgid", Path(name).stem))
+        if _image_id(image_id, where) in seen:
+            raise DataError(f"{where}: a second image with the id {image_id!r}")
+        seen.add(image_id)
+        folder = image_root / str(image.get("filepath", ""))
+        if not folder.is_dir() and (image_root / name).is_file():
+            folder = image_root  # given the folder itself, or all images in one
+        if split == "restval" and not restval:
+            continue
+        records.append(
+            Record(image_id, folder / name, captions, "train" if split == "restval" else split)
+        )
+    return _not_empty(records, path)
+
+
+# Flickr8k --------------------------------------------------------------------------------------
+
+
+def read_flickr8k(root: Path, image_root: Path | None = None) -> list[Record]:
+    """Read Flickr8k in its own text files.
+
+    Args:
+        root: The folder with ``Flickr8k.token.txt`` and ``Flickr_8k.{train,dev,test}Images.txt``
+            (or above it, with ``Flickr8k_text`` in it, as unpacked). A split whose file is absent
+            is left out.
+        image_root: The folder of the images; if None, ``images``, ``Flicker8k_Dataset`` or
+            ``Flickr8k_Dataset`` under ``root``.
+
+    Raises:
+        DataError: A file is missing or malformed.
+    """
+    texts = root / "Flickr8k_text" if (root / "Flickr8k_text").is_dir() else root
+    captions = _flickr8k_captions(texts / FLICKR8K_TOKENS)
+    if image_root is None:
+        image_root = next(
+            (root / name for name in _FLICKR8K_IMAGES if (root / name).is_dir()), root / "images"
+        )
+    records = []
+    seen: dict[str, str] = {}
+    for split, file in _FLICKR8K_SPLITS.items():
+        if not (texts / file).is_file():
+            continue
+        for number, name in read_lines(texts / file):
+            where = f"{texts / file}, line {number}"
+            if name not in captions:
+                raise DataError(f"{where}: {name} has no captions in {FLICKR8K_TOKENS}")
+            if name in seen:
+                raise DataError(f"{where}: {name} is in {seen[name]} already")
+            seen[name] = file
+            image_id = Path(name).stem
+            records.append(Record(image_id, image_root / name, tuple(captions[name]), split))
+    if not seen:
+        files = ", ".join(_FLICKR8K_SPLITS.values())
+        raise DataError(f"{texts}: none of {files} is here, or names an image")
+    return records
+
+
+def _flickr8k_captions(path: Path) -> dict[str, list[str]]:
+    """The captions of each image file, from lines such as ``file.jpg#0<TAB>A dog runs .``."""
+    captions: dict[str, list[str]] = {}
+    keys: dict[str, int] = {}
+    for number, line in read_lines(path):
+        key, tab, caption = line.partition("\t")
+        name, mark, _ = key.rpartition("#")
+        if not tab or not mark or not name:
+            raise DataError(f"{path}, line {number}: not of the form file.jpg#0<TAB>caption")
+        if key in keys:
+            raise DataError(f"{path}, line {number}: {key} stands in line {keys[key]} already")
+        keys[key] = number
+        captions.setdefault(name, []).append(caption.strip())
+    return captions
+
+
+# JSON Lines ------------------------------------------------------------------------------------
+
+
+def read_jsonl(path: Path, image_root: Path | None = None) -> list[Record]:
+    """Read a JSON Lines file of one's own, an image a line.
+
+    ``{"image": "dogs/1.jpg", "captions": ["A dog."], "split": "train", "image_id": 7}``: the last
+    two may be left out (then ``train``, and the image's path as written).
+
+    Args:
+        path: The file.
+        image_root: The folder that ``image`` is relative to; if None, the file's own.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not of that form.
+    """
+    root = path.parent if image_root is None else image_root
+    records = []
+    lines: dict[int | str, int] = {}
+    for number, text in read_lines(path):
+        where = f"{path}, line {number}"
+        line = _parse_json(text, path, number)
+        image = _value(line, "image", str, where)
+        captions = _value(line, "captions", list, where)
+        if not image or not captions or not all(isinstance(caption, str) for caption in captions):
+            raise DataError(f"{where}: needs an image and a list of at least one caption")
+        split = line.get("split", "train")
+        if split not in SPLITS:
+            raise DataError(f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)}")
+        image_id = _image_id(line.get("image_id", image), where)
+        if image_id in lines:
+            raise DataError(
+                f"{where}: a second image with the id {image_id!r} (line {lines[image_id]}); "
+                "put all captions of an image in one line"
+            )
+        lines[image_id] = number
+        records.append(Record(image_id, root / image, tuple(captions), split))
+    return _not_empty(records, path)
+
+
+# Any of them -----------------------------------------------------------------------------------
+
+
+def read_dataset(path: Path, image_root: Path | None = None) -> list[Record]:
+    """Read a data set in whichever of the forms it has.
+
+    Args:
+        path: A file of one of the forms; or a folder that holds ``dataset.jsonl``, Flickr8k's
+            text files, ``dataset_*.json`` (Karpathy), or ``captions_{train,val,test}*.json``
+            (COCO). The name of a COCO file says its split: ``train`` unless ``val`` or ``test``
+            stands in it.
+        image_root: The folder of the images; if None, the one that the form itself names, else
+            ``images`` beside the file, else the file's folder.
+
+    Raises:
+        DataError: It is none of these, or malformed.
+    """
+    if path.is_dir():
+        return _read_folder(path, image_root)
+    if path.suffix.lower() == ".jsonl":
+        return read_jsonl(path, image_root)
+    if path.name == FLICKR8K_TOKENS:
+        return read_flickr8k(path.parent, image_root)
+    if path.suffix.lower() != ".json" and path.is_file():
+        raise DataError(
+            f"{path}: not a data set; give a .json or .jsonl file, {FLICKR8K_TOKENS}, or a folder"
+        )
+    data = read_json(path)
+    if image_root is None:
+        beside = path.parent / "images"
+        image_root = beside if beside.is_dir() else path.parent
+    images = data.get("images") if isinstance(data, dict) else None
+    first = images[0] if isinstance(images, list) and images else None
+    if isinstance(first, dict) and "sentences" in first:
+        return _karpathy_records(data, path, image_root, restval=True)
+    return _coco_records(data, path, image_root, _split_of(path))
+
+
+def _read_folder(path: Path, image_root: Path | None) -> list[Record]:
+    if (path / "dataset.jsonl").is_file():
+        return read_jsonl(path / "dataset.jsonl", image_root)
+    if (path / FLICKR8K_TOKENS).is_file() or (path / "Flickr8k_text").is_dir():
+        return read_flickr8k(path, image_root)
+    if karpathy := sorted(path.glob("dataset_*.json")):
+        return read_dataset(karpathy[0], image_root)
+    files = sorted(path.glob("captions_*.json"))
+    records = [record for file in files for record in read_dataset(file, image_root)]
+    if not records:
+        raise DataError(
+            f"{path}: no data set found; a folder needs dataset.jsonl, {FLICKR8K_TOKENS}, "
+            "dataset_*.json (Karpathy) or captions_*.json (COCO)"
+        )
+    check_ids(records)
+    return records
+
+
+def check_ids(records: Iterable[Record]) -> None:
+    """Refuse records of several files that share an id: one image in two splits, say."""
+    seen: dict[int | str, Record] = {}
+    for record in records:
+        if other := seen.get(record.image_id):
+            raise DataError(
+                f"two images with the id {record.image_id!r}: {other.path} ({other.split}) "
+                f"and {record.path} ({record.split})"
+            )
+        seen[record.image_id] = record
+
+
+def _split_of(path: Path) -> str:
+    return next((split for split in ("val", "test") if split in path.name.lower()), "train")
+
+
+# Checks ----------------------------------------------------------------------------------------
+
+
+def _list(data: Any, key: str, where: Path | str) -> list[Any]:
+    if isinstance(data, list):
+        raise DataError(
+            f"{where}: a list, not an object with {key!r}; is this a results file? "
+            "Give the human captions"
+        )
+    value: list[Any] = _value(data, key, list, f"{where}")
+    return value
+
+
+def _value(data: Any, key: str, kind: Any, where: str) -> Any:
+    """``data[key]``, which must be there and of that kind."""
+    if not isinstance(data, dict):
+        raise DataError(f"{where}: not an object with {key!r}")
+    if key not in data:
+        found = ", ".join(map(repr, list(data)[:6])) or "nothing"
+        raise DataError(f"{where}: {key!r} is missing (found {found})")
+    if not isinstance(data[key], kind):
+        name = {list: "a list", str: "text"}.get(kind, "a number or text")
+        raise DataError(f"{where}: {key!r} must be {name}, not {json.dumps(data[key])[:40]}")
+    return data[key]
+
+
+def _image_id(value: Any, where: str) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise DataError(f"{where}: an image id must be a number or text, not {value!r}")
+    return value
+
+
+def _not_empty(records: list[Record], path: Path) -> list[Record]:
+    if not records:
+        raise DataError(f"{path}: holds no image with captions")
+    return records

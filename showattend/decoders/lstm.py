@@ -1,0 +1,342 @@
+"""The paper's decoder: an LSTM that attends to the annotations word by word (section 3.1.2).
+
+What depends on the image alone (the keys W_a a_i, the initial state) is computed once an image
+and kept in a `Memory`. The captions of one image, or the beams of one search, are the K axis of
+every state tensor and share that memory through the B axis.
+
+Shape suffixes: B images, K captions or beams of an image, L locations, D feature, A attention,
+E embedding, M hidden, V vocabulary, N real tokens of a batch, T time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from showattend.attention import AdditiveAttention, additive_weights
+from showattend.errors import ConfigError
+
+ATTEND_WITH = ("previous", "current")
+GATES = ("scalar", "vector", "none")
+
+
+class Weights(NamedTuple):
+    """The weights that the time loop uses, cast once to the precision it runs in."""
+
+    h_in: torch.Tensor  # [A + gate + 4M, M]: W_h, f_beta and the LSTM's recurrence, one product
+    h_bias: torch.Tensor  # [A + gate + 4M]
+    z_in: torch.Tensor  # [4M, D]: the LSTM's input from the context
+    v: torch.Tensor  # [A]
+
+
+class Memory(NamedTuple):
+    """What the decoder keeps of a batch of images; nothing in it is repeated for K."""
+
+    features: torch.Tensor  # [B, L, D]
+    keys: torch.Tensor  # [B, L, A]
+    weights: Weights
+
+
+class State(NamedTuple):
+    """The recurrent state, with leading axes [B, K]."""
+
+    h: torch.Tensor  # [B, K, M], in the precision of the products
+    c: torch.Tensor  # [B, K, M], float32 at least
+    z: torch.Tensor  # [B, K, D], the last context; read only when attending with the current state
+
+
+class Step(NamedTuple):
+    """One time step: the new state, and where the model looked."""
+
+    state: State
+    alpha: torch.Tensor  # [B, K, L], float32 at least
+    beta: torch.Tensor  # [B, K]; a vector gate's mean
+
+
+class Forced(NamedTuple):
+    """What teacher forcing yields: logits of the real tokens only, and the maps' sums."""
+
+    logits: torch.Tensor  # [N, V]
+    targets: torch.Tensor  # [N]
+    coverage: torch.Tensor  # [B, K, L]: sum over a caption's real time steps of alpha_t
+
+
+class LSTMDecoder(nn.Module):
+    """LSTM with soft attention, gate beta and deep output layer.
+
+    The equations, with the paper's symbols (equation numbers are the paper's):
+
+    * h_0, c_0 = tanh(W_init mean(a) + b) (section 3.1.2)
+    * e_ti = v . tanh(W_a a_i + W_h h_{t-1}), alpha_t = softmax(e_t) (4, 5)
+    * z_t = beta_t sum_i alpha_ti a_i, beta_t = sigmoid(f_beta(h_{t-1})) (13; section 4.2.1)
+    * h_t, c_t = LSTM(E y_{t-1}, h_{t-1}, z_t) (1 to 3)
+    * p(y_t) = softmax(L_o(E y_{t-1} + L_h h_t + L_z z_t)) (7)
+
+    Args:
+        vocabulary_size: V, the four special tokens included.
+        feature_dim: D, the encoder's.
+        embedding_dim: E.
+        hidden_dim: M.
+        attention_dim: A.
+        gate: "scalar" (the paper), "vector" (one gate a feature) or "none".
+        attend_with: "previous", the paper's h_{t-1}, chooses where to look before the model has
+            read word t-1. "current" lets the LSTM read the word first and attends with h_t; its
+            LSTM is then fed the context z_{t-1} (zero at the start).
+        embedding_dropout: Dropout on E y.
+        feature_dropout: Dropout on the annotations, one mask for all the captions of an image.
+        dropout: Dropout before the output product L_o.
+
+    Raises:
+        ConfigError: gate or attend_with is not one of the above.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        feature_dim: int,
+        embedding_dim: int = 512,
+        hidden_dim: int = 512,
+        attention_dim: int = 512,
+        gate: str = "scalar",
+        attend_with: str = "previous",
+        embedding_dropout: float = 0.0,
+        feature_dropout: float = 0.0,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if gate not in GATES:
+            raise ConfigError(f"decoder.gate is {gate!r}; it must be one of {', '.join(GATES)}")
+        if attend_with not in ATTEND_WITH:
+            raise ConfigError(
+                f"decoder.attend_with is {attend_with!r}; it must be one of "
+                + ", ".join(ATTEND_WITH)
+            )
+        self.hidden_dim, self.attention_dim, self.feature_dim = (
+            hidden_dim,
+            attention_dim,
+            feature_dim,
+        )
+        self.gate, self.attend_with = gate, attend_with
+        self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
+        self.dropout = dropout
+
+        self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
+        self.initial = nn.Linear(feature_dim, 2 * hidden_dim)
+        self.attention = AdditiveAttention(
+            feature_dim=feature_dim, query_dim=hidden_dim, attention_dim=attention_dim
+        )
+        self.gate_dim = {"scalar": 1, "vector": feature_dim, "none": 0}[gate]
+        self.f_beta = nn.Linear(hidden_dim, self.gate_dim) if self.gate_dim else None
+        self.lstm_word = nn.Linear(embedding_dim, 4 * hidden_dim)  # gates in the order i, f, g, o
+        self.lstm_hidden = nn.Linear(hidden_dim, 4 * hidden_dim, bias=False)
+        self.lstm_context = nn.Linear(feature_dim, 4 * hidden_dim, bias=False)
+        self.L_h = nn.Linear(hidden_dim, embedding_dim)
+        self.L_z = nn.Linear(feature_dim, embedding_dim, bias=False)
+        self.L_o = nn.Linear(embedding_dim, vocabulary_size)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.orthogonal_(self.lstm_hidden.weight)
+        with torch.no_grad():  # an open forget gate lets gradients through from the first step
+            self.lstm_word.bias.zero_()
+            self.lstm_word.bias[self.hidden_dim : 2 * self.hidden_dim] = 1.0
+            self.L_o.bias.zero_()
+
+    # Once an image ---------------------------------------------------------------------------
+
+    def memory(self, features: torch.Tensor) -> Memory:
+        """Everything that depends on the images alone.
+
+        Args:
+            features: Annotations [B, L, D] (or [B, H, W, D]). Their dtype is the precision that
+                the decoder runs in; weights are cast to it here, once.
+        """
+        if features.ndim == 4:
+            features = features.flatten(1, 2)
+        if self.training and self.feature_dropout:
+            features = F.dropout(features, self.feature_dropout)
+        return Memory(features, self.attention.keys(features), self._weights(features.dtype))
+
+    def _weights(self, dtype: torch.dtype) -> Weights:
+        rows = [self.attention.W_h.weight]
+        bias = [torch.zeros_like(self.attention.W_h.weight[:, 0])]
+        if self.f_beta is not None:
+            rows.append(self.f_beta.weight)
+            bias.append(self.f_beta.bias)
+        if self.attend_with == "previous":  # else the recurrence runs before the query exists
+            rows.append(self.lstm_hidden.weight)
+            bias.append(torch.zeros_like(self.lstm_hidden.weight[:, 0]))
+        return Weights(
+            torch.cat(rows).to(dtype),
+            torch.cat(bias).to(dtype),
+            self.lstm_context.weight.to(dtype),
+            self.attention.v.to(dtype),
+        )
+
+    def initial_state(self, memory: Memory) -> State:
+        """h_0 and c_0 from the mean annotation, as the only hypothesis of each image (K = 1)."""
+        mean_BD = memory.features.mean(1)
+        both = torch.tanh(_linear(self.initial, mean_BD)).unsqueeze(1)
+        h, c = both.chunk(2, dim=-1)
+        return State(h, c.to(_wide(c.dtype)), torch.zeros_like(mean_BD).unsqueeze(1))
+
+    # Words -----------------------------------------------------------------------------------
+
+    def embed(self, words: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """E y and the LSTM's input from it, for words [...]: [..., E] and [..., 4M].
+
+        Words are known before the time loop in training, so this is one product for all of them.
+        """
+        embedded = F.embedding(words, self.embedding.weight)
+        if self.training and self.embedding_dropout:
+            embedded = F.dropout(embedded, self.embedding_dropout)
+        embedded = embedded.to(dtype)
+        return embedded, _linear(self.lstm_word, embedded)
+
+    def logits(self, embedded: torch.Tensor, h: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """The deep output layer (equation 7): [..., E], [..., M], [..., D] to [..., V]."""
+        output = embedded + _linear(self.L_h, h) + _linear(self.L_z, z)
+        if self.training and self.dropout:
+            output = F.dropout(output, self.dropout)
+        return _linear(self.L_o, output)
+
+    # Time ------------------------------------------------------------------------------------
+
+    def step(self, word_BK4M: torch.Tensor, state: State, memory: Memory) -> Step:
+        """One step of attention and recurrence: training, search and export all call this.
+
+        Args:
+            word_BK4M: The projection of word t-1, from `embed`, [B, K, 4M].
+            state: The state after step t-1.
+            memory: The images, at least B of them in the same order.
+        """
+        weights, A = memory.weights, self.attention_dim
+        if self.attend_with == "previous":
+            from_h = F.linear(state.h, weights.h_in, weights.h_bias)
+            query, gate, recurrence = from_h.split((A, self.gate_dim, 4 * self.hidden_dim), -1)
+            z, alpha, beta = self._attend(query, gate, memory)
+            gates = word_BK4M + recurrence + F.linear(z, weights.z_in)
+            h, c = _lstm(gates, state.c)
+        else:
+            gates = word_BK4M + _linear(self.lstm_hidden, state.h) + F.linear(state.z, weights.z_in)
+            h, c = _lstm(gates, state.c)
+            query, gate = F.linear(h, weights.h_in, weights.h_bias).split((A, self.gate_dim), -1)
+            z, alpha, beta = self._attend(query, gate, memory)
+        return Step(State(h, c, z), alpha, beta)
+
+    def _attend(
+        self, query_BKA: torch.Tensor, gate_BKG: torch.Tensor, memory: Memory
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        alpha_BKL = additive_weights(query_BKA, memory.keys, memory.weights.v)
+        z_BKD = torch.bmm(alpha_BKL.to(memory.features.dtype), memory.features)
+        if self.gate == "none":
+            return z_BKD, alpha_BKL, torch.ones_like(alpha_BKL[..., 0])
+        beta_BKG = torch.sigmoid(gate_BKG)
+        return beta_BKG * z_BKD, alpha_BKL, beta_BKG.to(alpha_BKL.dtype).mean(-1)
+
+    def advance(
+        self, words: torch.Tensor, state: State, memory: Memory
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, State]:
+        """The protocol of search: read words [B, K], return what comes next.
+
+        Returns:
+            log-probabilities [B, K, V] (float32 at least), alpha [B, K, L], beta [B, K], state.
+        """
+        embedded, word_BK4M = self.embed(words, memory.features.dtype)
+        step = self.step(word_BK4M, state, memory)
+        logits = self.logits(embedded, step.state.h, step.state.z)
+        log_probs = torch.log_softmax(logits.to(_wide(logits.dtype)), -1)
+        return log_probs, step.alpha, step.beta, step.state
+
+    def forward(
+        self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
+    ) -> Forced:
+        """Teacher forcing over a batch of images with all their captions.
+
+        Rows of a batch fall silent as their captions end. Images are taken in the order of their
+        longest caption and captions of an image longest first, so that what is still alive at
+        time t is a leading block of both axes, and the loop computes little more than real
+        tokens. Everything outside the recurrence is one product over all tokens.
+
+        Args:
+            features: Annotations [B, L, D] in the precision to run in.
+            captions_BKT: ``<start> y_1 .. y_C <end>`` padded with ``<pad>``.
+            lengths_BK: The number of targets of each caption (its words and ``<end>``); 0 where
+                an image has fewer than K captions.
+
+        Returns:
+            Logits and targets of the N real tokens, in no particular order, and the coverage in
+            the order of the arguments.
+        """
+        lengths_BK, within = lengths_BK.sort(dim=1, descending=True, stable=True)
+        captions_BKT = captions_BKT.gather(1, within.unsqueeze(2).expand_as(captions_BKT))
+        order = lengths_BK[:, 0].argsort(dim=0, descending=True, stable=True)
+        lengths_BK, captions_BKT = lengths_BK[order], captions_BKT[order]
+        memory = self.memory(features[order])
+        state = self.initial_state(memory)
+        state = State(*(part.expand(-1, lengths_BK.shape[1], -1) for part in state))
+
+        steps = int(lengths_BK.max())
+        embedded_BKTE, words_BKT = self.embed(captions_BKT[:, :, :steps], memory.features.dtype)
+        coverage_BKL = torch.zeros(
+            *lengths_BK.shape,
+            memory.features.shape[1],
+            dtype=_wide(features.dtype),
+            device=features.device,
+        )
+        hidden, context, embedded, targets = [], [], [], []
+        # Rounded up a little: few distinct shapes let the CPU reuse the kernels it has prepared.
+        alive_TB = [
+            min(-(-int((lengths_BK[:, 0] > t).sum()) // 4) * 4, len(lengths_BK))
+            for t in range(steps)
+        ]
+        alive_TK = [int((lengths_BK > t).any(0).sum()) for t in range(steps)]
+        for t, (b, k) in enumerate(zip(alive_TB, alive_TK, strict=True)):
+            state = State(*(part[:b, :k] for part in state))
+            alive = memory._replace(features=memory.features[:b], keys=memory.keys[:b])
+            step = self.step(words_BKT[:b, :k, t], state, alive)
+            state = step.state
+            real_bk = lengths_BK[:b, :k] > t
+            coverage_BKL = coverage_BKL + F.pad(
+                step.alpha * real_bk.unsqueeze(2),
+                (0, 0, 0, coverage_BKL.shape[1] - k, 0, coverage_BKL.shape[0] - b),
+            )
+            index = real_bk.flatten().nonzero().squeeze(1)
+            hidden.append(state.h.flatten(0, 1).index_select(0, index))
+            context.append(state.z.flatten(0, 1).index_select(0, index))
+            embedded.append(embedded_BKTE[:b, :k, t].flatten(0, 1).index_select(0, index))
+            targets.append(captions_BKT[:b, :k, t + 1].flatten().index_select(0, index))
+        logits = self.logits(torch.cat(embedded), torch.cat(hidden), torch.cat(context))
+        # Back to the order of the arguments.
+        coverage_BKL = coverage_BKL[order.argsort()]
+        coverage_BKL = coverage_BKL.gather(
+            1, within.argsort(1).unsqueeze(2).expand_as(coverage_BKL)
+        )
+        return Forced(logits, torch.cat(targets), coverage_BKL)
+
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """float32, or float64 where the work is done in it."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """The layer in the precision of x."""
+    bias = None if layer.bias is None else layer.bias.to(x.dtype)
+    return F.linear(x, layer.weight.to(x.dtype), bias)
+
+
+def _lstm(gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The LSTM's elementwise part: gates [..., 4M] (i, f, g, o) and c to h and c.
+
+    The cell is kept in float32: it adds up over the whole sentence.
+    """
+    i, f, g, o = gates.to(c.dtype).chunk(4, -1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return (torch.sigmoid(o) * torch.tanh(c)).to(gates.dtype), c

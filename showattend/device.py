@@ -1,0 +1,54 @@
+"""Which device, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from showattend.errors import ConfigError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to run on: auto takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: The name is no device, or this machine does not have it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"device {name!r} is not available here; use auto, cpu, cuda or mps"
+        ) from error
+    return device
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The precision of the large products: auto takes bf16 where the processor has it.
+
+    Raises:
+        ConfigError: Not one of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r}: must be one of {', '.join(PRECISIONS)}")
+    if precision == "bf16" or (precision == "auto" and _has_bf16(device)):
+        return torch.bfloat16
+    return torch.float32
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type == "cpu":
+        # PyTorch says that it supports bf16 on any AVX-512 machine, where it only emulates it.
+        return bool(
+            getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+            or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+        )
+    return False

@@ -1,0 +1,25 @@
+"""The errors a user can mend. Each carries one line: what is wrong, where, and what to do.
+
+The command line prints that line and exits with 2 (or goes on with the other inputs and exits
+with 1); it never shows a traceback for one of these.
+"""
+
+
+class UserError(Exception):
+    """A mistake in the input that the user can mend; ``str(error)`` is one line for them."""
+
+
+class ImageError(UserError):
+    """An image file that cannot be opened, is damaged, or is too large."""
+
+
+class ConfigError(UserError):
+    """A configuration with an unknown key, a value of the wrong type, or values at odds."""
+
+
+class DataError(UserError):
+    """Annotations or a data set that cannot be read, or with nothing left to use."""
+
+
+class CheckpointError(UserError):
+    """A model file that is missing, damaged, or not one of ours."""

@@ -1,0 +1,225 @@
+"""From annotations, and a model or captions that exist already, to scores and a report."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from showattend import __version__
+from showattend.data.readers import read_dataset, read_text
+from showattend.data.records import Record
+from showattend.errors import DataError, ImageError
+from showattend.evaluation.metrics import ImageId, Scores, score_captions
+
+if TYPE_CHECKING:
+    from showattend.captioner import Captioner
+
+Progress = Callable[[str, int, int], None]
+
+
+def evaluate(
+    annotations: Path,
+    *,
+    captioner: Captioner | None = None,
+    images: Path | None = None,
+    results: Path | None = None,
+    beam_size: int | None = None,
+    batch_size: int = 32,
+    split: str | None = None,
+    allow_missing: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score a model's captions, or captions made by anything, against human ones.
+
+    Args:
+        annotations: Human captions, in any format of ``read_dataset``.
+        captioner: The model to caption the images with; or else give ``results``.
+        images: The folder of the images; None is where the annotations say.
+        results: Captions that exist: COCO's results format, the output of this function or of
+            ``showattend caption`` (JSON Lines), or a mapping from image id to caption.
+        beam_size: For the model's captions; None is the model's own.
+        batch_size: Images the model sees at once.
+        split: Which part of annotations with several.
+        allow_missing: Score ``results`` that leave images out, on those that they have.
+        progress: Called with a name, the number of images done, and of all.
+
+    Returns:
+        Plain values: metrics, by the names of ``METRICS``; captions, each with its image_id and
+        its scores; statistics; skipped, the images that could not be opened; notes, a line for
+        each thing that a reader of the scores should know; settings.
+
+    Raises:
+        DataError: A file cannot be read, the images of captions and annotations differ, or no
+            image can be opened.
+    """
+    if (captioner is None) == (results is None):
+        raise ValueError("give either a captioner or results")
+    started = time.perf_counter()
+    records = read_references(annotations, images, split)
+    references: dict[ImageId, Sequence[str]] = {r.image_id: r.captions for r in records}
+    skipped: list[dict[str, Any]] = []
+    settings: dict[str, Any] = {"annotations": str(annotations), "split": split}
+    if captioner is not None:
+        captions = _generate(captioner, records, beam_size, batch_size, skipped, progress)
+        if not captions:
+            raise DataError(
+                f"{annotations}: none of its {len(records)} images can be opened "
+                f"(for example {skipped[0]['problem']}); check --images"
+            )
+        settings["model"] = captioner.name
+        settings["beam_size"] = captioner.search.beam_size if beam_size is None else beam_size
+    else:
+        assert results is not None
+        captions = read_results(results, records)
+        settings["results"] = str(results)
+    captioned = time.perf_counter()
+    scores = score_captions(references, captions, allow_missing or captioner is not None)
+    settings |= {
+        "tokenizer": scores.tokenizer,
+        "scorer": f"pycocoevalcap {version('pycocoevalcap')}",
+        "showattend": __version__,
+        "python": platform.python_version(),
+        "seconds": {
+            "captions": round(captioned - started, 2),
+            "scores": round(time.perf_counter() - captioned, 2),
+        },
+    }
+    return {
+        "metrics": scores.metrics,
+        "captions": [
+            {"image_id": i, "caption": captions[i], "scores": each}
+            for i, each in scores.per_image.items()
+        ],
+        "statistics": _statistics(scores),
+        "skipped": skipped,
+        "notes": [*skipped_note(skipped, len(records)), *scores.missing],
+        "settings": settings,
+    }
+
+
+def read_references(
+    annotations: Path, images: Path | None = None, split: str | None = None
+) -> list[Record]:
+    """The records of one split; ``split`` may be left out where there is only one.
+
+    Raises:
+        DataError: The file cannot be read, or has not one such split.
+    """
+    records = read_dataset(annotations, images)
+    splits = sorted({record.split for record in records})
+    if split is None:
+        if len(splits) > 1:
+            raise DataError(f"{annotations}: has the splits {', '.join(splits)}; choose by --split")
+        return records
+    chosen = [record for record in records if record.split == split]
+    if not chosen:
+        raise DataError(f"{annotations}: has no split {split!r}, but {', '.join(splits)}")
+    return chosen
+
+
+def skipped_note(skipped: Sequence[Mapping[str, Any]], total: int) -> list[str]:
+    """One line about the images left out, if any."""
+    if not skipped:
+        return []
+    return [f"{len(skipped)} of {total} images are left out (the first: {skipped[0]['problem']})"]
+
+
+def _generate(
+    captioner: Captioner,
+    records: Sequence[Record],
+    beam_size: int | None,
+    batch_size: int,
+    skipped: list[dict[str, Any]],
+    progress: Progress | None,
+) -> dict[ImageId, str]:
+    """The model's caption of each image that can be opened; the others go to ``skipped``."""
+    options = {} if beam_size is None else {"beam_size": beam_size}
+    stream = captioner.stream([record.path for record in records], batch_size=batch_size, **options)
+    captions: dict[ImageId, str] = {}
+    for done, (record, (_, result)) in enumerate(zip(records, stream, strict=True), 1):
+        if isinstance(result, ImageError):
+            skipped.append({"image_id": record.image_id, "problem": str(result)})
+        else:
+            captions[record.image_id] = result.raw
+        if progress is not None:
+            progress("Captioning", done, len(records))
+    return captions
+
+
+def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
+    """Captions from a file, by the image ids of the records.
+
+    An image may be named by its id or by its file's name.
+
+    Args:
+        path: A JSON list of {"image_id": ..., "caption": ...} (COCO's results format), an object
+            whose "captions" is such a list (the output of ``evaluate``), an object from image id
+            to caption, or JSON Lines of {"image_id" or "image": ..., "caption": ...}.
+        records: The images.
+
+    Raises:
+        DataError: The file is none of these, names an image that is not in the records, or has
+            two captions for one.
+    """
+    by_name: dict[str, ImageId] = {record.path.name: record.image_id for record in records}
+    by_name |= {str(record.image_id): record.image_id for record in records}
+    captions: dict[ImageId, str] = {}
+    unknown = []
+    for name, caption in _rows(path):
+        image_id = by_name.get(name, by_name.get(Path(name).name))
+        if image_id is None:
+            unknown.append(name)
+        elif image_id in captions:
+            raise DataError(f"{path}: has two captions of image {name}; it must be one an image")
+        else:
+            captions[image_id] = caption
+    if unknown:
+        raise DataError(
+            f"{path}: {len(unknown)} captions are of images that the annotations do not have "
+            f"(for example {', '.join(unknown[:3])})"
+        )
+    if not captions:
+        raise DataError(f"{path}: holds no captions")
+    return captions
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    """The (image, caption) pairs of a results file."""
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+        if isinstance(content, dict) and "caption" in content:  # JSON Lines of one line
+            content = [content]
+    except ValueError:
+        try:
+            content = [json.loads(line) for line in text.split("\n") if line.strip()]
+        except ValueError as error:
+            raise DataError(f"{path}: is neither JSON nor JSON Lines ({error})") from error
+    if isinstance(content, dict) and isinstance(content.get("captions"), list):
+        content = content["captions"]
+    if isinstance(content, dict):
+        content = [{"image_id": name, "caption": caption} for name, caption in content.items()]
+    for row in content if isinstance(content, list) else [content]:
+        name = row.get("image_id", row.get("image")) if isinstance(row, dict) else None
+        if not isinstance(name, int | str) or not isinstance(row.get("caption"), str):
+            raise DataError(
+                f'{path}: expected {{"image_id": ..., "caption": "..."}}, '
+                f"found {json.dumps(row)[:80]}"
+            )
+        yield str(name), row["caption"]
+
+
+def _statistics(scores: Scores) -> dict[str, Any]:
+    """How varied the captions are, counted in the tokens that were scored."""
+    captions = [tokens.split() for tokens in scores.tokens.values()]
+    return {
+        "images": len(captions),
+        "distinct_captions": len(set(scores.tokens.values())),
+        "distinct_words": len({word for words in captions for word in words}),
+        "mean_length": sum(map(len, captions)) / len(captions),
+    }

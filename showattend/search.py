@@ -1,0 +1,252 @@
+"""Greedy and beam search over a batch of images, attention maps included.
+
+Search knows decoders only by a protocol (`Decoder`), and keeps one record a time step: the word
+of each hypothesis, the hypothesis it continues, and where the model looked. A caption and its maps
+are read back along those links, so a map always belongs to the word beside it.
+
+Shape suffixes: B images, K hypotheses (beams) of an image, L locations, V vocabulary, T time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from showattend.errors import ConfigError
+from showattend.text import Vocabulary
+
+# Lower than any sum of log-probabilities, and finite: sums and comparisons stay ordinary numbers.
+BANNED = -1e9
+SPECIAL = (Vocabulary.PAD, Vocabulary.START, Vocabulary.END, Vocabulary.UNK)
+
+
+class Decoder(Protocol):
+    """What search asks of a decoder. A state is a tuple of tensors with leading axes [B, K]."""
+
+    def memory(self, features: torch.Tensor) -> Any:
+        """What depends on the images alone, from features [B, L, D]."""
+
+    def initial_state(self, memory: Any) -> Any:
+        """The state before the first word, with K = 1."""
+
+    def advance(
+        self, words: torch.Tensor, state: Any, memory: Any
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
+        """Read words [B, K]: log-probabilities [B, K, V], alpha [B, K, L], beta [B, K], state."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How captions are searched.
+
+    Attributes:
+        beam_size: Hypotheses kept an image; 1 is greedy search.
+        n_best: How many of them to return.
+        max_length: Most words of a caption.
+        min_length: Fewest words of a caption.
+        length_penalty: Hypotheses are ranked by log p / length ** this, the length counting
+            ``<end>``. 0 ranks by probability (short captions win), 1 by the mean a word.
+        block_ngrams: No n-gram of this many words occurs twice; 0 allows all.
+    """
+
+    beam_size: int = 5
+    n_best: int = 1
+    max_length: int = 30
+    min_length: int = 1
+    length_penalty: float = 0.7
+    block_ngrams: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing.
+
+        Raises:
+            ConfigError: Names the value and what it must be.
+        """
+        for name, lowest in (("beam_size", 1), ("n_best", 1), ("max_length", 1)):
+            if getattr(self, name) < lowest:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {lowest} or more")
+        for name in ("min_length", "length_penalty", "block_ngrams"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.min_length > self.max_length:
+            raise ConfigError(
+                f"min_length {self.min_length} is over max_length {self.max_length}"
+            )
+        if self.n_best > self.beam_size:
+            raise ConfigError(
+                f"n_best {self.n_best} is over beam_size {self.beam_size}; raise the beam size"
+            )
+
+
+class Hypothesis(NamedTuple):
+    """One caption as search found it."""
+
+    words: list[int]  # T word ids, no special ones
+    log_probs: list[float]  # T + 1 with <end>'s, T when cut off at the maximum length
+    alpha: torch.Tensor  # [T, L] float32
+    beta: torch.Tensor  # [T]
+    score: float  # log p / length ** length_penalty
+
+
+class _Trace(NamedTuple):
+    """What happened at one time step, [B, K] each, alpha [B, K, L] for the *source* beams."""
+
+    words: torch.Tensor
+    parents: torch.Tensor
+    log_probs: torch.Tensor
+    alpha: torch.Tensor
+    beta: torch.Tensor
+
+
+@torch.inference_mode()
+def search(
+    decoder: Decoder, features: torch.Tensor, options: SearchOptions | None = None
+) -> list[list[Hypothesis]]:
+    """Find the best captions of a batch of images.
+
+    All hypotheses of an image, finished or not, compete in one pool of ``beam_size``, by their
+    length-normalised log-probability. An image is done when everything in its pool has ended or
+    the maximum length is reached; what has not ended by then is returned as it stands. Special
+    words other than ``<end>`` are never produced.
+
+    Args:
+        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        features: Annotations [B, L, D] or [B, H, W, D].
+        options: How to search.
+
+    Returns:
+        For each image ``n_best`` hypotheses, best first; fewer where so few exist, never none.
+    """
+    options = options or SearchOptions()
+    memory = decoder.memory(features)
+    state = decoder.initial_state(memory)
+    B, K, device = features.shape[0], options.beam_size, features.device
+    if B == 0:
+        return []
+    END, PAD = Vocabulary.END, Vocabulary.PAD
+
+    words = torch.full((B, 1), Vocabulary.START, device=device)
+    history = torch.empty((B, 1, 0), dtype=torch.long, device=device)
+    total = torch.zeros((B, 1), device=device)  # sums of log-probabilities
+    length = torch.zeros((B, 1), device=device)  # words and <end>
+    done = torch.zeros((B, 1), dtype=torch.bool, device=device)
+    trace: list[_Trace] = []
+
+    for t in range(options.max_length):
+        log_probs, alpha, beta, state = decoder.advance(words, state, memory)
+        log_probs = _allowed(log_probs.float(), history, t, options)
+        V = log_probs.shape[-1]
+        # A finished hypothesis has one continuation: itself, at no cost.
+        log_probs = log_probs.masked_fill(done.unsqueeze(2), BANNED)
+        log_probs[:, :, PAD] = torch.where(done, 0.0, BANNED)
+        grown = torch.where(done, length, length + 1)
+        candidates = (total.unsqueeze(2) + log_probs) / grown.unsqueeze(2) ** options.length_penalty
+        width = min(K, candidates.shape[1] * V)
+        _, index = candidates.flatten(1).topk(width, dim=1)
+        parents, words = index // V, index % V
+
+        chosen = log_probs.flatten(1).gather(1, index)
+        total, length = total.gather(1, parents) + chosen, grown.gather(1, parents)
+        done = done.gather(1, parents) | (words == END)
+        trace.append(_Trace(words, parents, chosen, alpha, beta))
+        if done.all():
+            break
+        state = type(state)(*(_take(part, parents) for part in state))
+        history = torch.cat([_take(history, parents), words.unsqueeze(2)], 2)
+
+    scores = (total / length.clamp(min=1) ** options.length_penalty).cpu()
+    return _read_back(trace, scores, options.n_best)
+
+
+def _allowed(
+    log_probs: torch.Tensor, history_BKT: torch.Tensor, t: int, options: SearchOptions
+) -> torch.Tensor:
+    """Ban special words, early ends and repeated n-grams; a broken model's NaN is a ban too."""
+    log_probs = log_probs.nan_to_num(nan=BANNED, neginf=BANNED, posinf=BANNED).clamp(min=BANNED)
+    for special in (Vocabulary.PAD, Vocabulary.START, Vocabulary.UNK):
+        log_probs[:, :, special] = BANNED
+    n = options.block_ngrams
+    if n and t >= n:
+        windows = history_BKT.unfold(2, n, 1)  # every n-gram said so far
+        last = history_BKT[:, :, t - n + 1 :]  # the n - 1 words that the next one would complete
+        seen = (windows[..., : n - 1] == last.unsqueeze(2)).all(-1)
+        ban = torch.where(seen, windows[..., -1], Vocabulary.PAD)  # <pad> is banned anyway
+        log_probs = log_probs.scatter(2, ban, BANNED)
+    if t < options.min_length:
+        log_probs[:, :, Vocabulary.END] = BANNED
+    return log_probs
+
+
+def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
+    """Rows of the K axis, image by image: [B, K, ...] to [B, K', ...]."""
+    images = torch.arange(part_BK.shape[0], device=part_BK.device).unsqueeze(1)
+    return part_BK[images, parents_BK]
+
+
+def _read_back(
+    trace: list[_Trace], scores_BK: torch.Tensor, n_best: int
+) -> list[list[Hypothesis]]:
+    """Follow the links from the last time step to the first."""
+    steps = [_Trace(*(part.cpu() for part in step)) for step in trace]
+    order_BK = scores_BK.argsort(dim=1, descending=True, stable=True)
+    results = []
+    for image in range(scores_BK.shape[0]):
+        found = [
+            _hypothesis(steps, image, beam, float(scores_BK[image, beam]))
+            for beam in order_BK[image].tolist()
+        ]
+        # A beam that only a ban could fill (more beams than words, say) is no caption.
+        possible = [each for each in found if min(each.log_probs, default=0.0) > BANNED / 2]
+        results.append((possible or found[:1])[:n_best])
+    return results
+
+
+def _hypothesis(steps: list[_Trace], image: int, beam: int, score: float) -> Hypothesis:
+    words: list[int] = []
+    log_probs: list[float] = []
+    alpha, beta = [], []
+    for step in reversed(steps):
+        word, parent = int(step.words[image, beam]), int(step.parents[image, beam])
+        log_prob = float(step.log_probs[image, beam])
+        if word != Vocabulary.PAD or log_prob:  # <pad> at no cost: it had ended before this step
+            log_probs.append(log_prob)
+        if word not in SPECIAL:
+            words.append(word)
+            alpha.append(step.alpha[image, parent])
+            beta.append(step.beta[image, parent])
+        beam = parent
+    L = steps[0].alpha.shape[-1]
+    return Hypothesis(
+        words[::-1],
+        log_probs[::-1],
+        torch.stack(alpha[::-1]).float() if alpha else torch.zeros(0, L),
+        torch.stack(beta[::-1]).float() if beta else torch.zeros(0),
+        score,
+    )
+
+
+@torch.inference_mode()
+def force(decoder: Decoder, features: torch.Tensor, words: list[int]) -> Hypothesis:
+    """Make the model say the given words, and record where it looks.
+
+    Args:
+        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        features: Annotations of one image, [1, L, D] or [1, H, W, D].
+        words: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
+
+    Returns:
+        The words with their log-probabilities and maps; the score is the mean log-probability.
+    """
+    memory = decoder.memory(features)
+    state = decoder.initial_state(memory)
+    log_probs, maps, betas = [], [], []
+    for previous, word in zip([Vocabulary.START, *words], [*words, Vocabulary.END], strict=True):
+        given = torch.full((1, 1), previous, device=features.device)
+        scores, alpha, beta, state = decoder.advance(given, state, memory)
+        log_probs.append(float(scores[0, 0, word]))
+        maps.append(alpha[0, 0].float().cpu())
+        betas.append(beta[0, 0].float().cpu())
+    alphas, gates = torch.stack(maps)[:-1], torch.stack(betas)[:-1]
+    return Hypothesis(list(words), log_probs, alphas, gates, sum(log_probs) / len(log_probs))

@@ -1,0 +1,67 @@
+"""The progress of a run on the terminal: bars with the time left, a line an epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Display:
+    """A `showattend.training.trainer.Reporter` for people; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bars = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,  # a log file gets the lines, not the bars
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Display:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def message(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def task(self, name: str, done: int, total: int, note: str = "") -> None:
+        """Move a bar; it disappears when it is full, unless it is the training's."""
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, total=total, note=note)
+        self.bars.update(self.tasks[name], completed=done, total=total, note=note)
+        if done >= total and name != "Training":
+            self.bars.remove_task(self.tasks.pop(name))
+
+    def epoch(self, entry: dict[str, Any], best: bool) -> None:
+        """Print the epoch's figures."""
+        parts = [f"epoch {entry['epoch']:>3}", f"loss {entry['loss']:.3f}"]
+        if "CIDEr" in entry:
+            parts += [
+                f"validation loss {entry['val_loss']:.3f}",
+                f"BLEU-4 {entry['BLEU-4']:.3f}",
+                f"CIDEr {entry['CIDEr']:.3f}" + (" *best*" if best else ""),
+            ]
+        minutes, seconds = divmod(round(entry["seconds"]), 60)
+        parts.append(f"{minutes}:{seconds:02d}")
+        self.message("   ".join(parts))

@@ -1,0 +1,58 @@
+"""AdamW with warm-up and decay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from showattend.errors import ConfigError
+
+FINAL_SHARE = 0.02  # of the peak rate, at the end of the cosine
+
+
+def build_optimizer(
+    decoder: nn.Module,
+    encoder_parameters: Iterable[nn.Parameter],
+    *,
+    lr: float,
+    encoder_lr: float,
+    weight_decay: float,
+) -> torch.optim.AdamW:
+    """AdamW over the decoder and the opened encoder stages, each with its own rate.
+
+    Weight decay is on matrices; biases, scales and word embeddings (most of whose rows see no
+    gradient in a step) are free of it.
+    """
+    embeddings = {
+        id(module.weight) for module in decoder.modules() if isinstance(module, nn.Embedding)
+    }
+    groups = []
+    for rate, parameters in ((lr, list(decoder.parameters())), (encoder_lr, list(encoder_parameters))):
+        matrices = [p for p in parameters if p.ndim > 1 and id(p) not in embeddings]
+        others = [p for p in parameters if p.ndim <= 1 or id(p) in embeddings]
+        groups += [
+            {"params": members, "peak": rate, "lr": rate, "weight_decay": decay}
+            for members, decay in ((matrices, weight_decay), (others, 0.0))
+            if members
+        ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+
+
+def rate_share(step: int, steps: int, *, warmup: float, schedule: str) -> float:
+    """The share of the peak learning rate at a step (counted from 0) of ``steps``.
+
+    Raises:
+        ConfigError: Unknown schedule.
+    """
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return (step + 1) / rising
+    if schedule == "constant":
+        return 1.0
+    if schedule != "cosine":
+        raise ConfigError(f"train.schedule is {schedule!r}; it must be cosine or constant")
+    done = (step - rising) / max(1, steps - rising)
+    return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,50 @@
+"""The training record as JSON, and the curves as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write ``training.json`` and ``curves.png`` into the folder of the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / ".training.json.part"
+    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    aside.replace(folder / "training.json")
+    plot_curves(record, folder / "curves.png")
+
+
+def plot_curves(record: dict[str, Any], path: Path) -> None:
+    """Draw losses and validation figures over the epochs; the best epoch is marked."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    history = record["history"]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    curves = (
+        (left, "loss", "training", "#4477aa"),
+        (left, "val_loss", "validation, teacher forced", "#ee6677"),
+        (right, "CIDEr", "CIDEr", "#228833"),
+        (right, "BLEU-4", "BLEU-4", "#aa3377"),
+    )
+    for axes, key, label, colour in curves:
+        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", ms=3.5, color=colour, label=label)
+    left.set_title("Loss a token (nats)", loc="left", fontsize=10)
+    right.set_title("Captions searched freely, validation split", loc="left", fontsize=10)
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        if record["best"]:
+            axes.axvline(record["best"]["epoch"], color="0.6", lw=1, ls=":", zorder=0)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=130)

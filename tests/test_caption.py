@@ -1,0 +1,100 @@
+"""The result object: its texts, its numbers, its forms."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from showattend.caption import Caption
+from showattend.images import Geometry, ImageSource
+
+
+def make(words: str, image: ImageSource | None = None, **more: object) -> Caption:
+    count = len(words.split())
+    attention = np.zeros((count, 7, 7), np.float32)
+    attention[np.arange(count), np.arange(count) % 7, 2] = 1
+    fields = {
+        "words": tuple(words.split()),
+        "log_probs": (-0.5,) * count + (-0.25,),
+        "attention": attention,
+        "betas": np.full(count, 0.5, np.float32),
+        "geometry": Geometry((70, 140), (0, 0, 70, 140)),
+        "score": -0.4,
+        "image": image,
+    }
+    return Caption(**(fields | more))  # type: ignore[arg-type]
+
+
+def test_texts() -> None:
+    caption = make("a man 's dog runs")
+    assert caption.raw == "a man 's dog runs"
+    assert caption.text == str(caption) == "A man's dog runs."
+    assert caption.log_prob == pytest.approx(-2.75)
+
+
+def test_heatmap_lies_on_the_image() -> None:
+    heat = make("a dog runs").heatmap(1)
+    assert heat.shape == (140, 70)
+    row, col = np.unravel_index(heat.argmax(), heat.shape)
+    assert 20 <= row < 40
+    assert 20 <= col < 30
+
+
+def test_to_dict_is_json() -> None:
+    caption = make("a dog", Path("photos/dog.jpg"), alternatives=(make("a cat"),))
+    values = json.loads(json.dumps(caption.to_dict()))
+    assert values["image"] == str(Path("photos/dog.jpg"))
+    assert values["caption"] == "A dog."
+    assert values["words"] == ["a", "dog"]
+    assert values["log_probs"] == [-0.5, -0.5, -0.25]
+    assert values["log_prob"] == pytest.approx(-1.25)
+    assert values["score"] == -0.4
+    assert "attention" not in values
+    assert [other["caption"] for other in values["alternatives"]] == ["A cat."]
+
+    whole = json.loads(json.dumps(caption.to_dict(attention=True)))
+    assert np.array_equal(np.array(whole["attention"], np.float32), caption.attention)
+    assert Geometry.from_dict(whole["geometry"]) == caption.geometry
+    assert "attention" in whole["alternatives"][0]
+    assert "image" not in make("a dog", np.zeros((140, 70, 3))).to_dict()
+
+
+def test_repr_is_short() -> None:
+    caption = make("a dog", np.zeros((140, 70, 3)))
+    assert "a" in repr(caption)
+    assert "array" not in repr(caption)
+    assert len({caption, make("a dog")}) == 2, "captions are told apart without comparing arrays"
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="2 words"):
+        make("a dog", attention=np.zeros((3, 7, 7), np.float32))
+    with pytest.raises(ValueError, match="2 words"):
+        make("a dog", betas=np.zeros(1))
+
+
+def test_notebook_form_is_self_contained(tmp_path: Path) -> None:
+    shown = make('a "dog" <b>', np.full((140, 70, 3), 128, np.uint8))._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "<b>" not in shown
+    assert "http" not in shown
+    data = shown.split("base64,")[1].split('"')[0]
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        assert picture.format == "JPEG"
+        assert picture.width > 600
+    for image in (None, tmp_path / "gone.jpg"):
+        assert make("a dog", image)._repr_html_() == "<p>A dog.</p>"
+
+
+def test_save_overlay(tmp_path: Path) -> None:
+    make("a dog", np.full((140, 70, 3), 128, np.uint8)).save_overlay(
+        tmp_path / "out.png", words=["dog"], width=400
+    )
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.width <= 400

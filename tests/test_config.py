@@ -1,0 +1,92 @@
+"""Typed configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from showattend.config import Config, find_config, load_config, to_dict
+from showattend.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_are_read_and_open_with_their_command(path: Path) -> None:
+    load_config(path)
+    first = path.read_text(encoding="utf-8").splitlines()
+    comments = [line for line in first if line.startswith("#")]
+    assert any(f"showattend train configs/{path.name}" in line for line in comments)
+    assert first[0].startswith("#")
+
+
+def test_there_are_configs() -> None:
+    assert {"flickr8k", "tiny"} <= {path.stem for path in CONFIGS}
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_file_and_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, "train:\n  lr: 1e-3\n  epochs: 7\n")
+    config = load_config(path, ["train.epochs=9", "encoder.size=320", "data.images=null"])
+    assert config.train.lr == 1e-3  # YAML 1.1 reads it as text
+    assert config.train.epochs == 9
+    assert config.encoder.size == 320
+    assert config.data.images is None
+    assert config.decoder == Config().decoder
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  epoch: 3\n", r"unknown key train\.epoch; did you mean train\.epochs\?"),
+        ("trian: {}\n", r"unknown key trian; did you mean train\?"),
+        ("train:\n  epochs: many\n", r"train\.epochs is 'many'; it must be a whole number"),
+        ("train:\n  epochs: 1.5\n", r"train\.epochs is 1\.5; it must be a whole number"),
+        ("train:\n  lr: true\n", r"train\.lr is True; it must be a number"),
+        ("encoder:\n  pretrained: 1\n", r"it must be true or false"),
+        ("train: 3\n", r"train must be a section"),
+        ("- a\n", r"must be sections"),
+        ("a: [\n", r"not a YAML file"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert "config.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["epochs", "train.epoch=3", "train.lr=[", "train.lr.x=3"])
+def test_bad_overrides_are_named(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path, "train:\n  lr: 0.1\n"), [override])
+
+
+def test_a_missing_config_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="no such config file"):
+        find_config("configs/absent.yaml")
+
+
+def test_a_shipped_config_is_found_by_name() -> None:
+    assert find_config("tiny.yaml").name == "tiny.yaml"
+
+
+def test_every_field_says_what_it_is() -> None:
+    for section in dataclasses.fields(Config):
+        for field in dataclasses.fields(section.default_factory):  # type: ignore[arg-type, misc]
+            assert len(field.metadata["help"]) > 8, field.name
+
+
+def test_to_dict_and_back(tmp_path: Path) -> None:
+    import yaml
+
+    config = load_config(write(tmp_path, "train:\n  epochs: 3\n"))
+    again = load_config(write(tmp_path, yaml.safe_dump(to_dict(config))))
+    assert again == config

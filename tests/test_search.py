@@ -1,0 +1,250 @@
+"""Search against exhaustive enumeration, and at its edges."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from showattend.decoders.lstm import LSTMDecoder
+from showattend.errors import ConfigError
+from showattend.search import SearchOptions, force, search
+from showattend.text import Vocabulary
+
+END, UNK, START = Vocabulary.END, Vocabulary.UNK, Vocabulary.START
+
+
+def lstm(seed: int = 0, vocabulary: int = 7) -> LSTMDecoder:
+    torch.manual_seed(seed)
+    decoder = LSTMDecoder(
+        vocabulary_size=vocabulary, feature_dim=5, embedding_dim=6, hidden_dim=6, attention_dim=6
+    ).eval()
+    for parameter in decoder.parameters():  # far from uniform, so that beams differ
+        torch.nn.init.normal_(parameter, std=1.0)
+    return decoder
+
+
+def features(images: int = 3) -> torch.Tensor:
+    return torch.randn(images, 4, 5, generator=torch.Generator().manual_seed(1))
+
+
+class Table:
+    """A decoder that says what a function of the words so far says; its map points at step t."""
+
+    def __init__(self, log_probs, size: int = 8) -> None:  # type: ignore[no-untyped-def]
+        self.log_probs, self.size = log_probs, size
+
+    def memory(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+    def initial_state(self, memory: torch.Tensor) -> tuple[torch.Tensor]:
+        return _State(torch.zeros(memory.shape[0], 1, 0, dtype=torch.long))
+
+    def advance(self, words, state, memory):  # type: ignore[no-untyped-def]
+        said = torch.cat([state[0], words.unsqueeze(2)], 2)
+        B, K, t = said.shape
+        rows = [[self.log_probs(said[b, k, 1:].tolist()) for k in range(K)] for b in range(B)]
+        alpha = torch.zeros(B, K, 50)
+        # The map encodes the last word read and the time, so that a mixed-up map shows.
+        for b, k in itertools.product(range(B), range(K)):
+            alpha[b, k, int(said[b, k, -1])] = t
+        return torch.tensor(rows), alpha, torch.full((B, K), 0.5), _State(said)
+
+
+class _State(tuple):  # noqa: SLOT001
+    def __new__(cls, *parts: torch.Tensor) -> _State:
+        return super().__new__(cls, parts)
+
+
+def options(**values: float) -> SearchOptions:
+    return SearchOptions(**{"max_length": 4, "length_penalty": 0.0, **values})  # type: ignore[arg-type]
+
+
+def test_a_wide_beam_finds_what_enumeration_finds() -> None:
+    decoder, image = lstm(), features(1)
+    words = range(4, 7)
+    everything = [
+        list(each) for length in range(1, 4) for each in itertools.product(words, repeat=length)
+    ]
+    best = max(everything, key=lambda each: sum(force(decoder, image, each).log_probs))
+    cut_off = [list(each) for each in itertools.product(words, repeat=3)]
+    scores = {tuple(w): sum(force(decoder, image, w).log_probs) for w in everything}
+    scores |= {tuple(w): sum(force(decoder, image, w).log_probs[:-1]) for w in cut_off}
+    best = max(scores, key=scores.__getitem__)
+    found = search(decoder, image, options(beam_size=200, max_length=3, n_best=5))[0]
+    assert tuple(found[0].words) == best
+    assert found[0].score == pytest.approx(scores[best], abs=1e-5)
+    ranked = sorted(scores.values(), reverse=True)[:5]
+    assert [each.score for each in found] == pytest.approx(ranked, abs=1e-5)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3, 5])
+def test_what_search_returns_is_what_forcing_its_words_gives(beam_size: int) -> None:
+    """Words, log-probabilities and maps belong together, for every beam of every image."""
+    decoder, images = lstm(3), features()
+    found = search(
+        decoder, images, options(beam_size=beam_size, n_best=beam_size, max_length=6)
+    )
+    assert len(found) == 3
+    for b, hypotheses in enumerate(found):
+        for each in hypotheses:
+            forced = force(decoder, images[b : b + 1], each.words)
+            wanted = forced.log_probs[: len(each.log_probs)]
+            assert each.log_probs == pytest.approx(wanted, abs=1e-5)
+            torch.testing.assert_close(each.alpha, forced.alpha, atol=1e-5, rtol=0)
+            torch.testing.assert_close(each.beta, forced.beta, atol=1e-5, rtol=0)
+            assert len(each.log_probs) in (len(each.words), len(each.words) + 1)
+
+
+def test_a_batch_gives_what_its_images_give_alone() -> None:
+    decoder, images = lstm(4), features(5)
+    together = search(decoder, images, options(beam_size=3, max_length=6))
+    for b in range(5):
+        alone = search(decoder, images[b : b + 1], options(beam_size=3, max_length=6))[0][0]
+        assert together[b][0].words == alone.words
+
+
+def test_greedy_takes_the_likeliest_word_every_time() -> None:
+    decoder, image = lstm(5), features(1)
+    words: list[int] = []
+    memory, given = decoder.memory(image), START
+    state = decoder.initial_state(memory)
+    for _ in range(4):
+        scores, _, _, state = decoder.advance(torch.tensor([[given]]), state, memory)
+        scores[..., [Vocabulary.PAD, START, UNK]] = -1e9
+        if not words:
+            scores[..., END] = -1e9
+        given = int(scores.argmax())
+        if given == END:
+            break
+        words.append(given)
+    assert search(decoder, image, options(beam_size=1))[0][0].words == words
+
+
+def test_maps_follow_their_beams_when_beams_change_places() -> None:
+    """The likelier first word leads to a worse sentence: beams must swap, maps with them."""
+
+    def model(said: list[int]) -> list[float]:
+        probs = {4: 0.6, 5: 0.4} if not said else {4: 0.3, 6: 0.3, END: 0.4}
+        if said == [5]:
+            probs = {6: 1.0}
+        if said == [5, 6]:
+            probs = {END: 1.0}
+        scores = [-1e4] * 8
+        for word, p in probs.items():
+            scores[word] = float(torch.tensor(p).log())
+        return scores
+
+    best = search(Table(model), torch.zeros(1, 1, 1), options(beam_size=2))[0][0]
+    assert best.words == [5, 6]
+    assert best.alpha[0, START] == 1  # before "5" it had read <start>
+    assert best.alpha[1, 5] == 2  # before "6" it had read "5", not "4"
+
+
+def test_nothing_ends() -> None:
+    """A model that never says <end> gives captions of the maximum length."""
+
+    def model(said: list[int]) -> list[float]:
+        scores = [-1.0] * 8
+        scores[END] = float("-inf")
+        return scores
+
+    found = search(Table(model), torch.zeros(2, 1, 1), options(beam_size=3, max_length=5))
+    for hypotheses in found:
+        assert len(hypotheses[0].words) == 5
+        assert len(hypotheses[0].log_probs) == 5
+        assert len(hypotheses[0].alpha) == 5
+
+
+def test_everything_ends_at_once() -> None:
+    def model(said: list[int]) -> list[float]:
+        scores = [-50.0] * 8
+        scores[END] = 0.0
+        return scores
+
+    empty = search(Table(model), torch.zeros(1, 1, 1), options(min_length=0))[0][0]
+    assert empty.words == []
+    assert empty.alpha.shape == (0, 50)
+    two = search(Table(model), torch.zeros(1, 1, 1), options(min_length=2))[0][0]
+    assert len(two.words) == 2
+
+
+def test_a_broken_model_still_gets_an_answer() -> None:
+    for value in (float("nan"), float("-inf"), float("inf")):
+        found = search(Table(lambda _, v=value: [v] * 8), torch.zeros(1, 1, 1), options())
+        assert len(found[0]) == 1
+
+
+def test_no_image_gives_no_caption() -> None:
+    assert search(lstm(), features(0)) == []
+
+
+def test_special_words_are_never_said() -> None:
+    def model(said: list[int]) -> list[float]:
+        scores = [-9.0] * 8
+        scores[UNK] = scores[START] = scores[Vocabulary.PAD] = 0.0
+        return scores
+
+    for hypothesis in search(Table(model), torch.zeros(1, 1, 1), options(beam_size=4, n_best=4))[0]:
+        assert all(word > UNK for word in hypothesis.words)
+
+
+def test_more_beams_than_words() -> None:
+    found = search(lstm(vocabulary=5), features(1), options(beam_size=9, n_best=9, max_length=2))[0]
+    texts = [tuple(each.words) for each in found]
+    assert len(set(texts)) == len(texts)
+    assert set(texts) <= {(4,), (4, 4)}
+
+
+def test_ngrams_are_blocked() -> None:
+    def model(said: list[int]) -> list[float]:  # would say 4 5 4 5 4 5 ...
+        scores = [-5.0] * 8
+        scores[5 if said and said[-1] == 4 else 4] = -0.1
+        scores[END] = -20.0
+        return scores
+
+    free = search(Table(model), torch.zeros(1, 1, 1), options(max_length=6))[0][0].words
+    assert free == [4, 5, 4, 5, 4, 5]
+    for n in (1, 2, 3):
+        words = search(
+            Table(model), torch.zeros(1, 1, 1), options(max_length=6, block_ngrams=n, beam_size=3)
+        )[0][0].words
+        ngrams = list(zip(*(words[i:] for i in range(n)), strict=False))
+        assert len(ngrams) == len(set(ngrams)), (n, words)
+
+
+def test_length_penalty_ranks_by_mean() -> None:
+    def model(said: list[int]) -> list[float]:
+        scores = [-1e4] * 8
+        if not said:
+            scores[4], scores[5] = -1.0, -1.2
+        elif said[0] == 4:
+            scores[END] = -1.0  # 4 <end>: -2.0 over 2
+        elif len(said) < 4:
+            scores[6] = -0.3
+        else:
+            scores[END] = -0.3  # 5 6 6 6 <end>: -2.4 over 5
+        return scores
+
+    image = torch.zeros(1, 1, 1)
+    assert search(Table(model), image, options(max_length=9))[0][0].words == [4]
+    long = search(Table(model), image, options(max_length=9, length_penalty=1.0))[0][0]
+    assert long.words == [5, 6, 6, 6]
+    assert long.score == pytest.approx(-2.4 / 5)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"beam_size": 0},
+        {"max_length": 0},
+        {"min_length": 9, "max_length": 5},
+        {"n_best": 6},
+        {"length_penalty": -1.0},
+        {"block_ngrams": -1},
+    ],
+)
+def test_options_that_mean_nothing_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="must|over"):
+        SearchOptions(**values)  # type: ignore[arg-type]
