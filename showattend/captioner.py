@@ -234,7 +234,7 @@ class Captioner:
         tokens = tokenize(text)
         if not tokens:
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
-        pixels, geometry = self.preprocessing.pixels(_open(image))
+        pixels, geometry = self.preprocessing.load_pixels(image)
         with torch.inference_mode():
             features = self._features([pixels])
             found = force(self.decoder, features.flatten(1, 2), self.vocabulary.encode(tokens))

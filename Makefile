@@ -1,0 +1,39 @@
+# For a newcomer: `make demo` and `make test`. Both set up .venv the first time.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint clean help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "showattend needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/ready: .venv/bin/python pyproject.toml
+	@echo "Setting up .venv (PyTorch is large: a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/ready-dev: .venv/bin/python pyproject.toml
+	@echo "Setting up .venv for development (PyTorch is large: a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/ready
+
+demo: .venv/ready  ## caption a free photograph and draw where the model looked
+	@$(BIN)/showattend attend assets/photos/astronaut.jpg --output demo/astronaut.png
+
+test: .venv/ready-dev  ## the tests
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: .venv/ready-dev  ## all tests, the slow ones too
+	$(BIN)/python -m pytest -q
+
+lint: .venv/ready-dev  ## style and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean:  ## remove what make has made
+	rm -rf .venv demo build dist

@@ -1,0 +1,283 @@
+"""Preparing: what is checked, counted, skipped and written."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from showattend.data.prepare import (
+    prepare,
+    prepare_coco_files,
+    prepare_flickr8k,
+    prepare_folder,
+    prepare_karpathy,
+)
+from showattend.data.readers import read_coco, read_dataset
+from showattend.data.records import Record
+from showattend.errors import DataError
+
+
+def picture(path: Path, width: int = 8, height: int = 6) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height), "red").save(path)
+    return path
+
+
+def records(folder: Path) -> list[Record]:
+    """Three good images, a missing one, a broken one, and one without a word."""
+    (folder / "broken.jpg").parent.mkdir(parents=True, exist_ok=True)
+    (folder / "broken.jpg").write_text("this is text")
+    return [
+        Record("a", picture(folder / "a.png"), ("A dog runs.", "A dog.", "..."), "train"),
+        Record("b", picture(folder / "x" / "b.png", 5, 9), ("A dog's cat.",), "train"),
+        Record("c", picture(folder / "c.png"), ("A dog flies quickly",), "val"),
+        Record("gone", folder / "gone.png", ("A dog.",), "train"),
+        Record("broken", folder / "broken.jpg", ("A dog.",), "val"),
+        Record("mute", picture(folder / "mute.png"), ("!",), "val"),
+    ]
+
+
+def test_report(tmp_path: Path) -> None:
+    ticks = []
+    report = prepare(
+        records(tmp_path), tmp_path / "out", min_count=2, progress=lambda *tick: ticks.append(tick)
+    )
+    assert report.images == {"train": 2, "val": 1}
+    assert report.captions == {"train": 3, "val": 1}
+    assert report.lengths == {2: 1, 3: 1, 4: 2}
+    assert (report.vocabulary, report.different_words) == (2, 5)  # a, dog; runs, 's, cat
+    assert report.unknown_share == 0.5
+    assert report.empty_captions == 2
+    assert [report.length_at(share) for share in (0, 0.25, 0.5, 0.51, 1)] == [2, 2, 3, 4, 4]
+    assert ticks == [("Images", done, 6) for done in range(1, 7)]
+    gone, broken, mute = report.skipped
+    assert "gone.png: no such file" in gone
+    assert "broken.jpg" in broken
+    assert "mute.png: no caption with a word" in mute
+    assert json.loads((tmp_path / "out/report.json").read_text()) == report.to_dict()
+    text = "\n".join(report.lines())
+    for part in ("2 images, 3 captions", "2 of the 5 words", "50.00%", "3 images", gone, broken):
+        assert part in text
+
+
+def test_many_skipped_images_are_counted_on_the_terminal(tmp_path: Path) -> None:
+    missing = [Record(i, tmp_path / f"{i}.jpg", ("A dog.",), "train") for i in range(30)]
+    report = prepare([*missing, records(tmp_path)[0]], tmp_path / "out")
+    assert len(report.skipped) == 30
+    assert "  and 20 more: see report.json" in report.lines()
+    assert len(report.lines()) < 20
+
+
+def test_canonical_form_reads_back(tmp_path: Path) -> None:
+    prepare(records(tmp_path), tmp_path / "out")
+    found = read_dataset(tmp_path / "out")
+    assert [(r.image_id, r.split, r.captions) for r in found] == [
+        ("a", "train", ("A dog runs.", "A dog.")),
+        ("b", "train", ("A dog's cat.",)),
+        ("c", "val", ("A dog flies quickly",)),
+    ]
+    assert all(record.path.is_absolute() and record.path.is_file() for record in found)
+
+
+def test_images_within_the_folder_move_with_it(tmp_path: Path) -> None:
+    prepare(records(tmp_path / "old" / "images"), tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    found = read_dataset(tmp_path / "new" / "dataset.jsonl")
+    assert found[1].path == tmp_path / "new/images/x/b.png"
+    assert found[1].path.is_file()
+
+
+def test_coco_files_name_images_from_their_common_folder(tmp_path: Path) -> None:
+    report = prepare(records(tmp_path / "photos"), tmp_path / "out")
+    assert report.image_root == tmp_path / "photos"
+    train = json.loads((tmp_path / "out/captions_train.json").read_text())
+    assert train["images"][1] == {"id": 2, "file_name": "x/b.png", "width": 5, "height": 9}
+    found = read_coco(tmp_path / "out/captions_val.json", report.image_root, "val")
+    assert found == [Record(3, tmp_path / "photos/c.png", ("A dog flies quickly",), "val")]
+
+
+def test_whole_numbers_stay_ids(tmp_path: Path) -> None:
+    image = picture(tmp_path / "a.png")
+    prepare([Record(500, image, ("A dog.",), "test")], tmp_path / "out")
+    (found,) = read_coco(tmp_path / "out/captions_test.json", tmp_path, "test")
+    assert found.image_id == 500
+    assert not (tmp_path / "out/captions_val.json").exists()
+
+
+def test_same_input_same_files(tmp_path: Path) -> None:
+    given = records(tmp_path)
+    for name in ("one", "two"):
+        prepare(given, tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == ["captions_train.json", "captions_val.json", "dataset.jsonl", "report.json"]
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
+    given = records(tmp_path)
+    prepare(given, tmp_path / "out")
+    prepare(given[:2], tmp_path / "out")
+    assert len(read_dataset(tmp_path / "out")) == 2
+    assert not (tmp_path / "out/captions_val.json").exists()
+
+
+def test_files_of_others_are_not_written_over(tmp_path: Path) -> None:
+    original = tmp_path / "captions_train.json"
+    original.write_text("{}")
+    with pytest.raises(DataError, match=r"captions_train\.json: not written by prepare"):
+        prepare(records(tmp_path), tmp_path)
+    assert original.read_text() == "{}"
+
+
+def test_nothing_left_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no image is left of 3; the first: .*no such file"):
+        prepare(records(tmp_path)[3:], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match="no image is left"):
+        prepare([], tmp_path / "out")
+
+
+def test_one_id_for_two_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="two images with the id 'a'"):
+        prepare(records(tmp_path)[:1] * 2, tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        prepare(records(tmp_path), tmp_path / "file" / "out")
+
+
+# Folders of one's own --------------------------------------------------------------------------
+
+
+def sidecars(folder: Path, count: int) -> Path:
+    for number in range(count):
+        image = picture(folder / ("trip" if number % 2 else ".") / f"{number}.jpg")
+        image.with_suffix(".txt").write_text(f"A dog {number}.\n\nIt runs.\n", "utf-8")
+    return folder
+
+
+def splits(out: Path) -> dict[int | str, str]:
+    return {record.image_id: record.split for record in read_dataset(out)}
+
+
+def test_sidecars(tmp_path: Path) -> None:
+    folder = sidecars(tmp_path / "photos", 20)
+    picture(folder / "lonely.jpg")
+    report = prepare_folder(folder, tmp_path / "one")
+    assert report.images == {"train": 18, "val": 2}
+    assert report.captions == {"train": 36, "val": 4}
+    assert len(report.skipped) == 1
+    assert "lonely.jpg: no caption in lonely.txt" in report.skipped[0]
+    one = splits(tmp_path / "one")
+    assert "trip/1.jpg" in one
+    prepare_folder(folder, tmp_path / "two")
+    prepare_folder(folder, tmp_path / "three", seed=1)
+    assert splits(tmp_path / "two") == one != splits(tmp_path / "three")
+
+
+def test_val_fraction(tmp_path: Path) -> None:
+    folder = sidecars(tmp_path / "photos", 5)
+    for fraction, expected in ((0, 0), (0.01, 1), (0.5, 2), (0.99, 4)):
+        report = prepare_folder(folder, tmp_path / "out", val_fraction=fraction)
+        assert report.images.get("val", 0) == expected
+    with pytest.raises(DataError, match="val_fraction is 1"):
+        prepare_folder(folder, tmp_path / "out", val_fraction=1)
+
+
+def test_csv(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / "photos" / f"{name}.jpg")
+    (tmp_path / "photos/captions.csv").write_text(
+        '\ufeffimage,caption,split\r\na.jpg,"A dog, running.",train\r\nb.jpg,Ein Hund,val\r\n'
+        "a.jpg,A dog,train\r\n",
+        "utf-8",
+    )
+    prepare_folder(tmp_path / "photos", tmp_path / "out")
+    assert [(r.image_id, r.captions, r.split) for r in read_dataset(tmp_path / "out")] == [
+        ("a.jpg", ("A dog, running.", "A dog"), "train"),
+        ("b.jpg", ("Ein Hund",), "val"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "line 1: no column caption and image"),
+        ("image;caption\na.jpg;A dog", "line 1: no column caption and image"),
+        ("image,caption\na.jpg,A dog, running\n", "line 2: not one value a column"),
+        ("image,caption\na.jpg\n", "line 2: not one value a column"),
+        ("image,caption,split\na.jpg,A,dev\n", "line 2: unknown split 'dev'"),
+        ("image,caption,split\na.jpg,A,val\na.jpg,B,train\n", "line 3: a.jpg is in the split"),
+    ],
+)
+def test_broken_csv(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "captions.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        prepare_folder(tmp_path, tmp_path / "out")
+
+
+def test_json_lines_in_a_folder_keep_their_splits(tmp_path: Path) -> None:
+    lines = [
+        {"image": picture(tmp_path / f"{i}.png").name, "captions": ["A dog."], "split": split}
+        for i, split in enumerate(["train", "train", "test"])
+    ]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert prepare_folder(tmp_path, tmp_path / "out").images == {"train": 2, "test": 1}
+
+
+def test_folders_without_captions(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        prepare_folder(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(DataError, match="holds no images, and no captions"):
+        prepare_folder(tmp_path, tmp_path / "out")
+    picture(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match=r"no image is left of 1; the first: .*a\.txt beside it"):
+        prepare_folder(tmp_path, tmp_path / "out")
+
+
+# Known data sets -------------------------------------------------------------------------------
+
+
+def test_karpathy_and_coco_files(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    content = {
+        "images": [
+            {
+                "filepath": "train2014",
+                "filename": picture(images / "train2014" / f"{i}.jpg").name,
+                "cocoid": i,
+                "split": split,
+                "sentences": [{"raw": "A dog."}],
+            }
+            for i, split in enumerate(["train", "restval", "val"], start=1)
+        ]
+    }
+    (tmp_path / "dataset_coco.json").write_text(json.dumps(content))
+    out = tmp_path / "out"
+    report = prepare_karpathy(tmp_path / "dataset_coco.json", images, out, min_count=1)
+    assert report.images == {"train": 2, "val": 1}
+    report = prepare_karpathy(tmp_path / "dataset_coco.json", images, out, restval=False)
+    assert report.images == {"train": 1, "val": 1}
+    files = {split: out / f"captions_{split}.json" for split in ("train", "val")}
+    again = prepare_coco_files(files, report.image_root, tmp_path / "again")
+    assert again.to_dict() == report.to_dict()
+
+
+@pytest.mark.realdata
+def test_real_flickr8k(real_data: Path, tmp_path: Path) -> None:
+    report = prepare_flickr8k(real_data / "flickr8k", tmp_path)
+    assert report.images == {"train": 6000, "val": 1000}
+    assert report.captions == {"train": 30000, "val": 5000}
+    assert report.skipped == ()
+    assert 2400 < report.vocabulary < 2700
+    assert report.unknown_share is not None
+    assert 0.02 < report.unknown_share < 0.05
+    lengths = Counter(report.lengths)
+    assert lengths.total() == 35000 - report.empty_captions
