@@ -21,7 +21,7 @@ from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_d
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import choose_device, choose_dtype
 from showattend.encoders import Encoder, build_encoder, encode, parse_name
-from showattend.errors import CheckpointError, ImageError, UserError
+from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
 from showattend.search import Hypothesis, SearchOptions, force, search
 from showattend.text import Vocabulary, tokenize
@@ -39,9 +39,7 @@ def build_preprocessing(config: EncoderConfig) -> Preprocessing:
 
 def build_decoder(config: DecoderConfig, *, vocabulary_size: int, feature_dim: int) -> LSTMDecoder:
     """The decoder that a config describes."""
-    return LSTMDecoder(
-        vocabulary_size=vocabulary_size, feature_dim=feature_dim, **to_dict(config)
-    )
+    return LSTMDecoder(vocabulary_size=vocabulary_size, feature_dim=feature_dim, **to_dict(config))
 
 
 class Captioner:
@@ -131,7 +129,9 @@ class Captioner:
         weights: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "decoder": {}}
         for key, tensor in checkpoint.weights.items():
             part, _, rest = key.partition(".")
-            weights.setdefault(part, {})[rest] = tensor.float() if tensor.is_floating_point() else tensor
+            weights.setdefault(part, {})[rest] = (
+                tensor.float() if tensor.is_floating_point() else tensor
+            )
         encoder = build_encoder(name=encoder_config.name, pretrained=not weights["encoder"])
         try:
             if weights["encoder"]:
@@ -145,7 +145,8 @@ class Captioner:
         except (RuntimeError, KeyError) as error:
             reason = " ".join(str(error).split())[:160]
             raise CheckpointError(f"{name}: weights do not fit the model ({reason})") from error
-        if encoder.fingerprint() != checkpoint.encoder_fingerprint:
+        # Weights that the checkpoint carries need no check, and as float16 they are not the same.
+        if not weights["encoder"] and encoder.fingerprint() != checkpoint.encoder_fingerprint:
             raise CheckpointError(
                 f"{name}: was trained with other weights of {encoder_config.name} than are "
                 "installed here; install the version of its model card"
@@ -207,7 +208,12 @@ class Captioner:
 
         Yields:
             The source, and its caption or what is wrong with it.
+
+        Raises:
+            ConfigError: An option has a value that means nothing.
         """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; it must be 1 or more")
         chosen = replace(self.search, **options)
         threads = max(1, min(8, torch.get_num_threads()))
         with ThreadPoolExecutor(threads) as pool:
@@ -241,7 +247,10 @@ class Captioner:
         return self._to_caption(found, tuple(tokens), geometry, image, features.shape[1:3])
 
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
-        """The model as a `Checkpoint`; ``half`` stores its weights as float16."""
+        """The model as a `Checkpoint`; ``half`` stores its weights as float16.
+
+        A model that was loaded with precision bf16 has rounded weights: load it with fp32 first.
+        """
         dtype = torch.float16 if half else torch.float32
         weights = {f"decoder.{k}": v.to(dtype) for k, v in self.decoder.state_dict().items()}
         if not _as_delivered(self.config):
@@ -280,7 +289,10 @@ class Captioner:
         for (source, _, geometry), hypotheses in zip(batch, found, strict=True):
             best, *rest = (
                 self._to_caption(
-                    each, tuple(self.vocabulary.decode(each.words)), geometry, source,
+                    each,
+                    tuple(self.vocabulary.decode(each.words)),
+                    geometry,
+                    source,
                     features.shape[1:3],
                 )
                 for each in hypotheses

@@ -46,10 +46,10 @@ class Checkpoint:
 
 def shipped_models() -> dict[str, Path]:
     """The models that come with the package, by name."""
-    found = {}
-    # In an installed package, then in a checkout.
-    for folder in (Path(__file__).parent / "assets/model", Path(__file__).parents[1] / "assets/model"):
-        for file in sorted(folder.glob(f"*/{FILE_NAME}")):
+    found: dict[str, Path] = {}
+    here = Path(__file__).parent
+    for root in (here, here.parent):  # in an installed package, then in a checkout
+        for file in sorted(root.glob(f"assets/model/*/{FILE_NAME}")):
             found.setdefault(file.parent.name, file.parent)
     return found
 
@@ -76,19 +76,28 @@ def find_model(model: str | Path | None = None) -> Path:
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
-    """Write a safetensors file aside and rename it, so that a good one is never half replaced."""
+    """Write a safetensors file aside and rename it, so that a good one is never half replaced.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     try:
-        save_file(plain, aside, {"showattend": json.dumps(meta)})
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(plain, aside, {"showattend": json.dumps(meta)})
+            with aside.open("rb") as file:
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise CheckpointError(f"{path}: cannot be written ({reason})") from error
 
 
 def load_tensors(path: Path, what: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -164,7 +173,8 @@ def describe(path: Path) -> str:
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
     ]
     if data := record.get("data"):
-        lines.append(f"trained on   {data['train_images']:,} images of {record['config']['data']['path']}")
+        source = record["config"]["data"]["path"]
+        lines.append(f"trained on   {data['train_images']:,} images of {source}")
     if best := record.get("best"):
         lines.append(f"validation   CIDEr {best['CIDEr']:.3f} in training (epoch {best['epoch']})")
     if figures := record.get("figures"):

@@ -5,33 +5,36 @@ Heavy imports stay inside the commands, so that ``showattend --help`` starts at 
 
 from __future__ import annotations
 
-import json
+import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showattend.errors import DataError, UserError
+from showattend import __version__
+from showattend.cli_prepare import prepare_app
+from showattend.errors import UserError
+from showattend.terminal import bars, complain, console, examples, printable, say, table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from showattend.captioner import Captioner
+
+MANY = 20
+"""From so many images on, ``caption`` shows a progress bar."""
+
+# click's UsageError, whether typer stands on click or carries its own copy of it.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="showattend",
     help="Captions for photographs, and where the model looked for each word.",
+    epilog=examples("caption photos/", "attend dog.jpg --output dog.png", "caption --help"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-)
-prepare_app = typer.Typer(
-    help="Validate a data set, report on it, and write it in the form that training reads.",
-    no_args_is_help=True,
 )
 app.add_typer(prepare_app, name="prepare")
 
@@ -42,23 +45,72 @@ Model = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")]
 BeamSize = Annotated[
-    int | None, typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's")
+    int | None,
+    typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
 ]
 BatchSize = Annotated[int, typer.Option(help="Images the model sees at once.", min=1)]
-Out = Annotated[Path, typer.Option(help="Folder to write to.")]
-Images = Annotated[Path | None, typer.Option(help="Folder of the images.")]
+Images = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the images.", show_default="where the annotations say"),
+]
+Json = Annotated[
+    Path | None, typer.Option(help="Write figures and captions as JSON.", metavar="FILE")
+]
 
 
-@app.command()
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"showattend {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog=examples(
+        "caption dog.jpg cat.png",
+        "caption photos/ --recursive --output captions.jsonl",
+        "caption 'photos/*.jpg' --sidecar --overlay figures/",
+    )
+)
 def caption(
     paths: Annotated[list[str], typer.Argument(help="Image files, folders, globs.")],
-    recursive: Annotated[bool, typer.Option(help="Look into folders of folders.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look into the folders' subfolders too.")
+    ] = False,
     model: Model = None,
     beam_size: BeamSize = None,
-    n_best: Annotated[int, typer.Option(help="Captions an image, best first.", min=1)] = 1,
-    output: Annotated[Path | None, typer.Option(help="Write a .jsonl or .csv file.")] = None,
-    sidecar: Annotated[bool, typer.Option(help="Write photo.txt beside photo.jpg.")] = False,
-    overlay: Annotated[Path | None, typer.Option(help="Write attention figures here.")] = None,
+    n_best: Annotated[
+        int, typer.Option(help="Captions an image, best first; at most the beam size.", min=1)
+    ] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a .jsonl or .csv file, with words and log-probabilities. "
+            "Until all is done, and if interrupted, it is FILE.part.",
+            metavar="FILE",
+        ),
+    ] = None,
+    sidecar: Annotated[
+        bool,
+        typer.Option("--sidecar", help="Write photo.txt beside photo.jpg, if it is not there yet."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --sidecar replace what a photo.txt says.")
+    ] = False,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Write attention figures there.", metavar="DIR")
+    ] = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -67,109 +119,148 @@ def caption(
     from showattend.images import find_images
     from showattend.outputs import CaptionWriter
 
+    if overwrite and not sidecar:
+        raise UserError("--overwrite lets --sidecar replace texts; give both")
     found, problems = find_images(paths, recursive)
     for problem in problems:
-        _complain(problem)
+        complain(problem)
     if not found:
-        if not problems:
-            _complain("no images found; give image files, folders or globs")
         raise typer.Exit(2)
-    options: dict[str, Any] = {"batch_size": batch_size, "n_best": n_best}
-    if beam_size is not None:
-        options["beam_size"] = beam_size
-    with CaptionWriter(output=output, sidecar=sidecar, overlay=overlay) as writer:
-        captioner = _captioner(model, device, precision)
-        failed = 0
-        with _bar("Captioning", len(found), sys.stderr, from_total=20) as advance:
-            for path, result in captioner.stream(found, **options):
+    writer = CaptionWriter(
+        found, output=output, sidecar=sidecar, overwrite=overwrite, overlay=overlay
+    )
+    captioner = _captioner(model, device, precision)
+    # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
+    stdout = None if sys.stdout.isatty() else sys.stdout
+    options = {} if beam_size is None else {"beam_size": beam_size}
+    stream = captioner.stream(found, batch_size=batch_size, n_best=n_best, **options)
+    captioned = 0
+    try:
+        with bars(len(found) >= MANY) as progress, writer:
+            for done, (path, (_, result)) in enumerate(zip(found, stream, strict=True), 1):
                 if isinstance(result, UserError):
-                    _complain(str(result))
-                    failed += 1
+                    problems.append(str(result))
+                    complain(str(result))
                 else:
-                    try:
-                        writer.write(path, result)
-                    except UserError as error:
-                        _complain(str(error))
-                        failed += 1
-                advance(1)
-    if failed == len(found):
-        raise typer.Exit(2)
-    if failed or problems:
-        raise typer.Exit(1)
+                    captioned += 1
+                    for each in (result, *result.alternatives):
+                        print(f"{printable(path)}\t{each.text}", file=stdout, flush=True)
+                    for problem in writer.write(path, result):
+                        problems.append(problem)
+                        complain(problem)
+                progress("Captioning", done, len(found))
+    except BaseException:
+        if writer.partial is not None:
+            say(f"the captions made so far are in {printable(writer.partial)}")
+        raise
+    if problems:
+        raise typer.Exit(1 if captioned else 2)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "attend dog.jpg --output dog.png",
+        'attend dog.jpg --output dog.pdf --caption "a dog catches a ball" --words dog,ball',
+    )
+)
 def attend(
     image: Annotated[str, typer.Argument(help="The photograph.")],
-    output: Annotated[Path, typer.Option(help="The figure to write: .png, .jpg, .svg, .pdf ...")],
+    output: Annotated[
+        Path, typer.Option(help="The figure to write: .png, .jpg, .svg, .pdf ...", metavar="FILE")
+    ],
     model: Model = None,
     given: Annotated[
         str | None, typer.Option("--caption", help="Make the model say this sentence.")
     ] = None,
     words: Annotated[
-        str | None, typer.Option(help="Only the panels of these words: dog,ball")
+        str | None, typer.Option(help="Only the panels of these words, such as dog,ball.")
     ] = None,
     beam_size: BeamSize = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
     """Draw where the model looks for each word of a caption."""
-    from showattend.visualize.figure import check_output
+    from showattend.outputs import make_room
+    from showattend.visualize import check_output
 
+    chosen = None if words is None else [word for word in words.split(",") if word.strip()]
+    if chosen == []:
+        raise UserError("--words names no word; give some, such as --words dog,ball")
+    if given is not None and beam_size is not None:
+        raise UserError("--caption says the words, there is no search; leave --beam-size out")
     check_output(output)
+    make_room(output)
     captioner = _captioner(model, device, precision)
     if given is None:
-        options = {} if beam_size is None else {"beam_size": beam_size}
-        result = captioner.caption(image, **options)
+        result = captioner.caption(image, **({} if beam_size is None else {"beam_size": beam_size}))
     else:
         result = captioner.attend(image, given)
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
-            _complain(f"the model does not know {', '.join(unknown)}; read as <unk>")
-    chosen = [word.strip() for word in words.split(",") if word.strip()] if words else None
+            complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
     result.save_overlay(output, words=chosen)
-    print(f"{image}\t{result.text}")
-    _say(f"wrote {output}")
+    print(f"{printable(image)}\t{result.text}")
+    say(f"wrote {printable(output)}")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "train configs/tiny.yaml",
+        "train configs/flickr8k.yaml train.epochs=20 train.out=runs/longer",
+        "train configs/flickr8k.yaml --resume",
+    )
+)
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/flickr8k.yaml.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="section.key=value ...", metavar="[KEY=VALUE]...")
+        list[str] | None,
+        typer.Argument(
+            help="Values to use instead of the file's.", metavar="[SECTION.KEY=VALUE]..."
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on where the run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
 ) -> None:
-    """Train a model from a config."""
+    """Train a model as a config says."""
     from showattend.config import load_config
 
     settings = load_config(config, overrides or [])
     from showattend.training.display import Display
     from showattend.training.trainer import train as run
 
-    with Display(_console()) as display:
+    with Display(console()) as display:
         record = run(settings, display, resume)
-    if record["best"]:
-        out = Path(settings.train.out)
-        _say(
-            f"best: epoch {record['best']['epoch']}, CIDEr {record['best']['CIDEr']:.3f} "
-            f"(validation, beam {settings.train.validate_beam}); model, record and curves in {out}"
-        )
+    best, out = record["best"], printable(settings.train.out)
+    if best is None:
+        complain(f"no model is kept: no epoch was validated (see train.validate_from); in {out}")
+        raise typer.Exit(2)
+    say(
+        f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} (validation, beam "
+        f"{settings.train.validate_beam}); the model, its record and curves are in {out}"
+    )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "evaluate --annotations captions_val.json --images photos/ --output results.json",
+        "evaluate --annotations captions_val.json --results captions-of-others.json",
+    )
+)
 def evaluate(
-    annotations: Annotated[Path, typer.Option(help="Human captions: COCO JSON or a data set.")],
+    annotations: Annotated[
+        Path, typer.Option(help="Human captions: COCO's JSON, or any data set.", metavar="FILE")
+    ],
     images: Images = None,
     results: Annotated[
-        Path | None, typer.Option(help="Score these captions instead, made by anything.")
+        Path | None,
+        typer.Option(help="Score these captions instead, made by anything.", metavar="FILE"),
     ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Let --results leave images out.")
+    ] = False,
     model: Model = None,
     beam_size: BeamSize = None,
-    split: Annotated[
-        str | None, typer.Option(help="Which split, where the file has several.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write figures and captions (JSON).")] = None,
+    split: Annotated[str | None, typer.Option(help="Which split, where there are several.")] = None,
+    output: Json = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -177,10 +268,13 @@ def evaluate(
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr (coco-caption)."""
     from showattend.evaluation.evaluate import evaluate as run
 
-    if results is not None and (images is not None or model is not None):
-        raise UserError("--results scores captions that exist; leave --images and --model out")
+    if results is not None and (images, model, beam_size) != (None, None, None):
+        raise UserError("--results scores captions that exist; no --images, --model, --beam-size")
+    if allow_missing and results is None:
+        raise UserError("--allow-missing is about --results; give both")
+    _check_output(output)
     captioner = _captioner(model, device, precision) if results is None else None
-    with _bars() as progress:
+    with bars() as progress:
         found = run(
             annotations,
             captioner=captioner,
@@ -189,24 +283,32 @@ def evaluate(
             beam_size=beam_size,
             batch_size=batch_size,
             split=split,
+            allow_missing=allow_missing,
             progress=progress,
         )
-    for note in found.get("notes", []):
-        _complain(note)
-    _table("Scores", [(name, _fraction(value)) for name, value in found["metrics"].items()])
-    _write_json(output, found)
+    metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
+    table(f"Scores of {len(found['captions']):,} captions", metrics)
+    _finish(found, output)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "ground --annotations instances.json --images photos/",
+        "ground --annotations instances.json --images photos/ --captions captions.json",
+    )
+)
 def ground(
-    annotations: Annotated[Path, typer.Option(help="COCO instances: masks and boxes.")],
-    images: Annotated[Path, typer.Option(help="Folder of the images.")],
+    annotations: Annotated[
+        Path, typer.Option(help="COCO's instances: masks and boxes.", metavar="FILE")
+    ],
+    images: Annotated[Path, typer.Option(help="Folder of the images.", metavar="DIR")],
     captions: Annotated[
-        Path | None, typer.Option(help="Human captions to force, instead of generated ones.")
+        Path | None,
+        typer.Option(help="Human captions to say, instead of the model's own.", metavar="FILE"),
     ] = None,
     model: Model = None,
     beam_size: BeamSize = None,
-    output: Annotated[Path | None, typer.Option(help="Write the figures (JSON).")] = None,
+    output: Json = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -214,8 +316,11 @@ def ground(
     """Measure whether the model looks at what it names (the pointing game)."""
     from showattend.evaluation.grounding import ground as run
 
+    if captions is not None and beam_size is not None:
+        raise UserError("--captions says the words, there is no search; leave --beam-size out")
+    _check_output(output)
     captioner = _captioner(model, device, precision)
-    with _bars() as progress:
+    with bars() as progress:
         found = run(
             annotations,
             images,
@@ -225,107 +330,67 @@ def ground(
             batch_size=batch_size,
             progress=progress,
         )
-    for note in found.get("notes", []):
-        _complain(note)
     rows = []
-    for name in ("model", "uniform", "centre", "other_word"):
+    for name in found["pointing"]:
         cells = [name]
         for measure in ("pointing", "mass"):
-            cells.append(_fraction(found[measure][name]))
             interval = found["interval"][measure].get(name)
+            cells.append(_fraction(found[measure][name]))
             cells.append("" if interval is None else "{:+.3f} to {:+.3f}".format(*interval))
         rows.append(tuple(cells))
-    _table(
-        f"{found['words']} words in {found['images']} images",
+    table(
+        f"{found['words']:,} words in {found['images']:,} images; the model's lead with its 95 % "
+        "interval",
         rows,
-        ("map", "pointing", "model minus this, 95 %", "mass", "model minus this, 95 %"),
+        ("map", "pointing", "lead", "mass", "lead"),
     )
-    _write_json(output, found)
+    _finish(found, output)
 
 
-@app.command()
+@app.command(epilog=examples("info", "info --model runs/mine"))
 def info(model: Model = None) -> None:
     """Say what a model is: recipe, data, figures."""
     from showattend import checkpoint as checkpoints
 
-    path = checkpoints.find_model(model)
-    print(checkpoints.describe(path))
+    print(checkpoints.describe(checkpoints.find_model(model)))
 
 
-@prepare_app.command("flickr8k")
-def prepare_flickr8k(
-    root: Annotated[Path, typer.Argument(help="Folder with Flickr8k.token.txt and the splits.")],
-    out: Out,
-    images: Images = None,
-    min_count: Annotated[int, typer.Option(help="Occurrences that make a word known.")] = 5,
-) -> None:
-    """Flickr8k's own text files."""
-    from showattend.data import prepare
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and say how it went: 0 all done, 1 some of it, 2 nothing.
 
-    _prepare(prepare.prepare_flickr8k, root, out, images=images, min_count=min_count)
-
-
-@prepare_app.command("karpathy")
-def prepare_karpathy(
-    annotations: Annotated[Path, typer.Argument(help="dataset_coco.json, dataset_flickr8k.json")],
-    images: Annotated[Path, typer.Option(help="Folder of the images.")],
-    out: Out,
-    restval: Annotated[bool, typer.Option(help="Train on the split restval too.")] = True,
-    min_count: Annotated[int, typer.Option(help="Occurrences that make a word known.")] = 5,
-) -> None:
-    """A Karpathy split file."""
-    from showattend.data import prepare
-
-    _prepare(
-        prepare.prepare_karpathy, annotations, images, out, restval=restval, min_count=min_count
-    )
-
-
-@prepare_app.command("folder")
-def prepare_folder(
-    folder: Annotated[Path, typer.Argument(help="Photos with photo.txt beside photo.jpg, or ...")],
-    out: Out,
-    val_fraction: Annotated[float, typer.Option(help="Share of images to validate on.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the choice of those images.")] = 0,
-    min_count: Annotated[int, typer.Option(help="Occurrences that make a word known.")] = 5,
-) -> None:
-    """Photos of your own: photo.txt beside photo.jpg, captions.jsonl or captions.csv in it."""
-    from showattend.data import prepare
-
-    _prepare(
-        prepare.prepare_folder,
-        folder,
-        out,
-        val_fraction=val_fraction,
-        seed=seed,
-        min_count=min_count,
-    )
-
-
-def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2."""
+    A user's mistake is one line on stderr, never a traceback.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text in any encoding
+        as_named = sys.stdout.encoding == sys.getfilesystemencoding()
+        sys.stdout.reconfigure(
+            errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
+        )
     try:
-        app()
+        code = app(args, prog_name="showattend", standalone_mode=False) or 0
     except UserError as error:
-        _complain(str(error))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone: `showattend caption ... | head`
-        sys.stderr.close()
-        sys.exit(141)
+        complain(str(error))
+        return 2
+    except _UsageError as error:
+        _complain_of_usage(error)
+        return 2
+    except typer.Abort:
+        code = 130
+    if code == 130:
+        complain("interrupted")
+    return int(code)
 
 
-# Printing ------------------------------------------------------------------------------------
+def _complain_of_usage(error: Any) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":  # no arguments at all: help instead
+        if error.message:  # else typer has printed it already
+            say(error.message)
+        return
+    message = error.format_message().strip().rstrip(".")
+    command = error.ctx.command_path if error.ctx else "showattend"
+    complain(f"{message[:1].lower()}{message[1:]}; see {command} --help")
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _complain(text: str) -> None:
-    print(f"showattend: {' '.join(text.split())}", file=sys.stderr)
+# Helpers -------------------------------------------------------------------------------------
 
 
 def _captioner(model: str | None, device: str, precision: str) -> Captioner:
@@ -334,74 +399,29 @@ def _captioner(model: str | None, device: str, precision: str) -> Captioner:
     return Captioner.from_pretrained(model, device=device, precision=precision)
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-def _prepare(function: Callable[..., Any], *args: Any, **options: Any) -> None:
-    with _bars() as progress:
-        report = function(*args, **options, progress=progress)
-    for line in report.lines():
-        print(line)
-
-
 def _fraction(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _table(title: str, rows: list[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
+def _check_output(output: Path | None) -> None:
+    from showattend.outputs import make_room
 
-    table = Table(title=title, title_justify="left", box=SIMPLE, show_header=bool(header))
-    for index in range(len(rows[0])):
-        table.add_column(header[index] if header else "", justify="right" if index else "left")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    if output is not None:
+        make_room(output)
 
 
-def _write_json(path: Path | None, value: dict[str, Any]) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
-    _say(f"wrote {path}")
+def _finish(found: dict[str, Any], output: Path | None) -> None:
+    """Print a measurement's notes and write it down; images left out make the exit code 1."""
+    from showattend.outputs import write_json
 
-
-@contextmanager
-def _bar(
-    name: str, total: int, stream: Any, from_total: int = 0
-) -> Iterator[Callable[[int], None]]:
-    """A progress bar for many items, on a terminal only."""
-    with _bars(disable=total < from_total or not stream.isatty()) as progress:
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(name, done, total)
-
-        yield advance
-
-
-@contextmanager
-def _bars(disable: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars told by (name, done, total)."""
-    if disable or not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from showattend.training.display import Display
-
-    with Display(_console()) as display:
-        yield display.task
+    for note in found["notes"]:
+        complain(note)
+    if output is not None:
+        write_json(output, found)
+        say(f"wrote {printable(output)}")
+    if found["skipped"]:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

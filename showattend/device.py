@@ -44,7 +44,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         # PyTorch says that it supports bf16 on any AVX-512 machine, where it only emulates it.
         return bool(

@@ -12,9 +12,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
+import io
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -97,7 +102,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.body = body
         self.name = name
-        self._stages = list(stages.items())
+        inside = set(body.modules())  # a classifier beside the body is never opened
+        self._stages = [(key, stage) for key, stage in stages.items() if stage in inside]
         self._measured: dict[int, tuple[int, int, int]] = {}
         self.requires_grad_(False)
         self.train(False)
@@ -139,7 +145,8 @@ class Encoder(nn.Module):
     @property
     def dim(self) -> int:
         """D, the length of an annotation vector."""
-        return next(iter(self._measured.values()))[2] if self._measured else self.measure(224)[2]
+        measured = next(iter(self._measured.values()), None)
+        return (measured or self.measure(parse_name(self.name).size))[2]
 
     def stride(self, size: int) -> float:
         """Pixels of the network's input per grid cell."""
@@ -163,8 +170,10 @@ class Encoder(nn.Module):
         if stage is None:
             return []
         if stage not in self.stages:
+            near = difflib.get_close_matches(stage, self.stages, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
             raise ConfigError(
-                f"encoder {self.name} has no stage {stage!r}; finetune_from takes one of: "
+                f"encoder {self.name} has no stage {stage!r}; {hint}finetune_from takes one of: "
                 + ", ".join(self.stages)
             )
         opened: list[nn.Parameter] = []
@@ -205,20 +214,26 @@ def parse_name(name: str) -> Recipe:
     if library == "timm" and model:
         import timm
 
-        # An exact name: is_model() looks at the part before the dot (the tag) only.
         if not timm.is_model(model):
             near = difflib.get_close_matches(model, timm.list_models(), 1)
             hint = f"; did you mean timm:{near[0]}?" if near else ""
             raise ConfigError(f"timm has no model {model!r}{hint}")
-        settings = timm.get_pretrained_cfg(model)
-        size = settings.input_size[1] if settings else 224
-        mean = tuple(settings.mean) if settings else IMAGENET_MEAN
-        std = tuple(settings.std) if settings else IMAGENET_STD
-        return Recipe("timm", model, size, mean, std)
+        try:
+            settings = timm.get_pretrained_cfg(model)
+        except RuntimeError as error:  # is_model() does not look at the tag behind the dot
+            known = timm.list_pretrained(f"{model.partition('.')[0]}.*")
+            raise ConfigError(
+                f"timm has no weights {model!r}; it has {', '.join(known) or 'none'}"
+            ) from error
+        if settings is None:
+            return Recipe("timm", model)
+        mean, std = cast(Any, settings.mean), cast(Any, settings.std)
+        return Recipe("timm", model, settings.input_size[1], mean, std)
     near = difflib.get_close_matches(name, RECIPES, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ConfigError(
-        f"unknown encoder {name!r}; {hint}Known: {', '.join(RECIPES)}, timm:MODEL, torchvision:MODEL"
+        f"unknown encoder {name!r}; {hint}Known: {', '.join(RECIPES)}, timm:MODEL, "
+        "torchvision:MODEL"
     )
 
 
@@ -238,10 +253,11 @@ def build_encoder(*, name: str, pretrained: bool = True) -> Encoder:
     recipe = parse_name(name)
     download = pretrained and recipe.package is None
     try:
-        if recipe.library == "timm":
-            model, body, stages = _build_timm(recipe.model, download)
-        else:
-            model, body, stages = _build_torchvision(recipe.model, download)
+        with _without_chatter():
+            if recipe.library == "timm":
+                model, body, stages = _build_timm(recipe.model, download)
+            else:
+                model, body, stages = _build_torchvision(recipe.model, download)
     except (OSError, RuntimeError) as error:
         if not download:
             raise
@@ -253,6 +269,22 @@ def build_encoder(*, name: str, pretrained: bool = True) -> Encoder:
     if pretrained and recipe.package is not None:
         _load_package(model, recipe.package)
     return Encoder(body, stages, name)
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keep what libraries say of a download quiet, but for the progress bar on stderr.
+
+    Standard output belongs to captions; and if a download fails, one line says so.
+    """
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        hub.setLevel(level)
 
 
 def _load_package(model: nn.Module, package: WeightsPackage) -> None:
@@ -303,7 +335,7 @@ class _TimmBody(nn.Module):
         super().__init__()
         self.model = model
         self.dim: int = model.num_features  # type: ignore[assignment]
-        self.prefix = int(getattr(model, "num_prefix_tokens", 0))  # type: ignore[arg-type]
+        self.prefix = int(getattr(model, "num_prefix_tokens", 0))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.model.forward_features(images)  # type: ignore[operator]
@@ -320,9 +352,7 @@ class _TimmBody(nn.Module):
         return features
 
 
-def _build_timm(
-    name: str, download: bool
-) -> tuple[nn.Module, nn.Module, dict[str, nn.Module]]:
+def _build_timm(name: str, download: bool) -> tuple[nn.Module, nn.Module, dict[str, nn.Module]]:
     import timm
 
     model = timm.create_model(name, pretrained=download)
@@ -345,6 +375,8 @@ def _build_torchvision(
     if name.startswith("vgg"):
         # conv5_4 of VGG-19 with its ReLU: 14 x 14 x 512 at 224 pixels, the paper's annotations.
         body: nn.Module = model.features[:-1]
+    elif isinstance(model, models.SwinTransformer):  # its features are [B, H, W, D]
+        body = nn.Sequential(model.features, model.norm, model.permute)
     elif isinstance(getattr(model, "features", None), nn.Sequential):
         body = model.features
     elif hasattr(model, "layer4"):
@@ -354,4 +386,3 @@ def _build_torchvision(
     else:
         raise ConfigError(f"torchvision:{name} keeps no spatial map that we know how to reach")
     return model, body, stages
-

@@ -1,9 +1,11 @@
-"""Where captions go: the terminal, a JSON Lines or CSV file, text files beside the photos."""
+"""Where captions go, beside the terminal: a JSON Lines or CSV file, text files, figures."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,74 +18,169 @@ CSV_COLUMNS = ("image", "rank", "caption", "words", "log_prob", "score")
 class CaptionWriter:
     """Writes captions as they come; a context manager.
 
+    The output grows as ``captions.jsonl.part`` and takes its name when all is done: an interrupted
+    run leaves what it has in the part file, and an older complete file as it was. A photo.txt with
+    another text is left alone unless ``overwrite`` is set: a person may have written it.
+
     Args:
-        output: A .jsonl or .csv file, one line a caption.
-        sidecar: Write the caption into photo.txt beside photo.jpg.
-        overlay: Folder for one attention figure a photo.
+        images: The images to come; no figure is written into their folders, where photo.png may
+            be a photo.
+        output: A .jsonl or .csv file. JSON Lines has a line an image, its runners-up within; CSV
+            a line a caption.
+        sidecar: Write the captions into photo.txt beside photo.jpg, a line each.
+        overwrite: Replace a photo.txt whatever it says.
+        overlay: Folder for one attention figure an image, photo.png.
+
+    Attributes:
+        partial: The part file, while it holds captions and has not taken its name.
 
     Raises:
-        UserError: The output's suffix is neither, or a file cannot be written.
+        UserError: The output has another suffix, or one of the places cannot be written to.
     """
 
     def __init__(
-        self, *, output: Path | None = None, sidecar: bool = False, overlay: Path | None = None
+        self,
+        images: Sequence[Path],
+        *,
+        output: Path | None = None,
+        sidecar: bool = False,
+        overwrite: bool = False,
+        overlay: Path | None = None,
     ) -> None:
         if output is not None and output.suffix.lower() not in (".jsonl", ".csv"):
             raise UserError(f"{output}: --output takes a name that ends in .jsonl or .csv")
-        self.output, self.sidecar, self.overlay = output, sidecar, overlay
-        self.file: IO[str] | None = None
-        self.csv: Any = None
-        self.figures: set[str] = set()
+        if overlay is not None and overlay.resolve() in {path.parent.resolve() for path in images}:
+            raise UserError(f"{overlay}: holds photos; give --overlay another folder")
+        self.output, self.sidecar, self.overwrite = output, sidecar, overwrite
+        self.figures = None if overlay is None else _figure_paths(images, overlay)
+        for place in (output, overlay and overlay / "photo.png"):
+            if place is not None:
+                make_room(place)
+        self.partial: Path | None = None
+        self._part: IO[str] | None = None
+        self._written: dict[Path, Path] = {}
 
     def __enter__(self) -> CaptionWriter:
-        if self.output is not None:
-            try:
-                self.output.parent.mkdir(parents=True, exist_ok=True)
-                self.file = self.output.open("w", encoding="utf-8", newline="")
-            except OSError as error:
-                raise UserError(f"{self.output}: cannot be written ({error.strerror})") from error
-            if self.output.suffix.lower() == ".csv":
-                self.csv = csv.writer(self.file)
-                self.csv.writerow(CSV_COLUMNS)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.file is not None:
-            self.file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.output is None or self._part is None or self.partial is None:
+            return
+        try:
+            self._part.close()
+            if kind is None:
+                self.partial.replace(self.output)
+                self.partial = None
+        except OSError as error:
+            raise _unwritable(self.output, error) from error
 
-    def write(self, path: Any, caption: Caption) -> None:
-        """Print, and write wherever asked.
+    def write(self, path: Path, caption: Caption) -> list[str]:
+        """Write one image's captions wherever asked.
+
+        Returns:
+            What could not be written beside the output file, a line each.
 
         Raises:
-            UserError: A file cannot be written.
+            UserError: The output file cannot be written any more.
         """
         ranked = (caption, *caption.alternatives)
-        for each in ranked:
-            print(f"{path}\t{each.text}", flush=True)
+        if self.output is not None:
+            try:
+                self._append(self.output, path, ranked)
+            except OSError as error:
+                raise _unwritable(self.output, error) from error
+        problems = []
         try:
-            for rank, each in enumerate(ranked, 1):
-                if self.csv is not None:
-                    self.csv.writerow(
-                        (path, rank, each.text, each.raw, f"{each.log_prob:.4f}", f"{each.score:.4f}")
-                    )
-            if self.file is not None and self.csv is None:
-                line = {"image": str(path), **caption.to_dict()}
-                self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            if self.file is not None:
-                self.file.flush()
             if self.sidecar:
-                text = "".join(f"{each.text}\n" for each in ranked)
-                Path(path).with_suffix(".txt").write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{error.filename or path}: cannot be written ({error.strerror})") from error
-        if self.overlay is not None:
-            caption.save_overlay(self.overlay / self._figure_name(Path(path)))
+                self._write_sidecar(path, ranked)
+        except UserError as error:
+            problems.append(str(error))
+        try:
+            if self.figures is not None:
+                caption.save_overlay(self.figures[path])
+        except UserError as error:
+            problems.append(str(error))
+        return problems
 
-    def _figure_name(self, path: Path) -> str:
-        """photo.png; photo-2.png where another folder's photo has that name."""
-        name, number = path.stem, 1
-        while name in self.figures:
+    def _append(self, output: Path, path: Path, ranked: tuple[Caption, ...]) -> None:
+        is_csv = output.suffix.lower() == ".csv"
+        if self._part is None:  # opened only now: a run that makes nothing empties no part file
+            partial = output.with_name(f"{output.name}.part")
+            # A file name that is not UTF-8 becomes JSON's own escape.
+            self._part = partial.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+            self.partial = partial
+            if is_csv:
+                csv.writer(self._part).writerow(CSV_COLUMNS)
+        if is_csv:
+            csv.writer(self._part).writerows(
+                (path, rank, each.text, each.raw, f"{each.log_prob:.4f}", f"{each.score:.4f}")
+                for rank, each in enumerate(ranked, 1)
+            )
+        else:
+            self._part.write(json.dumps(ranked[0].to_dict(), ensure_ascii=False) + "\n")
+        self._part.flush()
+
+    def _write_sidecar(self, path: Path, ranked: tuple[Caption, ...]) -> None:
+        beside = path.with_suffix(".txt")
+        content = "".join(f"{each.text}\n" for each in ranked).encode()
+        try:
+            if beside.exists() and beside.read_bytes() != content:
+                if beside == path:
+                    raise UserError(f"{path}: is named .txt, so it has no text file beside it")
+                if beside in self._written:
+                    other = self._written[beside].name
+                    raise UserError(f"{path}: has no {beside.name} of its own, {other} has it")
+                if not self.overwrite:
+                    raise UserError(f"{beside}: has another text; --overwrite replaces it")
+            beside.write_bytes(content)
+        except OSError as error:
+            raise _unwritable(beside, error) from error
+        self._written.setdefault(beside, path)
+
+
+def make_room(path: Path) -> None:
+    """Make the folder of a file to be written; asked early, a mistake costs no waiting.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{path}: cannot be written ({path.parent} is not a folder)") from None
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    if path.is_dir():
+        raise UserError(f"{path}: cannot be written (it is a folder)")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UserError(f"{path}: cannot be written (permission denied)")
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write plain values for people and programs.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def _figure_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """photo.png for each image; photo-2.png where another one has that name already."""
+    taken: set[str] = set()
+    figures = {}
+    for image in images:
+        name, number = image.stem, 1
+        while name.lower() in taken:
             number += 1
-            name = f"{path.stem}-{number}"
-        self.figures.add(name)
-        return f"{name}.png"
+            name = f"{image.stem}-{number}"
+        taken.add(name.lower())
+        figures[image] = folder / f"{name}.png"
+    return figures

@@ -16,7 +16,9 @@ def test_weights_are_a_distribution_over_locations() -> None:
 
 def test_softmax_is_float32_whatever_the_products() -> None:
     low = additive_weights(
-        torch.randn(1, 1, 4).bfloat16(), torch.randn(1, 100, 4).bfloat16(), torch.randn(4).bfloat16()
+        torch.randn(1, 1, 4).bfloat16(),
+        torch.randn(1, 100, 4).bfloat16(),
+        torch.randn(4).bfloat16(),
     )
     assert low.dtype == torch.float32
     torch.testing.assert_close(low.sum(-1), torch.ones(1, 1))

@@ -83,9 +83,7 @@ def test_a_wide_beam_finds_what_enumeration_finds() -> None:
 def test_what_search_returns_is_what_forcing_its_words_gives(beam_size: int) -> None:
     """Words, log-probabilities and maps belong together, for every beam of every image."""
     decoder, images = lstm(3), features()
-    found = search(
-        decoder, images, options(beam_size=beam_size, n_best=beam_size, max_length=6)
-    )
+    found = search(decoder, images, options(beam_size=beam_size, n_best=beam_size, max_length=6))
     assert len(found) == 3
     for b, hypotheses in enumerate(found):
         for each in hypotheses:

@@ -68,7 +68,8 @@ def cache_features(
         advance: Called with (images done, images in all).
 
     Raises:
-        DataError: The disk has no room for it, or a file of it is damaged.
+        DataError: The folder cannot be written, the disk has no room for it, or a file of it is
+            damaged.
     """
     device = device or torch.device("cpu")
     rows, columns = encoder.grid(preprocessing.size)
@@ -83,7 +84,7 @@ def cache_features(
                 f"Writing the features of {len(paths):,} images to {place} "
                 f"({size / 1e9:.2f} GB, computed once)"
             )
-            place.mkdir(parents=True, exist_ok=True)
+            _writable(place)
             free = shutil.disk_usage(place).free
             if free < size * 1.02:
                 raise DataError(
@@ -107,9 +108,20 @@ def cache_features(
             todo, paths, encoder, preprocessing, dtype, device, features, status, failures, advance
         )
         failures_file.write_text(json.dumps(failures))
-    failed = {row: failures.get(str(row), "unreadable") for row in np.flatnonzero(status != _DONE)}
+    failed = {row: failures[str(row)] for row in np.flatnonzero(status != _DONE).tolist()}
     # From here on it is only read.
     return FeatureCache(place, np.load(features_file, mmap_mode="r"), failed)
+
+
+def _writable(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / ".try").touch()
+        (place / ".try").unlink()
+    except OSError as error:
+        raise DataError(
+            f"{place}: cannot be written ({error.strerror}); set data.cache to another folder"
+        ) from error
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ import torch
 
 from showattend.data.cache import FeatureCache
 from showattend.data.records import Record
-from showattend.errors import DataError
+from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
 from showattend.text import Vocabulary, tokenize
 
@@ -38,14 +38,25 @@ class Inputs(Protocol):
 class Pixels:
     """Images decoded anew for every batch, for an encoder that is being fine-tuned."""
 
-    def __init__(self, records: Sequence[Record], preprocessing: Preprocessing, workers: int) -> None:
+    def __init__(
+        self, records: Sequence[Record], preprocessing: Preprocessing, workers: int
+    ) -> None:
         self.records, self.preprocessing = records, preprocessing
         self.pool = ThreadPoolExecutor(max(1, workers))
 
     def read(self, rows: Sequence[int]) -> torch.Tensor:
-        """Pixels [B, 3, size, size] uint8."""
+        """Pixels [B, 3, size, size] uint8.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
         paths = [self.records[row].path for row in rows]
-        images = [pixels for pixels, _ in self.pool.map(self.preprocessing.load_pixels, paths)]
+        try:
+            images = [pixels for pixels, _ in self.pool.map(self.preprocessing.load_pixels, paths)]
+        except ImageError as error:
+            raise DataError(
+                f"{error}; `showattend prepare` leaves such images out of the data set"
+            ) from error
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
@@ -72,7 +83,7 @@ class CaptionLoader:
         seed: Of the order.
 
     Raises:
-        DataError: There are no records.
+        DataError: There are no records, or one whose captions hold no word.
     """
 
     def __init__(
@@ -89,10 +100,15 @@ class CaptionLoader:
             raise DataError("the split holds no images; look at the report of `showattend prepare`")
         self.records, self.inputs = records, inputs
         self.batch_size, self.seed = batch_size, seed
-        self.encoded = [
-            [vocabulary.encode(tokens)[:max_length] for text in record.captions if (tokens := tokenize(text))]
-            for record in records
-        ]
+        self.encoded = []
+        for record in records:
+            tokens = [words for text in record.captions if (words := tokenize(text))]
+            if not tokens:
+                raise DataError(
+                    f"{record.path}: its captions hold no word; `showattend prepare` leaves such "
+                    "images out of the data set"
+                )
+            self.encoded.append([vocabulary.encode(words)[:max_length] for words in tokens])
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -122,8 +138,8 @@ class CaptionLoader:
 
     def _pad(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         captions = [self.encoded[row] for row in rows]
-        K = max(1, *(len(each) for each in captions))
-        T = max((len(words) for each in captions for words in each), default=0)
+        K = max(len(each) for each in captions)
+        T = max(len(words) for each in captions for words in each)
         padded = torch.full((len(rows), K, T + 2), Vocabulary.PAD)
         lengths = torch.zeros(len(rows), K, dtype=torch.long)
         for b, each in enumerate(captions):

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from showattend.errors import ConfigError
-
+SCHEDULES = ("cosine", "constant")
 FINAL_SHARE = 0.02  # of the peak rate, at the end of the cosine
 
 
@@ -30,7 +29,8 @@ def build_optimizer(
         id(module.weight) for module in decoder.modules() if isinstance(module, nn.Embedding)
     }
     groups = []
-    for rate, parameters in ((lr, list(decoder.parameters())), (encoder_lr, list(encoder_parameters))):
+    rates = ((lr, list(decoder.parameters())), (encoder_lr, list(encoder_parameters)))
+    for rate, parameters in rates:
         matrices = [p for p in parameters if p.ndim > 1 and id(p) not in embeddings]
         others = [p for p in parameters if p.ndim <= 1 or id(p) in embeddings]
         groups += [
@@ -42,17 +42,11 @@ def build_optimizer(
 
 
 def rate_share(step: int, steps: int, *, warmup: float, schedule: str) -> float:
-    """The share of the peak learning rate at a step (counted from 0) of ``steps``.
-
-    Raises:
-        ConfigError: Unknown schedule.
-    """
+    """The share of the peak learning rate at a step (counted from 0) of ``steps``."""
     rising = max(1, round(warmup * steps))
     if step < rising:
         return (step + 1) / rising
     if schedule == "constant":
         return 1.0
-    if schedule != "cosine":
-        raise ConfigError(f"train.schedule is {schedule!r}; it must be cosine or constant")
     done = (step - rising) / max(1, steps - rising)
     return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * done))

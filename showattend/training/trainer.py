@@ -6,7 +6,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from showattend.errors import DataError
 from showattend.evaluation.metrics import CiderValidator
 from showattend.search import SearchOptions, search
 from showattend.text import Vocabulary
+from showattend.training.check import check
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.record import write_record
@@ -74,6 +75,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, reporter: Reporter | None = None) -> None:
+        check(config)
         self.config, self.reporter = config, reporter or Silent()
         self.out = Path(config.train.out)
         self.device = choose_device(config.train.device)
@@ -89,7 +91,8 @@ class Trainer:
 
     def _build(self) -> None:
         config = self.config
-        records = _read(config)
+        records = [record for record in _read(config) if record.split in ("train", "val")]
+        _splits(records, config.data.path)  # before an hour of feature extraction
         self.encoder = build_encoder(name=config.encoder.name, pretrained=config.encoder.pretrained)
         self.preprocessing = build_preprocessing(config.encoder)
         self.encoder.measure(self.preprocessing.size)
@@ -99,13 +102,7 @@ class Trainer:
             records, inputs = self._pixels(records)
         else:
             records, inputs = self._features(records)
-        train = [i for i, record in enumerate(records) if record.split == "train"]
-        val = [i for i, record in enumerate(records) if record.split == "val"]
-        if not train or not val:
-            raise DataError(
-                f"{config.data.path}: {len(train)} training and {len(val)} validation images; "
-                "training needs both"
-            )
+        train, val = _splits(records, config.data.path)
         self.vocabulary = Vocabulary.from_captions(
             (text for i in train for text in records[i].captions), config.data.min_count
         )
@@ -156,9 +153,12 @@ class Trainer:
         return [records[i] for i in rows], CachedFeatures(cache, rows)
 
     def _pixels(self, records: list[Record]) -> tuple[list[Record], Inputs]:
-        present = [record for record in records if record.path.is_file()]
-        if len(present) < len(records):
-            self.reporter.message(f"skipped: {len(records) - len(present):,} missing images")
+        present = []
+        for record in records:
+            if record.path.is_file():
+                present.append(record)
+            else:
+                self.reporter.message(f"skipped: {record.path}: no such file")
         return present, Pixels(present, self.preprocessing, self.config.train.workers)
 
     # Running ---------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Trainer:
 
     def _step(self, batch: Batch, step: int) -> Loss:
         settings = self.config.train
-        share = rate_share(step, self.steps, warmup=settings.warmup, schedule=settings.schedule)
+        share = self._rate_share(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
         loss = self._loss(batch, settings.label_smoothing)
@@ -239,6 +239,10 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
         self.optimizer.step()
         return loss
+
+    def _rate_share(self, step: int) -> float:
+        settings = self.config.train
+        return rate_share(step, self.steps, warmup=settings.warmup, schedule=settings.schedule)
 
     def _loss(self, batch: Batch, label_smoothing: float) -> Loss:
         lengths = batch.lengths.to(self.device)
@@ -265,7 +269,8 @@ class Trainer:
         options = replace(
             SearchOptions(**to_dict(self.config.search)), beam_size=self.config.train.validate_beam
         )
-        captions, loss, tokens = {}, 0.0, 0
+        captions: dict[Hashable, list[str]] = {}
+        loss, tokens = 0.0, 0
         for number, batch in enumerate(self.val_loader.batches()):
             count = int(batch.lengths.sum())
             loss += self._loss(batch, 0.0).cross_entropy.item() * count
@@ -279,25 +284,26 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         now = self.progress
+        last_step = (now.epoch + 1) * len(self.train_loader) - 1
         entry = {
             "epoch": now.epoch + 1,
             "loss": now.losses[0] / now.losses[2],
             "penalty": now.losses[1] / now.losses[2],
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": self.config.train.lr * self._rate_share(last_step),
         }
         best = False
         if now.epoch + 1 >= self.config.train.validate_from:
             entry |= self.validate()
             best = entry["CIDEr"] > now.best
-        entry["seconds"] = round(time.perf_counter() - self.started, 1)
-        now.history.append(entry)
+        now.seconds = time.perf_counter() - self.started
+        now.history.append(entry | {"seconds": round(now.seconds, 1)})
         if best:
             now.best, now.best_epoch = entry["CIDEr"], now.epoch + 1
         now.epoch, now.batch, now.losses = now.epoch + 1, 0, [0.0, 0.0, 0.0]
         if best:
             checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
         self._save_state()
-        self.reporter.epoch(entry, best)
+        self.reporter.epoch(now.history[-1], best)
         write_record(self.out, self._record())
 
     def _captioner(self, record: dict[str, Any]) -> Captioner:
@@ -322,9 +328,7 @@ class Trainer:
 
     def _save_state(self) -> None:
         self.progress.seconds = time.perf_counter() - self.started
-        save_state(
-            self.out, self._models(), self.optimizer, self.progress, to_dict(self.config)
-        )
+        save_state(self.out, self._models(), self.optimizer, self.progress, to_dict(self.config))
 
     def _record(self) -> dict[str, Any]:
         now = self.progress
@@ -361,15 +365,28 @@ class _Rows:
         return self.inputs.read([self.rows[row] for row in rows])
 
 
+def _splits(records: list[Record], path: str) -> tuple[list[int], list[int]]:
+    """Which records are for training, which for validation."""
+    train, val = (
+        [i for i, record in enumerate(records) if record.split == split]
+        for split in ("train", "val")
+    )
+    if not train or not val:
+        raise DataError(
+            f"{path}: {len(train)} training and {len(val)} validation images; training needs both"
+        )
+    return train, val
+
+
 def _read(config: Config) -> list[Record]:
     data = config.data
     if not data.path:
-        raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare`, or toy")
+        raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
     if data.path == "toy":
-        folder = Path(data.cache) / f"toy-{data.toy_images}"
-        write_toy(folder, images=data.toy_images)
-        return read_dataset(folder / "dataset.jsonl")
-    records = read_dataset(Path(data.path), Path(data.images) if data.images else None)
+        path = write_toy(Path(data.cache) / f"toy-{data.toy_images}", images=data.toy_images)
+        records = read_dataset(path)
+    else:
+        records = read_dataset(Path(data.path), Path(data.images) if data.images else None)
     for split, count in (("train", data.train_images), ("val", data.val_images)):
         mine = [record for record in records if record.split == split]
         if count is not None and count < len(mine):
@@ -382,5 +399,3 @@ def _read(config: Config) -> list[Record]:
 def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:
     """Run a config from data to the best model (`Trainer`)."""
     return Trainer(config, reporter).run(resume)
-
-

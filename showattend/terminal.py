@@ -1,0 +1,67 @@
+"""What the command line says: lines, progress bars, tables; it is imported by ``--help`` too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Characters that a terminal, or who reads lines from a pipe, would not take for text.
+_CONTROLS = {c: repr(chr(c))[1:-1] for c in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
+def examples(*commands: str) -> str:
+    """The end of a help text."""
+    return "\n\n".join(("Examples:", *(f"showattend {command}" for command in commands)))
+
+
+def printable(text: object) -> str:
+    """The text with tabs, line ends and other controls as a backslash and a letter."""
+    return str(text).translate(_CONTROLS)
+
+
+def say(text: str) -> None:
+    """Print a line for people, on stderr: stdout is for results."""
+    print(text, file=sys.stderr)
+
+
+def complain(text: str) -> None:
+    """Say what is wrong, in one line."""
+    say(f"showattend: {printable(' '.join(text.split()))}")
+
+
+def console() -> Console:
+    """Rich's console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def bars(wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars told by (name, done, total), on a terminal only."""
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda *_: None
+        return
+    from showattend.training.display import Display
+
+    with Display(console()) as display:
+        yield display.task
+
+
+def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
+    """Print a table on stdout, its first column to the left and the others to the right."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", box=SIMPLE, show_header=bool(header))
+    for index in range(len(rows[0])):
+        grid.add_column(header[index] if header else "", justify="right" if index else "left")
+    for row in rows:
+        grid.add_row(*row)
+    Console().print(grid)

@@ -1,0 +1,66 @@
+"""Values of a config that mean nothing, refused before anything is read or computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from showattend.config import Config, to_dict
+from showattend.decoders.lstm import ATTEND_WITH, GATES
+from showattend.errors import ConfigError
+from showattend.search import SearchOptions
+from showattend.training.optimizer import SCHEDULES
+
+
+def check(config: Config) -> None:
+    """Look at every value that training would only stumble over later.
+
+    Raises:
+        ConfigError: Names the key, its value, and what it must be.
+    """
+    data, train, decoder = config.data, config.train, config.decoder
+    for key, value in (
+        ("data.min_count", data.min_count),
+        ("data.max_length", data.max_length),
+        ("train.epochs", train.epochs),
+        ("train.batch_size", train.batch_size),
+        ("decoder.embedding_dim", decoder.embedding_dim),
+        ("decoder.hidden_dim", decoder.hidden_dim),
+        ("decoder.attention_dim", decoder.attention_dim),
+    ):
+        if value < 1:
+            raise ConfigError(f"{key} is {value}; it must be 1 or more")
+    for key, share in (
+        ("train.warmup", train.warmup),
+        ("train.label_smoothing", train.label_smoothing),
+        ("decoder.embedding_dropout", decoder.embedding_dropout),
+        ("decoder.feature_dropout", decoder.feature_dropout),
+        ("decoder.dropout", decoder.dropout),
+    ):
+        if not 0 <= share < 1:
+            raise ConfigError(f"{key} is {share:g}; it must be at least 0 and below 1")
+    for key, number in (
+        ("train.lr", train.lr),
+        ("train.encoder_lr", train.encoder_lr),
+        ("train.weight_decay", train.weight_decay),
+        ("train.clip_norm", train.clip_norm),
+        ("train.doubly_stochastic", train.doubly_stochastic),
+        ("train.patience", train.patience),
+    ):
+        if not number >= 0:
+            raise ConfigError(f"{key} is {number:g}; it must not be negative")
+    for key, choice, known in (
+        ("train.schedule", train.schedule, SCHEDULES),
+        ("decoder.gate", decoder.gate, GATES),
+        ("decoder.attend_with", decoder.attend_with, ATTEND_WITH),
+    ):
+        if choice not in known:
+            raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
+    if train.validate_from > train.epochs:
+        raise ConfigError(
+            f"train.validate_from is {train.validate_from} with {train.epochs} epochs: no epoch "
+            "would be scored, and no model kept"
+        )
+    try:
+        replace(SearchOptions(**to_dict(config.search)), beam_size=train.validate_beam)
+    except ConfigError as error:
+        raise ConfigError(f"search, train.validate_beam: {error}") from error

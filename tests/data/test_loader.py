@@ -1,0 +1,129 @@
+"""Batches: every image once, in an order that seed and epoch fix; captions padded and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from showattend.data.cache import FeatureCache
+from showattend.data.loader import Batch, CachedFeatures, CaptionLoader, Pixels
+from showattend.data.records import Record
+from showattend.errors import DataError
+from showattend.images import Preprocessing
+from showattend.text import Vocabulary
+
+PAD, START, END, UNK = Vocabulary.PAD, Vocabulary.START, Vocabulary.END, Vocabulary.UNK
+VOCABULARY = Vocabulary(["a", "dog", "runs"])
+A, DOG, RUNS = 4, 5, 6
+
+
+class Numbers:
+    """An input that says which record it is."""
+
+    def read(self, rows: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(rows).float()
+
+
+def records(count: int = 10) -> list[Record]:
+    return [Record(i, Path(f"{i}.jpg"), ("A dog runs.",), "train") for i in range(count)]
+
+
+def loader(found: list[Record] | None = None, **values: int) -> CaptionLoader:
+    return CaptionLoader(found or records(), Numbers(), VOCABULARY, **{"batch_size": 3, **values})
+
+
+def rows(batches: Sequence[Batch]) -> list[list[int]]:
+    return [batch.rows for batch in batches]
+
+
+def test_every_image_comes_once_an_epoch_with_its_own_input() -> None:
+    batches = list(loader().batches(0))
+    assert [len(batch.rows) for batch in batches] == [3, 3, 3, 1]
+    assert len(loader()) == 4
+    assert sorted(row for batch in batches for row in batch.rows) == list(range(10))
+    for batch in batches:
+        assert batch.inputs.tolist() == batch.rows
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    torch.manual_seed(0)
+    first = rows(list(loader().batches(3)))
+    torch.manual_seed(1)
+    assert rows(list(loader().batches(3))) == first
+    assert rows(list(loader().batches(4))) != first
+    assert rows(list(loader(seed=1).batches(3))) != first
+    assert rows(list(loader().batches())) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+
+
+@pytest.mark.parametrize("start", [1, 3, 4])
+def test_an_epoch_goes_on_from_any_batch(start: int) -> None:
+    whole = list(loader().batches(2))
+    rest = list(loader().batches(2, start))
+    assert rows(rest) == rows(whole)[start:]
+    for found, wanted in zip(rest, whole[start:], strict=True):
+        assert torch.equal(found.inputs, wanted.inputs)
+        assert torch.equal(found.captions, wanted.captions)
+
+
+def test_captions_are_padded_cut_and_counted() -> None:
+    found = [
+        Record(0, Path("0"), ("A dog runs.", "Zebra!", "A dog runs a dog runs"), "train"),
+        Record(1, Path("1"), ("?!", "dog"), "train"),  # the first holds no word
+    ]
+    (batch,) = loader(found, max_length=4).batches()
+    assert batch.captions.tolist() == [
+        [
+            [START, A, DOG, RUNS, END, PAD],
+            [START, UNK, END, PAD, PAD, PAD],
+            [START, A, DOG, RUNS, A, END],
+        ],
+        [[START, DOG, END, PAD, PAD, PAD], [PAD] * 6, [PAD] * 6],
+    ]
+    assert batch.lengths.tolist() == [[4, 2, 5], [2, 0, 0]]
+    # A length counts the targets: what follows <start>, up to and with <end>.
+    for captions, lengths in zip(batch.captions, batch.lengths, strict=True):
+        for caption, length in zip(captions, lengths, strict=True):
+            if length:
+                assert caption[length] == END
+            assert not caption[length + 1 :].any()
+
+
+def test_a_split_without_images_or_words_is_refused() -> None:
+    with pytest.raises(DataError, match="holds no images"):
+        CaptionLoader([], Numbers(), VOCABULARY, batch_size=1)
+    with pytest.raises(DataError, match=r"1\.jpg: its captions hold no word"):
+        loader([*records(1), Record(1, Path("1.jpg"), ("?!",), "train")])
+
+
+def test_inputs_come_from_the_rows_of_the_cache(tmp_path: Path) -> None:
+    features = np.arange(6, dtype=np.float16).reshape(6, 1, 1, 1)
+    inputs = CachedFeatures(FeatureCache(tmp_path, features, {}), [5, 3, 1])
+    assert inputs.read([2, 0]).flatten().tolist() == [1, 5]
+
+
+def test_pixels_are_the_images_in_their_order(tmp_path: Path) -> None:
+    found = []
+    for number, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (20, 30), colour).save(path)
+        found.append(Record(number, path, ("a",), "train"))
+    inputs = Pixels(found, Preprocessing(size=8), workers=2)
+    pixels = inputs.read([2, 0])
+    assert (pixels.dtype, pixels.shape) == (torch.uint8, (2, 3, 8, 8))
+    assert pixels[0, :, 0, 0].tolist() == [0, 0, 255]
+    assert pixels[1, :, 7, 7].tolist() == [255, 0, 0]
+
+
+def test_a_broken_image_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_text("no picture")
+    found = [Record(0, path, ("a dog",), "train")]
+    inputs = Pixels(found, Preprocessing(size=8), workers=1)
+    batches = CaptionLoader(found, inputs, VOCABULARY, batch_size=1).batches(0)
+    with pytest.raises(DataError, match=r"broken\.jpg: .*; `showattend prepare`"):
+        next(batches)

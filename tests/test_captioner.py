@@ -1,0 +1,271 @@
+"""Captioner: any source, any batch, the same captions; maps, options, geometry, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from showattend.caption import Caption
+from showattend.captioner import Captioner
+from showattend.checkpoint import save
+from showattend.decoders.lstm import LSTMDecoder
+from showattend.encoders import build_encoder
+from showattend.errors import ConfigError, ImageError, UserError
+from showattend.images import Preprocessing
+from showattend.search import SearchOptions
+from showattend.text import Vocabulary
+
+SIZE = 96  # a grid of 3 x 3
+
+
+@pytest.fixture(scope="module")
+def captioner() -> Captioner:
+    """Random weights far from uniform, so that images and beams differ in their captions."""
+    return make()
+
+
+def make(fit: str = "squash") -> Captioner:
+    words = ["a", "dog", "runs", "through", "the", "grass", "man", "in", "red", "shirt", "on"]
+    vocabulary = Vocabulary(words)
+    values = {"embedding_dim": 16, "hidden_dim": 16, "attention_dim": 16}
+    decoder = LSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values)
+    torch.manual_seed(1)
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return Captioner(
+        encoder=build_encoder(name="efficientnet_lite0"),
+        decoder=decoder,
+        vocabulary=vocabulary,
+        preprocessing=Preprocessing(size=SIZE, fit=fit, mean=(0.5,) * 3, std=(0.5,) * 3),
+        search=SearchOptions(beam_size=3, max_length=8),
+        config={
+            "encoder": {"name": "efficientnet_lite0"},
+            "decoder": values,
+            "search": {"beam_size": 3, "max_length": 8},
+        },
+        precision="fp32",
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Seven pictures that differ, of different shapes."""
+    random = np.random.default_rng(0)
+    paths = []
+    for number in range(7):
+        colours = random.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        path = tmp_path / f"{number}.png"
+        size = (60 + 10 * number, 90)
+        Image.fromarray(colours).resize(size, Image.Resampling.NEAREST).save(path)
+        paths.append(path)
+    return paths
+
+
+def same(one: Caption, other: Caption) -> None:
+    assert one.words == other.words
+    assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+    assert one.attention == pytest.approx(other.attention, abs=1e-5)
+    assert one.geometry == other.geometry
+
+
+def test_a_path_a_picture_and_an_array_give_the_same_caption(
+    captioner: Captioner, pictures: list[Path]
+) -> None:
+    by_path = captioner.caption(pictures[0])
+    assert isinstance(by_path, Caption)
+    with Image.open(pictures[0]) as picture:
+        for source in (str(pictures[0]), picture, np.asarray(picture)):
+            found = captioner.caption(source)
+            same(found, by_path)
+            assert found.image is source
+
+
+def test_a_batch_is_what_its_images_are_one_by_one(
+    captioner: Captioner, pictures: list[Path]
+) -> None:
+    together = captioner.caption(pictures, batch_size=3)
+    assert isinstance(together, list)
+    assert len({each.words for each in together}) > 1, "the test needs captions that differ"
+    for path, found in zip(pictures, together, strict=True):
+        assert found.image == path
+        same(found, captioner.caption(path))
+    assert captioner.caption([]) == []
+    assert len(captioner.caption(pictures[:1])) == 1
+
+
+def test_a_caption_has_a_map_and_a_gate_for_each_word(
+    captioner: Captioner, pictures: list[Path]
+) -> None:
+    found = captioner.caption(pictures[1], n_best=3)
+    ranked = (found, *found.alternatives)
+    assert len(ranked) == 3
+    assert len({each.words for each in ranked}) == 3
+    assert [each.score for each in ranked] == sorted((e.score for e in ranked), reverse=True)
+    for each in ranked:
+        T = len(each.words)
+        assert each.attention.shape == (T, 3, 3)
+        assert each.attention.dtype == np.float32
+        assert each.attention.sum((1, 2)) == pytest.approx(np.ones(T), abs=1e-5)
+        assert each.betas.shape == (T,)
+        assert len(each.log_probs) in (T, T + 1)
+        assert set(each.words) <= set(captioner.vocabulary.words)
+        assert each.alternatives == () or each is found
+        assert each.image == pictures[1]
+
+
+def test_options_reach_the_search(captioner: Captioner, pictures: list[Path]) -> None:
+    assert len(captioner.caption(pictures[0], max_length=2).words) <= 2
+    assert len(captioner.caption(pictures[0], min_length=8).words) == 8
+    greedy, wide = (captioner.caption(pictures[2], beam_size=k, length_penalty=0) for k in (1, 8))
+    assert wide.log_prob >= greedy.log_prob
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam_size": 0}, "beam_size is 0"),
+        ({"n_best": 9}, "n_best 9 is over beam_size 3"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"min_length": 99}, "min_length 99 is over max_length"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(
+    options: dict[str, Any], message: str, captioner: Captioner, photo: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        captioner.caption(photo, **options)
+
+
+# Errors in a stream ----------------------------------------------------------------------------
+
+
+def test_a_stream_keeps_the_order_and_puts_errors_in_their_place(
+    captioner: Captioner, pictures: list[Path], tmp_path: Path
+) -> None:
+    text, gone = tmp_path / "text.jpg", tmp_path / "gone.jpg"
+    text.write_text("no picture")
+    # Bad ones at both sides of a border between batches of two, and a whole batch of them.
+    sources = [pictures[0], text, gone, pictures[1], text, gone, pictures[2], gone, pictures[3]]
+    found = list(captioner.stream(iter(sources), batch_size=2))
+    assert [source for source, _ in found] == sources
+    for source, result in found:
+        if source in (text, gone):
+            assert isinstance(result, ImageError)
+            assert str(source) in str(result)
+        else:
+            assert isinstance(result, Caption)
+            same(result, captioner.caption(source))
+
+
+def test_a_stream_does_not_read_far_ahead(captioner: Captioner, pictures: list[Path]) -> None:
+    taken = []
+
+    def endless() -> Any:
+        while True:
+            taken.append(1)
+            yield pictures[0]
+
+    stream = captioner.stream(endless(), batch_size=2)
+    for _ in range(5):
+        next(stream)
+    stream.close()
+    assert len(taken) < 16
+
+
+def test_caption_raises_for_a_bad_image(captioner: Captioner, pictures: list[Path]) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        captioner.caption([pictures[0], "nowhere.jpg"])
+    with pytest.raises(ImageError, match="no such file"):
+        captioner.attend("nowhere.jpg", "a dog")
+
+
+# A given sentence ------------------------------------------------------------------------------
+
+
+def test_attend_follows_a_given_sentence_word_by_word(
+    captioner: Captioner, pictures: list[Path]
+) -> None:
+    found = captioner.attend(pictures[0], "A zebra runs, through THE grass!")
+    assert found.words == ("a", "zebra", "runs", "through", "the", "grass")
+    assert found.text == "A zebra runs through the grass."
+    assert found.attention.shape == (6, 3, 3)
+    assert found.attention.sum((1, 2)) == pytest.approx(np.ones(6), abs=1e-5)
+    assert len(found.log_probs) == 7
+    # The unknown word is read as <unk>, like any other unknown word.
+    same_unknown = captioner.attend(pictures[0], "a giraffe runs through the grass")
+    assert same_unknown.log_probs == found.log_probs
+    assert same_unknown.words[1] == "giraffe"
+
+
+def test_attend_agrees_with_the_search(captioner: Captioner, pictures: list[Path]) -> None:
+    searched = captioner.caption(pictures[3])
+    forced = captioner.attend(pictures[3], searched.raw)
+    assert forced.words == searched.words
+    assert forced.log_probs[: len(searched.log_probs)] == pytest.approx(
+        searched.log_probs, abs=1e-4
+    )
+    assert forced.attention == pytest.approx(searched.attention, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "?!", "."])
+def test_a_sentence_without_words_is_refused(text: str, captioner: Captioner, photo: Path) -> None:
+    with pytest.raises(UserError, match="holds no word"):
+        captioner.attend(photo, text)
+
+
+# Loading ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fit", "box"),
+    [
+        ("squash", (0, 0, 90, 60)),
+        ("crop", (15, 0, 75, 60)),
+        ("pad", (0, -15, 90, 75)),
+    ],
+)
+def test_preprocessing_travels_with_the_model(
+    fit: str, box: tuple[float, ...], tmp_path: Path, photo: Path
+) -> None:
+    owner = make(fit)
+    path = save(tmp_path / "model", owner.to_checkpoint())
+    again = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    assert again.preprocessing == owner.preprocessing
+    assert again.vocabulary == owner.vocabulary
+    assert (again.search.beam_size, again.search.max_length) == (3, 8)
+    found = again.caption(photo)
+    same(found, owner.caption(photo))
+    assert found.geometry.image_size == (90, 60)
+    assert found.geometry.box == pytest.approx(box)
+
+
+def test_bf16_looks_where_fp32_looks(tmp_path: Path, captioner: Captioner, photo: Path) -> None:
+    path = save(tmp_path / "model", captioner.to_checkpoint())
+    rounded = Captioner.from_pretrained(path, device="cpu", precision="bf16")
+    assert rounded.decoder.L_o.weight.dtype == torch.bfloat16
+    one, other = (c.attend(photo, "a dog runs") for c in (captioner, rounded))
+    assert other.attention == pytest.approx(one.attention, abs=0.05)
+    assert other.attention.dtype == np.float32
+    assert other.attention.sum((1, 2)) == pytest.approx(np.ones(3), abs=1e-5)
+    assert other.log_prob == pytest.approx(one.log_prob, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"device": "cuda:99"}, "device 'cuda:99' is not available here"),
+        ({"device": "cpu", "precision": "int8"}, "precision 'int8'"),
+    ],
+)
+def test_a_device_or_precision_that_is_not_there_is_one_line(
+    values: dict[str, str], message: str, tmp_path: Path, captioner: Captioner
+) -> None:
+    path = save(tmp_path / "model", captioner.to_checkpoint())
+    with pytest.raises(ConfigError, match=message):
+        Captioner.from_pretrained(path, **values)

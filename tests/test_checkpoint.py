@@ -1,0 +1,252 @@
+"""The model as one file: what goes in comes out, and anything else is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from showattend import checkpoint as checkpoints
+from showattend.captioner import Captioner
+from showattend.checkpoint import FILE_NAME, Checkpoint, load, save, save_tensors
+from showattend.errors import CheckpointError
+
+
+@pytest.fixture
+def checkpoint(untrained: Captioner) -> Checkpoint:
+    record = {"data": {"train_images": 3}, "config": {"data": {"path": "x"}}, "best": None}
+    return replace(untrained.to_checkpoint(), record=record)
+
+
+@pytest.mark.parametrize("name", ["model", "model.safetensors"])
+def test_a_checkpoint_comes_back_as_it_was(
+    name: str, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    path = tmp_path / "runs" / name
+    file = save(path, checkpoint)
+    assert file == (path if path.suffix else path / FILE_NAME)
+    assert list(file.parent.iterdir()) == [file]  # nothing left lying about
+    for source in (path, str(path), file):
+        found = load(source)
+        assert found.weights.keys() == checkpoint.weights.keys()
+        for key, value in checkpoint.weights.items():
+            assert torch.equal(found.weights[key], value)
+        assert vars(found) | {"weights": None} == vars(checkpoint) | {"weights": None}
+
+
+def test_a_frozen_encoder_is_not_stored_again(checkpoint: Checkpoint) -> None:
+    assert checkpoint.weights
+    assert all(key.startswith("decoder.") for key in checkpoint.weights)
+
+
+@pytest.mark.parametrize("changed", [{"finetune_from": "conv_head"}, {"pretrained": False}])
+@pytest.mark.parametrize("half", [False, True])
+def test_an_encoder_of_its_own_travels_with_the_model(
+    changed: dict[str, Any], half: bool, tmp_path: Path, untrained: Captioner, photo: Path
+) -> None:
+    config = untrained.config | {"encoder": untrained.config["encoder"] | changed}
+    bias = untrained.encoder.body.model.bn2.bias  # type: ignore[union-attr]
+    before = bias.detach().clone()
+    with torch.no_grad():
+        bias += 0.5
+    try:
+        owner = Captioner(
+            encoder=untrained.encoder,
+            decoder=untrained.decoder,
+            vocabulary=untrained.vocabulary,
+            preprocessing=untrained.preprocessing,
+            config=config,
+            precision="fp32",
+        )
+        save(tmp_path / "m", owner.to_checkpoint(half=half))
+        again = Captioner.from_pretrained(tmp_path / "m", device="cpu", precision="fp32")
+        found = again.encoder.body.model.bn2.bias  # type: ignore[union-attr]
+        torch.testing.assert_close(found, bias, rtol=1e-3 if half else 0, atol=0)
+        wanted = owner.attend(photo, "a dog").log_probs
+        assert again.attend(photo, "a dog").log_probs == pytest.approx(wanted, abs=1e-2)
+    finally:
+        with torch.no_grad():
+            bias.copy_(before)
+
+
+def test_float16_halves_the_file_and_loses_next_to_nothing(
+    tmp_path: Path, untrained: Captioner, photo: Path
+) -> None:
+    full = save(tmp_path / "full", untrained.to_checkpoint())
+    half = save(tmp_path / "half", untrained.to_checkpoint(half=True))
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    again = Captioner.from_pretrained(half, device="cpu", precision="fp32")
+    assert next(again.decoder.parameters()).dtype == torch.float32
+    wanted = untrained.attend(photo, "a dog").log_probs
+    assert again.attend(photo, "a dog").log_probs == pytest.approx(wanted, abs=5e-3)
+
+
+# What is refused -------------------------------------------------------------------------------
+
+
+def _damaged(folder: Path, checkpoint: Checkpoint) -> Path:
+    file = save(folder, checkpoint)
+    file.write_bytes(file.read_bytes()[:-100])
+    return file
+
+
+def _zero_bytes(folder: Path, checkpoint: Checkpoint) -> Path:  # noqa: ARG001
+    file = folder / "empty.safetensors"
+    file.touch()
+    return file
+
+
+def _of_somebody_else(folder: Path, checkpoint: Checkpoint) -> Path:
+    save_file(checkpoint.weights, folder / "other.safetensors")
+    return folder / "other.safetensors"
+
+
+def _training_state(folder: Path, checkpoint: Checkpoint) -> Path:
+    save_tensors(folder / "state.safetensors", checkpoint.weights, {"kind": "state"})
+    return folder / "state.safetensors"
+
+
+def _of_the_future(folder: Path, checkpoint: Checkpoint) -> Path:
+    meta = {"kind": "model", "format_version": 99}
+    save_tensors(folder / "new.safetensors", checkpoint.weights, meta)
+    return folder / "new.safetensors"
+
+
+def _incomplete(folder: Path, checkpoint: Checkpoint) -> Path:
+    meta = {"kind": "model", "format_version": 1, "config": {}}
+    save_tensors(folder / "old.safetensors", checkpoint.weights, meta)
+    return folder / "old.safetensors"
+
+
+def _pickle(folder: Path, checkpoint: Checkpoint) -> Path:
+    torch.save(checkpoint.weights, folder / "model.pth")
+    return folder / "model.pth"
+
+
+def _photo(folder: Path, checkpoint: Checkpoint) -> Path:  # noqa: ARG001
+    return Path(__file__).parents[1] / "assets/photos/chelsea.jpg"
+
+
+def _empty_folder(folder: Path, checkpoint: Checkpoint) -> Path:  # noqa: ARG001
+    return folder
+
+
+def _unknown_name(folder: Path, checkpoint: Checkpoint) -> Path:  # noqa: ARG001
+    return Path("flickr9k")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_damaged, "damaged, or not a model of showattend"),
+        (_zero_bytes, "damaged, or not a model of showattend"),
+        (_of_somebody_else, "a safetensors file, but not a model of showattend"),
+        (_training_state, "not a model .a training state"),
+        (_of_the_future, "format version 99, this showattend reads 1"),
+        (_incomplete, "header is incomplete"),
+        (_pickle, "damaged, or not a model of showattend"),
+        (_photo, "damaged, or not a model of showattend"),
+        (_empty_folder, f"holds no {FILE_NAME}"),
+        (_unknown_name, "no such model; give a directory, a file or a name"),
+    ],
+)
+def test_anything_else_is_refused_in_one_line(
+    make: Any, message: str, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    path = make(tmp_path, checkpoint)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Captioner.from_pretrained(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocabulary": ["one", "word"]}, "weights do not fit the model"),
+        ({"weights": {}}, "weights do not fit the model"),
+        ({"config": {"encoder": {"name": "efficientnet_lite0"}}}, "header cannot be read"),
+        ({"preprocessing": {"size": 64, "fit": "stretch"}}, "header cannot be read"),
+        ({"encoder_fingerprint": "0" * 64}, "other weights of efficientnet_lite0"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(
+    change: dict[str, Any], message: str, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    save(tmp_path, replace(checkpoint, **change))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Captioner.from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = save(tmp_path, checkpoint)
+    before = file.read_bytes()
+
+    def half_a_file(tensors: Any, path: Path, meta: Any) -> None:  # noqa: ARG001
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", half_a_file)
+    with pytest.raises(CheckpointError, match=r"cannot be written \(No space left on device\)"):
+        save(tmp_path, replace(checkpoint, vocabulary=["another"]))
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        save(tmp_path / "file" / "model", checkpoint)
+
+
+# Shipped models, and info ----------------------------------------------------------------------
+
+
+def test_a_shipped_model_is_found_by_name_but_a_folder_of_ones_own_comes_first(
+    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = save(tmp_path / "shipped" / "mine", checkpoint).parent
+    monkeypatch.setattr(checkpoints, "shipped_models", lambda: {"mine": shipped})
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.find_model("mine") == shipped / FILE_NAME
+    save(tmp_path / "mine", checkpoint)
+    assert checkpoints.find_model("mine") == Path("mine") / FILE_NAME
+    with pytest.raises(CheckpointError, match=r"a name \(mine\)"):
+        checkpoints.find_model("yours")
+
+
+def test_describe_says_what_the_model_is(tmp_path: Path, untrained: Captioner) -> None:
+    decoder = {"hidden_dim": 16, "attention_dim": 16, "attend_with": "previous", "gate": "scalar"}
+    checkpoint = replace(
+        untrained.to_checkpoint(),
+        config=untrained.config | {"decoder": decoder},
+        record={
+            "data": {"train_images": 6000},
+            "config": {"data": {"path": "data/flickr8k"}},
+            "best": {"epoch": 4, "CIDEr": 0.5},
+            "figures": {"BLEU-4": 0.21},
+        },
+    )
+    text = checkpoints.describe(save(tmp_path, checkpoint))
+    for part in ("efficientnet_lite0, 64 pixels (squash), ImageNet weights", "LSTM 16", "12 words",
+                 "6,000 images of data/flickr8k", "CIDEr 0.500 in training (epoch 4)",
+                 "BLEU-4: 0.21"):  # fmt: skip
+        assert part in text
+
+
+def test_the_header_is_plain_json(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    """So that other programs can read a model without this package."""
+    from safetensors import safe_open
+
+    with safe_open(save(tmp_path, checkpoint), "pt") as file:
+        header = json.loads(file.metadata()["showattend"])
+    assert header["format_version"] == checkpoints.FORMAT_VERSION
+    assert header["vocabulary"] == checkpoint.vocabulary

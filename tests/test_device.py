@@ -1,0 +1,51 @@
+"""Devices and precisions: what is not there is refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from showattend.device import choose_device, choose_dtype
+from showattend.errors import ConfigError
+
+
+def test_auto_takes_what_is_there() -> None:
+    device = choose_device()
+    if torch.cuda.is_available():
+        assert device.type == "cuda"
+    elif torch.backends.mps.is_available():
+        assert device.type == "mps"
+    else:
+        assert device.type == "cpu"
+    torch.ones(1, device=device)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="not available here; use auto, cpu") as caught:
+        choose_device(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("has", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_precision_follows_the_processor(
+    has: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: has, raising=False)
+    cpu = torch.device("cpu")
+    assert choose_dtype("auto", cpu) == expected
+    assert choose_dtype("fp32", cpu) == torch.float32
+    assert choose_dtype("bf16", cpu) == torch.bfloat16
+
+
+def test_a_gpu_that_only_emulates_bf16_runs_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    assert choose_dtype("auto", torch.device("cuda")) == torch.float32
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match="precision 'fp16': must be one of auto, fp32, bf16"):
+        choose_dtype("fp16", torch.device("cpu"))

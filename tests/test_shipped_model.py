@@ -1,0 +1,79 @@
+"""The model that comes with the package, on photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from showattend import Captioner
+from showattend.evaluation.evaluate import evaluate
+from showattend.evaluation.grounding import ground
+
+
+@pytest.fixture(scope="module")
+def captioner() -> Captioner:
+    return Captioner.from_pretrained()
+
+
+def test_it_sees_a_person(captioner: Captioner, photos: list[Path]) -> None:
+    (astronaut,) = (path for path in photos if path.stem == "astronaut")
+    result = captioner.caption(astronaut)
+    assert {"man", "woman", "person", "boy", "girl", "child"} & set(result.words)
+    assert 4 <= len(result.words) <= 20
+    assert result.attention.shape == (len(result.words), 7, 7)
+    np.testing.assert_allclose(result.attention.sum((1, 2)), 1, atol=1e-4)
+
+
+def test_different_photographs_get_different_captions(
+    captioner: Captioner, photos: list[Path]
+) -> None:
+    texts = {result.text for result in captioner.caption(photos)}
+    assert len(texts) == len(photos)
+
+
+def test_its_words_get_different_maps(captioner: Captioner, photos: list[Path]) -> None:
+    maps = captioner.caption(photos[0]).attention
+    assert np.abs(maps[1] - maps[2]).max() > 0.01
+
+
+def test_a_mirrored_photograph_mirrors_its_maps(captioner: Captioner, photos: list[Path]) -> None:
+    """Attention follows the picture, not the position on the grid."""
+    (astronaut,) = (path for path in photos if path.stem == "astronaut")
+    photo = Image.open(astronaut)
+    sentence = "a woman smiles"
+    straight = captioner.attend(photo, sentence).attention
+    mirrored = captioner.attend(
+        photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), sentence
+    ).attention
+    as_it_is = np.abs(mirrored - straight).sum()
+    turned_back = np.abs(mirrored[:, :, ::-1] - straight).sum()
+    assert turned_back < as_it_is
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_its_figures_on_the_validation_split(captioner: Captioner, real_data: Path) -> None:
+    """The model card's figures, and the bar that the model had to pass."""
+    folder = real_data / "flickr8k"
+    found = evaluate(
+        folder / "captions_val.json", captioner=captioner, images=folder / "images", beam_size=5
+    )["metrics"]
+    assert found["BLEU-4"] >= 0.205
+    assert found["METEOR"] >= 0.20
+    assert found["CIDEr"] >= 0.53
+    (card,) = captioner.record["figures"].values()
+    for name, value in card.items():
+        assert found[name] == pytest.approx(value, abs=0.01), name
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_it_looks_at_what_it_names(captioner: Captioner, real_data: Path) -> None:
+    """Better than a map that looks everywhere alike."""
+    folder = real_data / "coco_subset"
+    found = ground(folder / "instances.json", folder / "images", captioner)
+    assert found["words"] > 30
+    assert found["pointing"]["model"] > found["pointing"]["uniform"]

@@ -1,0 +1,51 @@
+"""What a run shows: lines in a log file, bars on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from showattend.training.display import Display
+
+ENTRY = {
+    "epoch": 3, "loss": 2.5, "val_loss": 2.75, "BLEU-4": 0.2, "CIDEr": 0.5, "seconds": 125.0,
+}  # fmt: skip
+
+
+def shown(*, terminal: bool) -> str:
+    stream = io.StringIO()
+    with Display(Console(file=stream, force_terminal=terminal, width=120)) as display:
+        display.message("a [bold]path[/bold] and 12 words")
+        display.task("Features", 1, 2)
+        display.task("Features", 2, 2)
+        display.task("Training", 5, 10, "epoch 1/2  loss 3.000")
+        display.epoch(ENTRY, best=True)
+        display.epoch({"epoch": 4, "loss": 2.25, "seconds": 60.4}, best=False)
+    return stream.getvalue()
+
+
+def test_a_log_file_gets_lines_and_no_bars() -> None:
+    assert shown(terminal=False).splitlines() == [
+        "a [bold]path[/bold] and 12 words",
+        "epoch   3   loss 2.500   validation loss 2.750   BLEU-4 0.200   CIDEr 0.500 *best*   2:05",
+        "epoch   4   loss 2.250   1:00",
+    ]
+
+
+def test_a_terminal_shows_the_progress_and_the_lines() -> None:
+    text = shown(terminal=True)
+    assert "5/10" in text
+    assert "loss 3.000" in text
+    assert "CIDEr 0.500 *best*" in text
+
+
+def test_a_full_bar_goes_and_can_come_again() -> None:
+    display = Display(Console(file=io.StringIO(), force_terminal=True))
+    for _ in range(2):
+        display.task("Validation", 1, 2)
+        assert len(display.bars.tasks) == 1
+        display.task("Validation", 2, 2)
+        assert not display.bars.tasks
+    display.task("Training", 2, 2)
+    assert len(display.bars.tasks) == 1  # the run's own bar stays to be read

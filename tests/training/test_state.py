@@ -1,0 +1,124 @@
+"""The resume state: everything comes back, and what does not fit is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from showattend.checkpoint import save_tensors
+from showattend.errors import CheckpointError
+from showattend.training.state import FILE_NAME, Progress, load_state, save_state
+
+CONFIG: dict[str, Any] = {
+    "data": {"path": "toy", "cache": "here"},
+    "train": {"lr": 0.1, "out": "runs/a", "patience": 5, "device": "cpu", "save_every": 5.0},
+}
+
+
+def build(seed: int) -> tuple[nn.Module, torch.optim.AdamW]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    return model, torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.randn(5, 3)).square().mean().backward()
+    optimizer.step()
+
+
+def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """Weights, buffers, both moments, the step count and the random numbers."""
+    model, optimizer = build(0)
+    for _ in range(3):
+        step(model, optimizer)
+    progress = Progress(2, 7, [1.5, 0.1 + 0.2, 3.0], 0.25, 1, [{"epoch": 1, "loss": 1 / 3}], 9.5)
+    save_state(tmp_path, {"decoder": model}, optimizer, progress, CONFIG)
+    for _ in range(2):
+        step(model, optimizer)
+
+    other, its_optimizer = build(1)
+    found = load_state(tmp_path, {"decoder": other}, its_optimizer, CONFIG)
+    assert found == progress
+    for _ in range(2):
+        step(other, its_optimizer)
+    for key, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+
+
+def test_a_run_without_a_best_epoch_comes_back(tmp_path: Path) -> None:
+    model, optimizer = build(0)
+    save_state(tmp_path, {"decoder": model}, optimizer, Progress(), CONFIG)
+    assert load_state(tmp_path, {"decoder": model}, optimizer, CONFIG) == Progress()
+
+
+def change(section: str, **values: Any) -> dict[str, Any]:
+    return CONFIG | {section: CONFIG[section] | values}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        change("train", out="elsewhere", patience=0, device="cuda", save_every=1.0),
+        change("data", cache="elsewhere"),
+    ],
+)
+def test_what_does_not_change_the_training_may_change(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    model, optimizer = build(0)
+    save_state(tmp_path, {"decoder": model}, optimizer, Progress(), CONFIG)
+    load_state(tmp_path, {"decoder": model}, optimizer, config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (change("train", lr=0.2), r"another config \(train.lr was 0.1, is 0.2\)"),
+        (change("data", path="other"), "data.path was toy, is other"),
+        (change("train", new=1), "train.new was None, is 1"),
+    ],
+)
+def test_another_config_is_refused_with_the_key(
+    config: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    model, optimizer = build(0)
+    save_state(tmp_path, {"decoder": model}, optimizer, Progress(), CONFIG)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=message):
+        load_state(tmp_path, {"decoder": model}, optimizer, config)
+    for key, value in before.items():
+        assert torch.equal(model.state_dict()[key], value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no state to resume; start without --resume"),
+        (b"", "damaged, or not a training state"),
+        (b"no tensors here", "damaged, or not a training state"),
+        ({"kind": "model"}, "not a training state"),
+    ],
+)
+def test_another_file_is_refused(content: Any, message: str, tmp_path: Path) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / FILE_NAME).write_bytes(content)
+    elif content:
+        save_tensors(tmp_path / FILE_NAME, {"x": torch.zeros(1)}, content)
+    model, optimizer = build(0)
+    with pytest.raises(CheckpointError, match=message):
+        load_state(tmp_path, {"decoder": model}, optimizer, CONFIG)
+
+
+def test_a_state_of_another_shape_is_refused_in_one_line(tmp_path: Path) -> None:
+    model, optimizer = build(0)
+    save_state(tmp_path, {"decoder": model}, optimizer, Progress(), CONFIG)
+    wider = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
+    optimizer = torch.optim.AdamW(wider.parameters())
+    with pytest.raises(CheckpointError, match="does not fit this config") as caught:
+        load_state(tmp_path, {"decoder": wider}, optimizer, CONFIG)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,381 @@
+"""Whole runs on drawn shapes: they learn, they leave a model, a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from showattend.captioner import Captioner
+from showattend.checkpoint import FILE_NAME, load
+from showattend.config import Config, from_dict
+from showattend.data.toy import write_toy
+from showattend.encoders import build_encoder
+from showattend.errors import CheckpointError, ConfigError, DataError
+from showattend.training.state import FILE_NAME as STATE_NAME
+from showattend.training.trainer import Silent, Trainer, train
+
+EPOCHS = 3
+BATCHES = 10  # 40 training pictures (5 in 6 of 48), 4 a batch
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy") / "data", images=48, size=64)
+
+
+@pytest.fixture(scope="module")
+def config(toy: Path) -> Callable[..., Config]:
+    """A tiny run; overrides as section=dict(...)."""
+
+    def make(out: Path, **sections: dict[str, Any]) -> Config:
+        values: dict[str, dict[str, Any]] = {
+            "data": {"path": str(toy), "cache": str(toy.parent / "cache"), "min_count": 1},
+            "encoder": {"size": 64},
+            "decoder": {
+                "embedding_dim": 32, "hidden_dim": 32, "attention_dim": 32,
+                "dropout": 0.2, "embedding_dropout": 0.1, "feature_dropout": 0.1,
+            },
+            "train": {
+                "out": str(out), "epochs": EPOCHS, "batch_size": 4, "lr": 5e-3,
+                "precision": "fp32", "device": "cpu", "save_every": 0.0,
+            },
+            "search": {"max_length": 12},
+        }  # fmt: skip
+        for section, changes in sections.items():
+            values[section] |= changes
+        return from_dict(Config, values, "test")
+
+    return make
+
+
+class Log(Silent):
+    """Keeps what it is told; dies like a killed process when it is told so."""
+
+    def __init__(self, die: Callable[[str, int], bool] = lambda *_: False) -> None:
+        self.die, self.messages, self.entries = die, [], []  # type: ignore[var-annotated]
+        self.losses: list[float] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def task(self, name: str, done: int, total: int, note: str = "") -> None:  # noqa: ARG002
+        if self.die(name, done):
+            raise KeyboardInterrupt
+        if name == "Training":
+            self.losses.append(float(note.rpartition(" ")[2]))
+
+    def epoch(self, entry: dict[str, Any], best: bool) -> None:
+        self.entries.append((entry, best))
+
+
+@pytest.fixture(scope="module")
+def run(
+    config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], Log]:
+    """A run that nothing disturbed."""
+    out, log = tmp_path_factory.mktemp("runs") / "whole", Log()
+    return out, train(config(out), log), log
+
+
+def same_weights(one: Path, other: Path) -> None:
+    for name in (FILE_NAME, STATE_NAME):
+        from safetensors.torch import load_file
+
+        tensors, others = load_file(one / name), load_file(other / name)
+        assert tensors.keys() == others.keys()
+        for key, value in tensors.items():
+            assert torch.equal(value, others[key]), f"{name}: {key}"
+
+
+def without_times(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in history]
+
+
+# A whole run -----------------------------------------------------------------------------------
+
+
+def test_a_run_learns_and_leaves_model_record_and_curves(
+    run: tuple[Path, dict[str, Any], Log],
+) -> None:
+    out, record, log = run
+    history = record["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    uniform = math.log(record["data"]["vocabulary"])  # the loss of knowing nothing
+    for key in ("loss", "val_loss"):
+        losses = [entry[key] for entry in history]
+        assert losses == sorted(losses, reverse=True)
+        assert losses[-1] < uniform - 0.6
+    best = max(history, key=lambda entry: entry["CIDEr"])
+    assert record["best"] == {"epoch": best["epoch"], "CIDEr": best["CIDEr"]}
+    assert record["data"]["train_images"] == BATCHES * 4
+    assert record["data"]["grid"] == [2, 2]
+    assert json.loads((out / "training.json").read_text()) == record
+    with Image.open(out / "curves.png") as picture:
+        assert picture.width > 500
+    assert {path.name for path in out.iterdir()} == {
+        FILE_NAME, STATE_NAME, "training.json", "curves.png",
+    }  # fmt: skip
+    assert [entry for entry, _ in log.entries] == history
+    assert "40 training and 8 validation images" in log.messages[-1]
+
+
+def test_the_model_kept_is_the_best_epochs_and_captions(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """Free decoding by the file that was kept gives the CIDEr that it was kept for."""
+    out, record, _ = run
+    captioner = Captioner.from_pretrained(out, device="cpu", precision="fp32")
+    assert captioner.record["best"] == record["best"]
+    assert not any(key.startswith("encoder.") for key in load(out).weights)
+    trainer = Trainer(config(tmp_path / "unused"))
+    records = trainer.val_loader.records
+    found = captioner.caption([each.path for each in records], beam_size=3)
+    scores = trainer.validator.score(
+        {each.image_id: list(caption.words) for each, caption in zip(records, found, strict=True)}
+    )
+    # Training reads its features as float16.
+    assert scores["CIDEr"] == pytest.approx(record["best"]["CIDEr"], abs=0.05)
+
+
+def test_the_vocabulary_is_of_training_captions_only(
+    config: Callable[..., Config], toy: Path, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in toy.read_text().splitlines()]
+    for line in lines:
+        if line.get("split") == "val":
+            line["captions"] = ["A zebra."]
+    changed = toy.parent / "zebra.jsonl"
+    changed.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    trainer = Trainer(config(tmp_path, data={"path": str(changed)}))
+    assert "zebra" not in trainer.vocabulary
+    assert "circle" in trainer.vocabulary
+
+
+def test_the_first_losses(config: Callable[..., Config], tmp_path: Path) -> None:
+    """Pinned, so that a change of the arithmetic shows; without dropout's random bits."""
+    plain = {"dropout": 0.0, "embedding_dropout": 0.0, "feature_dropout": 0.0}
+    log = Log(lambda *step: step == ("Training", 5))
+    trainer = Trainer(config(tmp_path, decoder=plain), log)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    # The means of one, two, three and four steps.
+    assert log.losses == pytest.approx([3.802, 3.798, 3.696, 3.751], rel=1e-2)
+    assert log.losses[0] == pytest.approx(math.log(len(trainer.vocabulary)), abs=0.1)
+
+
+# A kill and a resume ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "done"),
+    [
+        ("Training", 2),  # in the first epoch
+        ("Validation", 1),  # after all of its batches
+        ("Training", BATCHES + 1),  # at the first batch of the second
+        ("Training", 2 * BATCHES + 4),
+    ],
+)
+def test_a_kill_and_a_resume_change_nothing(
+    name: str,
+    done: int,
+    run: tuple[Path, dict[str, Any], Log],
+    config: Callable[..., Config],
+    tmp_path: Path,
+) -> None:
+    whole, record, _ = run
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path), Log(lambda *step: step == (name, done)))
+    log = Log()
+    torch.manual_seed(12345)  # whatever the new process has drawn
+    found = train(config(tmp_path), log, resume=True)
+    assert any(message.startswith("Resuming at epoch") for message in log.messages)
+    assert len(log.losses) == EPOCHS * BATCHES - (done - 1 if name == "Training" else BATCHES)
+    assert without_times(found["history"]) == without_times(record["history"])
+    same_weights(tmp_path, whole)
+
+
+def test_another_seed_is_another_model(config: Callable[..., Config], tmp_path: Path) -> None:
+    one, again, other = (
+        Trainer(config(tmp_path, train={"seed": seed})).decoder.L_h.weight for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_a_finished_run_resumes_to_its_record(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config]
+) -> None:
+    out, record, _ = run
+    assert train(config(out), resume=True)["history"] == record["history"]
+
+
+def test_resuming_with_another_config_names_the_key(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config]
+) -> None:
+    out, _, _ = run
+    with pytest.raises(CheckpointError, match=r"train\.clip_norm was 5\.0, is 1\.0"):
+        train(config(out, train={"clip_norm": 1.0}), resume=True)
+
+
+def test_starting_over_a_run_is_refused(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    out, _, _ = run
+    before = (out / STATE_NAME).read_bytes()
+    with pytest.raises(DataError, match="holds a run already; add --resume"):
+        train(config(out))
+    assert (out / STATE_NAME).read_bytes() == before
+    with pytest.raises(CheckpointError, match="no state to resume; start without --resume"):
+        train(config(tmp_path / "nothing"), resume=True)
+
+
+# Variants --------------------------------------------------------------------------------------
+
+
+def test_a_fine_tuned_stage_learns_and_travels(
+    config: Callable[..., Config], tmp_path: Path, photo: Path
+) -> None:
+    changes: dict[str, Any] = {
+        "encoder": {"finetune_from": "conv_head"},
+        "train": {"epochs": 1, "encoder_lr": 1e-3},
+    }
+    train(config(tmp_path / "whole", **changes))
+    tuned = Captioner.from_pretrained(tmp_path / "whole", device="cpu", precision="fp32")
+    delivered = build_encoder(name="efficientnet_lite0").state_dict()
+    moved = {
+        key.removeprefix("body.model.").partition(".")[0]
+        for key, value in tuned.encoder.state_dict().items()
+        if not torch.equal(value, delivered[key])
+    }
+    assert moved == {"conv_head", "bn2"}
+    for key in ("running_mean", "running_var", "num_batches_tracked"):
+        key = f"body.model.bn2.{key}"
+        assert torch.equal(tuned.encoder.state_dict()[key], delivered[key])
+    assert tuned.caption(photo).attention.shape[1:] == (2, 2)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path / "killed", **changes), Log(lambda *step: step == ("Training", 3)))
+    train(config(tmp_path / "killed", **changes), resume=True)
+    same_weights(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_no_patience_with_a_run_that_does_not_improve(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    settings = {"epochs": 9, "lr": 0.0, "patience": 1, "validate_from": 2}
+    record = train(config(tmp_path, train=settings))
+    assert "CIDEr" not in record["history"][0]
+    assert record["best"]["epoch"] == 2
+    assert 3 <= len(record["history"]) <= 4
+
+
+def test_fewer_images_are_a_seeded_choice(config: Callable[..., Config], tmp_path: Path) -> None:
+    def chosen(seed: int) -> list[Any]:
+        few = config(tmp_path, data={"train_images": 9, "val_images": 3}, train={"seed": seed})
+        trainer = Trainer(few)
+        assert len(trainer.val_loader.records) == 3
+        return [record.image_id for record in trainer.train_loader.records]
+
+    assert len(chosen(0)) == 9
+    assert chosen(0) == chosen(0) != chosen(1)
+
+
+# What a user gets wrong ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(toy: Path, tmp_path: Path) -> Path:
+    """A data set of one's own to damage."""
+    shutil.copytree(toy.parent / "images", tmp_path / "images")
+    shutil.copy(toy, tmp_path / toy.name)
+    return tmp_path / toy.name
+
+
+@pytest.mark.parametrize("stage", [None, "conv_head"])
+def test_missing_images_are_listed_and_skipped(
+    stage: str | None, copied: Path, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    first, *_ = sorted((tmp_path / "images").iterdir())
+    first.unlink()
+    log = Log()
+    own = {"path": str(copied), "cache": str(tmp_path / "cache")}
+    trainer = Trainer(config(tmp_path, data=own, encoder={"finetune_from": stage}), log)
+    assert len(trainer.train_loader.records) == 39
+    assert [text for text in log.messages if "skipped" in text] == [
+        f"skipped: {first}: no such file"
+    ]
+
+
+def test_a_broken_image_stops_fine_tuning_with_one_line(
+    copied: Path, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    first, *_ = sorted((tmp_path / "images").iterdir())
+    first.write_bytes(first.read_bytes()[:300])
+    own = config(tmp_path / "run", data={"path": str(copied)}, encoder={"finetune_from": "bn2"})
+    with pytest.raises(DataError, match=f"{first.name}.*`showattend prepare`") as caught:
+        train(own)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_empty_split_is_refused_before_features_are_computed(
+    split: str, copied: Path, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    lines = [line for line in copied.read_text().splitlines() if f'"{split}"' not in line]
+    copied.write_text("\n".join(lines) + "\n")
+    log = Log()
+    with pytest.raises(DataError, match="training needs both"):
+        Trainer(config(tmp_path, data={"path": str(copied)}), log)
+    assert log.messages == []
+
+
+def test_a_data_set_without_a_readable_image_is_refused(
+    copied: Path, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"")
+    own = {"path": str(copied), "cache": str(tmp_path / "cache")}
+    with pytest.raises(DataError, match="0 training and 0 validation images"):
+        Trainer(config(tmp_path, data=own))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("train", "batch_size", 0),
+        ("train", "epochs", 0),
+        ("train", "schedule", "linear"),
+        ("train", "warmup", 1.5),
+        ("train", "lr", -1.0),
+        ("train", "lr", float("nan")),
+        ("train", "validate_from", 9),
+        ("train", "validate_beam", 0),
+        ("decoder", "gate", "both"),
+        ("decoder", "dropout", 1.0),
+        ("decoder", "hidden_dim", 0),
+        ("search", "max_length", 0),
+    ],
+)
+def test_values_that_mean_nothing_are_refused_at_once(
+    section: str, key: str, value: Any, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    wrong = config(tmp_path, **{section: {key: value}})
+    wrong = replace(wrong, data=replace(wrong.data, path="nowhere"))  # it does not get that far
+    with pytest.raises(ConfigError, match=key):
+        Trainer(wrong)
+
+
+def test_without_a_data_set_it_says_what_to_give(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"data\.path is not set: give"):
+        Trainer(config(tmp_path, data={"path": ""}))
