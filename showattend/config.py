@@ -19,7 +19,7 @@ from showattend.errors import ConfigError
 T = TypeVar("T")
 
 
-def _option(default: Any, help: str) -> Any:  # noqa: A002
+def _option(default: Any, help: str) -> Any:
     if isinstance(default, type):
         return field(default_factory=default, metadata={"help": help})
     return field(default=default, metadata={"help": help})
@@ -34,6 +34,9 @@ class DataConfig:
     cache: str = _option("data/cache", "folder of the feature caches")
     min_count: int = _option(5, "a word is in the vocabulary from this many training occurrences")
     max_length: int = _option(30, "longer training captions are cut to this many words")
+    mirror: bool = _option(
+        False, "show training images mirrored half the time, but for captions with left or right"
+    )
     toy_images: int = _option(1200, "how many pictures to draw for path: toy")
     train_images: int | None = _option(None, "use only so many training images (a seeded choice)")
     val_images: int | None = _option(None, "validate on only so many images (a seeded choice)")
@@ -81,6 +84,9 @@ class TrainConfig:
     clip_norm: float = _option(5.0, "largest norm of the gradient; 0: no clipping")
     label_smoothing: float = _option(0.1, "probability spread over all other words")
     doubly_stochastic: float = _option(1.0, "lambda of the paper's equation 14")
+    ema: float = _option(
+        0.0, "decay of the moving average of the weights that is validated and kept; 0: none"
+    )
     precision: str = _option("auto", "auto (bf16 where the processor has it), fp32 or bf16")
     device: str = _option("auto", "auto, cpu, cuda or mps")
     seed: int = _option(0, "same seed, same result, on the same machine and thread count")
@@ -88,7 +94,7 @@ class TrainConfig:
     validate_beam: int = _option(3, "beam size of the validation searches")
     patience: int = _option(5, "stop after this many epochs without a better CIDEr; 0: never")
     save_every: float = _option(5.0, "minutes between saves of the resume state within an epoch")
-    workers: int = _option(2, "processes that decode images, when features are not cached")
+    workers: int = _option(2, "threads that decode images, when features are not cached")
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ def choose_device(name: str = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    message = f"device {name!r} is not available here; use auto, cpu, cuda or mps"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            f"device {name!r} is not available here; use auto, cpu, cuda or mps"
-        ) from error
+        raise ConfigError(message) from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(message)
     return device
 
 

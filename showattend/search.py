@@ -71,9 +71,7 @@ class SearchOptions:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.min_length > self.max_length:
-            raise ConfigError(
-                f"min_length {self.min_length} is over max_length {self.max_length}"
-            )
+            raise ConfigError(f"min_length {self.min_length} is over max_length {self.max_length}")
         if self.n_best > self.beam_size:
             raise ConfigError(
                 f"n_best {self.n_best} is over beam_size {self.beam_size}; raise the beam size"
@@ -185,9 +183,7 @@ def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
     return part_BK[images, parents_BK]
 
 
-def _read_back(
-    trace: list[_Trace], scores_BK: torch.Tensor, n_best: int
-) -> list[list[Hypothesis]]:
+def _read_back(trace: list[_Trace], scores_BK: torch.Tensor, n_best: int) -> list[list[Hypothesis]]:
     """Follow the links from the last time step to the first."""
     steps = [_Trace(*(part.cpu() for part in step)) for step in trace]
     order_BK = scores_BK.argsort(dim=1, descending=True, stable=True)

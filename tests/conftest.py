@@ -22,9 +22,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real photographs with captions; skips where it is absent."""
-    folder = Path(
-        os.environ.get("SHOWATTEND_DATA", Path(__file__).parents[2] / "shared" / "data")
-    )
+    folder = Path(os.environ.get("SHOWATTEND_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip("real data is absent (SHOWATTEND_DATA names its folder)")
     return folder
@@ -40,8 +38,9 @@ def photos() -> list[Path]:
 def untrained() -> Captioner:
     """A captioner with random weights over an ImageNet encoder: fast, and good for plumbing."""
     torch.manual_seed(0)
-    vocabulary = Vocabulary("a dog runs through the grass man in red shirt on beach".split())
-    values = dict(embedding_dim=16, hidden_dim=16, attention_dim=16)
+    words = "a dog runs through the grass man in red shirt on beach"
+    vocabulary = Vocabulary(words.split(" "))
+    values = {"embedding_dim": 16, "hidden_dim": 16, "attention_dim": 16}
     return Captioner(
         encoder=build_encoder(name="efficientnet_lite0"),
         decoder=LSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values),

@@ -95,7 +95,7 @@ def _damaged(folder: Path, checkpoint: Checkpoint) -> Path:
     return file
 
 
-def _zero_bytes(folder: Path, checkpoint: Checkpoint) -> Path:  # noqa: ARG001
+def _zero_bytes(folder: Path, checkpoint: Checkpoint) -> Path:
     file = folder / "empty.safetensors"
     file.touch()
     return file
@@ -128,15 +128,15 @@ def _pickle(folder: Path, checkpoint: Checkpoint) -> Path:
     return folder / "model.pth"
 
 
-def _photo(folder: Path, checkpoint: Checkpoint) -> Path:  # noqa: ARG001
+def _photo(folder: Path, checkpoint: Checkpoint) -> Path:
     return Path(__file__).parents[1] / "assets/photos/chelsea.jpg"
 
 
-def _empty_folder(folder: Path, checkpoint: Checkpoint) -> Path:  # noqa: ARG001
+def _empty_folder(folder: Path, checkpoint: Checkpoint) -> Path:
     return folder
 
 
-def _unknown_name(folder: Path, checkpoint: Checkpoint) -> Path:  # noqa: ARG001
+def _unknown_name(folder: Path, checkpoint: Checkpoint) -> Path:
     return Path("flickr9k")
 
 
@@ -190,7 +190,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     file = save(tmp_path, checkpoint)
     before = file.read_bytes()
 
-    def half_a_file(tensors: Any, path: Path, meta: Any) -> None:  # noqa: ARG001
+    def half_a_file(tensors: Any, path: Path, meta: Any) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

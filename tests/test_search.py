@@ -52,7 +52,7 @@ class Table:
         return torch.tensor(rows), alpha, torch.full((B, K), 0.5), _State(said)
 
 
-class _State(tuple):  # noqa: SLOT001
+class _State(tuple):
     def __new__(cls, *parts: torch.Tensor) -> _State:
         return super().__new__(cls, parts)
 
@@ -244,5 +244,5 @@ def test_length_penalty_ranks_by_mean() -> None:
     ],
 )
 def test_options_that_mean_nothing_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="must|over"):
+    with pytest.raises(ConfigError, match=r"must|over"):
         SearchOptions(**values)  # type: ignore[arg-type]

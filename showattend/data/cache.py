@@ -50,6 +50,7 @@ def cache_features(
     paths: Sequence[Path],
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
+    mirror: bool = False,
     message: Callable[[str], None] = lambda _: None,
     advance: Callable[[int, int], None] = lambda *_: None,
 ) -> FeatureCache:
@@ -64,6 +65,7 @@ def cache_features(
         paths: The N image files.
         dtype: Precision of the encoder's products.
         device: Where to run.
+        mirror: The features of the mirrored images.
         message: Told what is about to be written, and how large it will be.
         advance: Called with (images done, images in all).
 
@@ -74,14 +76,15 @@ def cache_features(
     device = device or torch.device("cpu")
     rows, columns = encoder.grid(preprocessing.size)
     shape = (len(paths), rows, columns, encoder.dim)
-    place = folder / _name(encoder, preprocessing, dtype) / _files_key(paths)
+    place = folder / _name(encoder, preprocessing, dtype, mirror) / _files_key(paths)
     features_file, status_file = place / "features.npy", place / "status.npy"
     failures_file = place / "failures.json"
     size = int(np.prod(shape)) * 2
     try:
         if not status_file.exists():
             message(
-                f"Writing the features of {len(paths):,} images to {place} "
+                f"Writing the features of {len(paths):,} {'mirrored ' if mirror else ''}images to "
+                f"{place} "
                 f"({size / 1e9:.2f} GB, computed once)"
             )
             _writable(place)
@@ -104,8 +107,16 @@ def cache_features(
     todo = np.flatnonzero(status != _DONE)
     if len(todo):
         encoder = encoder.to(device)
+
+        def load(row: int) -> np.ndarray | ImageError:
+            try:
+                pixels = preprocessing.load_pixels(paths[row])[0]
+            except ImageError as error:
+                return error
+            return pixels[:, ::-1] if mirror else pixels
+
         _extract(
-            todo, paths, encoder, preprocessing, dtype, device, features, status, failures, advance
+            todo, load, encoder, preprocessing, dtype, device, features, status, failures, advance
         )
         failures_file.write_text(json.dumps(failures))
     failed = {row: failures[str(row)] for row in np.flatnonzero(status != _DONE).tolist()}
@@ -127,7 +138,7 @@ def _writable(place: Path) -> None:
 @torch.inference_mode()
 def _extract(
     todo: np.ndarray,
-    paths: Sequence[Path],
+    load: Callable[[int], np.ndarray | ImageError],
     encoder: Encoder,
     preprocessing: Preprocessing,
     dtype: torch.dtype,
@@ -137,12 +148,6 @@ def _extract(
     failures: dict[str, str],
     advance: Callable[[int, int], None],
 ) -> None:
-    def load(row: int) -> np.ndarray | ImageError:
-        try:
-            return preprocessing.load_pixels(paths[row])[0]
-        except ImageError as error:
-            return error
-
     chunks = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
     with ThreadPoolExecutor(2) as pool:
         # One chunk is decoded while the one before it is encoded.
@@ -170,11 +175,12 @@ def _extract(
             advance(int((status != _TODO).sum()), len(status))
 
 
-def _name(encoder: Encoder, preprocessing: Preprocessing, dtype: torch.dtype) -> str:
+def _name(encoder: Encoder, preprocessing: Preprocessing, dtype: torch.dtype, mirror: bool) -> str:
     recipe = {
         "weights": encoder.fingerprint(),
         "preprocessing": preprocessing.to_dict(),
         "dtype": str(dtype),
+        "mirror": mirror,
     }
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
     return f"{encoder.name.replace(':', '_').replace('/', '_')}-{preprocessing.size}-{key}"

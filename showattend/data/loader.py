@@ -18,6 +18,8 @@ from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
 from showattend.text import Vocabulary, tokenize
 
+SIDES = frozenset(("left", "right"))
+
 
 class Batch(NamedTuple):
     """One batch; inputs are annotations [B, H, W, D] float16 or pixels [B, 3, S, S] uint8."""
@@ -31,8 +33,8 @@ class Batch(NamedTuple):
 class Inputs(Protocol):
     """Where the inputs of a batch come from."""
 
-    def read(self, rows: Sequence[int]) -> torch.Tensor:
-        """The inputs of these records."""
+    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
+        """The inputs of these records, some of them mirrored."""
 
 
 class Pixels:
@@ -44,7 +46,7 @@ class Pixels:
         self.records, self.preprocessing = records, preprocessing
         self.pool = ThreadPoolExecutor(max(1, workers))
 
-    def read(self, rows: Sequence[int]) -> torch.Tensor:
+    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
         """Pixels [B, 3, size, size] uint8.
 
         Raises:
@@ -57,18 +59,26 @@ class Pixels:
             raise DataError(
                 f"{error}; `showattend prepare` leaves such images out of the data set"
             ) from error
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        turned = [p[:, ::-1] if m else p for p, m in zip(images, mirrored, strict=True)]
+        return torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2).contiguous()
 
 
 class CachedFeatures:
-    """Rows of a feature cache."""
+    """Rows of a feature cache, and of the one of the same images mirrored where there is one."""
 
-    def __init__(self, cache: FeatureCache, rows: Sequence[int]) -> None:
-        self.cache, self.rows = cache, np.asarray(rows)
+    def __init__(
+        self, cache: FeatureCache, rows: Sequence[int], mirrored: FeatureCache | None = None
+    ) -> None:
+        self.cache, self.rows, self.mirrored = cache, np.asarray(rows), mirrored
 
-    def read(self, rows: Sequence[int]) -> torch.Tensor:
+    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
         """Annotations [B, H, W, D] float16."""
-        return self.cache.read(self.rows[list(rows)])
+        wanted, turned = self.rows[list(rows)], np.asarray(mirrored)
+        if self.mirrored is None or not turned.any():
+            return self.cache.read(wanted)
+        features = self.cache.read(wanted)
+        features[torch.from_numpy(turned)] = self.mirrored.read(wanted[turned])
+        return features
 
 
 class CaptionLoader:
@@ -81,6 +91,8 @@ class CaptionLoader:
         batch_size: Images a batch.
         max_length: Longer captions are cut to this many words.
         seed: Of the order.
+        mirror: In an epoch, half of the images are mirrored, by the seed; their captions that
+            say left or right are left out, and an image with only such captions stays as it is.
 
     Raises:
         DataError: There are no records, or one whose captions hold no word.
@@ -95,12 +107,14 @@ class CaptionLoader:
         batch_size: int,
         max_length: int = 30,
         seed: int = 0,
+        mirror: bool = False,
     ) -> None:
         if not records:
             raise DataError("the split holds no images; look at the report of `showattend prepare`")
         self.records, self.inputs = records, inputs
-        self.batch_size, self.seed = batch_size, seed
-        self.encoded = []
+        self.batch_size, self.seed, self.mirror = batch_size, seed, mirror
+        self.encoded: list[list[list[int]]] = []
+        self.sideless: list[list[list[int]]] = []  # those that stay true of the mirrored image
         for record in records:
             tokens = [words for text in record.captions if (words := tokenize(text))]
             if not tokens:
@@ -108,7 +122,15 @@ class CaptionLoader:
                     f"{record.path}: its captions hold no word; `showattend prepare` leaves such "
                     "images out of the data set"
                 )
-            self.encoded.append([vocabulary.encode(words)[:max_length] for words in tokens])
+            encoded = [vocabulary.encode(words)[:max_length] for words in tokens]
+            self.encoded.append(encoded)
+            self.sideless.append(
+                [
+                    numbers
+                    for numbers, words in zip(encoded, tokens, strict=True)
+                    if SIDES.isdisjoint(words)
+                ]
+            )
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -121,27 +143,43 @@ class CaptionLoader:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         return torch.randperm(len(self.records), generator=generator).tolist()
 
+    def mirrored(self, epoch: int | None) -> list[bool]:
+        """Which records are shown mirrored in this epoch."""
+        if epoch is None or not self.mirror:
+            return [False] * len(self.records)
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch + 50_000)
+        drawn = torch.rand(len(self.records), generator=generator) < 0.5
+        return [
+            bool(turn and captions) for turn, captions in zip(drawn, self.sideless, strict=True)
+        ]
+
     def batches(self, epoch: int | None = None, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on, each read while the last is used."""
-        order = self.order(epoch)
+        order, mirrored = self.order(epoch), self.mirrored(epoch)
         chunks = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         chunks = chunks[start:]
+
+        def read(rows: list[int]) -> torch.Tensor:
+            return self.inputs.read(rows, [mirrored[row] for row in rows])
+
         with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(self.inputs.read, chunks[0]) if chunks else None
+            upcoming = pool.submit(read, chunks[0]) if chunks else None
             for number, rows in enumerate(chunks):
                 assert upcoming is not None
                 inputs = upcoming.result()
                 if number + 1 < len(chunks):
-                    upcoming = pool.submit(self.inputs.read, chunks[number + 1])
-                captions, lengths = self._pad(rows)
+                    upcoming = pool.submit(read, chunks[number + 1])
+                captions, lengths = self._pad(
+                    [self.sideless[row] if mirrored[row] else self.encoded[row] for row in rows]
+                )
                 yield Batch(inputs, captions, lengths, rows)
 
-    def _pad(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        captions = [self.encoded[row] for row in rows]
+    @staticmethod
+    def _pad(captions: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
         K = max(len(each) for each in captions)
         T = max(len(words) for each in captions for words in each)
-        padded = torch.full((len(rows), K, T + 2), Vocabulary.PAD)
-        lengths = torch.zeros(len(rows), K, dtype=torch.long)
+        padded = torch.full((len(captions), K, T + 2), Vocabulary.PAD)
+        lengths = torch.zeros(len(captions), K, dtype=torch.long)
         for b, each in enumerate(captions):
             for k, words in enumerate(each):
                 line = [Vocabulary.START, *words, Vocabulary.END]

@@ -320,7 +320,6 @@ class LSTMDecoder(nn.Module):
         return Forced(logits, torch.cat(targets), coverage_BKL)
 
 
-
 def _wide(dtype: torch.dtype) -> torch.dtype:
     """float32, or float64 where the work is done in it."""
     return torch.promote_types(dtype, torch.float32)

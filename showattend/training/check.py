@@ -32,6 +32,7 @@ def check(config: Config) -> None:
     for key, share in (
         ("train.warmup", train.warmup),
         ("train.label_smoothing", train.label_smoothing),
+        ("train.ema", train.ema),
         ("decoder.embedding_dropout", decoder.embedding_dropout),
         ("decoder.feature_dropout", decoder.feature_dropout),
         ("decoder.dropout", decoder.dropout),

@@ -38,7 +38,8 @@ def build_optimizer(
             for members, decay in ((matrices, weight_decay), (others, 0.0))
             if members
         ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    fused = all(p.device.type in ("cpu", "cuda") for p in decoder.parameters())
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=fused)
 
 
 def rate_share(step: int, steps: int, *, warmup: float, schedule: str) -> float:

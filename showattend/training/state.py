@@ -107,7 +107,14 @@ def load_state(
 
 
 # What may differ between sittings: where the run goes, and how often it saves.
-_FREE = {"train.out", "train.save_every", "train.device", "data.cache", "train.patience"}
+_FREE = {
+    "train.out",
+    "train.save_every",
+    "train.device",
+    "train.workers",
+    "data.cache",
+    "train.patience",
+}
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

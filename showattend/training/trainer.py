@@ -7,6 +7,7 @@ import platform
 import random
 import time
 from collections.abc import Hashable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,11 +24,12 @@ from showattend.data.readers import read_dataset
 from showattend.data.records import Record
 from showattend.data.toy import write_toy
 from showattend.device import choose_device, choose_dtype
-from showattend.encoders import build_encoder, encode
+from showattend.encoders import Encoder, build_encoder, encode
 from showattend.errors import DataError
 from showattend.evaluation.metrics import CiderValidator
 from showattend.search import SearchOptions, search
 from showattend.text import Vocabulary
+from showattend.training.average import MovingAverage
 from showattend.training.check import check
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
@@ -114,6 +116,7 @@ class Trainer:
                 batch_size=config.train.batch_size,
                 max_length=config.data.max_length,
                 seed=config.train.seed,
+                mirror=config.data.mirror,
             )
             for rows in (train, val)
         )
@@ -128,6 +131,11 @@ class Trainer:
             encoder_lr=config.train.encoder_lr,
             weight_decay=config.train.weight_decay,
         )
+        self.averages = {
+            name: MovingAverage(model, config.train.ema)
+            for name, model in self._trained().items()
+            if config.train.ema
+        }
         self.steps = len(self.train_loader) * config.train.epochs
         self.reporter.message(
             f"{len(train):,} training and {len(val):,} validation images, "
@@ -137,20 +145,24 @@ class Trainer:
         )
 
     def _features(self, records: list[Record]) -> tuple[list[Record], Inputs]:
-        cache = cache_features(
-            Path(self.config.data.cache),
-            encoder=self.encoder,
-            preprocessing=self.preprocessing,
-            paths=[record.path for record in records],
-            dtype=self.dtype,
-            device=self.device,
-            message=self.reporter.message,
-            advance=lambda done, total: self.reporter.task("Features", done, total),
+        cache, *mirrored = (
+            cache_features(
+                Path(self.config.data.cache),
+                encoder=self.encoder,
+                preprocessing=self.preprocessing,
+                paths=[record.path for record in records],
+                dtype=self.dtype,
+                device=self.device,
+                mirror=mirror,
+                message=self.reporter.message,
+                advance=lambda done, total: self.reporter.task("Features", done, total),
+            )
+            for mirror in ((False, True) if self.config.data.mirror else (False,))
         )
         for reason in cache.failed.values():
             self.reporter.message(f"skipped: {reason}")
         rows = [i for i in range(len(records)) if i not in cache.failed]
-        return [records[i] for i in rows], CachedFeatures(cache, rows)
+        return [records[i] for i in rows], CachedFeatures(cache, rows, *mirrored)
 
     def _pixels(self, records: list[Record]) -> tuple[list[Record], Inputs]:
         present = []
@@ -187,13 +199,24 @@ class Trainer:
             raise DataError(
                 f"{self.out}: holds a run already; add --resume, or choose another train.out"
             )
-        self.started = time.perf_counter() - self.progress.seconds
+        self.started -= self.progress.seconds  # building, and what earlier sittings took
         while self.progress.epoch < settings.epochs and not self._out_of_patience():
             self._train_epoch()
             self._end_epoch()
         return self._record()
 
     def _models(self) -> dict[str, torch.nn.Module]:
+        """What the state of the run holds."""
+        averages = {f"average_{name}": average for name, average in self.averages.items()}
+        return self._trained() | averages
+
+    def _kept(self, name: str) -> Any:
+        """The model that is validated and saved: the average where there is one."""
+        if name in self.averages:
+            return self.averages[name].model
+        return self.decoder if name == "decoder" else self.encoder
+
+    def _trained(self) -> dict[str, torch.nn.Module]:
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
         if self.config.encoder.finetune_from or not self.config.encoder.pretrained:
             models["encoder"] = self.encoder
@@ -201,7 +224,7 @@ class Trainer:
 
     def _out_of_patience(self) -> bool:
         patience, now = self.config.train.patience, self.progress
-        return bool(patience and now.best_epoch >= 0 and now.epoch - now.best_epoch > patience)
+        return bool(patience and now.best_epoch >= 0 and now.epoch - now.best_epoch >= patience)
 
     def _train_epoch(self) -> None:
         self.decoder.train()
@@ -231,22 +254,32 @@ class Trainer:
         share = self._rate_share(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
-        loss = self._loss(batch, settings.label_smoothing)
+        loss = self._loss(self.decoder, self.encoder, batch, settings.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         if settings.clip_norm:
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
         self.optimizer.step()
+        for name, model in self._trained().items():
+            if name in self.averages:
+                self.averages[name].update(model)
         return loss
 
     def _rate_share(self, step: int) -> float:
         settings = self.config.train
         return rate_share(step, self.steps, warmup=settings.warmup, schedule=settings.schedule)
 
-    def _loss(self, batch: Batch, label_smoothing: float) -> Loss:
+    def _loss(
+        self,
+        decoder: torch.nn.Module,
+        encoder: Encoder,
+        batch: Batch,
+        label_smoothing: float,
+    ) -> Loss:
         lengths = batch.lengths.to(self.device)
-        forced = self.decoder(self._annotations(batch), batch.captions.to(self.device), lengths)
+        annotations = self._annotations(encoder, batch)
+        forced = decoder(annotations, batch.captions.to(self.device), lengths)
         return captioning_loss(
             forced,
             lengths,
@@ -254,10 +287,10 @@ class Trainer:
             doubly_stochastic=self.config.train.doubly_stochastic,
         )
 
-    def _annotations(self, batch: Batch) -> torch.Tensor:
+    def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
         inputs = batch.inputs.to(self.device)
         if inputs.dtype == torch.uint8:
-            inputs = encode(self.encoder, inputs, self.preprocessing, self.dtype)
+            inputs = encode(encoder, inputs, self.preprocessing, self.dtype)
         return inputs.flatten(1, 2).to(self.dtype)
 
     # Validation ------------------------------------------------------------------------------
@@ -265,7 +298,7 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The loss a token, and BLEU-4 and CIDEr of captions searched freely."""
-        self.decoder.eval()
+        decoder, encoder = self._kept("decoder").eval(), self._kept("encoder")
         options = replace(
             SearchOptions(**to_dict(self.config.search)), beam_size=self.config.train.validate_beam
         )
@@ -273,9 +306,9 @@ class Trainer:
         loss, tokens = 0.0, 0
         for number, batch in enumerate(self.val_loader.batches()):
             count = int(batch.lengths.sum())
-            loss += self._loss(batch, 0.0).cross_entropy.item() * count
+            loss += self._loss(decoder, encoder, batch, 0.0).cross_entropy.item() * count
             tokens += count
-            found = search(self.decoder, self._annotations(batch), options)
+            found = search(decoder, self._annotations(encoder, batch), options)
             for row, hypotheses in zip(batch.rows, found, strict=True):
                 record = self.val_loader.records[row]
                 captions[record.image_id] = self.vocabulary.decode(hypotheses[0].words)
@@ -308,15 +341,9 @@ class Trainer:
 
     def _captioner(self, record: dict[str, Any]) -> Captioner:
         values = to_dict(self.config)
-        decoder = build_decoder(
-            self.config.decoder,
-            vocabulary_size=len(self.vocabulary),
-            feature_dim=self.encoder.dim,
-        )
-        decoder.load_state_dict(self.decoder.state_dict())
         return Captioner(
-            encoder=self.encoder,
-            decoder=decoder,
+            encoder=self._kept("encoder"),
+            decoder=deepcopy(self._kept("decoder")),
             vocabulary=self.vocabulary,
             preprocessing=self.preprocessing,
             search=SearchOptions(**values["search"]),
@@ -361,8 +388,8 @@ class _Rows:
     def __init__(self, inputs: Inputs, rows: Sequence[int]) -> None:
         self.inputs, self.rows = inputs, rows
 
-    def read(self, rows: Sequence[int]) -> torch.Tensor:
-        return self.inputs.read([self.rows[row] for row in rows])
+    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
+        return self.inputs.read([self.rows[row] for row in rows], mirrored)
 
 
 def _splits(records: list[Record], path: str) -> tuple[list[int], list[int]]:

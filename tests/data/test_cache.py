@@ -36,7 +36,7 @@ class Calls:
     def __init__(self) -> None:
         self.images, self.stop_at = 0, 10**9
 
-    def __call__(self, module: Any, inputs: tuple[torch.Tensor, ...]) -> None:  # noqa: ARG002
+    def __call__(self, module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         if self.images >= self.stop_at:
             raise KeyboardInterrupt
         self.images += len(inputs[0])
@@ -84,6 +84,17 @@ def test_the_cache_holds_what_the_encoder_says(
     torch.testing.assert_close(found.float(), wanted, rtol=2e-3, atol=2e-3)
     found.zero_()  # a copy: the file stays as it is
     assert cache.read(rows).any()
+
+
+def test_a_mirrored_cache_holds_the_mirrored_images(
+    tmp_path: Path, encoder: Encoder, paths: list[Path]
+) -> None:
+    found = extract(tmp_path, encoder, paths, mirror=True).read([7, 3])
+    with torch.inference_mode():
+        images = torch.stack([PREPROCESSING(open_image(paths[row]))[0] for row in (7, 3)])
+        wanted, straight = encoder(images.flip(3)), encoder(images)
+    torch.testing.assert_close(found.float(), wanted, rtol=2e-3, atol=2e-3)
+    assert (found.float() - straight).abs().max() > 0.1
 
 
 def test_a_second_call_does_no_work(
@@ -150,6 +161,7 @@ def test_whatever_its_numbers_depend_on_is_another_folder(
         folder(preprocessing=Preprocessing(size=32, mean=HALF, std=HALF)),
         folder(dtype=torch.bfloat16),
         folder(paths=paths[::-1]),
+        folder(mirror=True),
     ]
     Image.new("RGB", (70, 80)).save(paths[0])
     os.utime(paths[0], ns=(1, 1))

@@ -25,7 +25,7 @@ A, DOG, RUNS = 4, 5, 6
 class Numbers:
     """An input that says which record it is."""
 
-    def read(self, rows: Sequence[int]) -> torch.Tensor:
+    def read(self, rows: Sequence[int], mirrored: Sequence[bool] = ()) -> torch.Tensor:
         return torch.tensor(rows).float()
 
 
@@ -103,7 +103,14 @@ def test_a_split_without_images_or_words_is_refused() -> None:
 def test_inputs_come_from_the_rows_of_the_cache(tmp_path: Path) -> None:
     features = np.arange(6, dtype=np.float16).reshape(6, 1, 1, 1)
     inputs = CachedFeatures(FeatureCache(tmp_path, features, {}), [5, 3, 1])
-    assert inputs.read([2, 0]).flatten().tolist() == [1, 5]
+    assert inputs.read([2, 0], [False, False]).flatten().tolist() == [1, 5]
+
+
+def test_mirrored_inputs_come_from_the_mirrored_cache(tmp_path: Path) -> None:
+    features = np.arange(6, dtype=np.float16).reshape(6, 1, 1, 1)
+    straight, turned = (FeatureCache(tmp_path, sign * features, {}) for sign in (1, -1))
+    inputs = CachedFeatures(straight, [5, 3, 1], turned)
+    assert inputs.read([2, 0, 1], [False, True, True]).flatten().tolist() == [1, -5, -3]
 
 
 def test_pixels_are_the_images_in_their_order(tmp_path: Path) -> None:
@@ -113,10 +120,54 @@ def test_pixels_are_the_images_in_their_order(tmp_path: Path) -> None:
         Image.new("RGB", (20, 30), colour).save(path)
         found.append(Record(number, path, ("a",), "train"))
     inputs = Pixels(found, Preprocessing(size=8), workers=2)
-    pixels = inputs.read([2, 0])
+    pixels = inputs.read([2, 0], [False, False])
     assert (pixels.dtype, pixels.shape) == (torch.uint8, (2, 3, 8, 8))
     assert pixels[0, :, 0, 0].tolist() == [0, 0, 255]
     assert pixels[1, :, 7, 7].tolist() == [255, 0, 0]
+
+
+def test_mirrored_pixels(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    found = [Record(0, tmp_path / "noise.png", ("a",), "train")]
+    inputs = Pixels(found, Preprocessing(size=8), workers=1)
+    straight, turned = inputs.read([0], [False]), inputs.read([0], [True])
+    assert torch.equal(turned, straight.flip(3))
+    assert not torch.equal(turned, straight)
+
+
+SIDED = [
+    Record("both", Path("a"), ("a dog on the left", "a dog"), "train"),
+    Record("only", Path("b"), ("a dog on the Right.", "the left dog"), "train"),
+    Record("none", Path("c"), ("a dog", "the dog"), "train"),
+]
+
+
+def test_mirroring_leaves_out_captions_that_say_a_side() -> None:
+    asked: list[bool] = []
+
+    class Asked:
+        def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
+            asked.extend(mirrored)
+            return torch.tensor(rows)
+
+    vocabulary = Vocabulary(["a", "dog", "the", "on", "left", "right"])
+    loader = CaptionLoader(SIDED, Asked(), vocabulary, batch_size=3, mirror=True)
+    seen = {"both": set(), "only": set(), "none": set()}
+    for epoch in range(40):
+        mirrored = loader.mirrored(epoch)
+        assert mirrored == loader.mirrored(epoch)
+        asked.clear()
+        (batch,) = loader.batches(epoch)
+        assert asked == [mirrored[row] for row in batch.rows]
+        for row, lengths in zip(batch.rows, batch.lengths.tolist(), strict=True):
+            captions = sum(length > 0 for length in lengths)
+            seen[SIDED[row].image_id].add((mirrored[row], captions))
+    assert seen["both"] == {(False, 2), (True, 1)}
+    assert seen["only"] == {(False, 2)}
+    assert seen["none"] == {(False, 2), (True, 2)}
+    assert loader.mirrored(None) == [False] * 3
+    assert sum(loader.mirrored(e)[2] for e in range(200)) == pytest.approx(100, abs=30)
 
 
 def test_a_broken_image_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:

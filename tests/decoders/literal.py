@@ -6,6 +6,8 @@ every step, so that it can be held against the equations line by line.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 
 from showattend.decoders.lstm import LSTMDecoder
@@ -62,7 +64,7 @@ def caption_loss(
     h, c = both[: decoder.hidden_dim], both[decoder.hidden_dim :]
     z = torch.zeros_like(mean)
     log_p, maps = [], []
-    for previous, word in zip(words[:-1], words[1:], strict=True):
+    for previous, word in pairwise(words):
         Ey = p["embedding.weight"][previous]
         if decoder.attend_with == "previous":
             alpha, z = attend(p, a, h, decoder.gate)

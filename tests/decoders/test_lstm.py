@@ -99,7 +99,7 @@ def test_coverage_is_each_captions_own_and_ignores_padding() -> None:
 
 
 def test_different_words_get_different_maps() -> None:
-    """h must not cancel in the softmax (a known trap of the additive score)."""
+    """H must not cancel in the softmax (a known trap of the additive score)."""
     features, _, _ = batch()
     maps = force(make().eval(), features[:1], [4, 5, 6]).alpha
     assert (maps[0] - maps[1]).abs().max() > 1e-4
@@ -113,9 +113,7 @@ def test_deep_output_reads_the_context() -> None:
     assert force(decoder, features[:1], [4]).log_probs[0] != pytest.approx(before, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "option", ["dropout", "embedding_dropout", "feature_dropout"]
-)
+@pytest.mark.parametrize("option", ["dropout", "embedding_dropout", "feature_dropout"])
 def test_dropout_acts_in_training_only(option: str) -> None:
     decoder = make(**{option: 0.5})
     features, captions, lengths = batch()
@@ -149,7 +147,10 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         result = func(*args, **(kwargs or {}))
         if func._overloadpacket in (
-            torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.linear
+            torch.ops.aten.mm,
+            torch.ops.aten.addmm,
+            torch.ops.aten.bmm,
+            torch.ops.aten.linear,
         ):
             shapes = [tuple(x.shape) for x in args if isinstance(x, torch.Tensor)]
             self.projections += any({D_BIG, A_BIG} == set(shape[-2:]) for shape in shapes)

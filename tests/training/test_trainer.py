@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from showattend.captioner import Captioner
-from showattend.checkpoint import FILE_NAME, load
+from showattend.checkpoint import FILE_NAME, load, load_tensors
 from showattend.config import Config, from_dict
 from showattend.data.toy import write_toy
 from showattend.encoders import build_encoder
@@ -67,7 +67,7 @@ class Log(Silent):
     def message(self, text: str) -> None:
         self.messages.append(text)
 
-    def task(self, name: str, done: int, total: int, note: str = "") -> None:  # noqa: ARG002
+    def task(self, name: str, done: int, total: int, note: str = "") -> None:
         if self.die(name, done):
             raise KeyboardInterrupt
         if name == "Training":
@@ -241,12 +241,32 @@ def test_starting_over_a_run_is_refused(
 # Variants --------------------------------------------------------------------------------------
 
 
+def test_mirroring_and_the_average_of_the_weights_resume_exactly(
+    config: Callable[..., Config], tmp_path: Path, run: tuple[Path, dict[str, Any], Log]
+) -> None:
+    changes: dict[str, Any] = {"data": {"mirror": True}, "train": {"ema": 0.9}}
+    record = train(config(tmp_path / "whole", **changes))
+    assert record["history"][0]["loss"] != run[1]["history"][0]["loss"]
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path / "killed", **changes), Log(lambda *step: step == ("Training", 13)))
+    train(config(tmp_path / "killed", **changes), resume=True)
+    same_weights(tmp_path / "killed", tmp_path / "whole")
+    # What is kept is the average, not the weights of the last step.
+    kept = Captioner.from_pretrained(tmp_path / "whole", device="cpu", precision="fp32")
+    state, _ = load_tensors(tmp_path / "whole" / STATE_NAME, "a state")
+    weight = kept.decoder.L_o.weight
+    assert not torch.equal(weight, state["decoder.L_o.weight"])
+    if record["best"]["epoch"] == EPOCHS:
+        assert torch.equal(weight, state["average_decoder.model.L_o.weight"])
+
+
 def test_a_fine_tuned_stage_learns_and_travels(
     config: Callable[..., Config], tmp_path: Path, photo: Path
 ) -> None:
     changes: dict[str, Any] = {
         "encoder": {"finetune_from": "conv_head"},
-        "train": {"epochs": 1, "encoder_lr": 1e-3},
+        "train": {"epochs": 1, "encoder_lr": 1e-3, "ema": 0.9},
+        "data": {"mirror": True},
     }
     train(config(tmp_path / "whole", **changes))
     tuned = Captioner.from_pretrained(tmp_path / "whole", device="cpu", precision="fp32")
