@@ -90,6 +90,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, A
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             save_file(plain, aside, {"showattend": json.dumps(meta)})
+            aside.chmod(0o644)  # save_file lets nobody else read it
             with aside.open("rb") as file:
                 os.fsync(file.fileno())
             aside.replace(path)
