@@ -85,8 +85,6 @@ class Trainer:
         self.progress = Progress()
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
-        # Numbers too small for float32's full precision cost a CPU a hundred times an ordinary one.
-        torch.set_flush_denormal(True)
         self._build()
 
     # Building --------------------------------------------------------------------------------
@@ -200,9 +198,14 @@ class Trainer:
                 f"{self.out}: holds a run already; add --resume, or choose another train.out"
             )
         self.started -= self.progress.seconds  # building, and what earlier sittings took
-        while self.progress.epoch < settings.epochs and not self._out_of_patience():
-            self._train_epoch()
-            self._end_epoch()
+        # Numbers too small for float32's full precision cost a CPU a hundred times an ordinary one.
+        torch.set_flush_denormal(True)
+        try:
+            while self.progress.epoch < settings.epochs and not self._out_of_patience():
+                self._train_epoch()
+                self._end_epoch()
+        finally:
+            torch.set_flush_denormal(False)
         return self._record()
 
     def _models(self) -> dict[str, torch.nn.Module]:
