@@ -61,8 +61,11 @@ def find_model(model: str | Path | None = None) -> Path:
         CheckpointError: There is none.
     """
     shipped = shipped_models()
-    name = str(model) if model is not None else DEFAULT_MODEL
-    path = Path(name)
+    if model is None:
+        if DEFAULT_MODEL not in shipped:
+            raise CheckpointError(f"the shipped model {DEFAULT_MODEL} is missing; install again")
+        return shipped[DEFAULT_MODEL] / FILE_NAME
+    name, path = str(model), Path(model)
     if path.is_dir() and (path / FILE_NAME).is_file():
         return path / FILE_NAME
     if path.is_file():
@@ -158,18 +161,32 @@ def load(model: str | Path | None = None) -> Checkpoint:
 
 
 def describe(path: Path) -> str:
-    """What a model file is, in a few lines for people."""
+    """What a model file is, in a few lines for people.
+
+    Raises:
+        CheckpointError: It is not a model, or its header is incomplete.
+    """
     checkpoint = load(path)
+    try:
+        return _lines(path, checkpoint)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
+
+
+def _lines(path: Path, checkpoint: Checkpoint) -> str:
     encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
     parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
-    shared = not any(key.startswith("encoder.") for key in checkpoint.weights)
+    if not encoder.get("pretrained", True):
+        trained = "trained from scratch" if encoder.get("finetune_from") else "random weights"
+    else:
+        trained = "fine-tuned" if encoder.get("finetune_from") else "ImageNet weights"
     record = checkpoint.record
     lines = [
         f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
         f"encoder      {encoder['name']}, {checkpoint.preprocessing['size']} pixels "
-        f"({checkpoint.preprocessing['fit']}), " + ("ImageNet weights" if shared else "fine-tuned"),
+        f"({checkpoint.preprocessing['fit']}), {trained}",
         f"decoder      LSTM {decoder['hidden_dim']}, attention {decoder['attention_dim']} with the "
-        f"{decoder['attend_with']} state, gate {decoder['gate']}",
+        f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
         f"parameters   {parameters:,} stored",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
     ]
@@ -179,5 +196,8 @@ def describe(path: Path) -> str:
     if best := record.get("best"):
         lines.append(f"validation   CIDEr {best['CIDEr']:.3f} in training (epoch {best['epoch']})")
     if figures := record.get("figures"):
-        lines += [f"figures      {key}: {value}" for key, value in figures.items()]
+        for key, value in figures.items():
+            pairs = value.items() if isinstance(value, dict) else ()
+            text = ", ".join(f"{name} {number}" for name, number in pairs) or value
+            lines.append(f"figures      {key}: {text}")
     return "\n".join(lines)

@@ -82,7 +82,7 @@ class TrainConfig:
     schedule: str = _option("cosine", "cosine (to 2 % of the peak) or constant, after the warm-up")
     weight_decay: float = _option(0.01, "AdamW's, on matrices only")
     clip_norm: float = _option(5.0, "largest norm of the gradient; 0: no clipping")
-    label_smoothing: float = _option(0.1, "probability spread over all other words")
+    label_smoothing: float = _option(0.1, "probability spread evenly over the vocabulary")
     doubly_stochastic: float = _option(1.0, "lambda of the paper's equation 14")
     ema: float = _option(
         0.0, "decay of the moving average of the weights that is validated and kept; 0: none"
@@ -90,7 +90,9 @@ class TrainConfig:
     precision: str = _option("auto", "auto (bf16 where the processor has it), fp32 or bf16")
     device: str = _option("auto", "auto, cpu, cuda or mps")
     seed: int = _option(0, "same seed, same result, on the same machine and thread count")
-    validate_from: int = _option(1, "first epoch after which captions are searched and scored")
+    validate_from: int = _option(
+        1, "first epoch after which captions are scored; the last always is"
+    )
     validate_beam: int = _option(3, "beam size of the validation searches")
     patience: int = _option(5, "stop after this many epochs without a better CIDEr; 0: never")
     save_every: float = _option(5.0, "minutes between saves of the resume state within an epoch")
@@ -120,7 +122,7 @@ class Config:
 
 
 def find_config(path: str | Path) -> Path:
-    """The file itself, or the one of that name that the package carries.
+    """The file itself, or for ``NAME.yaml`` and ``configs/NAME.yaml`` the one of the package.
 
     Raises:
         ConfigError: Neither exists.
@@ -128,12 +130,13 @@ def find_config(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file():
         return path
-    package = Path(__file__).parent / "configs"
-    for folder in (package, Path(__file__).parents[1] / "configs"):
-        shipped = folder / path.with_suffix(".yaml").name
-        if shipped.is_file():
-            return shipped
-    raise ConfigError(f"{path}: no such config file")
+    if path.parent in (Path(), Path("configs")):
+        here = Path(__file__).parent
+        for folder in (here, here.parent):  # in an installed package, then in a checkout
+            shipped = folder / "configs" / path.name
+            if shipped.is_file():
+                return shipped
+    raise ConfigError(f"{path}: {'a folder, not a' if path.is_dir() else 'no such'} config file")
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -148,6 +151,8 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
     path = find_config(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: not a YAML file: {reason}") from error
@@ -164,7 +169,9 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
         target = values
         *sections, last = key.strip().split(".")
         for section in sections:
-            target = target.setdefault(section, {})
+            if target.get(section) is None:  # not there, or there and empty
+                target[section] = {}
+            target = target[section]
             if not isinstance(target, dict):
                 raise ConfigError(f"{override!r}: {section} is no section")
         target[last] = value

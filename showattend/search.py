@@ -233,7 +233,8 @@ def force(decoder: Decoder, features: torch.Tensor, words: list[int]) -> Hypothe
         words: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
 
     Returns:
-        The words with their log-probabilities and maps; the score is the mean log-probability.
+        The words with their log-probabilities (of ``<unk>`` where that was given) and maps; the
+        score is log p / (T + 1), the mean of a word and ``<end>``.
     """
     memory = decoder.memory(features)
     state = decoder.initial_state(memory)

@@ -59,9 +59,10 @@ def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ())
     from rich.console import Console
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left", box=SIMPLE, show_header=bool(header))
+    grid = Table(box=SIMPLE, show_header=bool(header))
     for index in range(len(rows[0])):
         grid.add_column(header[index] if header else "", justify="right" if index else "left")
     for row in rows:
         grid.add_row(*row)
+    print(title)  # a table's own title would be folded to the table's width
     Console().print(grid)

@@ -34,6 +34,8 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_defaults_file_and_overrides(tmp_path: Path) -> None:
     path = write(tmp_path, "train:\n  lr: 1e-3\n  epochs: 7\n")
+    assert load_config(write(tmp_path, "train:\n"), ["train.epochs=3"]).train.epochs == 3
+    path = write(tmp_path, "train:\n  lr: 1e-3\n  epochs: 7\n")
     config = load_config(path, ["train.epochs=9", "encoder.size=320", "data.images=null"])
     assert config.train.lr == 1e-3  # YAML 1.1 reads it as text
     assert config.train.epochs == 9
@@ -74,8 +76,13 @@ def test_a_missing_config_is_one_line() -> None:
         find_config("configs/absent.yaml")
 
 
-def test_a_shipped_config_is_found_by_name() -> None:
-    assert find_config("tiny.yaml").name == "tiny.yaml"
+def test_a_shipped_config_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config("tiny.yaml").read_text(encoding="utf-8")
+    assert find_config("configs/tiny.yaml") == find_config("tiny.yaml")
+    for other in ("mine/tiny.yaml", "tiny.json", "."):  # never another file than was meant
+        with pytest.raises(ConfigError, match="config file"):
+            find_config(other)
 
 
 def test_every_field_says_what_it_is() -> None:

@@ -67,7 +67,6 @@ def test_a_wide_beam_finds_what_enumeration_finds() -> None:
     everything = [
         list(each) for length in range(1, 4) for each in itertools.product(words, repeat=length)
     ]
-    best = max(everything, key=lambda each: sum(force(decoder, image, each).log_probs))
     cut_off = [list(each) for each in itertools.product(words, repeat=3)]
     scores = {tuple(w): sum(force(decoder, image, w).log_probs) for w in everything}
     scores |= {tuple(w): sum(force(decoder, image, w).log_probs[:-1]) for w in cut_off}

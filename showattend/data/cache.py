@@ -96,8 +96,10 @@ def cache_features(
                 )
             np.lib.format.open_memmap(features_file, "w+", np.float16, shape).flush()
             np.save(status_file, np.zeros(len(paths), np.uint8))
-        features = np.lib.format.open_memmap(features_file, "r+")
-        status = np.lib.format.open_memmap(status_file, "r+")
+        # A complete cache may lie on a disk that can only be read.
+        mode = "r" if (np.load(status_file) == _DONE).all() else "r+"
+        features = np.lib.format.open_memmap(features_file, mode)
+        status = np.lib.format.open_memmap(status_file, mode)
         failures = json.loads(failures_file.read_text()) if failures_file.exists() else {}
         if features.shape != shape or status.shape != shape[:1]:
             raise ValueError("its shape is not the one expected")

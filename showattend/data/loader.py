@@ -5,6 +5,7 @@ Shape suffixes: B images, K captions of an image, T time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -18,7 +19,7 @@ from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
 from showattend.text import Vocabulary, tokenize
 
-SIDES = frozenset(("left", "right"))
+_SIDE = re.compile(r"(left|right)(-.*|hand|handed|most|ward|wards)?")
 
 
 class Batch(NamedTuple):
@@ -128,7 +129,7 @@ class CaptionLoader:
                 [
                     numbers
                     for numbers, words in zip(encoded, tokens, strict=True)
-                    if SIDES.isdisjoint(words)
+                    if not any(map(_SIDE.fullmatch, words))
                 ]
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -166,12 +167,21 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
         DataError: The file is none of these, names an image that is not in the records, or has
             two captions for one.
     """
-    by_name: dict[str, ImageId] = {record.path.name: record.image_id for record in records}
+    files = Counter(record.path.name for record in records)
+    by_name: dict[str, ImageId] = {
+        record.path.name: record.image_id for record in records if files[record.path.name] == 1
+    }
+    by_name |= {str(record.path): record.image_id for record in records}
     by_name |= {str(record.image_id): record.image_id for record in records}
     captions: dict[ImageId, str] = {}
     unknown = []
     for name, caption in _rows(path):
         image_id = by_name.get(name, by_name.get(Path(name).name))
+        if image_id is None and files[Path(name).name] > 1:
+            raise DataError(
+                f"{path}: {name} may be any of {files[Path(name).name]} images of that file name; "
+                "name them by image_id"
+            )
         if image_id is None:
             unknown.append(name)
         elif image_id in captions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from showattend.config import Config, to_dict
@@ -21,13 +22,16 @@ def check(config: Config) -> None:
     for key, value in (
         ("data.min_count", data.min_count),
         ("data.max_length", data.max_length),
+        ("data.train_images", data.train_images),
+        ("data.val_images", data.val_images),
+        ("data.toy_images", data.toy_images),
         ("train.epochs", train.epochs),
         ("train.batch_size", train.batch_size),
         ("decoder.embedding_dim", decoder.embedding_dim),
         ("decoder.hidden_dim", decoder.hidden_dim),
         ("decoder.attention_dim", decoder.attention_dim),
     ):
-        if value < 1:
+        if value is not None and value < 1:
             raise ConfigError(f"{key} is {value}; it must be 1 or more")
     for key, share in (
         ("train.warmup", train.warmup),
@@ -47,8 +51,8 @@ def check(config: Config) -> None:
         ("train.doubly_stochastic", train.doubly_stochastic),
         ("train.patience", train.patience),
     ):
-        if not number >= 0:
-            raise ConfigError(f"{key} is {number:g}; it must not be negative")
+        if not (math.isfinite(number) and number >= 0):
+            raise ConfigError(f"{key} is {number:g}; it must be a number that is not negative")
     for key, choice, known in (
         ("train.schedule", train.schedule, SCHEDULES),
         ("decoder.gate", decoder.gate, GATES),
@@ -56,11 +60,6 @@ def check(config: Config) -> None:
     ):
         if choice not in known:
             raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
-    if train.validate_from > train.epochs:
-        raise ConfigError(
-            f"train.validate_from is {train.validate_from} with {train.epochs} epochs: no epoch "
-            "would be scored, and no model kept"
-        )
     try:
         replace(SearchOptions(**to_dict(config.search)), beam_size=train.validate_beam)
     except ConfigError as error:

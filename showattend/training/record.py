@@ -6,14 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from showattend.errors import UserError
+
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write ``training.json`` and ``curves.png`` into the folder of the run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / ".training.json.part"
-    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    aside.replace(folder / "training.json")
-    plot_curves(record, folder / "curves.png")
+    """Write ``training.json`` and ``curves.png`` into the folder of the run.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / ".training.json.part"
+        aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        aside.replace(folder / "training.json")
+        plot_curves(record, folder / "curves.png")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def plot_curves(record: dict[str, Any], path: Path) -> None:

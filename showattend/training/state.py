@@ -60,6 +60,18 @@ def save_state(
     save_tensors(folder / FILE_NAME, tensors, meta)
 
 
+def find_state(folder: Path) -> Path:
+    """The state of the run in a folder.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no state to resume; start without --resume")
+    return path
+
+
 def load_state(
     folder: Path,
     models: dict[str, nn.Module],
@@ -71,9 +83,7 @@ def load_state(
     Raises:
         CheckpointError: There is no state, it is damaged, or the run had another config.
     """
-    path = folder / FILE_NAME
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no state to resume; start without --resume")
+    path = find_state(folder)
     tensors, meta = load_tensors(path, "a training state")
     if meta.get("kind") != "state":
         raise CheckpointError(f"{path}: not a training state")

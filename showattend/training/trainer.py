@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
 import platform
 import random
@@ -10,7 +13,7 @@ from collections.abc import Hashable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -34,34 +37,9 @@ from showattend.training.check import check
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.record import write_record
+from showattend.training.reporter import Reporter, Silent
 from showattend.training.state import FILE_NAME as STATE_NAME
-from showattend.training.state import Progress, load_state, save_state
-
-
-class Reporter(Protocol):
-    """Who is told how the run goes (`showattend.training.display` shows it on a terminal)."""
-
-    def message(self, text: str) -> None:
-        """Something worth a line."""
-
-    def task(self, name: str, done: int, total: int, note: str = "") -> None:
-        """How far something has come."""
-
-    def epoch(self, entry: dict[str, Any], best: bool) -> None:
-        """An epoch is over."""
-
-
-class Silent:
-    """A reporter that keeps quiet."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
-
-    def task(self, name: str, done: int, total: int, note: str = "") -> None:
-        """Nothing."""
-
-    def epoch(self, entry: dict[str, Any], best: bool) -> None:
-        """Nothing."""
+from showattend.training.state import Progress, find_state, load_state, save_state
 
 
 class Trainer:
@@ -135,6 +113,10 @@ class Trainer:
             if config.train.ema
         }
         self.steps = len(self.train_loader) * config.train.epochs
+        # A run goes on only with the data that it was started with: word numbers depend on it.
+        content = [(str(r.image_id), r.split, r.captions) for r in records]
+        digest = hashlib.sha256(json.dumps([self.vocabulary.words, content]).encode())
+        self.identity = to_dict(config) | {"data set": digest.hexdigest()[:12]}
         self.reporter.message(
             f"{len(train):,} training and {len(val):,} validation images, "
             f"{len(self.vocabulary):,} words; {config.encoder.name} at {self.preprocessing.size} "
@@ -157,9 +139,10 @@ class Trainer:
             )
             for mirror in ((False, True) if self.config.data.mirror else (False,))
         )
-        for reason in cache.failed.values():
+        failed = {row: why for each in (cache, *mirrored) for row, why in each.failed.items()}
+        for reason in failed.values():
             self.reporter.message(f"skipped: {reason}")
-        rows = [i for i in range(len(records)) if i not in cache.failed]
+        rows = [i for i in range(len(records)) if i not in failed]
         return [records[i] for i in rows], CachedFeatures(cache, rows, *mirrored)
 
     def _pixels(self, records: list[Record]) -> tuple[list[Record], Inputs]:
@@ -183,19 +166,13 @@ class Trainer:
             The training record.
 
         Raises:
-            CheckpointError: Nothing to resume, or the config has changed.
+            CheckpointError: Nothing to resume, or the config or the data set has changed.
         """
         settings = self.config.train
         if resume:
-            self.progress = load_state(
-                self.out, self._models(), self.optimizer, to_dict(self.config)
-            )
+            self.progress = load_state(self.out, self._models(), self.optimizer, self.identity)
             self.reporter.message(
                 f"Resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}"
-            )
-        elif (self.out / STATE_NAME).exists():
-            raise DataError(
-                f"{self.out}: holds a run already; add --resume, or choose another train.out"
             )
         self.started -= self.progress.seconds  # building, and what earlier sittings took
         # Numbers too small for float32's full precision cost a CPU a hundred times an ordinary one.
@@ -206,6 +183,7 @@ class Trainer:
                 self._end_epoch()
         finally:
             torch.set_flush_denormal(False)
+        write_record(self.out, self._record())
         return self._record()
 
     def _models(self) -> dict[str, torch.nn.Module]:
@@ -257,7 +235,12 @@ class Trainer:
         share = self._rate_share(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
-        loss = self._loss(self.decoder, self.encoder, batch, settings.label_smoothing)
+        loss = self._loss(
+            self.decoder,
+            self._annotations(self.encoder, batch),
+            batch,
+            settings.label_smoothing,
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         if settings.clip_norm:
@@ -276,12 +259,11 @@ class Trainer:
     def _loss(
         self,
         decoder: torch.nn.Module,
-        encoder: Encoder,
+        annotations: torch.Tensor,
         batch: Batch,
         label_smoothing: float,
     ) -> Loss:
         lengths = batch.lengths.to(self.device)
-        annotations = self._annotations(encoder, batch)
         forced = decoder(annotations, batch.captions.to(self.device), lengths)
         return captioning_loss(
             forced,
@@ -309,9 +291,10 @@ class Trainer:
         loss, tokens = 0.0, 0
         for number, batch in enumerate(self.val_loader.batches()):
             count = int(batch.lengths.sum())
-            loss += self._loss(decoder, encoder, batch, 0.0).cross_entropy.item() * count
+            annotations = self._annotations(encoder, batch)
+            loss += self._loss(decoder, annotations, batch, 0.0).cross_entropy.item() * count
             tokens += count
-            found = search(decoder, self._annotations(encoder, batch), options)
+            found = search(decoder, annotations, options)
             for row, hypotheses in zip(batch.rows, found, strict=True):
                 record = self.val_loader.records[row]
                 captions[record.image_id] = self.vocabulary.decode(hypotheses[0].words)
@@ -328,9 +311,12 @@ class Trainer:
             "lr": self.config.train.lr * self._rate_share(last_step),
         }
         best = False
-        if now.epoch + 1 >= self.config.train.validate_from:
+        if now.epoch + 1 >= min(self.config.train.validate_from, self.config.train.epochs):
             entry |= self.validate()
-            best = entry["CIDEr"] > now.best
+            # On a small split CIDEr may stand still, at zero even: then the lower loss wins.
+            kept = now.history[now.best_epoch - 1] if now.best_epoch > 0 else {}
+            before = (now.best, -kept.get("val_loss", math.inf))
+            best = (entry["CIDEr"], -entry["val_loss"]) > before
         now.seconds = time.perf_counter() - self.started
         now.history.append(entry | {"seconds": round(now.seconds, 1)})
         if best:
@@ -358,7 +344,7 @@ class Trainer:
 
     def _save_state(self) -> None:
         self.progress.seconds = time.perf_counter() - self.started
-        save_state(self.out, self._models(), self.optimizer, self.progress, to_dict(self.config))
+        save_state(self.out, self._models(), self.optimizer, self.progress, self.identity)
 
     def _record(self) -> dict[str, Any]:
         now = self.progress
@@ -427,5 +413,18 @@ def _read(config: Config) -> list[Record]:
 
 
 def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:
-    """Run a config from data to the best model (`Trainer`)."""
+    """Run a config from data to the best model (`Trainer`, `Trainer.run`).
+
+    Raises:
+        CheckpointError: Nothing to resume.
+        DataError: The folder of the run holds another one, or cannot be written.
+    """
+    out = Path(config.train.out)  # looked at first: building may compute features for minutes
+    if resume:
+        find_state(out)
+    elif (out / STATE_NAME).exists() or (out / checkpoints.FILE_NAME).exists():
+        raise DataError(f"{out}: holds a run already; add --resume, or choose another train.out")
+    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise DataError(f"{out}: cannot be written ({nearest} bars the way); see train.out")
     return Trainer(config, reporter).run(resume)

@@ -167,6 +167,9 @@ def test_mirroring_leaves_out_captions_that_say_a_side() -> None:
     assert seen["only"] == {(False, 2)}
     assert seen["none"] == {(False, 2), (True, 2)}
     assert loader.mirrored(None) == [False] * 3
+    hyphenated = [Record("x", Path("x"), ("a left-handed dog", "the rightmost dog"), "train")]
+    alone = CaptionLoader(hyphenated, Asked(), vocabulary, batch_size=1, mirror=True)
+    assert not any(alone.mirrored(epoch)[0] for epoch in range(40))
     assert sum(loader.mirrored(e)[2] for e in range(200)) == pytest.approx(100, abs=30)
 
 
