@@ -113,7 +113,7 @@ def test_a_run_learns_and_leaves_model_record_and_curves(
     for key in ("loss", "val_loss"):
         losses = [entry[key] for entry in history]
         assert losses == sorted(losses, reverse=True)
-        assert losses[-1] < uniform - 0.6
+        assert losses[-1] < uniform - 0.4
     best = max(history, key=lambda entry: entry["CIDEr"])
     assert record["best"] == {"epoch": best["epoch"], "CIDEr": best["CIDEr"]}
     assert record["data"]["train_images"] == BATCHES * 4
