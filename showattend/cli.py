@@ -230,9 +230,6 @@ def train(
     with Display(console()) as display:
         record = run(settings, display, resume)
     best, out = record["best"], printable(settings.train.out)
-    if best is None:
-        complain(f"no model is kept: no epoch was validated (see train.validate_from); in {out}")
-        raise typer.Exit(2)
     say(
         f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} (validation, beam "
         f"{settings.train.validate_beam}); the model, its record and curves are in {out}"

@@ -15,6 +15,7 @@ from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import build_encoder
 from showattend.images import Preprocessing
 from showattend.text import Vocabulary
+from tests.commandline import CommandLine, load_once, save_model
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -59,3 +60,18 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(noise).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def model(untrained: Captioner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained captioner as a model on disk."""
+    return save_model(untrained, tmp_path_factory.mktemp("models") / "mine")
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> CommandLine:
+    """The command line, in this process."""
+    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(load_once))
+    return CommandLine(capsys, model)

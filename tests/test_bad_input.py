@@ -17,20 +17,7 @@ from safetensors.torch import save_file
 from showattend.captioner import Captioner
 from showattend.checkpoint import save_tensors
 from showattend.evaluation import java
-from tests.commandline import CommandLine, load_once, save_model
-
-
-@pytest.fixture(scope="module")
-def model(untrained: Captioner, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(untrained, tmp_path_factory.mktemp("models") / "mine")
-
-
-@pytest.fixture
-def run(
-    capsys: pytest.CaptureFixture[str], model: Path, monkeypatch: pytest.MonkeyPatch
-) -> CommandLine:
-    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(load_once))
-    return CommandLine(capsys, model)
+from tests.commandline import CommandLine
 
 
 def png(path: Path, side: int) -> Path:

@@ -45,7 +45,7 @@ def config(toy: Path) -> Callable[..., Config]:
                 "dropout": 0.2, "embedding_dropout": 0.1, "feature_dropout": 0.1,
             },
             "train": {
-                "out": str(out), "epochs": EPOCHS, "batch_size": 4, "lr": 5e-3,
+                "out": str(out), "epochs": EPOCHS, "batch_size": 4, "lr": 1e-2,
                 "precision": "fp32", "device": "cpu", "save_every": 0.0,
             },
             "search": {"max_length": 12},
@@ -113,7 +113,7 @@ def test_a_run_learns_and_leaves_model_record_and_curves(
     for key in ("loss", "val_loss"):
         losses = [entry[key] for entry in history]
         assert losses == sorted(losses, reverse=True)
-        assert losses[-1] < uniform - 0.4
+        assert losses[-1] < uniform - 0.6
     best = max(history, key=lambda entry: entry["CIDEr"])
     assert record["best"] == {"epoch": best["epoch"], "CIDEr": best["CIDEr"]}
     assert record["data"]["train_images"] == BATCHES * 4
@@ -164,7 +164,7 @@ def test_the_first_losses(config: Callable[..., Config], tmp_path: Path) -> None
     """Pinned, so that a change of the arithmetic shows; without dropout's random bits."""
     plain = {"dropout": 0.0, "embedding_dropout": 0.0, "feature_dropout": 0.0}
     log = Log(lambda *step: step == ("Training", 5))
-    trainer = Trainer(config(tmp_path, decoder=plain), log)
+    trainer = Trainer(config(tmp_path, decoder=plain, train={"lr": 5e-3}), log)
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     # The means of one, two, three and four steps.
