@@ -136,7 +136,8 @@ class Captioner:
         try:
             if weights["encoder"]:
                 encoder.load_state_dict(weights["encoder"])
-            feature_dim = weights["decoder"]["L_z.weight"].shape[1]
+            projected = "projection.weight" if decoder_config.projection_dim else "L_z.weight"
+            feature_dim = weights["decoder"][projected].shape[1]
             with torch.device("meta"):  # no random numbers for weights that are there already
                 decoder = build_decoder(
                     decoder_config, vocabulary_size=len(vocabulary), feature_dim=feature_dim

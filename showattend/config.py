@@ -67,6 +67,9 @@ class DecoderConfig:
     embedding_dropout: float = _option(0.3, "dropout on word embeddings")
     feature_dropout: float = _option(0.3, "dropout on annotations")
     dropout: float = _option(0.5, "dropout before the output layer")
+    projection_dim: int = _option(
+        0, "annotations pass through a trained ReLU layer of this width first; 0: as they are"
+    )
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,10 @@ class TrainConfig:
     """Optimisation, validation and stopping."""
 
     out: str = _option("runs/model", "folder of the run: the model, its record, the resume state")
-    epochs: int = _option(15, "passes over the training images")
+    init_from: str | None = _option(
+        None, "start from this model (the same words and sizes); null: from random weights"
+    )
+    epochs: int = _option(15, "passes over the training images with cross-entropy")
     batch_size: int = _option(32, "images a step, each with all its captions")
     lr: float = _option(1e-3, "peak learning rate of the decoder")
     encoder_lr: float = _option(1e-4, "peak learning rate of the opened encoder stages")
@@ -100,6 +106,16 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class SelfCriticalConfig:
+    """Training on the captions' own score, after the epochs of cross-entropy."""
+
+    epochs: int = _option(0, "passes over the training images with CIDEr-D as the reward; 0: none")
+    lr: float = _option(5e-5, "peak learning rate of the decoder (the encoder's in proportion)")
+    samples: int = _option(5, "captions drawn an image; each is measured against the others")
+    temperature: float = _option(1.0, "of the distribution that is drawn from and trained")
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """Search defaults that travel with the model."""
 
@@ -118,6 +134,9 @@ class Config:
     encoder: EncoderConfig = _option(EncoderConfig, "the backbone")
     decoder: DecoderConfig = _option(DecoderConfig, "the LSTM with attention")
     train: TrainConfig = _option(TrainConfig, "optimisation, validation, stopping")
+    self_critical: SelfCriticalConfig = _option(
+        SelfCriticalConfig, "training on the captions' own score"
+    )
     search: SearchConfig = _option(SearchConfig, "search defaults that travel with the model")
 
 

@@ -1,4 +1,4 @@
-"""Greedy and beam search over a batch of images, attention maps included.
+"""Greedy and beam search over a batch of images, attention maps included; and sampling.
 
 Search knows decoders only by a protocol (`Decoder`), and keeps one record a time step: the word
 of each hypothesis, the hypothesis it continues, and where the model looked. A caption and its maps
@@ -221,6 +221,55 @@ def _hypothesis(steps: list[_Trace], image: int, beam: int, score: float) -> Hyp
         torch.stack(beta[::-1]).float() if beta else torch.zeros(0),
         score,
     )
+
+
+class Samples(NamedTuple):
+    """Captions drawn from the model, as teacher forcing takes them."""
+
+    captions: torch.Tensor  # [B, K, T + 2]: <start>, words, <end>, padded with <pad>
+    lengths: torch.Tensor  # [B, K]: words and <end>; the words alone where it was cut off
+
+
+@torch.inference_mode()
+def sample(
+    decoder: Decoder,
+    features: torch.Tensor,
+    *,
+    samples: int,
+    max_length: int = 30,
+    temperature: float = 1.0,
+) -> Samples:
+    """Draw captions word by word from the model's distribution.
+
+    Special words other than ``<end>`` are never drawn.
+
+    Args:
+        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        features: Annotations [B, L, D] or [B, H, W, D].
+        samples: K, captions an image.
+        max_length: Most words of a caption.
+        temperature: The words' scores are divided by it: under 1 the likely become likelier.
+    """
+    memory = decoder.memory(features)
+    state = decoder.initial_state(memory)
+    B, device = features.shape[0], features.device
+    state = type(state)(*(part.expand(-1, samples, *part.shape[2:]) for part in state))
+    END, PAD = Vocabulary.END, Vocabulary.PAD
+    words = torch.full((B, samples), Vocabulary.START, device=device)
+    said = [words]
+    done = torch.zeros_like(words, dtype=torch.bool)
+    for _ in range(max_length):
+        log_probs, _, _, state = decoder.advance(words, state, memory)
+        log_probs = log_probs.float() / temperature
+        log_probs[:, :, [PAD, Vocabulary.START, Vocabulary.UNK]] = BANNED
+        drawn = torch.multinomial(log_probs.softmax(-1).flatten(0, 1), 1).view(B, samples)
+        words = torch.where(done, PAD, drawn)
+        said.append(words)
+        done = done | (words == END)
+        if done.all():
+            break
+    captions = torch.stack([*said, torch.full_like(words, PAD)], 2)
+    return Samples(captions, (captions[:, :, 1:] != PAD).sum(2))
 
 
 @torch.inference_mode()

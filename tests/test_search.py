@@ -9,7 +9,7 @@ import torch
 
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.errors import ConfigError
-from showattend.search import SearchOptions, force, search
+from showattend.search import SearchOptions, force, sample, search
 from showattend.text import Vocabulary
 
 END, UNK, START = Vocabulary.END, Vocabulary.UNK, Vocabulary.START
@@ -245,3 +245,45 @@ def test_length_penalty_ranks_by_mean() -> None:
 def test_options_that_mean_nothing_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"must|over"):
         SearchOptions(**values)  # type: ignore[arg-type]
+
+
+# Sampling --------------------------------------------------------------------------------------
+
+
+def test_samples_are_drawn_as_often_as_they_are_likely() -> None:
+    decoder, image = lstm(), features(1)
+    torch.manual_seed(0)
+    drawn = sample(decoder, image, samples=20_000, max_length=2)
+    assert drawn.captions.shape == (1, 20_000, 4)
+    counts: dict[tuple[int, ...], int] = {}
+    for line, length in zip(drawn.captions[0].tolist(), drawn.lengths[0].tolist(), strict=True):
+        assert line[0] == START
+        assert not set(line[1 : length + 1]) & {START, UNK, Vocabulary.PAD}
+        assert line[length + 1 :] == [Vocabulary.PAD] * (3 - length)
+        assert length == 2 or line[length] == END
+        counts[tuple(line[1 : length + 1])] = counts.get(tuple(line[1 : length + 1]), 0) + 1
+
+    def distribution(*said: int) -> list[float]:
+        """Of the next word, the forbidden ones left out."""
+        scores = torch.tensor(
+            [force(decoder, image, [*said, word]).log_probs[len(said)] for word in range(7)]
+        )
+        scores[[Vocabulary.PAD, START, UNK]] = -torch.inf
+        return scores.softmax(0).tolist()
+
+    first = distribution()
+    for word in range(4, 7):
+        second = distribution(word)
+        for other in (END, 4, 5, 6):
+            share = counts.get((word, other), 0) / 20_000
+            assert share == pytest.approx(first[word] * second[other], abs=0.012)
+    assert counts[(END,)] / 20_000 == pytest.approx(first[END], abs=0.012)
+
+
+def test_a_cold_sample_is_the_greedy_caption() -> None:
+    decoder, images = lstm(2), features(3)
+    greedy = search(decoder, images, options(beam_size=1, max_length=6))
+    drawn = sample(decoder, images, samples=2, max_length=6, temperature=1e-3)
+    for found, lines in zip(greedy, drawn.captions.tolist(), strict=True):
+        for line in lines:
+            assert [word for word in line if word >= 4] == found[0].words

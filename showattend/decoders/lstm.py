@@ -61,6 +61,7 @@ class Forced(NamedTuple):
 
     logits: torch.Tensor  # [N, V]
     targets: torch.Tensor  # [N]
+    captions: torch.Tensor  # [N]: which caption a token is of, counted through [B, K]
     coverage: torch.Tensor  # [B, K, L]: sum over a caption's real time steps of alpha_t
 
 
@@ -88,6 +89,8 @@ class LSTMDecoder(nn.Module):
         embedding_dropout: Dropout on E y.
         feature_dropout: Dropout on the annotations, one mask for all the captions of an image.
         dropout: Dropout before the output product L_o.
+        projection_dim: Annotations pass through a trained ReLU layer of this width first, and D
+            is this from there on; 0 takes them as the encoder gives them (the paper).
 
     Raises:
         ConfigError: gate or attend_with is not one of the above.
@@ -106,6 +109,7 @@ class LSTMDecoder(nn.Module):
         embedding_dropout: float = 0.0,
         feature_dropout: float = 0.0,
         dropout: float = 0.5,
+        projection_dim: int = 0,
     ) -> None:
         super().__init__()
         if gate not in GATES:
@@ -115,11 +119,9 @@ class LSTMDecoder(nn.Module):
                 f"decoder.attend_with is {attend_with!r}; it must be one of "
                 + ", ".join(ATTEND_WITH)
             )
-        self.hidden_dim, self.attention_dim, self.feature_dim = (
-            hidden_dim,
-            attention_dim,
-            feature_dim,
-        )
+        self.projection = nn.Linear(feature_dim, projection_dim) if projection_dim else None
+        feature_dim = projection_dim or feature_dim
+        self.hidden_dim, self.attention_dim = hidden_dim, attention_dim
         self.gate, self.attend_with = gate, attend_with
         self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
         self.dropout = dropout
@@ -158,6 +160,8 @@ class LSTMDecoder(nn.Module):
         """
         if features.ndim == 4:
             features = features.flatten(1, 2)
+        if self.projection is not None:
+            features = torch.relu(_linear(self.projection, features))
         if self.training and self.feature_dropout:
             features = F.dropout(features, self.feature_dropout)
         return Memory(features, self.attention.keys(features), self._weights(features.dtype))
@@ -277,6 +281,7 @@ class LSTMDecoder(nn.Module):
         captions_BKT = captions_BKT.gather(1, within.unsqueeze(2).expand_as(captions_BKT))
         order = lengths_BK[:, 0].argsort(dim=0, descending=True, stable=True)
         lengths_BK, captions_BKT = lengths_BK[order], captions_BKT[order]
+        number_BK = order.unsqueeze(1) * lengths_BK.shape[1] + within[order]
         memory = self.memory(features[order])
         state = self.initial_state(memory)
         state = State(*(part.expand(-1, lengths_BK.shape[1], -1) for part in state))
@@ -289,7 +294,7 @@ class LSTMDecoder(nn.Module):
             dtype=_wide(features.dtype),
             device=features.device,
         )
-        hidden, context, embedded, targets = [], [], [], []
+        hidden, context, embedded, targets, numbers = [], [], [], [], []
         # Rounded up a little: few distinct shapes let the CPU reuse the kernels it has prepared.
         alive_TB = [
             min(-(-int((lengths_BK[:, 0] > t).sum()) // 4) * 4, len(lengths_BK))
@@ -311,13 +316,14 @@ class LSTMDecoder(nn.Module):
             context.append(state.z.flatten(0, 1).index_select(0, index))
             embedded.append(embedded_BKTE[:b, :k, t].flatten(0, 1).index_select(0, index))
             targets.append(captions_BKT[:b, :k, t + 1].flatten().index_select(0, index))
+            numbers.append(number_BK[:b, :k].flatten().index_select(0, index))
         logits = self.logits(torch.cat(embedded), torch.cat(hidden), torch.cat(context))
         # Back to the order of the arguments.
         coverage_BKL = coverage_BKL[order.argsort()]
         coverage_BKL = coverage_BKL.gather(
             1, within.argsort(1).unsqueeze(2).expand_as(coverage_BKL)
         )
-        return Forced(logits, torch.cat(targets), coverage_BKL)
+        return Forced(logits, torch.cat(targets), torch.cat(numbers), coverage_BKL)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -19,13 +19,15 @@ def check(config: Config) -> None:
         ConfigError: Names the key, its value, and what it must be.
     """
     data, train, decoder = config.data, config.train, config.decoder
+    critical = config.self_critical
     for key, value in (
         ("data.min_count", data.min_count),
         ("data.max_length", data.max_length),
         ("data.train_images", data.train_images),
         ("data.val_images", data.val_images),
         ("data.toy_images", data.toy_images),
-        ("train.epochs", train.epochs),
+        ("train.epochs", train.epochs if train.init_from is None else 1),
+        ("self_critical.samples", critical.samples - 1),
         ("train.batch_size", train.batch_size),
         ("decoder.embedding_dim", decoder.embedding_dim),
         ("decoder.hidden_dim", decoder.hidden_dim),
@@ -50,9 +52,16 @@ def check(config: Config) -> None:
         ("train.clip_norm", train.clip_norm),
         ("train.doubly_stochastic", train.doubly_stochastic),
         ("train.patience", train.patience),
+        ("train.epochs", train.epochs),
+        ("self_critical.epochs", critical.epochs),
+        ("self_critical.lr", critical.lr),
     ):
         if not (math.isfinite(number) and number >= 0):
             raise ConfigError(f"{key} is {number:g}; it must be a number that is not negative")
+    if not (math.isfinite(critical.temperature) and critical.temperature > 0):
+        raise ConfigError(
+            f"self_critical.temperature is {critical.temperature:g}; it must be above 0"
+        )
     for key, choice, known in (
         ("train.schedule", train.schedule, SCHEDULES),
         ("decoder.gate", decoder.gate, GATES),

@@ -55,7 +55,8 @@ class Display:
 
     def epoch(self, entry: dict[str, Any], best: bool) -> None:
         """Print the epoch's figures."""
-        parts = [f"epoch {entry['epoch']:>3}", f"loss {entry['loss']:.3f}"]
+        figure = "reward" if "reward" in entry else "loss"
+        parts = [f"epoch {entry['epoch']:>3}", f"{figure} {entry[figure]:.3f}"]
         if "CIDEr" in entry:
             parts += [
                 f"validation loss {entry['val_loss']:.3f}",

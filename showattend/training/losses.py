@@ -46,9 +46,20 @@ def captioning_loss(
     if label_smoothing:
         even = -log_probs.mean(-1).sum()
         smoothed = (1 - label_smoothing) * plain + label_smoothing * even
-    penalty = ((1 - forced.coverage) ** 2).sum(-1)[real].sum() / captions
+    penalty = doubly_stochastic_penalty(forced.coverage, lengths)
     return Loss(
         smoothed / captions + doubly_stochastic * penalty,
         plain.detach() / len(forced.targets),
         penalty.detach(),
     )
+
+
+def doubly_stochastic_penalty(coverage: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """sum_i (1 - sum_t alpha_ti)^2, the mean of the captions that are there (equation 14).
+
+    Args:
+        coverage: The sums of the maps of each caption, [B, K, L].
+        lengths: Its targets [B, K]; 0 where there is no caption.
+    """
+    real = lengths > 0
+    return ((1 - coverage) ** 2).sum(-1)[real].sum() / real.sum()

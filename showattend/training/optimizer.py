@@ -16,25 +16,24 @@ def build_optimizer(
     decoder: nn.Module,
     encoder_parameters: Iterable[nn.Parameter],
     *,
-    lr: float,
-    encoder_lr: float,
     weight_decay: float,
 ) -> torch.optim.AdamW:
-    """AdamW over the decoder and the opened encoder stages, each with its own rate.
+    """AdamW over the decoder and the opened encoder stages.
 
-    Weight decay is on matrices; biases, scales and word embeddings (most of whose rows see no
-    gradient in a step) are free of it.
+    A group's ``part``, "decoder" or "encoder", says whose learning rate it is to be given. Weight
+    decay is on matrices; biases, scales and word embeddings (most of whose rows see no gradient
+    in a step) are free of it.
     """
     embeddings = {
         id(module.weight) for module in decoder.modules() if isinstance(module, nn.Embedding)
     }
     groups = []
-    rates = ((lr, list(decoder.parameters())), (encoder_lr, list(encoder_parameters)))
-    for rate, parameters in rates:
+    parts = (("decoder", list(decoder.parameters())), ("encoder", list(encoder_parameters)))
+    for part, parameters in parts:
         matrices = [p for p in parameters if p.ndim > 1 and id(p) not in embeddings]
         others = [p for p in parameters if p.ndim <= 1 or id(p) in embeddings]
         groups += [
-            {"params": members, "peak": rate, "lr": rate, "weight_decay": decay}
+            {"params": members, "part": part, "weight_decay": decay}
             for members, decay in ((matrices, weight_decay), (others, 0.0))
             if members
         ]

@@ -22,7 +22,9 @@ class Progress:
     Attributes:
         epoch: The epoch under way, from 0.
         batch: Batches of it that are done.
-        losses: Sums of this epoch so far: [cross-entropy, penalty, batches].
+        phase: Which of the run's phases, from 0.
+        phase_start: Epochs that were done when it began.
+        sums: Of this epoch so far: the steps, and the figures of each added up.
         best: The best validation CIDEr, and the epoch it belongs to.
         history: One entry a finished epoch.
         seconds: Time spent, in this and earlier sittings.
@@ -30,7 +32,9 @@ class Progress:
 
     epoch: int = 0
     batch: int = 0
-    losses: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    phase: int = 0
+    phase_start: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
     best: float = float("-inf")
     best_epoch: int = -1
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -7,9 +7,8 @@ import json
 import math
 import os
 import platform
-import random
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -21,23 +20,30 @@ from showattend import __version__
 from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner, build_decoder, build_preprocessing
 from showattend.config import Config, to_dict
-from showattend.data.cache import cache_features
-from showattend.data.loader import Batch, CachedFeatures, CaptionLoader, Inputs, Pixels
-from showattend.data.readers import read_dataset
-from showattend.data.records import Record
-from showattend.data.toy import write_toy
+from showattend.data.loader import Batch, CaptionLoader
 from showattend.device import choose_device, choose_dtype
 from showattend.encoders import Encoder, build_encoder, encode
 from showattend.errors import DataError
 from showattend.evaluation.metrics import CiderValidator
+from showattend.evaluation.wording import wording
 from showattend.search import SearchOptions, search
 from showattend.text import Vocabulary
 from showattend.training.average import MovingAverage
 from showattend.training.check import check
+from showattend.training.inputs import (
+    Rows,
+    cached_inputs,
+    pixel_inputs,
+    read_records,
+    split_rows,
+)
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
+from showattend.training.phases import SELF_CRITICAL, Phase, plan
 from showattend.training.record import write_record
 from showattend.training.reporter import Reporter, Silent
+from showattend.training.self_critical import PolicyLoss, SelfCritical
+from showattend.training.start import take_decoder, take_encoder
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.state import Progress, find_state, load_state, save_state
 
@@ -61,6 +67,7 @@ class Trainer:
         self.device = choose_device(config.train.device)
         self.dtype = choose_dtype(config.train.precision, self.device)
         self.progress = Progress()
+        self.phases = plan(config)
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
         self._build()
@@ -69,25 +76,37 @@ class Trainer:
 
     def _build(self) -> None:
         config = self.config
-        records = [record for record in _read(config) if record.split in ("train", "val")]
-        _splits(records, config.data.path)  # before an hour of feature extraction
+        records = read_records(config)
         self.encoder = build_encoder(name=config.encoder.name, pretrained=config.encoder.pretrained)
         self.preprocessing = build_preprocessing(config.encoder)
         self.encoder.measure(self.preprocessing.size)
+        start = config.train.init_from
+        source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
+        self.encoder_config = to_dict(config.encoder)
+        if source is not None and take_encoder(source, self.encoder, config.encoder, start or ""):
+            self.encoder_config["pretrained"] = False  # the model is to carry it
         opened = self.encoder.finetune_from(config.encoder.finetune_from)
         self.encoder.to(self.device)
         if opened:
-            records, inputs = self._pixels(records)
+            records, inputs = pixel_inputs(config, records, self.preprocessing, self.reporter)
         else:
-            records, inputs = self._features(records)
-        train, val = _splits(records, config.data.path)
+            records, inputs = cached_inputs(
+                config,
+                records,
+                self.encoder,
+                self.preprocessing,
+                dtype=self.dtype,
+                device=self.device,
+                reporter=self.reporter,
+            )
+        train, val = split_rows(records, config.data.path)
         self.vocabulary = Vocabulary.from_captions(
             (text for i in train for text in records[i].captions), config.data.min_count
         )
         self.train_loader, self.val_loader = (
             CaptionLoader(
                 [records[i] for i in rows],
-                _Rows(inputs, rows),
+                Rows(inputs, rows),
                 self.vocabulary,
                 batch_size=config.train.batch_size,
                 max_length=config.data.max_length,
@@ -100,19 +119,21 @@ class Trainer:
         self.decoder = build_decoder(
             config.decoder, vocabulary_size=len(self.vocabulary), feature_dim=self.encoder.dim
         ).to(self.device)
-        self.optimizer = build_optimizer(
-            self.decoder,
-            opened,
-            lr=config.train.lr,
-            encoder_lr=config.train.encoder_lr,
-            weight_decay=config.train.weight_decay,
+        if source is not None:
+            take_decoder(source, self.decoder, self.vocabulary, start or "")
+        self._restart()
+        self.self_critical = (
+            SelfCritical(
+                [record.captions for record in self.train_loader.records],
+                self.vocabulary,
+                samples=config.self_critical.samples,
+                temperature=config.self_critical.temperature,
+                max_length=config.search.max_length,
+                doubly_stochastic=config.train.doubly_stochastic,
+            )
+            if config.self_critical.epochs
+            else None
         )
-        self.averages = {
-            name: MovingAverage(model, config.train.ema)
-            for name, model in self._trained().items()
-            if config.train.ema
-        }
-        self.steps = len(self.train_loader) * config.train.epochs
         # A run goes on only with the data that it was started with: word numbers depend on it.
         content = [(str(r.image_id), r.split, r.captions) for r in records]
         digest = hashlib.sha256(json.dumps([self.vocabulary.words, content]).encode())
@@ -124,35 +145,18 @@ class Trainer:
             f"{str(self.dtype).removeprefix('torch.')} on {self.device.type}"
         )
 
-    def _features(self, records: list[Record]) -> tuple[list[Record], Inputs]:
-        cache, *mirrored = (
-            cache_features(
-                Path(self.config.data.cache),
-                encoder=self.encoder,
-                preprocessing=self.preprocessing,
-                paths=[record.path for record in records],
-                dtype=self.dtype,
-                device=self.device,
-                mirror=mirror,
-                message=self.reporter.message,
-                advance=lambda done, total: self.reporter.task("Features", done, total),
-            )
-            for mirror in ((False, True) if self.config.data.mirror else (False,))
+    def _restart(self) -> None:
+        """A new optimizer, and averages that begin with the weights as they are."""
+        self.optimizer = build_optimizer(
+            self.decoder,
+            [p for p in self.encoder.parameters() if p.requires_grad],
+            weight_decay=self.config.train.weight_decay,
         )
-        failed = {row: why for each in (cache, *mirrored) for row, why in each.failed.items()}
-        for reason in failed.values():
-            self.reporter.message(f"skipped: {reason}")
-        rows = [i for i in range(len(records)) if i not in failed]
-        return [records[i] for i in rows], CachedFeatures(cache, rows, *mirrored)
-
-    def _pixels(self, records: list[Record]) -> tuple[list[Record], Inputs]:
-        present = []
-        for record in records:
-            if record.path.is_file():
-                present.append(record)
-            else:
-                self.reporter.message(f"skipped: {record.path}: no such file")
-        return present, Pixels(present, self.preprocessing, self.config.train.workers)
+        self.averages = {
+            name: MovingAverage(model, self.config.train.ema)
+            for name, model in self._trained().items()
+            if self.config.train.ema
+        }
 
     # Running ---------------------------------------------------------------------------------
 
@@ -168,23 +172,39 @@ class Trainer:
         Raises:
             CheckpointError: Nothing to resume, or the config or the data set has changed.
         """
-        settings = self.config.train
+        now = self.progress
         if resume:
-            self.progress = load_state(self.out, self._models(), self.optimizer, self.identity)
-            self.reporter.message(
-                f"Resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}"
-            )
-        self.started -= self.progress.seconds  # building, and what earlier sittings took
+            now = load_state(self.out, self._models(), self.optimizer, self.identity)
+            self.progress = now
+            self.reporter.message(f"Resuming at epoch {now.epoch + 1}, batch {now.batch}")
+        self.started -= now.seconds  # building, and what earlier sittings took
         # Numbers too small for float32's full precision cost a CPU a hundred times an ordinary one.
         torch.set_flush_denormal(True)
         try:
-            while self.progress.epoch < settings.epochs and not self._out_of_patience():
-                self._train_epoch()
-                self._end_epoch()
+            for number, phase in enumerate(self.phases):
+                if number < now.phase:
+                    continue
+                if number > now.phase:
+                    self._begin(number)
+                while now.epoch < now.phase_start + phase.epochs and not self._out_of_patience():
+                    self._train_epoch()
+                    self._end_epoch()
         finally:
             torch.set_flush_denormal(False)
         write_record(self.out, self._record())
         return self._record()
+
+    def _begin(self, number: int) -> None:
+        """The next phase goes on from the best model of those before it, with fresh moments."""
+        best = checkpoints.load(self.out / checkpoints.FILE_NAME)
+        for name, model in self._trained().items():
+            prefix = f"{name}."
+            model.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in best.weights.items() if k.startswith(prefix)}
+            )
+        self._restart()
+        self.progress.phase, self.progress.phase_start = number, self.progress.epoch
+        self.reporter.message(f"Going on with {self.phase.name} training, from the best model")
 
     def _models(self) -> dict[str, torch.nn.Module]:
         """What the state of the run holds."""
@@ -203,44 +223,52 @@ class Trainer:
             models["encoder"] = self.encoder
         return models
 
+    @property
+    def phase(self) -> Phase:
+        """What is under way."""
+        return self.phases[self.progress.phase]
+
     def _out_of_patience(self) -> bool:
         patience, now = self.config.train.patience, self.progress
-        return bool(patience and now.best_epoch >= 0 and now.epoch - now.best_epoch >= patience)
+        since = max(now.best_epoch, now.phase_start)
+        return bool(patience and now.best_epoch >= 0 and now.epoch - since >= patience)
 
     def _train_epoch(self) -> None:
         self.decoder.train()
         now, saved = self.progress, time.perf_counter()
         total = len(self.train_loader)
+        all_steps = total * (now.phase_start + self.phase.epochs)
         for batch in self.train_loader.batches(now.epoch, now.batch):
-            loss = self._step(batch, now.epoch * total + now.batch)
+            shown = self._step(batch)
             now.batch += 1
-            now.losses = [
-                now.losses[0] + loss.cross_entropy.item(),
-                now.losses[1] + loss.penalty.item(),
-                now.losses[2] + 1,
-            ]
+            now.sums["steps"] = now.sums.get("steps", 0.0) + 1
+            for key, value in shown.items():
+                now.sums[key] = now.sums.get(key, 0.0) + value
+            key = self.phase.shown
             self.reporter.task(
                 "Training",
                 now.epoch * total + now.batch,
-                self.steps,
-                f"epoch {now.epoch + 1}/{self.config.train.epochs}  "
-                f"loss {now.losses[0] / now.losses[2]:.3f}",
+                all_steps,
+                f"epoch {now.epoch + 1}/{now.phase_start + self.phase.epochs}  "
+                f"{self.phase.names.get(key, key)} {now.sums[key] / now.sums['steps']:.3f}",
             )
             if time.perf_counter() - saved > 60 * self.config.train.save_every:
                 self._save_state()
                 saved = time.perf_counter()
 
-    def _step(self, batch: Batch, step: int) -> Loss:
-        settings = self.config.train
-        share = self._rate_share(step)
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimizer; what it is to be shown as."""
+        settings, now = self.config.train, self.progress
+        share = self._rate_share((now.epoch - now.phase_start) * len(self.train_loader) + now.batch)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * share
-        loss = self._loss(
-            self.decoder,
-            self._annotations(self.encoder, batch),
-            batch,
-            settings.label_smoothing,
-        )
+            group["lr"] = self.phase.rates[group["part"]] * share
+        annotations = self._annotations(self.encoder, batch)
+        loss: Loss | PolicyLoss
+        if self.phase.name == SELF_CRITICAL:
+            assert self.self_critical is not None
+            loss = self.self_critical(self.decoder, annotations, batch.rows)
+        else:
+            loss = self._loss(self.decoder, annotations, batch, settings.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         if settings.clip_norm:
@@ -250,11 +278,12 @@ class Trainer:
         for name, model in self._trained().items():
             if name in self.averages:
                 self.averages[name].update(model)
-        return loss
+        return {key: float(value) for key, value in loss._asdict().items() if key != "total"}
 
     def _rate_share(self, step: int) -> float:
         settings = self.config.train
-        return rate_share(step, self.steps, warmup=settings.warmup, schedule=settings.schedule)
+        steps = len(self.train_loader) * self.phase.epochs
+        return rate_share(step, steps, warmup=settings.warmup, schedule=settings.schedule)
 
     def _loss(
         self,
@@ -299,19 +328,21 @@ class Trainer:
                 record = self.val_loader.records[row]
                 captions[record.image_id] = self.vocabulary.decode(hypotheses[0].words)
             self.reporter.task("Validation", number + 1, len(self.val_loader))
-        return {"val_loss": loss / tokens, **self.validator.score(captions)}
+        style = wording(list(captions.values()))
+        return {"val_loss": loss / tokens, **self.validator.score(captions), **style}
 
     def _end_epoch(self) -> None:
         now = self.progress
-        last_step = (now.epoch + 1) * len(self.train_loader) - 1
-        entry = {
+        steps = now.sums.pop("steps")
+        done = now.epoch + 1 - now.phase_start
+        entry: dict[str, Any] = {
             "epoch": now.epoch + 1,
-            "loss": now.losses[0] / now.losses[2],
-            "penalty": now.losses[1] / now.losses[2],
-            "lr": self.config.train.lr * self._rate_share(last_step),
+            "phase": self.phase.name,
+            **{self.phase.names.get(key, key): value / steps for key, value in now.sums.items()},
+            "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.train_loader) - 1),
         }
         best = False
-        if now.epoch + 1 >= min(self.config.train.validate_from, self.config.train.epochs):
+        if done >= min(self.phase.validate_from, self.phase.epochs):
             entry |= self.validate()
             # On a small split CIDEr may stand still, at zero even: then the lower loss wins.
             kept = now.history[now.best_epoch - 1] if now.best_epoch > 0 else {}
@@ -321,7 +352,7 @@ class Trainer:
         now.history.append(entry | {"seconds": round(now.seconds, 1)})
         if best:
             now.best, now.best_epoch = entry["CIDEr"], now.epoch + 1
-        now.epoch, now.batch, now.losses = now.epoch + 1, 0, [0.0, 0.0, 0.0]
+        now.epoch, now.batch, now.sums = now.epoch + 1, 0, {}
         if best:
             checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
         self._save_state()
@@ -336,7 +367,8 @@ class Trainer:
             vocabulary=self.vocabulary,
             preprocessing=self.preprocessing,
             search=SearchOptions(**values["search"]),
-            config={key: values[key] for key in ("encoder", "decoder", "search")},
+            config={key: values[key] for key in ("decoder", "search")}
+            | {"encoder": self.encoder_config},
             record=record,
             device=self.device,
             precision="fp32",
@@ -369,47 +401,6 @@ class Trainer:
                 "python": platform.python_version(),
             },
         }
-
-
-class _Rows:
-    """A subset of the inputs."""
-
-    def __init__(self, inputs: Inputs, rows: Sequence[int]) -> None:
-        self.inputs, self.rows = inputs, rows
-
-    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
-        return self.inputs.read([self.rows[row] for row in rows], mirrored)
-
-
-def _splits(records: list[Record], path: str) -> tuple[list[int], list[int]]:
-    """Which records are for training, which for validation."""
-    train, val = (
-        [i for i, record in enumerate(records) if record.split == split]
-        for split in ("train", "val")
-    )
-    if not train or not val:
-        raise DataError(
-            f"{path}: {len(train)} training and {len(val)} validation images; training needs both"
-        )
-    return train, val
-
-
-def _read(config: Config) -> list[Record]:
-    data = config.data
-    if not data.path:
-        raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
-    if data.path == "toy":
-        path = write_toy(Path(data.cache) / f"toy-{data.toy_images}", images=data.toy_images)
-        records = read_dataset(path)
-    else:
-        records = read_dataset(Path(data.path), Path(data.images) if data.images else None)
-    for split, count in (("train", data.train_images), ("val", data.val_images)):
-        mine = [record for record in records if record.split == split]
-        if count is not None and count < len(mine):
-            keep = set(random.Random(config.train.seed).sample(range(len(mine)), count))
-            chosen = {mine[i].image_id for i in keep}
-            records = [r for r in records if r.split != split or r.image_id in chosen]
-    return records
 
 
 def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def forced(dtype: torch.dtype = torch.float64) -> Forced:
     logits = torch.tensor(PROBABILITIES, dtype=torch.float64).log() + torch.tensor(
         [[3.0], [0], [-7]]
     )
-    return Forced(logits.to(dtype), torch.tensor(TARGETS), COVERAGE)
+    return Forced(logits.to(dtype), torch.tensor(TARGETS), torch.tensor([0, 0, 1]), COVERAGE)
 
 
 def test_the_parts_are_summed_over_a_caption_and_averaged_over_captions() -> None:

@@ -15,27 +15,25 @@ def decoder() -> LSTMDecoder:
     )
 
 
-def test_decay_is_on_matrices_and_each_part_has_its_rate() -> None:
+def test_decay_is_on_matrices_and_groups_say_whose_they_are() -> None:
     model, encoder = decoder(), torch.nn.Conv2d(2, 3, 1)
-    optimizer = build_optimizer(
-        model, encoder.parameters(), lr=0.1, encoder_lr=0.01, weight_decay=0.5
-    )
+    optimizer = build_optimizer(model, encoder.parameters(), weight_decay=0.5)
     found = {
-        id(parameter): (group["lr"], group["weight_decay"])
+        id(parameter): (group["part"], group["weight_decay"])
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
     names = {**dict(model.named_parameters()), **dict(encoder.named_parameters(prefix="encoder"))}
     assert len(found) == len(names)
     for name, parameter in names.items():
-        rate = 0.01 if name.startswith("encoder") else 0.1
+        part = "encoder" if name.startswith("encoder") else "decoder"
         decays = name not in ("embedding.weight", "attention.v") and not name.endswith("bias")
-        assert found[id(parameter)] == (rate, 0.5 if decays else 0.0), name
+        assert found[id(parameter)] == (part, 0.5 if decays else 0.0), name
 
 
 def test_a_word_that_does_not_occur_keeps_its_embedding() -> None:
     model = decoder()
-    optimizer = build_optimizer(model, [], lr=0.1, encoder_lr=0.0, weight_decay=0.5)
+    optimizer = build_optimizer(model, [], weight_decay=0.5)
     before = model.embedding.weight.detach().clone()
     model.embedding(torch.tensor([4])).sum().backward()
     optimizer.step()

@@ -20,6 +20,7 @@ from showattend.config import Config, from_dict
 from showattend.data.toy import write_toy
 from showattend.encoders import build_encoder
 from showattend.errors import CheckpointError, ConfigError, DataError
+from showattend.training.optimizer import rate_share
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import Silent, Trainer, train
 
@@ -48,6 +49,7 @@ def config(toy: Path) -> Callable[..., Config]:
                 "out": str(out), "epochs": EPOCHS, "batch_size": 4, "lr": 1e-2,
                 "precision": "fp32", "device": "cpu", "save_every": 0.0,
             },
+            "self_critical": {},
             "search": {"max_length": 12},
         }  # fmt: skip
         for section, changes in sections.items():
@@ -290,6 +292,100 @@ def test_a_fine_tuned_stage_learns_and_travels(
     same_weights(tmp_path / "killed", tmp_path / "whole")
 
 
+SELF_CRITICAL: dict[str, Any] = {
+    "train": {"epochs": 2, "ema": 0.9, "patience": 0},
+    "self_critical": {"epochs": 2, "lr": 2e-3, "samples": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def two_phases(
+    config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], Log]:
+    out, log = tmp_path_factory.mktemp("runs") / "phases", Log()
+    return out, train(config(out, **SELF_CRITICAL), log), log
+
+
+def test_self_critical_training_goes_on_from_the_best_model(
+    two_phases: tuple[Path, dict[str, Any], Log],
+) -> None:
+    _, record, log = two_phases
+    history = record["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4]
+    assert [entry["phase"] for entry in history] == ["cross-entropy"] * 2 + ["self-critical"] * 2
+    assert history[3]["reward"] > history[2]["reward"] > 0
+    last = rate_share(2 * BATCHES - 1, 2 * BATCHES, warmup=0.05, schedule="cosine")
+    assert history[3]["lr"] == pytest.approx(2e-3 * last)  # each phase has its own schedule
+    assert all(0 <= entry["bad_endings"] <= 1 for entry in history)
+    assert any("self-critical" in message for message in log.messages)
+    assert record["best"]["CIDEr"] == max(entry["CIDEr"] for entry in history)
+
+
+@pytest.mark.parametrize("done", [2 * BATCHES, 2 * BATCHES + 1, 3 * BATCHES + 3])
+def test_a_kill_at_any_phase_and_a_resume_change_nothing(
+    done: int,
+    two_phases: tuple[Path, dict[str, Any], Log],
+    config: Callable[..., Config],
+    tmp_path: Path,
+) -> None:
+    whole, record, _ = two_phases
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path, **SELF_CRITICAL), Log(lambda *step: step == ("Training", done)))
+    torch.manual_seed(12345)
+    found = train(config(tmp_path, **SELF_CRITICAL), resume=True)
+    assert without_times(found["history"]) == without_times(record["history"])
+    same_weights(tmp_path, whole)
+
+
+def test_a_run_starts_from_a_model(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    out, record, _ = run
+    start = {"init_from": str(out), "epochs": 1, "lr": 0.0}
+    again = train(config(tmp_path / "again", train=start))
+    kept = record["history"][record["best"]["epoch"] - 1]
+    assert again["history"][0]["val_loss"] == pytest.approx(kept["val_loss"], rel=1e-5)
+    # Without an epoch of cross-entropy it is self-critical from the first step.
+    critical = {"epochs": 1, "lr": 1e-3}
+    settings = config(tmp_path / "on", train=start | {"epochs": 0}, self_critical=critical)
+    assert [entry["phase"] for entry in train(settings)["history"]] == ["self-critical"]
+
+
+def test_an_encoder_that_was_tuned_is_carried_on(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    tuned = {"encoder": {"finetune_from": "bn2"}, "train": {"epochs": 1, "encoder_lr": 1e-2}}
+    train(config(tmp_path / "tuned", **tuned))
+    train(config(tmp_path / "on", train={"init_from": str(tmp_path / "tuned"), "epochs": 1}))
+    one, other = (
+        Captioner.from_pretrained(tmp_path / name, device="cpu", precision="fp32")
+        for name in ("tuned", "on")
+    )
+    assert one.encoder.fingerprint() == other.encoder.fingerprint()
+    assert one.encoder.fingerprint() != build_encoder(name="efficientnet_lite0").fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": {"size": 96}}, r"init_from.*encoder\.size 64, the config 96"),
+        ({"decoder": {"hidden_dim": 16}}, r"init_from.*another decoder"),
+        ({"data": {"min_count": 3}}, r"init_from.*other words"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_no_start(
+    changes: dict[str, Any],
+    message: str,
+    run: tuple[Path, dict[str, Any], Log],
+    config: Callable[..., Config],
+    tmp_path: Path,
+) -> None:
+    changes.setdefault("train", {"init_from": str(run[0])})
+    with pytest.raises(ConfigError, match=message) as caught:
+        Trainer(config(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+
+
 def test_no_patience_with_a_run_that_does_not_improve(
     config: Callable[..., Config], tmp_path: Path
 ) -> None:
@@ -407,6 +503,9 @@ def test_a_data_set_without_a_readable_image_is_refused(
     [
         ("train", "batch_size", 0),
         ("train", "epochs", 0),
+        ("self_critical", "epochs", -1),
+        ("self_critical", "samples", 1),
+        ("self_critical", "temperature", 0.0),
         ("train", "schedule", "linear"),
         ("train", "warmup", 1.5),
         ("train", "lr", -1.0),

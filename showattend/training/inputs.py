@@ -1,0 +1,126 @@
+"""From a config's data section to records and what the model is given for each of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from showattend.config import Config
+from showattend.data.cache import cache_features
+from showattend.data.loader import CachedFeatures, Inputs, Pixels
+from showattend.data.readers import read_dataset
+from showattend.data.records import Record
+from showattend.data.toy import write_toy
+from showattend.encoders import Encoder
+from showattend.errors import DataError
+from showattend.images import Preprocessing
+from showattend.training.reporter import Reporter
+
+
+def read_records(config: Config) -> list[Record]:
+    """The training and validation images that the config names, or draws.
+
+    Raises:
+        DataError: There is no such data set, or one of its two splits is empty.
+    """
+    data = config.data
+    if not data.path:
+        raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
+    if data.path == "toy":
+        path = write_toy(Path(data.cache) / f"toy-{data.toy_images}", images=data.toy_images)
+        records = read_dataset(path)
+    else:
+        records = read_dataset(Path(data.path), Path(data.images) if data.images else None)
+    for split, count in (("train", data.train_images), ("val", data.val_images)):
+        mine = [record for record in records if record.split == split]
+        if count is not None and count < len(mine):
+            keep = set(random.Random(config.train.seed).sample(range(len(mine)), count))
+            chosen = {mine[i].image_id for i in keep}
+            records = [r for r in records if r.split != split or r.image_id in chosen]
+    records = [record for record in records if record.split in ("train", "val")]
+    split_rows(records, data.path)  # before an hour of feature extraction
+    return records
+
+
+def split_rows(records: list[Record], path: str) -> tuple[list[int], list[int]]:
+    """Which records are for training, which for validation.
+
+    Raises:
+        DataError: There are none for one of them.
+    """
+    train, val = (
+        [i for i, record in enumerate(records) if record.split == split]
+        for split in ("train", "val")
+    )
+    if not train or not val:
+        raise DataError(
+            f"{path}: {len(train)} training and {len(val)} validation images; training needs both"
+        )
+    return train, val
+
+
+def cached_inputs(
+    config: Config,
+    records: list[Record],
+    encoder: Encoder,
+    preprocessing: Preprocessing,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    reporter: Reporter,
+) -> tuple[list[Record], Inputs]:
+    """The features of a frozen encoder, computed where they are not in the cache yet.
+
+    Returns:
+        The records whose images could be read, and their inputs in the same order.
+    """
+    cache, *mirrored = (
+        cache_features(
+            Path(config.data.cache),
+            encoder=encoder,
+            preprocessing=preprocessing,
+            paths=[record.path for record in records],
+            dtype=dtype,
+            device=device,
+            mirror=mirror,
+            message=reporter.message,
+            advance=lambda done, total: reporter.task("Features", done, total),
+        )
+        for mirror in ((False, True) if config.data.mirror else (False,))
+    )
+    failed = {row: why for each in (cache, *mirrored) for row, why in each.failed.items()}
+    for reason in failed.values():
+        reporter.message(f"skipped: {reason}")
+    rows = [i for i in range(len(records)) if i not in failed]
+    return [records[i] for i in rows], CachedFeatures(cache, rows, *mirrored)
+
+
+def pixel_inputs(
+    config: Config, records: list[Record], preprocessing: Preprocessing, reporter: Reporter
+) -> tuple[list[Record], Inputs]:
+    """The images themselves, for an encoder that learns.
+
+    Returns:
+        The records whose files are there, and their inputs in the same order.
+    """
+    present = []
+    for record in records:
+        if record.path.is_file():
+            present.append(record)
+        else:
+            reporter.message(f"skipped: {record.path}: no such file")
+    return present, Pixels(present, preprocessing, config.train.workers)
+
+
+class Rows:
+    """A subset of the inputs."""
+
+    def __init__(self, inputs: Inputs, rows: Sequence[int]) -> None:
+        self.inputs, self.rows = inputs, rows
+
+    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
+        """The inputs of these rows of the subset."""
+        return self.inputs.read([self.rows[row] for row in rows], mirrored)

@@ -1,0 +1,56 @@
+"""What a run consists of: cross-entropy first, then self-critical training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from showattend.config import Config
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One objective for a number of epochs, with a learning rate schedule of its own.
+
+    Attributes:
+        name: As the record calls it.
+        epochs: How many.
+        rates: The peak learning rates of the decoder and of the opened encoder stages.
+        validate_from: The first of its epochs after which captions are scored.
+        shown: Which of the loss's figures a progress bar shows.
+        names: What the record calls the loss's figures, where it is another name.
+    """
+
+    name: str
+    epochs: int
+    rates: Mapping[str, float]
+    validate_from: int
+    shown: str
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+CROSS_ENTROPY, SELF_CRITICAL = "cross-entropy", "self-critical"
+
+
+def plan(config: Config) -> list[Phase]:
+    """The phases of a run; those without epochs are left out."""
+    train, critical = config.train, config.self_critical
+    share = critical.lr / train.lr if train.lr else 0.0
+    phases = [
+        Phase(
+            CROSS_ENTROPY,
+            train.epochs,
+            {"decoder": train.lr, "encoder": train.encoder_lr},
+            train.validate_from,
+            "cross_entropy",
+            {"cross_entropy": "loss"},
+        ),
+        Phase(
+            SELF_CRITICAL,
+            critical.epochs,
+            {"decoder": critical.lr, "encoder": train.encoder_lr * share},
+            1,
+            "reward",
+        ),
+    ]
+    return [phase for phase in phases if phase.epochs]
