@@ -84,6 +84,9 @@ class TrainConfig:
     batch_size: int = _option(32, "images a step, each with all its captions")
     lr: float = _option(1e-3, "peak learning rate of the decoder")
     encoder_lr: float = _option(1e-4, "peak learning rate of the opened encoder stages")
+    finetune_after: int = _option(
+        0, "epochs in which the decoder learns alone, before the opened encoder stages do"
+    )
     warmup: float = _option(0.05, "share of all steps in which the rates rise from zero")
     schedule: str = _option("cosine", "cosine (to 2 % of the peak) or constant, after the warm-up")
     weight_decay: float = _option(0.01, "AdamW's, on matrices only")
@@ -110,9 +113,12 @@ class SelfCriticalConfig:
     """Training on the captions' own score, after the epochs of cross-entropy."""
 
     epochs: int = _option(0, "passes over the training images with CIDEr-D as the reward; 0: none")
-    lr: float = _option(5e-5, "peak learning rate of the decoder (the encoder's in proportion)")
+    lr: float = _option(5e-5, "peak learning rate of the decoder; the encoder rests")
     samples: int = _option(5, "captions drawn an image; each is measured against the others")
-    temperature: float = _option(1.0, "of the distribution that is drawn from and trained")
+    temperature: float = _option(
+        0.5, "the model's word scores are divided by it first: smoothing left them too even to draw"
+    )
+    max_length: int = _option(20, "most words of a drawn caption; one cut off has no <end>")
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ class Encoder(nn.Module):
 
     Args:
         body: Maps [B, 3, size, size] to [B, D, H, W].
-        stages: The body's parts in the order in which data passes them, for `finetune_from`.
+        stages: The body's parts in the order in which data passes them, for `finetune_from`
+            and `before`.
         name: What `build_encoder` was given.
     """
 
@@ -103,7 +104,10 @@ class Encoder(nn.Module):
         self.body = body
         self.name = name
         inside = set(body.modules())  # a classifier beside the body is never opened
-        self._stages = [(key, stage) for key, stage in stages.items() if stage in inside]
+        self._parts = [(key, part) for key, part in stages.items() if part in inside]
+        self._stages = [
+            (key, part) for key, part in self._parts if any(True for _ in part.parameters())
+        ]
         self._measured: dict[int, tuple[int, int, int]] = {}
         self.requires_grad_(False)
         self.train(False)
@@ -169,6 +173,17 @@ class Encoder(nn.Module):
         self.requires_grad_(False)
         if stage is None:
             return []
+        opened: list[nn.Parameter] = []
+        for module in self._from(stage):
+            opened += list(module.requires_grad_(True).parameters())
+        return opened
+
+    def _from(self, stage: str) -> list[nn.Module]:
+        """The modules of this stage and of all after it.
+
+        Raises:
+            ConfigError: There is no such stage.
+        """
         if stage not in self.stages:
             near = difflib.get_close_matches(stage, self.stages, 1)
             hint = f"did you mean {near[0]}? " if near else ""
@@ -176,10 +191,50 @@ class Encoder(nn.Module):
                 f"encoder {self.name} has no stage {stage!r}; {hint}finetune_from takes one of: "
                 + ", ".join(self.stages)
             )
-        opened: list[nn.Parameter] = []
-        for _, module in self._stages[self.stages.index(stage) :]:
-            opened += list(module.requires_grad_(True).parameters())
-        return opened
+        first = [key for key, _ in self._parts].index(stage)
+        return [part for _, part in self._parts[first:]]
+
+    @torch.inference_mode()
+    def before(self, stage: str, size: int) -> Encoder | None:
+        """What precedes a stage, as an encoder of its own that shares the weights.
+
+        Its output is all that fine-tuning from that stage needs to keep of an image:
+        `forward_from` goes the rest of the way.
+
+        Args:
+            stage: One of `stages`.
+            size: Pixels a side of the images that it is for.
+
+        Returns:
+            The encoder, measured at this size; None where nothing precedes the stage, or where
+            the backbone is more than its parts one after another.
+
+        Raises:
+            ConfigError: There is no such stage.
+        """
+        rest = self._from(stage)
+        parts = self._parts[: len(self._parts) - len(rest)]
+        if not parts:
+            return None
+        body = nn.Sequential(*(part for _, part in parts))
+        front = Encoder(body, dict(parts), f"{self.name} before {stage}")
+        parameter = next(self.parameters())
+        noise = torch.rand(1, 3, size, size, dtype=parameter.dtype, device=parameter.device)
+        try:
+            front.measure(size)
+            same = torch.allclose(
+                self.forward_from(stage, front(noise)), self(noise), rtol=1e-4, atol=1e-4
+            )
+        except (RuntimeError, TypeError, ValueError, ConfigError):
+            return None
+        return front if same else None
+
+    def forward_from(self, stage: str, activations: torch.Tensor) -> torch.Tensor:
+        """From the output [B, H', W', D'] of `before` this stage to annotations [B, H, W, D]."""
+        x = activations.permute(0, 3, 1, 2)
+        for part in self._from(stage):
+            x = part(x)
+        return x.permute(0, 2, 3, 1)
 
     def fingerprint(self) -> str:
         """A checksum of the weights themselves, wherever they came from."""
@@ -322,7 +377,7 @@ def _children(model: nn.Module, skip: tuple[str, ...] = ()) -> dict[str, nn.Modu
             stages |= {f"{name}.{index}": part for index, part in child.named_children()}
         else:
             stages[name] = child
-    return {name: part for name, part in stages.items() if any(True for _ in part.parameters())}
+    return stages
 
 
 _OPENED = ("blocks", "features", "stages", "layers")

@@ -262,7 +262,12 @@ def sample(
         log_probs, _, _, state = decoder.advance(words, state, memory)
         log_probs = log_probs.float() / temperature
         log_probs[:, :, [PAD, Vocabulary.START, Vocabulary.UNK]] = BANNED
-        drawn = torch.multinomial(log_probs.softmax(-1).flatten(0, 1), 1).view(B, samples)
+        # One random number a word: torch.multinomial would draw one for all of the vocabulary.
+        cumulated = log_probs.softmax(-1).cumsum(-1)
+        total = cumulated[:, :, -1:]
+        # Below the total, rounding or not: the word found is then one that has a probability.
+        level = torch.rand_like(total) * total * (1 - 1e-6)
+        drawn = torch.searchsorted(cumulated, level, right=True).squeeze(2)
         words = torch.where(done, PAD, drawn)
         said.append(words)
         done = done | (words == END)

@@ -26,6 +26,8 @@ EXPECTED: dict[str, tuple[int, int, tuple[int, ...]]] = {
     "timm:mambaout_femto": (288, 32, (64,)),  # channels last within
     "timm:vit_tiny_patch16_224": (192, 16, (224,)),  # patch tokens, one class token
 }
+# More than their parts one after another.
+NO_CHAIN = {"timm:mambaout_femto", "timm:vit_tiny_patch16_224"}
 
 
 @pytest.fixture(scope="module", params=EXPECTED)
@@ -70,6 +72,24 @@ def test_finetune_opens_the_last_stages_and_no_other(encoder: Encoder) -> None:
     assert not any(p.requires_grad for p in encoder.parameters())
     with pytest.raises(ConfigError, match=rf"no stage .*did you mean {stage}\?"):
         encoder.finetune_from(f"{stage}x")
+
+
+def test_an_encoder_cut_before_a_stage_goes_the_rest_of_the_way(encoder: Encoder) -> None:
+    size = EXPECTED[encoder.name][2][0]
+    stage = encoder.stages[-2]
+    front = encoder.before(stage, size)
+    images = torch.randn(2, 3, size, size)
+    if front is None:  # more than a chain of its parts: it says so, and is fine-tuned from pixels
+        assert encoder.name in NO_CHAIN
+        return
+    assert encoder.name not in NO_CHAIN
+    with torch.inference_mode():
+        middle = front(images)
+        assert middle.shape[1:] == front.measure(size)
+        found, wanted = encoder.forward_from(stage, middle), encoder(images)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert front.fingerprint() != encoder.fingerprint()
+    assert encoder.before(encoder.stages[0], size) is None
 
 
 @pytest.mark.parametrize("encoder", ["vgg19"], indirect=True)

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from showattend.attention import AdditiveAttention, additive_weights
+from showattend.decoders.shared_product import SharedProduct
 from showattend.errors import ConfigError
 
 ATTEND_WITH = ("previous", "current")
@@ -26,9 +27,8 @@ GATES = ("scalar", "vector", "none")
 class Weights(NamedTuple):
     """The weights that the time loop uses, cast once to the precision it runs in."""
 
-    h_in: torch.Tensor  # [A + gate + 4M, M]: W_h, f_beta and the LSTM's recurrence, one product
-    h_bias: torch.Tensor  # [A + gate + 4M]
-    z_in: torch.Tensor  # [4M, D]: the LSTM's input from the context
+    h_in: SharedProduct  # [A + gate + 4M, M]: W_h, f_beta and the LSTM's recurrence in one
+    z_in: SharedProduct  # [4M, D]: the LSTM's input from the context
     v: torch.Tensor  # [A]
 
 
@@ -149,6 +149,12 @@ class LSTMDecoder(nn.Module):
             self.lstm_word.bias[self.hidden_dim : 2 * self.hidden_dim] = 1.0
             self.L_o.bias.zero_()
 
+    @torch.no_grad()
+    def sharpen(self, temperature: float) -> None:
+        """Divide the scores of words by a temperature, for good: softmax(x / temperature)."""
+        self.L_o.weight.div_(temperature)
+        self.L_o.bias.div_(temperature)
+
     # Once an image ---------------------------------------------------------------------------
 
     def memory(self, features: torch.Tensor) -> Memory:
@@ -176,9 +182,8 @@ class LSTMDecoder(nn.Module):
             rows.append(self.lstm_hidden.weight)
             bias.append(torch.zeros_like(self.lstm_hidden.weight[:, 0]))
         return Weights(
-            torch.cat(rows).to(dtype),
-            torch.cat(bias).to(dtype),
-            self.lstm_context.weight.to(dtype),
+            SharedProduct(torch.cat(rows).to(dtype), torch.cat(bias).to(dtype)),
+            SharedProduct(self.lstm_context.weight.to(dtype)),
             self.attention.v.to(dtype),
         )
 
@@ -221,15 +226,15 @@ class LSTMDecoder(nn.Module):
         """
         weights, A = memory.weights, self.attention_dim
         if self.attend_with == "previous":
-            from_h = F.linear(state.h, weights.h_in, weights.h_bias)
+            from_h = weights.h_in(state.h)
             query, gate, recurrence = from_h.split((A, self.gate_dim, 4 * self.hidden_dim), -1)
             z, alpha, beta = self._attend(query, gate, memory)
-            gates = word_BK4M + recurrence + F.linear(z, weights.z_in)
+            gates = word_BK4M + recurrence + weights.z_in(z)
             h, c = _lstm(gates, state.c)
         else:
-            gates = word_BK4M + _linear(self.lstm_hidden, state.h) + F.linear(state.z, weights.z_in)
+            gates = word_BK4M + _linear(self.lstm_hidden, state.h) + weights.z_in(state.z)
             h, c = _lstm(gates, state.c)
-            query, gate = F.linear(h, weights.h_in, weights.h_bias).split((A, self.gate_dim), -1)
+            query, gate = weights.h_in(h).split((A, self.gate_dim), -1)
             z, alpha, beta = self._attend(query, gate, memory)
         return Step(State(h, c, z), alpha, beta)
 

@@ -27,7 +27,7 @@ def check(config: Config) -> None:
         ("data.val_images", data.val_images),
         ("data.toy_images", data.toy_images),
         ("train.epochs", train.epochs if train.init_from is None else 1),
-        ("self_critical.samples", critical.samples - 1),
+        ("self_critical.max_length", critical.max_length),
         ("train.batch_size", train.batch_size),
         ("decoder.embedding_dim", decoder.embedding_dim),
         ("decoder.hidden_dim", decoder.hidden_dim),
@@ -58,6 +58,11 @@ def check(config: Config) -> None:
     ):
         if not (math.isfinite(number) and number >= 0):
             raise ConfigError(f"{key} is {number:g}; it must be a number that is not negative")
+    if critical.samples < 2:
+        raise ConfigError(
+            f"self_critical.samples is {critical.samples}; it must be 2 or more, for each is "
+            "measured against the others"
+        )
     if not (math.isfinite(critical.temperature) and critical.temperature > 0):
         raise ConfigError(
             f"self_critical.temperature is {critical.temperature:g}; it must be above 0"

@@ -18,6 +18,7 @@ class Phase:
         rates: The peak learning rates of the decoder and of the opened encoder stages.
         validate_from: The first of its epochs after which captions are scored.
         shown: Which of the loss's figures a progress bar shows.
+        encoder_from: How many of its epochs the opened encoder stages wait before they learn.
         names: What the record calls the loss's figures, where it is another name.
     """
 
@@ -26,6 +27,7 @@ class Phase:
     rates: Mapping[str, float]
     validate_from: int
     shown: str
+    encoder_from: int = 0
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -35,7 +37,6 @@ CROSS_ENTROPY, SELF_CRITICAL = "cross-entropy", "self-critical"
 def plan(config: Config) -> list[Phase]:
     """The phases of a run; those without epochs are left out."""
     train, critical = config.train, config.self_critical
-    share = critical.lr / train.lr if train.lr else 0.0
     phases = [
         Phase(
             CROSS_ENTROPY,
@@ -43,12 +44,13 @@ def plan(config: Config) -> list[Phase]:
             {"decoder": train.lr, "encoder": train.encoder_lr},
             train.validate_from,
             "cross_entropy",
+            train.finetune_after,
             {"cross_entropy": "loss"},
         ),
         Phase(
             SELF_CRITICAL,
             critical.epochs,
-            {"decoder": critical.lr, "encoder": train.encoder_lr * share},
+            {"decoder": critical.lr, "encoder": 0.0},  # it sees enough of the words by then
             1,
             "reward",
         ),

@@ -8,6 +8,7 @@ Variant of Self-Critical Sequence Training").
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -44,7 +45,6 @@ class SelfCritical:
         references: The human captions of each training image, as written.
         vocabulary: What the model's word numbers mean.
         samples: K.
-        temperature: Of the policy: what is drawn from, and what the gradient is of.
         max_length: Most words of a sample.
         doubly_stochastic: lambda of the paper's equation 14, on the maps of the samples.
     """
@@ -55,13 +55,12 @@ class SelfCritical:
         vocabulary: Vocabulary,
         *,
         samples: int = 5,
-        temperature: float = 1.0,
         max_length: int = 30,
         doubly_stochastic: float = 1.0,
     ) -> None:
         self.cider = CiderD([[[*tokenize(t), END] for t in image] for image in references])
         self.vocabulary = vocabulary
-        self.samples, self.temperature, self.max_length = samples, temperature, max_length
+        self.samples, self.max_length = samples, max_length
         self.doubly_stochastic = doubly_stochastic
 
     def __call__(
@@ -74,15 +73,13 @@ class SelfCritical:
             annotations: [B, L, D] in the precision to run in.
             images: Which of the references belong to each of the B images.
         """
-        training = decoder.training
+        # A copy in the precision that it runs in: weights are not cast in every step of time.
         drawn = sample(
-            decoder.eval(),
+            deepcopy(decoder).to(annotations.dtype).eval(),
             annotations,
             samples=self.samples,
             max_length=self.max_length,
-            temperature=self.temperature,
         )
-        decoder.train(training)
         captions = drawn.captions.clone()  # what inference mode makes, autograd does not take
         lengths = drawn.lengths.clone()
         said, closed = self._words(captions)
@@ -91,7 +88,6 @@ class SelfCritical:
 
         forced = decoder(annotations, captions, lengths)
         logits = forced.logits.to(torch.promote_types(forced.logits.dtype, torch.float32))
-        logits = logits / self.temperature
         logits[:, _BANNED] = -torch.inf
         log_probs = torch.log_softmax(logits, -1).gather(1, forced.targets.unsqueeze(1)).squeeze(1)
         weighted = (log_probs * advantage.flatten()[forced.captions]).sum()

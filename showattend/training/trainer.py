@@ -87,13 +87,19 @@ class Trainer:
             self.encoder_config["pretrained"] = False  # the model is to carry it
         opened = self.encoder.finetune_from(config.encoder.finetune_from)
         self.encoder.to(self.device)
+        # Cached is what the frozen part of the encoder yields: all of it, or what precedes the
+        # opened stages. Only where these cannot be cut off are images decoded for every batch.
+        frozen: Encoder | None = self.encoder
         if opened:
+            stage = config.encoder.finetune_from or ""
+            frozen = self.encoder.before(stage, self.preprocessing.size)
+        if frozen is None:
             records, inputs = pixel_inputs(config, records, self.preprocessing, self.reporter)
         else:
             records, inputs = cached_inputs(
                 config,
                 records,
-                self.encoder,
+                frozen,
                 self.preprocessing,
                 dtype=self.dtype,
                 device=self.device,
@@ -121,14 +127,15 @@ class Trainer:
         ).to(self.device)
         if source is not None:
             take_decoder(source, self.decoder, self.vocabulary, start or "")
+        if self.phases[0].name == SELF_CRITICAL:
+            self.decoder.sharpen(config.self_critical.temperature)
         self._restart()
         self.self_critical = (
             SelfCritical(
                 [record.captions for record in self.train_loader.records],
                 self.vocabulary,
                 samples=config.self_critical.samples,
-                temperature=config.self_critical.temperature,
-                max_length=config.search.max_length,
+                max_length=config.self_critical.max_length,
                 doubly_stochastic=config.train.doubly_stochastic,
             )
             if config.self_critical.epochs
@@ -202,6 +209,8 @@ class Trainer:
             model.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in best.weights.items() if k.startswith(prefix)}
             )
+        if self.phases[number].name == SELF_CRITICAL:
+            self.decoder.sharpen(self.config.self_critical.temperature)
         self._restart()
         self.progress.phase, self.progress.phase_start = number, self.progress.epoch
         self.reporter.message(f"Going on with {self.phase.name} training, from the best model")
@@ -262,7 +271,8 @@ class Trainer:
         share = self._rate_share((now.epoch - now.phase_start) * len(self.train_loader) + now.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.phase.rates[group["part"]] * share
-        annotations = self._annotations(self.encoder, batch)
+        with torch.set_grad_enabled(self._encoder_learns()):
+            annotations = self._annotations(self.encoder, batch)
         loss: Loss | PolicyLoss
         if self.phase.name == SELF_CRITICAL:
             assert self.self_critical is not None
@@ -302,10 +312,20 @@ class Trainer:
         )
 
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
-        inputs = batch.inputs.to(self.device)
+        """Annotations [B, L, D] from whatever the loader gives."""
+        inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
         if inputs.dtype == torch.uint8:
             inputs = encode(encoder, inputs, self.preprocessing, self.dtype)
+        elif stage is not None:
+            low = self.dtype != torch.float32
+            with torch.autocast(self.device.type, self.dtype, enabled=low):
+                inputs = encoder.forward_from(stage, inputs.to(self.dtype))
         return inputs.flatten(1, 2).to(self.dtype)
+
+    def _encoder_learns(self) -> bool:
+        """Whether the opened stages of the encoder are trained in this epoch."""
+        epoch = self.progress.epoch - self.progress.phase_start
+        return self.phase.rates["encoder"] > 0 and epoch >= self.phase.encoder_from
 
     # Validation ------------------------------------------------------------------------------
 

@@ -59,6 +59,9 @@ def caption_loss(
     ``words`` begins with ``<start>`` and ends with ``<end>``; ``a`` is [L, D].
     """
     p = dict(decoder.named_parameters())
+    if decoder.projection is not None:
+        rows = [p["projection.weight"] @ a_i + p["projection.bias"] for a_i in a]
+        a = torch.stack([row.clamp(min=0) for row in rows])
     mean = sum(a_i for a_i in a) / len(a)
     both = torch.tanh(p["initial.weight"] @ mean + p["initial.bias"])
     h, c = both[: decoder.hidden_dim], both[decoder.hidden_dim :]

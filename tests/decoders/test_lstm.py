@@ -20,7 +20,7 @@ START, END = Vocabulary.START, Vocabulary.END
 CAPTIONS = [[[4, 5, 6, 7], [8, 4]], [[9, 10, 4, 5, 5, 6]]]
 
 
-def make(gate: str = "scalar", attend_with: str = "previous", **dropout: float) -> LSTMDecoder:
+def make(gate: str = "scalar", attend_with: str = "previous", **settings: float) -> LSTMDecoder:
     torch.manual_seed(3)
     decoder = LSTMDecoder(
         vocabulary_size=V,
@@ -30,7 +30,7 @@ def make(gate: str = "scalar", attend_with: str = "previous", **dropout: float) 
         attention_dim=7,
         gate=gate,
         attend_with=attend_with,
-        **{"dropout": 0.0, **dropout},
+        **{"dropout": 0.0, **settings},  # type: ignore[arg-type]
     )
     return decoder.double()
 
@@ -57,10 +57,11 @@ def literal_loss(decoder: LSTMDecoder, features: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("attend_with", ATTEND_WITH)
+@pytest.mark.parametrize("projection_dim", [0, 9])
 def test_loss_and_gradients_agree_with_the_literal_transcription(
-    gate: str, attend_with: str
+    gate: str, attend_with: str, projection_dim: int
 ) -> None:
-    decoder = make(gate, attend_with).train()
+    decoder = make(gate, attend_with, projection_dim=projection_dim).train()
     features, captions, lengths = batch()
     features.requires_grad_(True)
     parameters = [*decoder.parameters(), features]
@@ -191,3 +192,21 @@ def test_features_are_projected_once_and_never_copied(attend_with: str) -> None:
         elements = B * K * L_BIG * D_BIG
         copies = [s for s in recorder.shapes if torch.Size(s).numel() >= elements]
         assert not copies, f"a tensor as large as one feature map per caption or beam: {copies}"
+
+
+def test_sharpening_divides_the_scores_of_words() -> None:
+    decoder = make().eval()
+    features, captions, lengths = batch()
+    before = decoder(features, captions, lengths).logits
+    decoder.sharpen(0.5)
+    torch.testing.assert_close(decoder(features, captions, lengths).logits, 2 * before)
+
+
+def test_tokens_say_which_caption_they_are_of() -> None:
+    features, captions, lengths = batch()
+    forced = make().eval()(features, captions, lengths)
+    for number, (line, length) in enumerate(
+        zip(captions.flatten(0, 1).tolist(), lengths.flatten().tolist(), strict=True)
+    ):
+        mine = forced.targets[forced.captions == number]
+        assert sorted(mine.tolist()) == sorted(line[1 : length + 1])

@@ -1,0 +1,77 @@
+"""One linear map used at every time step, whose weight gradient is one product at the end.
+
+Autograd adds a weight's gradient up product by product: for a recurrence that is a small product
+and a pass over the whole weight matrix in every time step. Here every step leaves its input and
+its output's gradient, and one product over all steps makes the weight's gradient when the last of
+them has done so: faster, and in low precision nothing is rounded on the way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+Seen = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class SharedProduct:
+    """x -> x W^T + b, to be called many times within one graph.
+
+    Args:
+        weight: W [out, in].
+        bias: b [out], or None.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        self.seen: Seen = []
+        self.weight, self.bias = weight, bias
+        if torch.is_grad_enabled() and weight.requires_grad:
+            self.weight, self.bias = _Collect.apply(self.seen, weight, bias)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The product for x [..., in]."""
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            return _Product.apply(self.seen, x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias)
+
+
+class _Collect(torch.autograd.Function):
+    """Stands before every product: autograd comes back to it when all of them are done."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, seen: Seen, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        ctx.seen = seen
+        ctx.set_materialize_grads(False)
+        return weight.view_as(weight), None if bias is None else bias.view_as(bias)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> tuple[None, torch.Tensor | None, torch.Tensor | None]:
+        if not ctx.seen:
+            return None, None, None
+        inputs = torch.cat([x for x, _ in ctx.seen])
+        gradients = torch.cat([gradient for _, gradient in ctx.seen])
+        ctx.seen.clear()
+        weight = gradients.T @ inputs if ctx.needs_input_grad[1] else None
+        bias = gradients.sum(0) if ctx.needs_input_grad[2] else None
+        return None, weight, bias
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, seen: Seen, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        ctx.seen = seen
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor, None, None]:
+        (gradient,) = gradients
+        x, weight = ctx.saved_tensors
+        ctx.seen.append((x.flatten(0, -2), gradient.flatten(0, -2)))
+        return None, gradient @ weight, None, None
