@@ -37,6 +37,10 @@ class DataConfig:
     mirror: bool = _option(
         False, "show training images mirrored half the time, but for captions with left or right"
     )
+    crops: int = _option(
+        0, "training images are shown whole or as one of so many random crops of each"
+    )
+    crop_area: float = _option(0.75, "the least share of an image that a crop keeps")
     toy_images: int = _option(1200, "how many pictures to draw for path: toy")
     train_images: int | None = _option(None, "use only so many training images (a seeded choice)")
     val_images: int | None = _option(None, "validate on only so many images (a seeded choice)")

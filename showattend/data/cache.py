@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from showattend.data.views import View, show
 from showattend.encoders import Encoder, encode
 from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
 
 _TODO, _DONE, _FAILED = 0, 1, 2
 _BATCH = 32
+WHOLE = View()
 
 
 class FeatureCache:
@@ -50,7 +54,8 @@ def cache_features(
     paths: Sequence[Path],
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
-    mirror: bool = False,
+    view: View = WHOLE,
+    crop_area: float = 1.0,
     message: Callable[[str], None] = lambda _: None,
     advance: Callable[[int, int], None] = lambda *_: None,
 ) -> FeatureCache:
@@ -65,7 +70,8 @@ def cache_features(
         paths: The N image files.
         dtype: Precision of the encoder's products.
         device: Where to run.
-        mirror: The features of the mirrored images.
+        view: How the images are shown.
+        crop_area: The least share of an image that a crop keeps.
         message: Told what is about to be written, and how large it will be.
         advance: Called with (images done, images in all).
 
@@ -76,14 +82,14 @@ def cache_features(
     device = device or torch.device("cpu")
     rows, columns = encoder.grid(preprocessing.size)
     shape = (len(paths), rows, columns, encoder.dim)
-    place = folder / _name(encoder, preprocessing, dtype, mirror) / _files_key(paths)
+    place = folder / _name(encoder, preprocessing, dtype, view, crop_area) / _files_key(paths)
     features_file, status_file = place / "features.npy", place / "status.npy"
     failures_file = place / "failures.json"
     size = int(np.prod(shape)) * 2
     try:
         if not status_file.exists():
             message(
-                f"Writing the features of {len(paths):,} {'mirrored ' if mirror else ''}images to "
+                f"Writing the features of {len(paths):,} {_said(view)}images to "
                 f"{place} "
                 f"({size / 1e9:.2f} GB, computed once)"
             )
@@ -115,7 +121,7 @@ def cache_features(
                 pixels = preprocessing.load_pixels(paths[row])[0]
             except ImageError as error:
                 return error
-            return pixels[:, ::-1] if mirror else pixels
+            return show(pixels, view, row=row, area=crop_area)
 
         _extract(
             todo, load, encoder, preprocessing, dtype, device, features, status, failures, advance
@@ -177,15 +183,29 @@ def _extract(
             advance(int((status != _TODO).sum()), len(status))
 
 
-def _name(encoder: Encoder, preprocessing: Preprocessing, dtype: torch.dtype, mirror: bool) -> str:
-    recipe = {
+def _said(view: View) -> str:
+    words = (f"cropped ({view.crop}) " if view.crop else "", "mirrored " if view.mirrored else "")
+    return "".join(words)
+
+
+def _name(
+    encoder: Encoder,
+    preprocessing: Preprocessing,
+    dtype: torch.dtype,
+    view: View,
+    crop_area: float,
+) -> str:
+    recipe: dict[str, Any] = {
         "weights": encoder.fingerprint(),
         "preprocessing": preprocessing.to_dict(),
         "dtype": str(dtype),
-        "mirror": mirror,
+        "mirror": view.mirrored,
     }
+    if view.crop:
+        recipe |= {"crop": view.crop, "crop area": crop_area}
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-    return f"{encoder.name.replace(':', '_').replace('/', '_')}-{preprocessing.size}-{key}"
+    name = re.sub(r"[^\w.-]", "_", encoder.name)
+    return f"{name}-{preprocessing.size}-{key}"
 
 
 def _files_key(paths: Sequence[Path]) -> str:

@@ -6,7 +6,7 @@ Shape suffixes: B images, K captions of an image, T time.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ import torch
 
 from showattend.data.cache import FeatureCache
 from showattend.data.records import Record
+from showattend.data.views import View, show
 from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
 from showattend.text import Vocabulary, tokenize
@@ -34,20 +35,24 @@ class Batch(NamedTuple):
 class Inputs(Protocol):
     """Where the inputs of a batch come from."""
 
-    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
-        """The inputs of these records, some of them mirrored."""
+    def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
+        """The inputs of these records, each shown as its view says."""
 
 
 class Pixels:
     """Images decoded anew for every batch, for an encoder that is being fine-tuned."""
 
     def __init__(
-        self, records: Sequence[Record], preprocessing: Preprocessing, workers: int
+        self,
+        records: Sequence[Record],
+        preprocessing: Preprocessing,
+        workers: int,
+        crop_area: float = 1.0,
     ) -> None:
-        self.records, self.preprocessing = records, preprocessing
+        self.records, self.preprocessing, self.crop_area = records, preprocessing, crop_area
         self.pool = ThreadPoolExecutor(max(1, workers))
 
-    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
+    def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
         """Pixels [B, 3, size, size] uint8.
 
         Raises:
@@ -60,25 +65,32 @@ class Pixels:
             raise DataError(
                 f"{error}; `showattend prepare` leaves such images out of the data set"
             ) from error
-        turned = [p[:, ::-1] if m else p for p, m in zip(images, mirrored, strict=True)]
-        return torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2).contiguous()
+        shown = [
+            show(pixels, view, row=row, area=self.crop_area)
+            for row, view, pixels in zip(rows, views, images, strict=True)
+        ]
+        return torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2).contiguous()
 
 
 class CachedFeatures:
-    """Rows of a feature cache, and of the one of the same images mirrored where there is one."""
+    """Rows of feature caches: one for each view, which hold the same images in the same order."""
 
-    def __init__(
-        self, cache: FeatureCache, rows: Sequence[int], mirrored: FeatureCache | None = None
-    ) -> None:
-        self.cache, self.rows, self.mirrored = cache, np.asarray(rows), mirrored
+    def __init__(self, caches: Mapping[View, FeatureCache], rows: Sequence[int]) -> None:
+        self.caches, self.rows = caches, np.asarray(rows)
 
-    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
+    def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
         """Annotations [B, H, W, D] float16."""
-        wanted, turned = self.rows[list(rows)], np.asarray(mirrored)
-        if self.mirrored is None or not turned.any():
-            return self.cache.read(wanted)
-        features = self.cache.read(wanted)
-        features[torch.from_numpy(turned)] = self.mirrored.read(wanted[turned])
+        wanted = self.rows[list(rows)]
+        if len(set(views)) == 1:
+            return self.caches[views[0]].read(wanted)
+        features: torch.Tensor | None = None
+        for view in set(views):
+            here = np.array([each == view for each in views])
+            part = self.caches[view].read(wanted[here])
+            if features is None:
+                features = part.new_empty(len(wanted), *part.shape[1:])
+            features[torch.from_numpy(here)] = part
+        assert features is not None
         return features
 
 
@@ -94,6 +106,7 @@ class CaptionLoader:
         seed: Of the order.
         mirror: In an epoch, half of the images are mirrored, by the seed; their captions that
             say left or right are left out, and an image with only such captions stays as it is.
+        crops: In an epoch, every image is shown whole or as one of this many crops of it.
 
     Raises:
         DataError: There are no records, or one whose captions hold no word.
@@ -109,11 +122,12 @@ class CaptionLoader:
         max_length: int = 30,
         seed: int = 0,
         mirror: bool = False,
+        crops: int = 0,
     ) -> None:
         if not records:
             raise DataError("the split holds no images; look at the report of `showattend prepare`")
         self.records, self.inputs = records, inputs
-        self.batch_size, self.seed, self.mirror = batch_size, seed, mirror
+        self.batch_size, self.seed, self.mirror, self.crops = batch_size, seed, mirror, crops
         self.encoded: list[list[list[int]]] = []
         self.sideless: list[list[list[int]]] = []  # those that stay true of the mirrored image
         for record in records:
@@ -144,24 +158,26 @@ class CaptionLoader:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         return torch.randperm(len(self.records), generator=generator).tolist()
 
-    def mirrored(self, epoch: int | None) -> list[bool]:
-        """Which records are shown mirrored in this epoch."""
-        if epoch is None or not self.mirror:
-            return [False] * len(self.records)
+    def views(self, epoch: int | None) -> list[View]:
+        """How the records are shown in this epoch; None: as they are."""
+        if epoch is None:
+            return [View()] * len(self.records)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch + 50_000)
-        drawn = torch.rand(len(self.records), generator=generator) < 0.5
+        turns = torch.rand(len(self.records), generator=generator) < 0.5
+        crops = torch.randint(self.crops + 1, (len(self.records),), generator=generator)
         return [
-            bool(turn and captions) for turn, captions in zip(drawn, self.sideless, strict=True)
+            View(crop, bool(self.mirror and turn and captions))
+            for crop, turn, captions in zip(crops.tolist(), turns, self.sideless, strict=True)
         ]
 
     def batches(self, epoch: int | None = None, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on, each read while the last is used."""
-        order, mirrored = self.order(epoch), self.mirrored(epoch)
+        order, views = self.order(epoch), self.views(epoch)
         chunks = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         chunks = chunks[start:]
 
         def read(rows: list[int]) -> torch.Tensor:
-            return self.inputs.read(rows, [mirrored[row] for row in rows])
+            return self.inputs.read(rows, [views[row] for row in rows])
 
         with ThreadPoolExecutor(1) as pool:
             upcoming = pool.submit(read, chunks[0]) if chunks else None
@@ -171,7 +187,10 @@ class CaptionLoader:
                 if number + 1 < len(chunks):
                     upcoming = pool.submit(read, chunks[number + 1])
                 captions, lengths = self._pad(
-                    [self.sideless[row] if mirrored[row] else self.encoded[row] for row in rows]
+                    [
+                        self.sideless[row] if views[row].mirrored else self.encoded[row]
+                        for row in rows
+                    ]
                 )
                 yield Batch(inputs, captions, lengths, rows)
 

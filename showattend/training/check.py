@@ -52,12 +52,16 @@ def check(config: Config) -> None:
         ("train.clip_norm", train.clip_norm),
         ("train.doubly_stochastic", train.doubly_stochastic),
         ("train.patience", train.patience),
+        ("train.finetune_after", train.finetune_after),
+        ("data.crops", data.crops),
         ("train.epochs", train.epochs),
         ("self_critical.epochs", critical.epochs),
         ("self_critical.lr", critical.lr),
     ):
         if not (math.isfinite(number) and number >= 0):
             raise ConfigError(f"{key} is {number:g}; it must be a number that is not negative")
+    if not 0 < data.crop_area <= 1:
+        raise ConfigError(f"data.crop_area is {data.crop_area:g}; it must be above 0, at most 1")
     if critical.samples < 2:
         raise ConfigError(
             f"self_critical.samples is {critical.samples}; it must be 2 or more, for each is "

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
-from showattend.config import Config
+from showattend.config import Config, DataConfig
 from showattend.data.cache import cache_features
 from showattend.data.loader import CachedFeatures, Inputs, Pixels
 from showattend.data.readers import read_dataset
 from showattend.data.records import Record
 from showattend.data.toy import write_toy
+from showattend.data.views import View
 from showattend.encoders import Encoder
 from showattend.errors import DataError
 from showattend.images import Preprocessing
@@ -77,25 +78,32 @@ def cached_inputs(
     Returns:
         The records whose images could be read, and their inputs in the same order.
     """
-    cache, *mirrored = (
-        cache_features(
-            Path(config.data.cache),
+    data = config.data
+    caches = {
+        view: cache_features(
+            Path(data.cache),
             encoder=encoder,
             preprocessing=preprocessing,
             paths=[record.path for record in records],
             dtype=dtype,
             device=device,
-            mirror=mirror,
+            view=view,
+            crop_area=data.crop_area,
             message=reporter.message,
             advance=lambda done, total: reporter.task("Features", done, total),
         )
-        for mirror in ((False, True) if config.data.mirror else (False,))
-    )
-    failed = {row: why for each in (cache, *mirrored) for row, why in each.failed.items()}
+        for view in _views(data)
+    }
+    failed = {row: why for each in caches.values() for row, why in each.failed.items()}
     for reason in failed.values():
         reporter.message(f"skipped: {reason}")
     rows = [i for i in range(len(records)) if i not in failed]
-    return [records[i] for i in rows], CachedFeatures(cache, rows, *mirrored)
+    return [records[i] for i in rows], CachedFeatures(caches, rows)
+
+
+def _views(data: DataConfig) -> list[View]:
+    turns = (False, True) if data.mirror else (False,)
+    return [View(crop, turned) for crop in range(data.crops + 1) for turned in turns]
 
 
 def pixel_inputs(
@@ -112,7 +120,7 @@ def pixel_inputs(
             present.append(record)
         else:
             reporter.message(f"skipped: {record.path}: no such file")
-    return present, Pixels(present, preprocessing, config.train.workers)
+    return present, Pixels(present, preprocessing, config.train.workers, config.data.crop_area)
 
 
 class Rows:
@@ -121,6 +129,6 @@ class Rows:
     def __init__(self, inputs: Inputs, rows: Sequence[int]) -> None:
         self.inputs, self.rows = inputs, rows
 
-    def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
+    def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
         """The inputs of these rows of the subset."""
-        return self.inputs.read([self.rows[row] for row in rows], mirrored)
+        return self.inputs.read([self.rows[row] for row in rows], views)

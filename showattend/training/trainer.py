@@ -118,6 +118,7 @@ class Trainer:
                 max_length=config.data.max_length,
                 seed=config.train.seed,
                 mirror=config.data.mirror,
+                crops=config.data.crops,
             )
             for rows in (train, val)
         )

@@ -15,6 +15,7 @@ from PIL import Image
 
 from showattend.data import cache as caches
 from showattend.data.cache import FeatureCache, cache_features
+from showattend.data.views import View
 from showattend.encoders import Encoder, build_encoder
 from showattend.errors import DataError
 from showattend.images import Preprocessing, open_image
@@ -89,7 +90,7 @@ def test_the_cache_holds_what_the_encoder_says(
 def test_a_mirrored_cache_holds_the_mirrored_images(
     tmp_path: Path, encoder: Encoder, paths: list[Path]
 ) -> None:
-    found = extract(tmp_path, encoder, paths, mirror=True).read([7, 3])
+    found = extract(tmp_path, encoder, paths, view=View(mirrored=True)).read([7, 3])
     with torch.inference_mode():
         images = torch.stack([PREPROCESSING(open_image(paths[row]))[0] for row in (7, 3)])
         wanted, straight = encoder(images.flip(3)), encoder(images)
@@ -161,7 +162,10 @@ def test_whatever_its_numbers_depend_on_is_another_folder(
         folder(preprocessing=Preprocessing(size=32, mean=HALF, std=HALF)),
         folder(dtype=torch.bfloat16),
         folder(paths=paths[::-1]),
-        folder(mirror=True),
+        folder(view=View(mirrored=True)),
+        folder(view=View(1, False)),
+        folder(view=View(1, False), crop_area=0.5),
+        folder(view=View(2, False)),
     ]
     Image.new("RGB", (70, 80)).save(paths[0])
     os.utime(paths[0], ns=(1, 1))

@@ -13,6 +13,7 @@ from PIL import Image
 from showattend.data.cache import FeatureCache
 from showattend.data.loader import Batch, CachedFeatures, CaptionLoader, Pixels
 from showattend.data.records import Record
+from showattend.data.views import View
 from showattend.errors import DataError
 from showattend.images import Preprocessing
 from showattend.text import Vocabulary
@@ -25,7 +26,7 @@ A, DOG, RUNS = 4, 5, 6
 class Numbers:
     """An input that says which record it is."""
 
-    def read(self, rows: Sequence[int], mirrored: Sequence[bool] = ()) -> torch.Tensor:
+    def read(self, rows: Sequence[int], views: Sequence[View] = ()) -> torch.Tensor:
         return torch.tensor(rows).float()
 
 
@@ -102,15 +103,20 @@ def test_a_split_without_images_or_words_is_refused() -> None:
 
 def test_inputs_come_from_the_rows_of_the_cache(tmp_path: Path) -> None:
     features = np.arange(6, dtype=np.float16).reshape(6, 1, 1, 1)
-    inputs = CachedFeatures(FeatureCache(tmp_path, features, {}), [5, 3, 1])
-    assert inputs.read([2, 0], [False, False]).flatten().tolist() == [1, 5]
+    inputs = CachedFeatures({View(): FeatureCache(tmp_path, features, {})}, [5, 3, 1])
+    assert inputs.read([2, 0], [View(), View()]).flatten().tolist() == [1, 5]
 
 
-def test_mirrored_inputs_come_from_the_mirrored_cache(tmp_path: Path) -> None:
+def test_every_input_comes_from_the_cache_of_its_view(tmp_path: Path) -> None:
     features = np.arange(6, dtype=np.float16).reshape(6, 1, 1, 1)
     straight, turned = (FeatureCache(tmp_path, sign * features, {}) for sign in (1, -1))
-    inputs = CachedFeatures(straight, [5, 3, 1], turned)
-    assert inputs.read([2, 0, 1], [False, True, True]).flatten().tolist() == [1, -5, -3]
+    cropped = FeatureCache(tmp_path, 10 * features, {})
+    caches = {View(): straight, View(mirrored=True): turned, View(2, False): cropped}
+    inputs = CachedFeatures(caches, [5, 3, 1])
+    views = [View(), View(mirrored=True), View(mirrored=True)]
+    assert inputs.read([2, 0, 1], views).flatten().tolist() == [1, -5, -3]
+    views = [View(2, False), View(mirrored=True), View(2, False)]
+    assert inputs.read([2, 0, 1], views).flatten().tolist() == [10, -5, 30]
 
 
 def test_pixels_are_the_images_in_their_order(tmp_path: Path) -> None:
@@ -120,7 +126,7 @@ def test_pixels_are_the_images_in_their_order(tmp_path: Path) -> None:
         Image.new("RGB", (20, 30), colour).save(path)
         found.append(Record(number, path, ("a",), "train"))
     inputs = Pixels(found, Preprocessing(size=8), workers=2)
-    pixels = inputs.read([2, 0], [False, False])
+    pixels = inputs.read([2, 0], [View(), View()])
     assert (pixels.dtype, pixels.shape) == (torch.uint8, (2, 3, 8, 8))
     assert pixels[0, :, 0, 0].tolist() == [0, 0, 255]
     assert pixels[1, :, 7, 7].tolist() == [255, 0, 0]
@@ -131,7 +137,7 @@ def test_mirrored_pixels(tmp_path: Path) -> None:
     Image.fromarray(noise).save(tmp_path / "noise.png")
     found = [Record(0, tmp_path / "noise.png", ("a",), "train")]
     inputs = Pixels(found, Preprocessing(size=8), workers=1)
-    straight, turned = inputs.read([0], [False]), inputs.read([0], [True])
+    straight, turned = (inputs.read([0], [View(0, turn)]) for turn in (False, True))
     assert torch.equal(turned, straight.flip(3))
     assert not torch.equal(turned, straight)
 
@@ -144,33 +150,43 @@ SIDED = [
 
 
 def test_mirroring_leaves_out_captions_that_say_a_side() -> None:
-    asked: list[bool] = []
+    asked: list[View] = []
 
     class Asked:
-        def read(self, rows: Sequence[int], mirrored: Sequence[bool]) -> torch.Tensor:
-            asked.extend(mirrored)
+        def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
+            asked.extend(views)
             return torch.tensor(rows)
 
     vocabulary = Vocabulary(["a", "dog", "the", "on", "left", "right"])
     loader = CaptionLoader(SIDED, Asked(), vocabulary, batch_size=3, mirror=True)
     seen = {"both": set(), "only": set(), "none": set()}
     for epoch in range(40):
-        mirrored = loader.mirrored(epoch)
-        assert mirrored == loader.mirrored(epoch)
+        views = loader.views(epoch)
+        assert views == loader.views(epoch)
         asked.clear()
         (batch,) = loader.batches(epoch)
-        assert asked == [mirrored[row] for row in batch.rows]
+        assert asked == [views[row] for row in batch.rows]
         for row, lengths in zip(batch.rows, batch.lengths.tolist(), strict=True):
             captions = sum(length > 0 for length in lengths)
-            seen[SIDED[row].image_id].add((mirrored[row], captions))
+            seen[SIDED[row].image_id].add((views[row].mirrored, captions))
     assert seen["both"] == {(False, 2), (True, 1)}
     assert seen["only"] == {(False, 2)}
     assert seen["none"] == {(False, 2), (True, 2)}
-    assert loader.mirrored(None) == [False] * 3
+    assert loader.views(None) == [View()] * 3
     hyphenated = [Record("x", Path("x"), ("a left-handed dog", "the rightmost dog"), "train")]
     alone = CaptionLoader(hyphenated, Asked(), vocabulary, batch_size=1, mirror=True)
-    assert not any(alone.mirrored(epoch)[0] for epoch in range(40))
-    assert sum(loader.mirrored(e)[2] for e in range(200)) == pytest.approx(100, abs=30)
+    assert not any(alone.views(epoch)[0].mirrored for epoch in range(40))
+    assert sum(loader.views(e)[2].mirrored for e in range(200)) == pytest.approx(100, abs=30)
+
+
+def test_an_epoch_shows_each_image_whole_or_as_one_of_its_crops() -> None:
+    found = loader(records(900), crops=2)
+    views = found.views(3)
+    assert {view.mirrored for view in views} == {False}
+    for crop in range(3):
+        assert sum(view.crop == crop for view in views) == pytest.approx(300, abs=60)
+    assert views != found.views(4)
+    assert {view.crop for view in found.views(None)} == {0}
 
 
 def test_a_broken_image_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:

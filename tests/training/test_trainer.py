@@ -470,7 +470,9 @@ def test_a_broken_image_stops_fine_tuning_with_one_line(
 ) -> None:
     first, *_ = sorted((tmp_path / "images").iterdir())
     first.write_bytes(first.read_bytes()[:300])
-    own = config(tmp_path / "run", data={"path": str(copied)}, encoder={"finetune_from": "conv_stem"})
+    own = config(
+        tmp_path / "run", data={"path": str(copied)}, encoder={"finetune_from": "conv_stem"}
+    )
     with pytest.raises(DataError, match=f"{first.name}.*`showattend prepare`") as caught:
         train(own)
     assert "\n" not in str(caught.value)

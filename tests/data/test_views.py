@@ -1,0 +1,41 @@
+"""Crops that keep what they promise, always the same ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from showattend.data.views import View, show
+
+SIZE = 64
+# Red tells the column, green the row: a crop can be read back from its corners.
+RAMP = np.zeros((SIZE, SIZE, 3), np.uint8)
+RAMP[..., 0] = np.arange(SIZE) * 4
+RAMP[..., 1] = np.arange(SIZE)[:, None] * 4
+
+
+def test_the_whole_image_is_left_alone() -> None:
+    assert np.array_equal(show(RAMP, View(), row=3, area=0.5), RAMP)
+    assert np.array_equal(show(RAMP, View(mirrored=True), row=3, area=0.5), RAMP[:, ::-1])
+
+
+@pytest.mark.parametrize("area", [0.5, 0.8])
+def test_a_crop_keeps_its_area_and_nearly_its_proportions(area: float) -> None:
+    shares = []
+    for row in range(200):
+        shown = show(RAMP, View(1), row=row, area=area).astype(float)
+        assert shown.shape == RAMP.shape
+        width = (shown[0, -5, 0] - shown[0, 4, 0]) / 4 / (SIZE - 9)
+        height = (shown[-5, 0, 1] - shown[4, 0, 1]) / 4 / (SIZE - 9)
+        assert 0.85 < width / height < 1.18
+        shares.append(width * height)
+    assert area - 0.06 < min(shares) < area + 0.06
+    assert 0.9 < max(shares) < 1.06
+
+
+def test_crops_are_each_images_own_and_always_the_same() -> None:
+    one = show(RAMP, View(1), row=7, area=0.7)
+    assert np.array_equal(one, show(RAMP, View(1), row=7, area=0.7))
+    assert np.array_equal(one[:, ::-1], show(RAMP, View(1, True), row=7, area=0.7))
+    assert not np.array_equal(one, show(RAMP, View(2), row=7, area=0.7))
+    assert not np.array_equal(one, show(RAMP, View(1), row=8, area=0.7))
