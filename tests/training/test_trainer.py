@@ -18,7 +18,7 @@ from showattend.captioner import Captioner
 from showattend.checkpoint import FILE_NAME, load, load_tensors
 from showattend.config import Config, from_dict
 from showattend.data.toy import write_toy
-from showattend.encoders import build_encoder
+from showattend.encoders import Encoder, build_encoder
 from showattend.errors import CheckpointError, ConfigError, DataError
 from showattend.training.optimizer import rate_share
 from showattend.training.state import FILE_NAME as STATE_NAME
@@ -292,6 +292,36 @@ def test_a_fine_tuned_stage_learns_and_travels(
     same_weights(tmp_path / "killed", tmp_path / "whole")
 
 
+def test_fine_tuning_from_the_cache_is_fine_tuning_from_pixels(
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {
+        "encoder": {"finetune_from": "conv_head"},
+        "train": {"epochs": 1, "encoder_lr": 1e-3, "lr": 1e-3},
+        "data": {"mirror": True, "crops": 1},
+    }
+    cached, decoded = Log(), Log()
+    train(config(tmp_path / "cached", **changes), cached)
+    monkeypatch.setattr(Encoder, "before", lambda *_: None)
+    train(config(tmp_path / "decoded", **changes), decoded)
+    assert any("before_conv_head" in message for message in cached.messages)
+    assert not any("Writing" in message for message in decoded.messages)
+    assert cached.losses == pytest.approx(decoded.losses, abs=2e-3)
+
+
+def test_an_opened_encoder_waits_for_its_epoch(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    settings = {"epochs": 2, "encoder_lr": 1e-2, "finetune_after": 1, "validate_from": 2}
+    delivered = build_encoder(name="efficientnet_lite0").fingerprint()
+    trainer = Trainer(config(tmp_path, encoder={"finetune_from": "bn2"}, train=settings))
+    trainer._train_epoch()
+    assert trainer.encoder.fingerprint() == delivered
+    trainer._end_epoch()
+    trainer._train_epoch()
+    assert trainer.encoder.fingerprint() != delivered
+
+
 SELF_CRITICAL: dict[str, Any] = {
     "train": {"epochs": 2, "ema": 0.9, "patience": 0},
     "self_critical": {"epochs": 2, "lr": 2e-3, "samples": 4},
@@ -514,6 +544,9 @@ def test_a_data_set_without_a_readable_image_is_refused(
         ("train", "lr", float("nan")),
         ("train", "lr", float("inf")),
         ("data", "train_images", -5),
+        ("data", "crops", -1),
+        ("data", "crop_area", 0.0),
+        ("train", "finetune_after", -1),
         ("train", "validate_beam", 0),
         ("decoder", "gate", "both"),
         ("decoder", "dropout", 1.0),
