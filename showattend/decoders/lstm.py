@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from showattend.attention import AdditiveAttention, additive_weights
+from showattend.decoders.dropout import dropout
 from showattend.decoders.shared_product import SharedProduct
 from showattend.errors import ConfigError
 
@@ -168,8 +169,8 @@ class LSTMDecoder(nn.Module):
             features = features.flatten(1, 2)
         if self.projection is not None:
             features = torch.relu(_linear(self.projection, features))
-        if self.training and self.feature_dropout:
-            features = F.dropout(features, self.feature_dropout)
+        if self.training:
+            features = dropout(features, self.feature_dropout)
         return Memory(features, self.attention.keys(features), self._weights(features.dtype))
 
     def _weights(self, dtype: torch.dtype) -> Weights:
@@ -202,16 +203,16 @@ class LSTMDecoder(nn.Module):
         Words are known before the time loop in training, so this is one product for all of them.
         """
         embedded = F.embedding(words, self.embedding.weight)
-        if self.training and self.embedding_dropout:
-            embedded = F.dropout(embedded, self.embedding_dropout)
         embedded = embedded.to(dtype)
+        if self.training:
+            embedded = dropout(embedded, self.embedding_dropout)
         return embedded, _linear(self.lstm_word, embedded)
 
     def logits(self, embedded: torch.Tensor, h: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """The deep output layer (equation 7): [..., E], [..., M], [..., D] to [..., V]."""
         output = embedded + _linear(self.L_h, h) + _linear(self.L_z, z)
-        if self.training and self.dropout:
-            output = F.dropout(output, self.dropout)
+        if self.training:
+            output = dropout(output, self.dropout)
         return _linear(self.L_o, output)
 
     # Time ------------------------------------------------------------------------------------

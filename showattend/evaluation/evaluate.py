@@ -16,6 +16,7 @@ from showattend.data.readers import read_dataset, read_text
 from showattend.data.records import Record
 from showattend.errors import DataError, ImageError
 from showattend.evaluation.metrics import ImageId, Scores, score_captions
+from showattend.evaluation.wording import wording
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -232,4 +233,5 @@ def _statistics(scores: Scores) -> dict[str, Any]:
         "distinct_captions": len(set(scores.tokens.values())),
         "distinct_words": len({word for words in captions for word in words}),
         "mean_length": sum(map(len, captions)) / len(captions),
+        "bad_endings": wording(captions)["bad_endings"],
     }

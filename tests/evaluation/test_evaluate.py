@@ -115,6 +115,7 @@ def test_a_model_is_scored(data, parrot):
         "distinct_captions": 2,
         "distinct_words": 8,
         "mean_length": 5.0,
+        "bad_endings": 0.0,
     }
     assert found["settings"]["model"] == "parrot"
     assert found["settings"]["beam_size"] == 4
