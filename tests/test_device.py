@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -49,3 +53,30 @@ def test_a_gpu_that_only_emulates_bf16_runs_in_fp32(monkeypatch: pytest.MonkeyPa
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match="precision 'fp16': must be one of auto, fp32, bf16"):
         choose_dtype("fp16", torch.device("cpu"))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_kept() -> None:
+    """In a process of its own: resident memory stays up after a large block is freed."""
+    code = """
+import sys
+import torch
+from showattend.device import keep_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+before = resident()
+block = torch.ones(50_000_000)
+del block
+print(resident() - before)
+"""
+    kept, returned = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", code, how], check=True, capture_output=True
+            ).stdout
+        )
+        for how in ("keep", "as it is")
+    )
+    assert kept > 150e6 > 50e6 > returned

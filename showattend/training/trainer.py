@@ -21,7 +21,7 @@ from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner, build_decoder, build_preprocessing
 from showattend.config import Config, to_dict
 from showattend.data.loader import Batch, CaptionLoader
-from showattend.device import choose_device, choose_dtype
+from showattend.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.encoders import Encoder, build_encoder, encode
 from showattend.errors import DataError
 from showattend.evaluation.metrics import CiderValidator
@@ -188,6 +188,8 @@ class Trainer:
         self.started -= now.seconds  # building, and what earlier sittings took
         # Numbers too small for float32's full precision cost a CPU a hundred times an ordinary one.
         torch.set_flush_denormal(True)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         try:
             for number, phase in enumerate(self.phases):
                 if number < now.phase:
