@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showattend import __version__
+from showattend.cli_errors import errors
 from showattend.cli_prepare import prepare_app
 from showattend.errors import UserError
 from showattend.terminal import bars, complain, console, examples, printable, say, table
@@ -37,6 +38,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(prepare_app, name="prepare")
+app.command(
+    epilog=examples(
+        "errors --annotations captions_val.json --results results.json --output errors.md",
+        "errors --annotations captions_val.json --results results.json --images photos/ "
+        "--gallery worst.png",
+    )
+)(errors)
 
 Model = Annotated[
     str | None,

@@ -27,7 +27,7 @@ ROOMS = [
     ["captioner"],
     ["training", "evaluation", "visualize", "outputs"],
     ["terminal"],
-    ["cli_prepare"],
+    ["cli_prepare", "cli_errors", "cli_compare"],
     ["cli"],
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
@@ -68,7 +68,7 @@ def test_the_core_knows_as_little_as_it_should() -> None:
     # Search knows decoders by a protocol only; a decoder gets plain arguments, no config.
     assert imports(PACKAGE / "search.py") <= {"errors", "text"}
     for path in (PACKAGE / "decoders").glob("*.py"):
-        assert imports(path) <= {"attention", "errors"}
+        assert imports(path) <= {"attention", "decoders", "errors"}
     # Only builders read configs.
     configured = {name.split(".")[1] for name, path in MODULES.items() if "config" in imports(path)}
     assert configured <= {"captioner", "cli", "training"}

@@ -163,14 +163,14 @@ class NounTable:
         self._phrases: dict[tuple[str, ...], set[str]] = {}
         for category in categories:
             own = category.lower().replace("_", " ")
-            nouns = [own, *_split(_NOUNS.get(own, ""))]
+            nouns = [own, *listed(_NOUNS.get(own, ""))]
             for noun in nouns:
                 *before, last = noun.split()
-                for form in (last, *_plurals(last)):
+                for form in (last, *plurals(last)):
                     self._phrases.setdefault((*before, form), set()).add(category)
-        for phrase in _split(_NOT_THESE):
+        for phrase in listed(_NOT_THESE):
             *before, last = phrase.split()
-            for form in (last, *_plurals(last)):
+            for form in (last, *plurals(last)):
                 self._phrases.setdefault((*before, form), set())
         self._longest = max(len(phrase) for phrase in self._phrases)
 
@@ -194,11 +194,11 @@ class NounTable:
         return mentions
 
 
-def _split(nouns: str) -> list[str]:
+def listed(nouns: str) -> list[str]:
     return [noun.strip() for noun in nouns.split(",") if noun.strip()]
 
 
-def _plurals(noun: str) -> tuple[str, ...]:
+def plurals(noun: str) -> tuple[str, ...]:
     if noun in _IRREGULAR:
         return _IRREGULAR[noun]
     if noun.endswith("man"):

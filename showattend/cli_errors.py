@@ -1,0 +1,168 @@
+"""The command ``showattend errors``: what captions get wrong, as a page and a sheet of photos."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showattend.errors import UserError
+from showattend.terminal import complain, printable, say
+
+if TYPE_CHECKING:
+    from showattend.data.records import Record
+
+
+def errors(
+    annotations: Annotated[
+        Path, typer.Option(help="Human captions: COCO's JSON, or any data set.", metavar="FILE")
+    ],
+    results: Annotated[
+        Path, typer.Option(help="The captions: what evaluate --output wrote.", metavar="FILE")
+    ],
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Training captions, to count those repeated.", metavar="FILE"),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the images, for --gallery.",
+            show_default="where the annotations say",
+            metavar="DIR",
+        ),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(help="Draw the worst captions: .png or .pdf.", metavar="FILE"),
+    ] = None,
+    worst: Annotated[int, typer.Option(help="Captions in the gallery.", min=1)] = 20,
+    split: Annotated[str | None, typer.Option(help="Which split, where there are several.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write .md or .json.", show_default="Markdown, printed", metavar="FILE"),
+    ] = None,
+) -> None:
+    """Say what captions get wrong: objects, counts, colours, activities, worn-out phrases."""
+    from showattend.evaluation.errors import find_errors
+    from showattend.evaluation.errors_page import to_markdown
+    from showattend.evaluation.evaluate import read_references, read_results
+    from showattend.outputs import make_room, write_json
+
+    if images is not None and gallery is None:
+        raise UserError("--images is for the gallery; give --gallery too")
+    if output is not None and output.suffix.lower() not in (".md", ".json"):
+        raise UserError(f"{output}: --output takes a name that ends in .md or .json")
+    if gallery is not None:
+        from showattend.visualize.gallery import check_gallery
+
+        check_gallery(gallery)
+    for place in (output, gallery):
+        if place is not None:
+            make_room(place)
+    records = read_references(annotations, images, split)
+    captions = read_results(results, records)
+    left_out = len(records) - len(captions)
+    if left_out:
+        complain(f"{left_out} of {len(records)} images have no caption and are left out")
+    report = find_errors(
+        {record.image_id: record.captions for record in records},
+        captions,
+        train=None if train is None else _training_captions(train),
+    )
+    if output is not None and output.suffix.lower() == ".json":
+        write_json(output, report.to_dict())
+    else:
+        page = to_markdown(report, command=_command(annotations, results, train, split))
+        if output is None:
+            print(page, end="")
+        else:
+            _write(output, page)
+    if output is not None:
+        say(f"wrote {printable(output)}")
+    if gallery is not None:
+        _draw(gallery, records, captions, _scores(results), worst)
+        say(f"wrote {printable(gallery)}")
+
+
+def _training_captions(path: Path) -> list[str]:
+    """The captions of a data set's training split, or of all of it where there is none."""
+    from showattend.data.readers import read_dataset
+
+    records = read_dataset(path, None)
+    chosen = [record for record in records if record.split == "train"] or records
+    return [caption for record in chosen for caption in record.captions]
+
+
+def _command(annotations: Path, results: Path, train: Path | None, split: str | None) -> str:
+    import shlex
+
+    words = ["showattend", "errors", "--annotations", annotations, "--results", results]
+    words += [] if train is None else ["--train", train]
+    words += [] if split is None else ["--split", split]
+    return shlex.join(map(str, words))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _scores(results: Path) -> dict[str, float]:
+    """CIDEr by image id, where the results have it (those of ``evaluate``)."""
+    import json
+
+    from showattend.data.readers import read_text
+
+    try:
+        content = json.loads(read_text(results))
+    except ValueError:  # JSON Lines
+        return {}
+    rows = content.get("captions") if isinstance(content, dict) else content
+    found: dict[str, float] = {}
+    for row in rows if isinstance(rows, list) else []:
+        scores = row.get("scores") if isinstance(row, dict) else None
+        score = scores.get("CIDEr") if isinstance(scores, dict) else None
+        if isinstance(score, int | float):
+            found[str(row.get("image_id"))] = score
+    return found
+
+
+def _draw(
+    path: Path,
+    records: list[Record],
+    captions: dict[Any, str],
+    scores: dict[str, float],
+    worst: int,
+) -> None:
+    """The worst captions: of the lowest CIDEr, and where that is missing, of the most faults."""
+    from showattend.evaluation.errors import find_faults
+    from showattend.visualize.gallery import Card, save_gallery
+
+    ranked: list[tuple[float, int, Card]] = []
+    for record in records:
+        if record.image_id not in captions:
+            continue
+        caption = captions[record.image_id]
+        faults = find_faults(caption, record.captions)
+        score = scores.get(str(record.image_id))
+        tags = [fault.tag for fault in faults if fault.said is not None]
+        missing = [concept for fault in faults if fault.said is None for concept in fault.instead]
+        if missing:
+            tags.append(f"missing: {', '.join(missing)}")
+        card = Card(
+            image=record.path,
+            caption=caption,
+            references=tuple(re.sub(r"\s+([.,])", r"\1", each) for each in record.captions[:2]),
+            tags=tuple(tags),
+            score="" if score is None else f"CIDEr {score:.2f}",
+        )
+        ranked.append((0.0 if score is None else score, -len(faults), card))
+    ranked.sort(key=lambda each: each[:2])
+    how = "by CIDEr" if scores else "by the number of faults"
+    shown = [card for *_, card in ranked[:worst]]
+    save_gallery(shown, path, f"The {len(shown)} worst of {len(ranked):,} captions, {how}")

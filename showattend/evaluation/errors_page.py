@@ -1,0 +1,194 @@
+"""The report on what captions get wrong, as a page to read (Markdown)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from showattend.evaluation.errors import ErrorReport, Figures, KindReport, Phrase
+
+_PLURALS = {"object": "objects", "count": "counts", "colour": "colours", "activity": "activities"}
+_VERDICTS = """\
+Each thing that a caption names is looked up in the human captions of the same photograph:
+
+- **supported**: at least one of them names it, or a kind of it ("person" where they say "man");
+- **contradicted**: none does, and they name what excludes it ("man" where they say "woman", "two"
+  where they say "three"; of colours and activities, any other one);
+- **undecided**: they name it only in wider words ("man" where all say "person");
+- **unconfirmed**: they name nothing of the sort. It may be there, and nobody mentioned it.
+
+**Recall** asks the other way round: of what more than half of the human captions name, how much
+does the caption name?
+
+People do not say the same of a photograph either. So each human caption is judged as well, by the
+others of its photograph, and the model's caption by the same ones: only those two columns compare.
+"""
+_LIMITS = """\
+The words are looked up in a table, without a tagger and without looking at the photograph. A
+mistake in the table, a word with two senses, a human caption that is wrong, or two things in one
+photograph (a red shirt and a blue one) count as errors here that are none; the people's column
+says how much of that there is. Colours and counts are not tied to their nouns: "a white dog" is
+supported by "a man in a white shirt". Two activities may both be right: a man who stands may hold
+something, and where the captions tell only that, "stands" counts as contradicted.
+"""
+
+
+def to_markdown(
+    report: ErrorReport, *, command: str | None = None, title: str = "What the captions get wrong"
+) -> str:
+    """Write the report as a page.
+
+    Args:
+        report: What ``find_errors`` found.
+        command: The command that made it, for the page's top.
+        title: The page's headline.
+    """
+    parts = [f"# {title}"]
+    if command is not None:
+        parts.append(f"Made by\n\n```\n{command}\n```")
+    parts.append(
+        f"{report.images:,} captions, one a photograph, against {report.references:.1f} human "
+        "captions each."
+    )
+    parts += [_VERDICTS, _overview(report)]
+    parts += [_section(kind) for kind in report.kinds]
+    parts += [_phrases(report.phrases), _wording(report), f"## What this cannot see\n\n{_LIMITS}"]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _overview(report: ErrorReport) -> str:
+    rows = []
+    for kind in report.kinds:
+        model, human = kind.model_equal, kind.human
+        rows.append(
+            (
+                _PLURALS[kind.kind],
+                *(
+                    _percent(None if figures is None else value(figures))
+                    for value in (_wrong, _recall)
+                    for figures in (model, human)
+                ),
+            )
+        )
+    note = (
+        "The share of what is named that has no support (contradicted or unconfirmed), and the "
+        "recall, model and people side by side, by equal numbers of references."
+    )
+    header = ("", "unsupported: model", "people", "recall: model", "people")
+    return f"## In short\n\n{note}\n\n{_table(header, rows)}"
+
+
+def _section(kind: KindReport) -> str:
+    name = _PLURALS[kind.kind]
+    columns = [("model", kind.model)]
+    if kind.model_equal is not None and kind.human is not None:
+        columns = [
+            ("model, all references", kind.model),
+            ("model, one left out", kind.model_equal),
+            ("people, the others", kind.human),
+        ]
+    lines = [
+        ("captions that name one", *(_percent(_part(f.naming, f.captions)) for _, f in columns)),
+        (
+            "named in a caption",
+            *(f"{f.mentions / f.captions:.2f}" if f.captions else "-" for _, f in columns),
+        ),
+        *(
+            (verdict, *(_percent(f.share(verdict)) for _, f in columns))
+            for verdict in ("supported", "contradicted", "undecided", "unconfirmed")
+        ),
+        ("recall", *(_percent(f.recall) for _, f in columns)),
+        ("named in wider words only", *(_percent(_part(f.wider, f.wanted)) for _, f in columns)),
+    ]
+    parts = [f"## {name.capitalize()}", _table(("", *(label for label, _ in columns)), lines)]
+    if kind.confusions:
+        parts += [
+            "What is said where the references say something that excludes it; of several, what "
+            "most of them say:",
+            _table(("said", "the references say", "times"), kind.confusions),
+        ]
+    if kind.wrong:
+        parts += [
+            f"The {name} most often named without support (contradicted or unconfirmed):",
+            _table(("said", "unsupported", "of", "share"), _with_shares(kind.wrong)),
+        ]
+    if kind.missed:
+        parts += [
+            f"The {name} most often left out, where more than half of the references name them:",
+            _table(("left out", "times", "of", "share"), _with_shares(kind.missed)),
+        ]
+    return "\n\n".join(parts)
+
+
+def _phrases(phrases: Sequence[Phrase]) -> str:
+    title = "## Phrases it falls back on"
+    if not phrases:
+        return f"{title}\n\nNo phrase of three or four words is overused."
+    rows = []
+    for each in phrases:
+        people = each.human_share
+        ratio = f"{each.share / people:.0f} ×" if people else "nobody says it"
+        rows.append(
+            (each.words, each.count, _percent(each.share), each.human_count,
+             _percent(people), ratio)
+        )  # fmt: skip
+    header = ("phrase", "captions", "share", "human captions", "share", "ratio")
+    note = (
+        "Phrases of three and four words in at least one caption of a hundred, and at least three "
+        "times as often as in the human captions; the largest surplus comes first."
+    )
+    return f"{title}\n\n{note}\n\n{_table(header, rows)}"
+
+
+def _wording(report: ErrorReport) -> str:
+    model, human = report.wording, report.human_wording
+    rows = [
+        ("different captions", _percent(model["distinct"]), _percent(human["distinct"])),
+        ("different words", f"{model['words']:,.0f}", f"{human['words']:,.0f}"),
+        ("words a caption", f"{model['length']:.1f}", f"{human['length']:.1f}"),
+        ("broken off at the end", _percent(model["bad_endings"]), _percent(human["bad_endings"])),
+    ]
+    if report.verbatim is not None:
+        rows.append(
+            (
+                "word for word a training caption",
+                _percent(report.verbatim),
+                _percent(report.human_verbatim),
+            )
+        )
+    note = "People's figures are for as many captions, one a photograph."
+    return f"## Wording\n\n{note}\n\n{_table(('', 'model', 'people'), rows)}"
+
+
+def _wrong(figures: Figures) -> float | None:
+    return _part(figures.contradicted + figures.unconfirmed, figures.mentions)
+
+
+def _recall(figures: Figures) -> float | None:
+    return figures.recall
+
+
+def _part(count: int, total: int) -> float | None:
+    return count / total if total else None
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def _with_shares(rows: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int, str]]:
+    return [(name, count, total, _percent(_part(count, total))) for name, count, total in rows]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    ruler = ["---", *("---:" if _is_number(each) else "---" for each in rows[0][1:])]
+    lines = [header, ruler, *rows]
+    return "\n".join("| " + " | ".join(_cell(each) for each in line) + " |" for line in lines)
+
+
+def _is_number(cell: object) -> bool:
+    return not isinstance(cell, str) or cell[:1].isdigit() or cell == "-"
+
+
+def _cell(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text.replace("|", "\\|")
