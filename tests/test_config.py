@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
 
 from showattend.config import Config, find_config, load_config, to_dict
 from showattend.errors import ConfigError
+from showattend.training.check import check
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -20,6 +22,38 @@ def test_shipped_configs_are_read_and_open_with_their_command(path: Path) -> Non
     comments = [line for line in first if line.startswith("#")]
     assert any(f"showattend train configs/{path.name}" in line for line in comments)
     assert first[0].startswith("#")
+
+
+ABLATION = sorted((Path(__file__).parents[1] / "configs" / "ablation").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", ABLATION, ids=lambda path: path.stem)
+def test_a_row_of_the_ablation_says_what_it_adds_and_how_to_run_it(path: Path) -> None:
+    check(load_config(path))
+    first, *rest = path.read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# The paper's" if path == ABLATION[0] else "# + ")
+    assert any("showattend compare configs/ablation/*.yaml" in line for line in rest)
+
+
+def test_the_rows_of_the_ablation_pull_one_lever_after_another_up_to_the_recipe() -> None:
+    rows = [load_config(path) for path in (*ABLATION, CONFIGS[0].parent / "flickr8k.yaml")]
+    flat = [
+        {
+            (section, key): value
+            for section, values in to_dict(row).items()
+            for key, value in values.items()
+            if (section, key) != ("train", "out")
+        }
+        for row in rows
+    ]
+    changes = [
+        {key for key in one if one[key] != other[key]} for one, other in itertools.pairwise(flat)
+    ]
+    assert all(changes), "a row that changes nothing"
+    assert max(map(len, changes)) <= 3
+    # What a row has changed, later ones leave alone.
+    assert len(set.union(*changes)) == sum(map(len, changes))
+    assert {section for section, _ in changes[-1]} == {"self_critical"}
 
 
 def test_there_are_configs() -> None:
