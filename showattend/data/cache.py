@@ -121,7 +121,7 @@ def cache_features(
                 pixels = preprocessing.load_pixels(paths[row])[0]
             except ImageError as error:
                 return error
-            return show(pixels, view, row=row, area=crop_area)
+            return show(pixels, view, name=paths[row].name, area=crop_area)
 
         _extract(
             todo, load, encoder, preprocessing, dtype, device, features, status, failures, advance

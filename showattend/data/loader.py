@@ -66,27 +66,33 @@ class Pixels:
                 f"{error}; `showattend prepare` leaves such images out of the data set"
             ) from error
         shown = [
-            show(pixels, view, row=row, area=self.crop_area)
-            for row, view, pixels in zip(rows, views, images, strict=True)
+            show(pixels, view, name=path.name, area=self.crop_area)
+            for path, view, pixels in zip(paths, views, images, strict=True)
         ]
         return torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2).contiguous()
 
 
 class CachedFeatures:
-    """Rows of feature caches: one for each view, which hold the same images in the same order."""
+    """Rows of feature caches.
 
-    def __init__(self, caches: Mapping[View, FeatureCache], rows: Sequence[int]) -> None:
-        self.caches, self.rows = caches, np.asarray(rows)
+    Args:
+        caches: One for each view.
+        rows: For each view where its cache holds the inputs, in their order.
+    """
+
+    def __init__(
+        self, caches: Mapping[View, FeatureCache], rows: Mapping[View, Sequence[int]]
+    ) -> None:
+        self.caches = caches
+        self.rows = {view: np.asarray(each) for view, each in rows.items()}
 
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
         """Annotations [B, H, W, D] float16."""
-        wanted = self.rows[list(rows)]
-        if len(set(views)) == 1:
-            return self.caches[views[0]].read(wanted)
+        wanted = np.asarray(rows)
         features: torch.Tensor | None = None
         for view in set(views):
             here = np.array([each == view for each in views])
-            part = self.caches[view].read(wanted[here])
+            part = self.caches[view].read(self.rows[view][wanted[here]])
             if features is None:
                 features = part.new_empty(len(wanted), *part.shape[1:])
             features[torch.from_numpy(here)] = part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ class View(NamedTuple):
     mirrored: bool = False
 
 
-def show(pixels: np.ndarray, view: View, *, row: int, area: float) -> np.ndarray:
+def show(pixels: np.ndarray, view: View, *, name: str, area: float) -> np.ndarray:
     """The network's input as this view shows it.
 
     A crop keeps the proportions within a tenth and is resized to the whole input again, so that
@@ -24,12 +25,12 @@ def show(pixels: np.ndarray, view: View, *, row: int, area: float) -> np.ndarray
     Args:
         pixels: [size, size, 3] uint8.
         view: How to show it.
-        row: Which image it is: each has crops of its own, always the same ones.
+        name: The image's file name: each has crops of its own, always the same ones.
         area: The least share of the image that a crop keeps.
     """
     if view.crop:
         size = len(pixels)
-        random = np.random.default_rng((view.crop, row))
+        random = np.random.default_rng((view.crop, zlib.crc32(name.encode())))
         share, stretch = random.uniform(area, 1.0), random.uniform(0.95, 1 / 0.95)
         width = min(size, size * np.sqrt(share) * stretch)
         height = min(size, size * np.sqrt(share) / stretch)

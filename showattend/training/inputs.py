@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from showattend.config import Config, DataConfig
-from showattend.data.cache import cache_features
+from showattend.data.cache import FeatureCache, cache_features
 from showattend.data.loader import CachedFeatures, Inputs, Pixels
 from showattend.data.readers import read_dataset
 from showattend.data.records import Record
@@ -78,27 +78,31 @@ def cached_inputs(
     Returns:
         The records whose images could be read, and their inputs in the same order.
     """
-    data = config.data
-    caches = {
-        view: cache_features(
-            Path(data.cache),
+    everything = range(len(records))
+    training = [i for i in everything if records[i].split == "train"]
+    caches: dict[View, FeatureCache] = {}
+    failed: dict[int, str] = {}
+    for view in _views(config.data):
+        rows = everything if view == View() else training  # validation sees images as they are
+        caches[view] = cache_features(
+            Path(config.data.cache),
             encoder=encoder,
             preprocessing=preprocessing,
-            paths=[record.path for record in records],
+            paths=[records[i].path for i in rows],
             dtype=dtype,
             device=device,
             view=view,
-            crop_area=data.crop_area,
+            crop_area=config.data.crop_area,
             message=reporter.message,
             advance=lambda done, total: reporter.task("Features", done, total),
         )
-        for view in _views(data)
-    }
-    failed = {row: why for each in caches.values() for row, why in each.failed.items()}
+        failed |= {rows[row]: reason for row, reason in caches[view].failed.items()}
     for reason in failed.values():
         reporter.message(f"skipped: {reason}")
-    rows = [i for i in range(len(records)) if i not in failed]
-    return [records[i] for i in rows], CachedFeatures(caches, rows)
+    kept = [i for i in everything if i not in failed]
+    place = {i: row for row, i in enumerate(training)}  # in the caches of the training images
+    lines = {view: [place.get(i, -1) for i in kept] for view in caches}
+    return [records[i] for i in kept], CachedFeatures(caches, lines | {View(): kept})
 
 
 def _views(data: DataConfig) -> list[View]:

@@ -103,7 +103,7 @@ def test_a_split_without_images_or_words_is_refused() -> None:
 
 def test_inputs_come_from_the_rows_of_the_cache(tmp_path: Path) -> None:
     features = np.arange(6, dtype=np.float16).reshape(6, 1, 1, 1)
-    inputs = CachedFeatures({View(): FeatureCache(tmp_path, features, {})}, [5, 3, 1])
+    inputs = CachedFeatures({View(): FeatureCache(tmp_path, features, {})}, {View(): [5, 3, 1]})
     assert inputs.read([2, 0], [View(), View()]).flatten().tolist() == [1, 5]
 
 
@@ -112,11 +112,12 @@ def test_every_input_comes_from_the_cache_of_its_view(tmp_path: Path) -> None:
     straight, turned = (FeatureCache(tmp_path, sign * features, {}) for sign in (1, -1))
     cropped = FeatureCache(tmp_path, 10 * features, {})
     caches = {View(): straight, View(mirrored=True): turned, View(2, False): cropped}
-    inputs = CachedFeatures(caches, [5, 3, 1])
+    rows = {View(): [5, 3, 1], View(mirrored=True): [5, 3, 1], View(2, False): [0, 1, 2]}
+    inputs = CachedFeatures(caches, rows)
     views = [View(), View(mirrored=True), View(mirrored=True)]
     assert inputs.read([2, 0, 1], views).flatten().tolist() == [1, -5, -3]
     views = [View(2, False), View(mirrored=True), View(2, False)]
-    assert inputs.read([2, 0, 1], views).flatten().tolist() == [10, -5, 30]
+    assert inputs.read([2, 0, 1], views).flatten().tolist() == [20, -5, 10]
 
 
 def test_pixels_are_the_images_in_their_order(tmp_path: Path) -> None:

@@ -15,15 +15,15 @@ RAMP[..., 1] = np.arange(SIZE)[:, None] * 4
 
 
 def test_the_whole_image_is_left_alone() -> None:
-    assert np.array_equal(show(RAMP, View(), row=3, area=0.5), RAMP)
-    assert np.array_equal(show(RAMP, View(mirrored=True), row=3, area=0.5), RAMP[:, ::-1])
+    assert np.array_equal(show(RAMP, View(), name="3.jpg", area=0.5), RAMP)
+    assert np.array_equal(show(RAMP, View(mirrored=True), name="3.jpg", area=0.5), RAMP[:, ::-1])
 
 
 @pytest.mark.parametrize("area", [0.5, 0.8])
 def test_a_crop_keeps_its_area_and_nearly_its_proportions(area: float) -> None:
     shares = []
     for row in range(200):
-        shown = show(RAMP, View(1), row=row, area=area).astype(float)
+        shown = show(RAMP, View(1), name=str(row), area=area).astype(float)
         assert shown.shape == RAMP.shape
         width = (shown[0, -5, 0] - shown[0, 4, 0]) / 4 / (SIZE - 9)
         height = (shown[-5, 0, 1] - shown[4, 0, 1]) / 4 / (SIZE - 9)
@@ -34,8 +34,8 @@ def test_a_crop_keeps_its_area_and_nearly_its_proportions(area: float) -> None:
 
 
 def test_crops_are_each_images_own_and_always_the_same() -> None:
-    one = show(RAMP, View(1), row=7, area=0.7)
-    assert np.array_equal(one, show(RAMP, View(1), row=7, area=0.7))
-    assert np.array_equal(one[:, ::-1], show(RAMP, View(1, True), row=7, area=0.7))
-    assert not np.array_equal(one, show(RAMP, View(2), row=7, area=0.7))
-    assert not np.array_equal(one, show(RAMP, View(1), row=8, area=0.7))
+    one = show(RAMP, View(1), name="7.jpg", area=0.7)
+    assert np.array_equal(one, show(RAMP, View(1), name="7.jpg", area=0.7))
+    assert np.array_equal(one[:, ::-1], show(RAMP, View(1, True), name="7.jpg", area=0.7))
+    assert not np.array_equal(one, show(RAMP, View(2), name="7.jpg", area=0.7))
+    assert not np.array_equal(one, show(RAMP, View(1), name="8.jpg", area=0.7))
