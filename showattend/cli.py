@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showattend import __version__
+from showattend.cli_compare import compare
 from showattend.cli_errors import errors
 from showattend.cli_prepare import prepare_app
 from showattend.errors import UserError
@@ -38,6 +39,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(prepare_app, name="prepare")
+app.command(
+    epilog=examples(
+        "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
+        "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
+    )
+)(compare)
 app.command(
     epilog=examples(
         "errors --annotations captions_val.json --results results.json --output errors.md",

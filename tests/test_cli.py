@@ -29,6 +29,7 @@ OPTIONS = {
     "train": "CONFIG KEY=VALUE --resume",
     "evaluate": "--annotations --images --model --beam-size --results --output --allow-missing",
     "ground": "--annotations --images --captions --model --output",
+    "compare": "CONFIG KEY=VALUE --out --seeds",
     "errors": "--annotations --results --train --images --gallery --output",
     "info": "--model",
     "prepare flickr8k": "--out --images",

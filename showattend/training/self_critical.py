@@ -30,7 +30,7 @@ class PolicyLoss(NamedTuple):
     total: torch.Tensor
     reward: float  # CIDEr-D of the samples, ``<end>`` counted
     penalty: torch.Tensor  # a caption: sum_i (1 - sum_t alpha_ti)^2, detached
-    bad_endings: float  # share of the samples that break off
+    broken_samples: float  # share of the samples that end with what cannot end a caption
 
 
 class SelfCritical:

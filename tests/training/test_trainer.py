@@ -346,7 +346,8 @@ def test_self_critical_training_goes_on_from_the_best_model(
     assert history[3]["reward"] > history[2]["reward"] > 0
     last = rate_share(2 * BATCHES - 1, 2 * BATCHES, warmup=0.05, schedule="cosine")
     assert history[3]["lr"] == pytest.approx(2e-3 * last)  # each phase has its own schedule
-    assert all(0 <= entry["bad_endings"] <= 1 for entry in history)
+    assert all(0 <= entry["bad_endings"] <= 1 for entry in history)  # of validation captions
+    assert all(0 <= entry["broken_samples"] <= 1 for entry in history[2:])
     assert any("self-critical" in message for message in log.messages)
     assert record["best"]["CIDEr"] == max(entry["CIDEr"] for entry in history)
 

@@ -1,0 +1,514 @@
+"""Comparisons: each run once, a kill goes on, the table says what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from showattend import cli_compare
+from showattend.checkpoint import FILE_NAME
+from showattend.data.toy import write_toy
+from showattend.errors import CheckpointError, ConfigError, DataError, UserError
+from showattend.evaluation import java
+from showattend.evaluation.evaluate import evaluate
+from showattend.training import compare as comparisons
+from showattend.training.compare import compare, describe, mean_and_spread, plan
+from showattend.training.reporter import Silent
+from showattend.training.state import FILE_NAME as STATE_NAME
+
+BATCHES = 10  # 40 training pictures (5 in 6 of 48), 4 a batch
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy") / "data", images=48, size=64)
+
+
+@pytest.fixture
+def config(toy: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a tiny config; changes as section=dict(...)."""
+
+    def make(name: str, comment: str = "", **sections: dict[str, Any]) -> Path:
+        values: dict[str, dict[str, Any]] = {
+            "data": {"path": str(toy), "cache": str(toy.parent / "cache"), "min_count": 1},
+            "encoder": {"size": 64},
+            "decoder": {"embedding_dim": 16, "hidden_dim": 16, "attention_dim": 16},
+            "train": {
+                "epochs": 1, "batch_size": 4, "lr": 1e-2, "precision": "fp32", "device": "cpu",
+                "validate_beam": 1, "save_every": 0.0,
+            },
+            "search": {"max_length": 12, "beam_size": 2},
+        }  # fmt: skip
+        for section, changes in sections.items():
+            values.setdefault(section, {}).update(changes)
+        path = tmp_path / "configs" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text((f"# {comment}\n\n" if comment else "") + yaml.safe_dump(values))
+        return path
+
+    return make
+
+
+class Log(Silent):
+    """Keeps what it is told; dies like a killed process when it is told so."""
+
+    def __init__(self, die: Callable[[str, str, int], bool] = lambda *_: False) -> None:
+        self.die, self.titles, self.messages = die, [], []  # type: ignore[var-annotated]
+
+    @contextmanager
+    def watch(self, title: str) -> Iterator[Log]:
+        self.titles.append(title)
+        yield self
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def task(self, name: str, done: int, total: int, note: str = "") -> None:
+        if self.die(self.titles[-1], name, done):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Path:
+        raise java.JavaError("no Java was found")
+
+    monkeypatch.setattr(java, "find_java", fail)
+
+
+FIGURES = {
+    ("base", 0): (0.20, 0.5, 60.0),
+    ("base", 1): (0.30, 0.8, 120.0),
+    ("other", 0): (0.10, 0.7, 60.0),
+    ("other", 1): (0.50, 0.9, 60.0),
+}
+"""BLEU-4, CIDEr and seconds of training, for runs that are not made."""
+
+
+@pytest.fixture
+def invented(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Training and scoring take no time; what is trained goes into this list."""
+    trained: list[str] = []
+
+    def name(settings: Any) -> tuple[str, int]:
+        return Path(settings.train.out).parent.name, settings.train.seed
+
+    def train(settings: Any, _: object, resume: bool) -> dict[str, Any]:
+        trained.append("{} {}".format(*name(settings)) + (" resumed" if resume else ""))
+        if name(settings)[0] == "broken":
+            raise DataError("data/nowhere: no such file")
+        return {
+            "best": {"epoch": 1, "CIDEr": 0.4},
+            "history": [{}, {}],
+            "seconds": FIGURES[name(settings)][2],
+            "machine": {
+                "device": "cpu", "precision": "float32", "threads": 2, "processors": 4,
+                "torch": "2.6", "python": "3.11",
+            },
+        }  # fmt: skip
+
+    def score(settings: Any, _: object) -> dict[str, Any]:
+        bleu, cider, _ = FIGURES[name(settings)]
+        metrics = {"BLEU-4": bleu, "METEOR": 0.25, "ROUGE-L": 0.5, "CIDEr": cider}
+        return {
+            "metrics": metrics,
+            "wording": {"distinct": 0.75, "words": 9, "length": 7.0, "bad_endings": 0.0},
+            "evaluation": {
+                "data": settings.data.path, "split": "val", "images": 1000, "references": "abc",
+                "search": {"beam_size": 5, "length_penalty": 0.7},
+                "scorer": "pycocoevalcap 1.2", "tokenizer": "PTB", "notes": [],
+            },
+            "captions": [],
+        }  # fmt: skip
+
+    monkeypatch.setattr(comparisons, "train", train)
+    monkeypatch.setattr(comparisons, "score", score)
+    return trained
+
+
+def table(out: Path) -> dict[str, list[str]]:
+    """The cells of ``comparison.md`` by the row's name."""
+    lines = (out / "comparison.md").read_text(encoding="utf-8").splitlines()
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
+    return {name: cells for name, *cells in [rows[0], *rows[2:]]}
+
+
+# For real --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """METEOR takes ten seconds to start: it runs once, the other captions get the same score."""
+    run, found = java.meteor, []  # type: ignore[var-annotated]
+
+    def meteor(references: Any, candidates: Any) -> Any:
+        if not found:
+            found.append(run(references, candidates))
+        return found[0]
+
+    monkeypatch.setattr(java, "meteor", meteor)
+
+
+@pytest.mark.usefixtures("one_meteor")
+def test_two_configs_are_trained_scored_and_compared(
+    config: Callable[..., Path], toy: Path, tmp_path: Path
+) -> None:
+    first = config("first", "The plain one: small | quick.")
+    second = config("second", "Mirrored.", data={"mirror": True, "val_images": 3})
+    out, log = tmp_path / "out", Log()
+    made = compare([first, second], out, overrides=["decoder.dropout=0.1"], watch=log.watch)
+    assert (log.titles, made.failures) == (["first, seed 0", "second, seed 0"], {})
+
+    results = json.loads((out / "first/seed-0/results.json").read_text())
+    found = evaluate(toy, results=out / "first/seed-0/results.json", split="val")
+    assert results["metrics"] == found["metrics"]
+    assert list(results["metrics"])[3:] == ["BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
+    record = json.loads((out / "first/seed-0/training.json").read_text())
+    for key in ("best", "seconds", "machine"):
+        assert results[key] == record[key]
+    assert results["epochs"] == 1
+    assert results["overrides"] == ["decoder.dropout=0.1"]
+    assert results["config"]["decoder"]["dropout"] == 0.1
+    assert 0 < results["wording"]["distinct"] <= 1
+    # What shortens a validation while training does not make another split to be scored on.
+    for name in ("first", "second"):
+        each = json.loads((out / name / "seed-0/results.json").read_text())["evaluation"]
+        assert (each["images"], each["tokenizer"]) == (8, "PTB")
+        assert each["search"]["beam_size"] == 2
+
+    rows = table(out)
+    metrics = results["metrics"]
+    assert rows["first"][0] == "The plain one: small &#124; quick."
+    assert rows["first"][1:5] == [
+        f"{metrics[name]:.3f}" for name in ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+    ]
+    summary = json.loads((out / "comparison.json").read_text())
+    other = summary["rows"][1]["figures"]["CIDEr"]["mean"]
+    assert summary["rows"][1]["CIDEr_difference"] == pytest.approx(other - metrics["CIDEr"])
+    assert rows["second"][5] == f"{other - metrics['CIDEr']:+.3f}"
+    page = (out / "comparison.md").read_text(encoding="utf-8")
+    for part in (
+        f"- Command: `showattend compare {first} {second} --out {out} decoder.dropout=0.1`",
+        f"- Split: validation split of {toy}, 8 images\n",
+        "- Beam size: 2, length penalty 0.7\n",
+        "PTB tokens\n",
+        "- Machine: cpu, ",
+        "- Threads: ",
+    ):
+        assert part in page
+    assert "Not done" not in page
+    assert "Failed" not in page
+    assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.usefixtures("no_java")
+@pytest.mark.parametrize(
+    "step",
+    [("a, seed 1", "Training", BATCHES // 2), ("a, seed 1", "Captioning", 3)],
+)
+def test_a_killed_comparison_goes_on(
+    step: tuple[str, str, int], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    file, out = config("a"), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        compare([file], out, seeds=2, watch=Log(lambda *now: now == step).watch)
+    done = out / "a/seed-0/results.json"
+    before = done.stat().st_mtime_ns
+    assert table(out)["a"][1] != "-"
+    page = (out / "comparison.md").read_text(encoding="utf-8")
+    assert "- Not done yet: a, seed 1\n" in page
+    assert "no METEOR" in page
+    assert not (out / "a/seed-1/results.json").exists()
+
+    log = Log()
+    made = compare([file], out, seeds=2, watch=log.watch)
+    assert log.titles == ["a, seed 1"]
+    assert any(message.startswith("Resuming") for message in log.messages)
+    assert done.stat().st_mtime_ns == before
+    assert set(made.results) == {("a", 0), ("a", 1)}
+    assert "Not done yet" not in (out / "comparison.md").read_text(encoding="utf-8")
+    whole = compare([file], tmp_path / "whole", seeds=2)
+    for run, results in whole.results.items():
+        assert made.results[run]["metrics"] == results["metrics"]
+
+
+@pytest.mark.usefixtures("no_java")
+def test_a_run_that_began_with_another_config_is_not_mixed_up(
+    config: Callable[..., Path], tmp_path: Path
+) -> None:
+    file, out = config("a"), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        compare([file], out, watch=Log(lambda _, *now: now == ("Training", 3)).watch)
+    told: list[str] = []
+    made = compare([file], out, overrides=["train.lr=0.5"], complain=told.append)
+    assert made.results == {}
+    assert len(told) == 1
+    assert told[0].startswith("a, seed 0: ")
+    assert "train.lr was 0.01, is 0.5" in told[0]
+
+
+# The table -------------------------------------------------------------------------------------
+
+
+def test_the_spread_is_half_the_range() -> None:
+    assert mean_and_spread([0.5]) == (0.5, None)
+    assert mean_and_spread([0.5, 0.8]) == pytest.approx((0.65, 0.15))
+    assert mean_and_spread([1.0, 4.0, 1.0]) == pytest.approx((2.0, 1.5))
+
+
+def test_several_seeds_by_hand(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    files = [config("base", "The first."), config("other", "The second.")]
+    compare(files, tmp_path / "out", seeds=2)
+    assert invented == ["base 0", "base 1", "other 0", "other 1"]
+    # fmt: off
+    assert table(tmp_path / "out") == {
+        "name": [
+            "description", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "ΔCIDEr", "distinct", "minutes",
+        ],
+        "base": [
+            "The first.", "0.250 ± 0.050", "0.250 ± 0.000", "0.500 ± 0.000", "0.650 ± 0.150", "",
+            "0.750 ± 0.000", "1.5 ± 0.5",
+        ],
+        "other": [
+            "The second.", "0.300 ± 0.200", "0.250 ± 0.000", "0.500 ± 0.000", "0.800 ± 0.100",
+            "+0.150", "0.750 ± 0.000", "1.0 ± 0.0",
+        ],
+    }
+    # fmt: on
+    page = (tmp_path / "out/comparison.md").read_text(encoding="utf-8")
+    assert "Mean ± half the range (highest less lowest) of 2 seeds" in page
+    assert "--seeds 2`" in page
+    assert "- Machine: cpu, 4 processors, float32, torch 2.6, Python 3.11\n- Threads: 2\n" in page
+    assert "pycocoevalcap 1.2, PTB tokens" in page
+
+
+def test_a_finished_run_is_not_trained_again(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    base, other = config("base"), config("other")
+    compare([base], tmp_path)
+    compare([base, other], tmp_path, seeds=2)
+    assert invented == ["base 0", "base 1", "other 0", "other 1"]
+    # Fewer seeds are asked for, so fewer are shown; nothing is trained.
+    made = compare([other, base], tmp_path)
+    assert len(invented) == 4
+    assert [row[0] for row in comparisons.cells(made)] == ["other", "base"]
+    assert comparisons.cells(made)[1][4:6] == ("0.500", "-0.200")
+    # A folder that is named in another way, or moved, makes no other run of it.
+    compare([base], tmp_path / "." / "configs" / "..", overrides=["train.save_every=9"])
+    assert len(invented) == 4
+
+
+def test_a_finished_run_of_another_config_is_not_taken_for_this_one(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    compare([config("base")], tmp_path)
+    changed = [config("base", train={"lr": 0.5}), config("other")]
+    made = compare(changed, tmp_path, complain=told.append)
+    assert invented == ["base 0", "other 0"]
+    assert set(made.failures) == {("base", 0)}
+    assert "base/seed-0/results.json: the run was made with another config" in told[0]
+    assert "train.lr was 0.01, is 0.5" in told[0]
+    assert table(tmp_path)["base"][1:] == ["-"] * 7
+    assert table(tmp_path)["other"][5] == "-", "there is nothing to compare it with"
+    assert f"- Failed: {told[0]}\n" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", ['{"metrics": ', "[]", '{"metrics": {}}'])
+def test_damaged_results_are_named(
+    content: str, invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    compare([config("base")], tmp_path)
+    (tmp_path / "base/seed-0/results.json").write_text(content)
+    compare([config("base")], tmp_path, complain=told.append)
+    assert len(told) == 1
+    assert "base/seed-0/results.json: " in told[0]
+    assert "\n" not in told[0]
+    assert invented == ["base 0"]
+
+
+def test_rows_scored_on_other_images_have_no_difference(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    files = [config("base"), config("other", data={"path": "elsewhere"})]
+    compare(files, tmp_path)
+    path = tmp_path / "other/seed-0/results.json"
+    results = json.loads(path.read_text())
+    results["evaluation"] |= {"references": "def", "images": 900}
+    path.write_text(json.dumps(results))
+    made = compare(files, tmp_path)
+    assert [cells[5] for cells in comparisons.cells(made)] == ["", "-"]
+    split = next(line for line in comparisons.notes(made) if line.startswith("Split: "))
+    assert "1,000 images (base); validation split of elsewhere, 900 images (other)" in split
+    assert any("scored on the same images" in line for line in comparisons.notes(made))
+
+
+def test_a_row_that_fails_does_not_stop_the_others(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    files = [config("base"), config("broken"), config("other")]
+    made = compare(files, tmp_path, complain=told.append)
+    assert invented == ["base 0", "broken 0", "other 0"]
+    assert told == ["broken, seed 0: data/nowhere: no such file"]
+    assert table(tmp_path)["broken"][1] == "-"
+    assert set(made.results) == {("base", 0), ("other", 0)}
+
+
+def test_a_model_that_was_left_without_its_state_is_not_overwritten(
+    config: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out/base/seed-0"
+    folder.mkdir(parents=True)
+    (folder / FILE_NAME).write_bytes(b"weights")
+    made = compare([config("base")], tmp_path / "out")
+    assert "no scores and no training state" in made.failures["base", 0]
+    assert (folder / FILE_NAME).read_bytes() == b"weights"
+    assert not (folder / STATE_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "description"),
+    [
+        ("# Plain words.\n# More of them.\ndata:\n", "Plain words."),
+        ("---\n#\n# ----\n\n## Ünder a rule #\ntrain: {}\n", "Ünder a rule"),
+        ("data:\n  # of this key\n  path: toy\n# later\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_description_is_the_first_comment(text: str, description: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    assert describe(tmp_path / "a.yaml") == description
+
+
+# What a user gets wrong ------------------------------------------------------------------------
+
+
+def test_all_configs_are_looked_at_before_one_is_trained(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    base, wrong = config("base"), config("wrong", train={"epochs": 0})
+    again = tmp_path / "elsewhere" / "Base.yaml"
+    again.parent.mkdir()
+    again.write_text(base.read_text())
+    mistakes: list[tuple[Sequence[Path], Sequence[str], str]] = [
+        ([], [], "no config to compare"),
+        ([base, base], [], "has the name of"),
+        ([base, again], [], "has the name of"),
+        ([base, tmp_path / "gone.yaml"], [], r"gone\.yaml: no such config file"),
+        ([base, wrong], [], r"wrong\.yaml: train\.epochs is 0"),
+        ([base], ["train.epoch=3"], "did you mean train.epochs"),
+        ([base], ["train.out=runs/mine"], "see --out"),
+        ([base], ["train.seed=3"], "--seeds"),
+    ]
+    for files, overrides, message in mistakes:
+        with pytest.raises(ConfigError, match=message) as caught:
+            compare(files, tmp_path / "out", overrides=overrides)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="--seeds is 0"):
+        compare([base], tmp_path / "out", seeds=0)
+    assert invented == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said_at_once(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        compare([config("base")], tmp_path / "file")
+    assert invented == []
+
+
+def test_shipped_configs_are_found_by_name() -> None:
+    (row,) = plan([Path("tiny.yaml")], ["train.epochs=1"])
+    assert (row.name, row.config.train.epochs) == ("tiny", 1)
+    assert row.description.startswith("Coloured shapes")
+    assert row.run(Path("out"), 3).train.out == str(Path("out/tiny/seed-3"))
+
+
+# The command -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command() -> Callable[..., Any]:
+    app = typer.Typer()
+    app.command()(cli_compare.compare)
+    return lambda *args: CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def test_the_command_prints_the_table(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    out = tmp_path / "out"
+    args = (config("base"), config("other"), "--out", out, "--seeds", 2, "train.epochs=2")
+    done = command(*args)
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    other = next(line for line in lines if line[:1] == ["other"])
+    assert {"0.300", "0.800", "+0.150"} <= set(other)
+    assert "Split: validation split of" in done.stdout
+    assert "base, seed 1\n" in done.stderr
+    assert done.stderr.endswith(f"wrote {out / 'comparison.md'}\n")
+    written = json.loads((out / "base/seed-1/results.json").read_text())
+    assert written["config"]["train"]["epochs"] == 2
+    assert written["config"]["train"]["seed"] == 1
+    assert command(*args).exit_code == 0
+    assert len(invented) == 4
+
+
+def test_how_the_command_exits(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    base, broken = config("base"), config("broken")
+    done = command(broken, "--out", tmp_path / "none")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "showattend: broken, seed 0: data/nowhere: no such file\n" in done.stderr
+    assert command(broken, base, "--out", tmp_path / "some").exit_code == 1
+    # These reach the user as one line, by the command line's own handler.
+    for args in (("train.epochs=1",), (base, base), (tmp_path / "gone.yaml",)):
+        assert isinstance(command(*args, "--out", tmp_path / "no").exception, ConfigError)
+    assert command(base).exit_code == 2
+    assert command(base, "--out", tmp_path / "no", "--seeds", 0).exit_code == 2
+
+
+def test_an_interrupted_command_says_what_is_there(
+    invented: list[str],
+    config: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    score = comparisons.score
+
+    def interrupted(settings: Any, reporter: Any) -> dict[str, Any]:
+        if Path(settings.train.out).parent.name == "other":
+            raise KeyboardInterrupt
+        return score(settings, reporter)
+
+    monkeypatch.setattr(comparisons, "score", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cli_compare.compare([str(config("base")), str(config("other"))], tmp_path / "out")
+    assert f"what is done is in {tmp_path / 'out/comparison.md'}" in capsys.readouterr().err
+    assert table(tmp_path / "out")["other"][1] == "-"
+
+
+def test_a_finished_run_says_what_differs(
+    config: Callable[..., Path], invented: list[str], tmp_path: Path
+) -> None:
+    compare([config("base")], tmp_path)
+    (changed,) = plan([config("base")], ["search.beam_size=1"])
+    with pytest.raises(CheckpointError, match=r"search\.beam_size was 2, is 1"):
+        comparisons.read_finished(changed.run(tmp_path, 0))
