@@ -23,7 +23,7 @@ MODULES = {
 ROOMS = [
     ["errors", "quiet"],
     ["config", "imagefiles", "images", "text", "attention", "device"],
-    ["data", "encoders", "decoders", "search", "checkpoint", "caption"],
+    ["data", "depthwise", "encoders", "decoders", "search", "checkpoint", "caption"],
     ["captioner"],
     ["training", "evaluation", "visualize", "outputs"],
     ["terminal"],

@@ -21,6 +21,7 @@ from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner, build_decoder, build_preprocessing
 from showattend.config import Config, to_dict
 from showattend.data.loader import Batch, CaptionLoader
+from showattend.depthwise import FastDepthwise
 from showattend.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.encoders import Encoder, build_encoder, encode
 from showattend.errors import DataError
@@ -317,12 +318,13 @@ class Trainer:
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
         """Annotations [B, L, D] from whatever the loader gives."""
         inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
-        if inputs.dtype == torch.uint8:
-            inputs = encode(encoder, inputs, self.preprocessing, self.dtype)
-        elif stage is not None:
-            low = self.dtype != torch.float32
-            with torch.autocast(self.device.type, self.dtype, enabled=low):
-                inputs = encoder.forward_from(stage, inputs.to(self.dtype))
+        with FastDepthwise():
+            if inputs.dtype == torch.uint8:
+                inputs = encode(encoder, inputs, self.preprocessing, self.dtype)
+            elif stage is not None:
+                low = self.dtype != torch.float32
+                with torch.autocast(self.device.type, self.dtype, enabled=low):
+                    inputs = encoder.forward_from(stage, inputs.to(self.dtype))
         return inputs.flatten(1, 2).to(self.dtype)
 
     def _encoder_learns(self) -> bool:

@@ -1,0 +1,71 @@
+"""The stand-in for depthwise convolutions against PyTorch's own in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from showattend import depthwise
+from showattend.depthwise import FastDepthwise
+
+
+def gradients(
+    module: torch.nn.Module, x: torch.Tensor, *, fast: bool
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    x = x.clone().requires_grad_(True)
+    low = torch.autocast("cpu", torch.bfloat16, enabled=fast)
+    if fast:
+        with FastDepthwise(), low:
+            y = module(x)
+    else:
+        y = module(x)
+    module.zero_grad()
+    (y.float() * torch.linspace(0, 1, y.numel()).view_as(y)).sum().backward()
+    return y, [x.grad, *(p.grad.clone() for p in module.parameters())]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 5, "padding": 2, "bias": False},
+        {"kernel_size": 3, "padding": 1, "stride": 2},
+        {"kernel_size": 3, "padding": (2, 1), "dilation": 2},
+    ],
+)
+def test_result_and_gradients_are_those_of_float32(settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Conv2d(8, 8, groups=8, **settings)
+    x = torch.randn(4, 8, 9, 7)
+    y, found = gradients(module, x, fast=True)
+    wanted_y, wanted = gradients(module, x, fast=False)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), wanted_y, rtol=2e-2, atol=2e-2)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).abs().max() < 1e-2 * other.abs().max()
+
+
+def test_only_depthwise_convolutions_that_learn_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = depthwise._depthwise
+    monkeypatch.setattr(
+        depthwise, "_depthwise", lambda *a, **k: calls.append(a[1].shape) or original(*a, **k)
+    )
+    x, deep, dense = torch.randn(1, 4, 5, 5), torch.randn(4, 1, 3, 3), torch.randn(4, 4, 3, 3)
+    deep.requires_grad_(True)
+    dense.requires_grad_(True)
+    with FastDepthwise(), torch.autocast("cpu", torch.bfloat16):
+        F.conv2d(x, dense)
+        F.conv2d(x, deep.detach(), groups=4)
+        with torch.no_grad():
+            F.conv2d(x, deep, groups=4)
+        assert not calls
+        F.conv2d(x, deep, groups=4)
+        F.conv2d(x, deep, None, 1, "same", 1, 4)
+    assert calls == [deep.shape] * 2
+    with FastDepthwise():
+        assert F.conv2d(x, deep, groups=4).dtype == torch.float32
+    assert len(calls) == 2
