@@ -41,7 +41,7 @@ app = typer.Typer(
 app.add_typer(prepare_app, name="prepare")
 app.command(
     epilog=examples(
-        "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
+        "compare configs/ablation/*.yaml configs/flickr8k_scst.yaml --out runs/ablation",
         "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
     )
 )(compare)
