@@ -31,6 +31,9 @@ class Decoder(Protocol):
     def initial_state(self, memory: Any) -> Any:
         """The state before the first word, with K = 1."""
 
+    def select(self, memory: Any, images: torch.Tensor) -> Any:
+        """The memory of these images alone, in this order."""
+
     def advance(
         self, words: torch.Tensor, state: Any, memory: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
@@ -91,6 +94,7 @@ class Hypothesis(NamedTuple):
 class _Trace(NamedTuple):
     """What happened at one time step, [B, K] each, alpha [B, K, L] for the *source* beams."""
 
+    images: torch.Tensor  # [B]: which images the rows are of; those that are done are left out
     words: torch.Tensor
     parents: torch.Tensor
     log_probs: torch.Tensor
@@ -106,8 +110,8 @@ def search(
 
     All hypotheses of an image, finished or not, compete in one pool of ``beam_size``, by their
     length-normalised log-probability. An image is done when everything in its pool has ended or
-    the maximum length is reached; what has not ended by then is returned as it stands. Special
-    words other than ``<end>`` are never produced.
+    the maximum length is reached; what has not ended by then is returned as it stands. Images
+    that are done leave the batch. Special words other than ``<end>`` are never produced.
 
     Args:
         decoder: Follows the `Decoder` protocol; put it in eval mode first.
@@ -130,6 +134,8 @@ def search(
     total = torch.zeros((B, 1), device=device)  # sums of log-probabilities
     length = torch.zeros((B, 1), device=device)  # words and <end>
     done = torch.zeros((B, 1), dtype=torch.bool, device=device)
+    images = torch.arange(B, device=device)  # which images the rows are of
+    scores: dict[int, list[float]] = {}
     trace: list[_Trace] = []
 
     for t in range(options.max_length):
@@ -148,14 +154,27 @@ def search(
         chosen = log_probs.flatten(1).gather(1, index)
         total, length = total.gather(1, parents) + chosen, grown.gather(1, parents)
         done = done.gather(1, parents) | (words == END)
-        trace.append(_Trace(words, parents, chosen, alpha, beta))
-        if done.all():
-            break
+        trace.append(_Trace(images, words, parents, chosen, alpha, beta))
+        over = done.all(1)
+        if t + 1 == options.max_length:
+            over = torch.ones_like(over)
+        # Taking rows out copies the others: only where it saves a good part of the work.
+        if over.all() or over.sum() * 4 >= len(over):
+            ranks = (total / length.clamp(min=1) ** options.length_penalty)[over]
+            scores |= zip(images[over].tolist(), ranks.tolist(), strict=True)
+            if over.all():
+                break
+            left = (~over).nonzero().squeeze(1)
+            images, words, parents, history = (
+                part[left] for part in (images, words, parents, history)
+            )
+            total, length, done = total[left], length[left], done[left]
+            state = type(state)(*(part[left] for part in state))
+            memory = decoder.select(memory, left)
         state = type(state)(*(_take(part, parents) for part in state))
         history = torch.cat([_take(history, parents), words.unsqueeze(2)], 2)
 
-    scores = (total / length.clamp(min=1) ** options.length_penalty).cpu()
-    return _read_back(trace, scores, options.n_best)
+    return _read_back(trace, [scores[image] for image in range(B)], options.n_best)
 
 
 def _allowed(
@@ -183,37 +202,39 @@ def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
     return part_BK[images, parents_BK]
 
 
-def _read_back(trace: list[_Trace], scores_BK: torch.Tensor, n_best: int) -> list[list[Hypothesis]]:
+def _read_back(
+    trace: list[_Trace], scores: list[list[float]], n_best: int
+) -> list[list[Hypothesis]]:
     """Follow the links from the last time step to the first."""
     steps = [_Trace(*(part.cpu() for part in step)) for step in trace]
-    order_BK = scores_BK.argsort(dim=1, descending=True, stable=True)
+    rows = [{image: row for row, image in enumerate(step.images.tolist())} for step in steps]
     results = []
-    for image in range(scores_BK.shape[0]):
-        found = [
-            _hypothesis(steps, image, beam, float(scores_BK[image, beam]))
-            for beam in order_BK[image].tolist()
-        ]
+    for image, ranks in enumerate(scores):
+        mine = [(step, at[image]) for step, at in zip(steps, rows, strict=True) if image in at]
+        order = sorted(range(len(ranks)), key=lambda beam: -ranks[beam])
+        found = [_hypothesis(mine, beam, ranks[beam]) for beam in order]
         # A beam that only a ban could fill (more beams than words, say) is no caption.
         possible = [each for each in found if min(each.log_probs, default=0.0) > BANNED / 2]
         results.append((possible or found[:1])[:n_best])
     return results
 
 
-def _hypothesis(steps: list[_Trace], image: int, beam: int, score: float) -> Hypothesis:
+def _hypothesis(steps: list[tuple[_Trace, int]], beam: int, score: float) -> Hypothesis:
+    """The hypothesis that ends in a beam, from the steps of its image and its row in each."""
     words: list[int] = []
     log_probs: list[float] = []
     alpha, beta = [], []
-    for step in reversed(steps):
-        word, parent = int(step.words[image, beam]), int(step.parents[image, beam])
-        log_prob = float(step.log_probs[image, beam])
+    for step, row in reversed(steps):
+        word, parent = int(step.words[row, beam]), int(step.parents[row, beam])
+        log_prob = float(step.log_probs[row, beam])
         if word != Vocabulary.PAD or log_prob:  # <pad> at no cost: it had ended before this step
             log_probs.append(log_prob)
         if word not in SPECIAL:
             words.append(word)
-            alpha.append(step.alpha[image, parent])
-            beta.append(step.beta[image, parent])
+            alpha.append(step.alpha[row, parent])
+            beta.append(step.beta[row, parent])
         beam = parent
-    L = steps[0].alpha.shape[-1]
+    L = steps[0][0].alpha.shape[-1]
     return Hypothesis(
         words[::-1],
         log_probs[::-1],
@@ -256,9 +277,11 @@ def sample(
     state = type(state)(*(part.expand(-1, samples, *part.shape[2:]) for part in state))
     END, PAD = Vocabulary.END, Vocabulary.PAD
     words = torch.full((B, samples), Vocabulary.START, device=device)
-    said = [words]
+    captions = torch.full((B, samples, max_length + 2), PAD, device=device)
+    captions[:, :, 0] = Vocabulary.START
     done = torch.zeros_like(words, dtype=torch.bool)
-    for _ in range(max_length):
+    images = torch.arange(B, device=device)  # those that are not done
+    for t in range(max_length):
         log_probs, _, _, state = decoder.advance(words, state, memory)
         log_probs = log_probs.float() / temperature
         log_probs[:, :, [PAD, Vocabulary.START, Vocabulary.UNK]] = BANNED
@@ -269,11 +292,17 @@ def sample(
         level = torch.rand_like(total) * total * (1 - 1e-6)
         drawn = torch.searchsorted(cumulated, level, right=True).squeeze(2)
         words = torch.where(done, PAD, drawn)
-        said.append(words)
+        captions[images, :, t + 1] = words
         done = done | (words == END)
-        if done.all():
+        over = done.all(1)
+        if over.all():
             break
-    captions = torch.stack([*said, torch.full_like(words, PAD)], 2)
+        if over.sum() * 4 >= len(over):
+            left = (~over).nonzero().squeeze(1)
+            images, words, done = images[left], words[left], done[left]
+            state = type(state)(*(part[left] for part in state))
+            memory = decoder.select(memory, left)
+    captions = captions[:, :, : t + 3]
     return Samples(captions, (captions[:, :, 1:] != PAD).sum(2))
 
 

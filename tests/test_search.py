@@ -38,6 +38,9 @@ class Table:
     def memory(self, features: torch.Tensor) -> torch.Tensor:
         return features
 
+    def select(self, memory: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        return memory[images]
+
     def initial_state(self, memory: torch.Tensor) -> tuple[torch.Tensor]:
         return _State(torch.zeros(memory.shape[0], 1, 0, dtype=torch.long))
 
@@ -245,6 +248,32 @@ def test_length_penalty_ranks_by_mean() -> None:
 def test_options_that_mean_nothing_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"must|over"):
         SearchOptions(**values)  # type: ignore[arg-type]
+
+
+def test_images_that_are_done_leave_the_batch_and_nothing_changes() -> None:
+    """Each image alone, where nothing can leave early, gives the same captions and maps."""
+    decoder, images = lstm(4), features(12)
+    decoder.L_o.bias.data[END] += 4.0  # captions of several lengths
+    sizes = []
+    advance = decoder.advance
+
+    def counted(words, state, memory):  # type: ignore[no-untyped-def]
+        sizes.append(len(words))
+        return advance(words, state, memory)
+
+    decoder.advance = counted  # type: ignore[method-assign]
+    settings = options(beam_size=3, max_length=12, n_best=3, length_penalty=0.7)
+    together = search(decoder, images, settings)
+    assert sizes[0] == 12
+    assert min(sizes) < 9  # some had left by then
+    for image, found in enumerate(together):
+        (alone,) = search(decoder, images[image : image + 1], settings)
+        assert [each.words for each in found] == [each.words for each in alone]
+        for one, other in zip(found, alone, strict=True):
+            assert one.log_probs == pytest.approx(other.log_probs, abs=1e-5)
+            torch.testing.assert_close(one.alpha, other.alpha)
+            torch.testing.assert_close(one.beta, other.beta)
+            assert one.score == pytest.approx(other.score, abs=1e-5)
 
 
 # Sampling --------------------------------------------------------------------------------------

@@ -188,6 +188,10 @@ class LSTMDecoder(nn.Module):
             self.attention.v.to(dtype),
         )
 
+    def select(self, memory: Memory, images: torch.Tensor) -> Memory:
+        """The memory of these images alone, in this order."""
+        return memory._replace(features=memory.features[images], keys=memory.keys[images])
+
     def initial_state(self, memory: Memory) -> State:
         """h_0 and c_0 from the mean annotation, as the only hypothesis of each image (K = 1)."""
         mean_BD = memory.features.mean(1)
