@@ -49,7 +49,7 @@ def errors(
     from showattend.evaluation.errors import find_errors
     from showattend.evaluation.errors_page import to_markdown
     from showattend.evaluation.evaluate import read_references, read_results
-    from showattend.outputs import make_room, write_json
+    from showattend.outputs import make_room, write_json, write_text
 
     if images is not None and gallery is None:
         raise UserError("--images is for the gallery; give --gallery too")
@@ -79,7 +79,7 @@ def errors(
         if output is None:
             print(page, end="")
         else:
-            _write(output, page)
+            write_text(output, page)
     if output is not None:
         say(f"wrote {printable(output)}")
     if gallery is not None:
@@ -103,13 +103,6 @@ def _command(annotations: Path, results: Path, train: Path | None, split: str | 
     words += [] if train is None else ["--train", train]
     words += [] if split is None else ["--split", split]
     return shlex.join(map(str, words))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _scores(results: Path) -> dict[str, float]:

@@ -62,8 +62,8 @@ def keep_freed_memory() -> bool:
     """Have the C library keep what is freed, for the next step to use.
 
     A training step frees and asks again for the same hundreds of megabytes; glibc gives large
-    blocks back to the system at once, which then has to hand out zeroed pages again: a fifth of
-    the step's time. Called by the training run, which owns its process; nothing else does so.
+    blocks back to the system at once, which then has to hand out zeroed pages again. Called
+    by the training run, which owns its process; nothing else does so.
 
     Returns:
         Whether the C library took it.

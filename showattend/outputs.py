@@ -168,6 +168,21 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         raise _unwritable(path, error) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a page, aside first: what was there survives an interruption.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+        aside.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"{path}: cannot be written ({error.strerror or error})")
 

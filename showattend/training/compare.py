@@ -18,12 +18,12 @@ from typing import Any
 from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
 from showattend.config import Config, find_config, load_config, to_dict
-from showattend.data.toy import write_toy
 from showattend.errors import CheckpointError, ConfigError, DataError, UserError
 from showattend.evaluation.evaluate import evaluate, read_references
 from showattend.evaluation.wording import wording
-from showattend.outputs import make_room
+from showattend.outputs import make_room, write_text
 from showattend.training.check import check
+from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import train
@@ -98,8 +98,8 @@ class Comparison:
         Raises:
             UserError: They cannot be written.
         """
-        _write_json(self.out / "comparison.json", summarize(self))
-        _write(self.out / "comparison.md", to_markdown(self))
+        write_text(self.out / "comparison.json", _json(summarize(self)))
+        write_text(self.out / "comparison.md", to_markdown(self))
 
 
 def compare(
@@ -264,7 +264,7 @@ def train_and_score(
         "config": to_dict(config),
         **scored,
     }
-    _write_json(out / RESULTS, results)
+    write_text(out / RESULTS, _json(results))
     shown = ", ".join(f"{name} {results['metrics'][name]:.3f}" for name in ("BLEU-4", "CIDEr"))
     reporter.message(f"{scored['evaluation']['images']:,} validation images: {shown}")
     return results
@@ -281,9 +281,7 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
         DataError: The data set cannot be read, or no image of it.
     """
     reporter, data = reporter or Silent(), config.data
-    path, images = Path(data.path), Path(data.images) if data.images else None
-    if data.path == "toy":
-        path = write_toy(Path(data.cache) / f"toy-{data.toy_images}", images=data.toy_images)
+    path, images = dataset_file(data)
     captioner = Captioner.from_pretrained(
         Path(config.train.out), device=config.train.device, precision=config.train.precision
     )
@@ -433,15 +431,5 @@ def _title(run: Run) -> str:
     return f"{run[0]}, seed {run[1]}"
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    _write(path, json.dumps(values, indent=1) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
-        aside.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=1) + "\n"

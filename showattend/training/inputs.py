@@ -21,6 +21,20 @@ from showattend.images import Preprocessing
 from showattend.training.reporter import Reporter
 
 
+def dataset_file(data: DataConfig) -> tuple[Path, Path | None]:
+    """The data set that a config names, or draws; and the image folder, where it names one.
+
+    Raises:
+        DataError: It names none.
+    """
+    if not data.path:
+        raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
+    if data.path == "toy":
+        folder = Path(data.cache) / f"toy-{data.toy_images}"
+        return write_toy(folder, images=data.toy_images), None
+    return Path(data.path), Path(data.images) if data.images else None
+
+
 def read_records(config: Config) -> list[Record]:
     """The training and validation images that the config names, or draws.
 
@@ -28,13 +42,7 @@ def read_records(config: Config) -> list[Record]:
         DataError: There is no such data set, or one of its two splits is empty.
     """
     data = config.data
-    if not data.path:
-        raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
-    if data.path == "toy":
-        path = write_toy(Path(data.cache) / f"toy-{data.toy_images}", images=data.toy_images)
-        records = read_dataset(path)
-    else:
-        records = read_dataset(Path(data.path), Path(data.images) if data.images else None)
+    records = read_dataset(*dataset_file(data))
     for split, count in (("train", data.train_images), ("val", data.val_images)):
         mine = [record for record in records if record.split == split]
         if count is not None and count < len(mine):

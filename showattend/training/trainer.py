@@ -217,6 +217,8 @@ class Trainer:
             self.decoder.sharpen(self.config.self_critical.temperature)
         self._restart()
         self.progress.phase, self.progress.phase_start = number, self.progress.epoch
+        # A kill from here on must not begin again from a model that this phase has made.
+        self._save_state()
         self.reporter.message(f"Going on with {self.phase.name} training, from the best model")
 
     def _models(self) -> dict[str, torch.nn.Module]:

@@ -369,6 +369,31 @@ def test_a_kill_at_any_phase_and_a_resume_change_nothing(
     same_weights(tmp_path, whole)
 
 
+def test_a_kill_between_the_model_and_the_state_does_not_begin_a_phase_twice(
+    two_phases: tuple[Path, dict[str, Any], Log],
+    config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, record, _ = two_phases
+    settings = SELF_CRITICAL | {"train": SELF_CRITICAL["train"] | {"save_every": 60.0}}
+    save = Trainer._save_state
+
+    def dies(trainer: Trainer) -> None:
+        if trainer.progress.epoch == 4:  # the first self-critical model has just been written
+            raise KeyboardInterrupt
+        save(trainer)
+
+    monkeypatch.setattr(Trainer, "_save_state", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path, **settings))
+    assert load(tmp_path).record["history"][-1]["phase"] == "self-critical"
+    monkeypatch.undo()
+    found = train(config(tmp_path, **settings), resume=True)
+    assert without_times(found["history"]) == without_times(record["history"])
+    same_weights(tmp_path, whole)
+
+
 def test_a_run_starts_from_a_model(
     run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
 ) -> None:
