@@ -123,6 +123,10 @@ class SelfCriticalConfig:
         0.5, "the model's word scores are divided by it first: smoothing left them too even to draw"
     )
     max_length: int = _option(20, "most words of a drawn caption; one cut off has no <end>")
+    runs: int = _option(
+        1, "times that it is done, each from the same start; their weights are then averaged"
+    )
+    start_share: float = _option(0.0, "share of the start's own weights in that average")
 
 
 @dataclass(frozen=True)

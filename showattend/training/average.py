@@ -1,11 +1,17 @@
-"""An exponential moving average of the weights: what is validated and kept."""
+"""Averages of weights: along one run of training, and over several from one start."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 from torch import nn
+
+from showattend.checkpoint import load_tensors, save_tensors
+
+Weights = dict[str, torch.Tensor]
 
 
 class MovingAverage(nn.Module):
@@ -36,3 +42,83 @@ class MovingAverage(nn.Module):
             if theirs.requires_grad:
                 mine.lerp_(theirs, 1 - decay)
         self.updates += 1
+
+
+class Merger:
+    """The average of what several runs of training from the same start came to.
+
+    The runs differ by chance only and part little enough for the mean of their weights to be a
+    model, better than each; a share of the start brings back some of what they have forgotten
+    (Wortsman et al. 2022, "Model soups"; Rame et al. 2024, "WARP: On the Benefits of Weight
+    Averaged Rewarded Policies", with straight lines for its arcs). The weights wait in files of
+    the run's folder, so that a resumed run finds them.
+
+    Args:
+        folder: The folder of the run.
+        runs: How many.
+        start_share: s of (1 - s) mean_k theta_k + s theta_start.
+    """
+
+    def __init__(self, folder: Path, runs: int, start_share: float) -> None:
+        self.files = [folder / f"run_{k + 1}.safetensors" for k in range(runs)]
+        self.start = folder / "start.safetensors"
+        self.start_share = start_share
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to average."""
+        return len(self.files) > 1 or self.start_share > 0
+
+    def save_start(self, models: Mapping[str, nn.Module]) -> None:
+        """Keep the weights that every run starts from."""
+        _save(self.start, models)
+
+    def save_run(self, number: int, models: Mapping[str, nn.Module]) -> None:
+        """Keep what run ``number`` (from 0) came to."""
+        _save(self.files[number], models)
+
+    def load_start(self, models: Mapping[str, nn.Module]) -> None:
+        """Put the models back where every run starts.
+
+        Raises:
+            CheckpointError: The file is missing or damaged.
+        """
+        put_weights(load_tensors(self.start, "the weights of a run")[0], models)
+
+    def merge(self, models: Mapping[str, nn.Module]) -> None:
+        """Put the average into the models.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        mean: Weights = {}
+        shares = [(self.start, self.start_share)]
+        shares += [(file, (1 - self.start_share) / len(self.files)) for file in self.files]
+        for file, share in shares:
+            for key, value in load_tensors(file, "the weights of a run")[0].items():
+                if value.is_floating_point():
+                    mean[key] = mean.get(key, torch.zeros_like(value)) + share * value
+                else:
+                    mean[key] = value
+        put_weights(mean, models)
+
+    def clear(self) -> None:
+        """Remove the files."""
+        for file in (self.start, *self.files):
+            file.unlink(missing_ok=True)
+
+
+def _save(file: Path, models: Mapping[str, nn.Module]) -> None:
+    tensors = {
+        f"{name}.{key}": value
+        for name, model in models.items()
+        for key, value in model.state_dict().items()
+    }
+    save_tensors(file, tensors, {"kind": "run"})
+
+
+def put_weights(weights: Weights, models: Mapping[str, nn.Module]) -> None:
+    """Load ``NAME.*`` into the model of that name."""
+    for name, model in models.items():
+        own = {k: v for k, v in weights.items() if k.startswith(f"{name}.")}
+        model.load_state_dict({k.removeprefix(f"{name}."): v for k, v in own.items()})

@@ -28,6 +28,7 @@ def check(config: Config) -> None:
         ("data.toy_images", data.toy_images),
         ("train.epochs", train.epochs if train.init_from is None else 1),
         ("self_critical.max_length", critical.max_length),
+        ("self_critical.runs", critical.runs),
         ("train.batch_size", train.batch_size),
         ("decoder.embedding_dim", decoder.embedding_dim),
         ("decoder.hidden_dim", decoder.hidden_dim),
@@ -42,6 +43,7 @@ def check(config: Config) -> None:
         ("decoder.embedding_dropout", decoder.embedding_dropout),
         ("decoder.feature_dropout", decoder.feature_dropout),
         ("decoder.dropout", decoder.dropout),
+        ("self_critical.start_share", critical.start_share),
     ):
         if not 0 <= share < 1:
             raise ConfigError(f"{key} is {share:g}; it must be at least 0 and below 1")

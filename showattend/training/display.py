@@ -55,8 +55,8 @@ class Display:
 
     def epoch(self, entry: dict[str, Any], best: bool) -> None:
         """Print the epoch's figures."""
-        figure = "reward" if "reward" in entry else "loss"
-        parts = [f"epoch {entry['epoch']:>3}", f"{figure} {entry[figure]:.3f}"]
+        parts = [f"epoch {entry['epoch']:>3}"]
+        parts += [f"{key} {entry[key]:.3f}" for key in ("loss", "reward") if key in entry]
         if "CIDEr" in entry:
             parts += [
                 f"validation loss {entry['val_loss']:.3f}",

@@ -1,4 +1,8 @@
-"""What a run consists of: cross-entropy first, then self-critical training."""
+"""What a run consists of: cross-entropy first, then self-critical training, once or several times.
+
+The self-critical phases all start from the same model, and what they come to is averaged
+(`showattend.training.average.Merger`).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ class Phase:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-CROSS_ENTROPY, SELF_CRITICAL = "cross-entropy", "self-critical"
+CROSS_ENTROPY, SELF_CRITICAL, AVERAGE = "cross-entropy", "self-critical", "average"
 
 
 def plan(config: Config) -> list[Phase]:
@@ -47,12 +51,15 @@ def plan(config: Config) -> list[Phase]:
             train.finetune_after,
             {"cross_entropy": "loss"},
         ),
-        Phase(
-            SELF_CRITICAL,
-            critical.epochs,
-            {"decoder": critical.lr, "encoder": 0.0},  # it sees enough of the words by then
-            1,
-            "reward",
-        ),
+        *[
+            Phase(
+                SELF_CRITICAL,
+                critical.epochs,
+                {"decoder": critical.lr, "encoder": 0.0},  # it sees enough of the words by then
+                1,
+                "reward",
+            )
+        ]
+        * critical.runs,
     ]
     return [phase for phase in phases if phase.epochs]

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from showattend.errors import UserError
+
+
+def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What a run is made on."""
+    return {
+        "device": device.type,
+        "precision": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "processors": os.cpu_count(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

@@ -6,9 +6,7 @@ import hashlib
 import json
 import math
 import os
-import platform
 import time
-from collections.abc import Hashable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +23,9 @@ from showattend.depthwise import FastDepthwise
 from showattend.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.encoders import Encoder, build_encoder, encode
 from showattend.errors import DataError
-from showattend.evaluation.metrics import CiderValidator
-from showattend.evaluation.wording import wording
-from showattend.search import SearchOptions, search
+from showattend.search import SearchOptions
 from showattend.text import Vocabulary
-from showattend.training.average import MovingAverage
+from showattend.training.average import Merger, MovingAverage, put_weights
 from showattend.training.check import check
 from showattend.training.inputs import (
     Rows,
@@ -40,13 +36,14 @@ from showattend.training.inputs import (
 )
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
-from showattend.training.phases import SELF_CRITICAL, Phase, plan
-from showattend.training.record import write_record
+from showattend.training.phases import AVERAGE, SELF_CRITICAL, Phase, plan
+from showattend.training.record import machine, write_record
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.start import take_decoder, take_encoder
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.state import Progress, find_state, load_state, save_state
+from showattend.training.validation import Validation
 
 
 class Trainer:
@@ -69,6 +66,8 @@ class Trainer:
         self.dtype = choose_dtype(config.train.precision, self.device)
         self.progress = Progress()
         self.phases = plan(config)
+        critical = config.self_critical
+        self.merger = Merger(self.out, critical.runs, critical.start_share)
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
         self._build()
@@ -123,7 +122,12 @@ class Trainer:
             )
             for rows in (train, val)
         )
-        self.validator = CiderValidator({r.image_id: r.captions for r in self.val_loader.records})
+        self.validation = Validation(
+            self.val_loader,
+            self.vocabulary,
+            replace(SearchOptions(**to_dict(config.search)), beam_size=config.train.validate_beam),
+            self.reporter,
+        )
         self.decoder = build_decoder(
             config.decoder, vocabulary_size=len(self.vocabulary), feature_dim=self.encoder.dim
         ).to(self.device)
@@ -197,29 +201,55 @@ class Trainer:
                     continue
                 if number > now.phase:
                     self._begin(number)
+                elif now.epoch + now.batch == 0 and phase.name == SELF_CRITICAL:
+                    self._save_start()
                 while now.epoch < now.phase_start + phase.epochs and not self._out_of_patience():
                     self._train_epoch()
                     self._end_epoch()
+                if phase.name == SELF_CRITICAL and self.merger.wanted:
+                    run = [p.name for p in self.phases[:number]].count(SELF_CRITICAL)
+                    self.merger.save_run(run, self._kept_models())
+            if self.merger.wanted and now.phase < len(self.phases):
+                self._merge()
         finally:
             torch.set_flush_denormal(False)
         write_record(self.out, self._record())
         return self._record()
 
     def _begin(self, number: int) -> None:
-        """The next phase goes on from the best model of those before it, with fresh moments."""
-        best = checkpoints.load(self.out / checkpoints.FILE_NAME)
-        for name, model in self._trained().items():
-            prefix = f"{name}."
-            model.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in best.weights.items() if k.startswith(prefix)}
-            )
-        if self.phases[number].name == SELF_CRITICAL:
+        """The next phase, with fresh moments.
+
+        The first self-critical one goes on from the best model of the phase before, and so do
+        those that repeat it.
+        """
+        if self.phases[number - 1].name == SELF_CRITICAL:
+            self.merger.load_start(self._trained())
+            told = "once more, from the same start"
+        else:
+            best = checkpoints.load(self.out / checkpoints.FILE_NAME)
+            put_weights(best.weights, self._trained())
             self.decoder.sharpen(self.config.self_critical.temperature)
+            self._save_start()
+            told = "from the best model"
         self._restart()
         self.progress.phase, self.progress.phase_start = number, self.progress.epoch
         # A kill from here on must not begin again from a model that this phase has made.
         self._save_state()
-        self.reporter.message(f"Going on with {self.phase.name} training, from the best model")
+        self.reporter.message(f"Going on with {self.phase.name} training, {told}")
+
+    def _save_start(self) -> None:
+        if self.merger.wanted:
+            self.merger.save_start(self._trained())
+
+    def _merge(self) -> None:
+        """The average of the self-critical runs, judged like an epoch."""
+        now = self.progress
+        self.merger.merge(self._kept_models())
+        entry = {"epoch": now.epoch + 1, "phase": AVERAGE} | self.validate()
+        now.epoch, now.phase = now.epoch + 1, len(self.phases)
+        self.reporter.message("The average of the weights:")
+        self._enter(entry)
+        self.merger.clear()
 
     def _models(self) -> dict[str, torch.nn.Module]:
         """What the state of the run holds."""
@@ -231,6 +261,9 @@ class Trainer:
         if name in self.averages:
             return self.averages[name].model
         return self.decoder if name == "decoder" else self.encoder
+
+    def _kept_models(self) -> dict[str, torch.nn.Module]:
+        return {name: self._kept(name) for name in self._trained()}
 
     def _trained(self) -> dict[str, torch.nn.Module]:
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
@@ -336,27 +369,12 @@ class Trainer:
 
     # Validation ------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The loss a token, and BLEU-4 and CIDEr of captions searched freely."""
-        decoder, encoder = self._kept("decoder").eval(), self._kept("encoder")
-        options = replace(
-            SearchOptions(**to_dict(self.config.search)), beam_size=self.config.train.validate_beam
+        """The figures of the model that would be kept (`Validation`)."""
+        encoder = self._kept("encoder")
+        return self.validation(
+            self._kept("decoder").eval(), lambda batch: self._annotations(encoder, batch)
         )
-        captions: dict[Hashable, list[str]] = {}
-        loss, tokens = 0.0, 0
-        for number, batch in enumerate(self.val_loader.batches()):
-            count = int(batch.lengths.sum())
-            annotations = self._annotations(encoder, batch)
-            loss += self._loss(decoder, annotations, batch, 0.0).cross_entropy.item() * count
-            tokens += count
-            found = search(decoder, annotations, options)
-            for row, hypotheses in zip(batch.rows, found, strict=True):
-                record = self.val_loader.records[row]
-                captions[record.image_id] = self.vocabulary.decode(hypotheses[0].words)
-            self.reporter.task("Validation", number + 1, len(self.val_loader))
-        style = wording(list(captions.values()))
-        return {"val_loss": loss / tokens, **self.validator.score(captions), **style}
 
     def _end_epoch(self) -> None:
         now = self.progress
@@ -368,19 +386,23 @@ class Trainer:
             **{self.phase.names.get(key, key): value / steps for key, value in now.sums.items()},
             "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.train_loader) - 1),
         }
-        best = False
         if done >= min(self.phase.validate_from, self.phase.epochs):
             entry |= self.validate()
+        now.epoch, now.batch, now.sums = now.epoch + 1, 0, {}
+        self._enter(entry)
+
+    def _enter(self, entry: dict[str, Any]) -> None:
+        """Into the history; the model is kept when its captions are the best so far."""
+        now, best = self.progress, False
+        if "CIDEr" in entry:
             # On a small split CIDEr may stand still, at zero even: then the lower loss wins.
-            kept = now.history[now.best_epoch - 1] if now.best_epoch > 0 else {}
+            kept = next((e for e in now.history if e["epoch"] == now.best_epoch), {})
             before = (now.best, -kept.get("val_loss", math.inf))
             best = (entry["CIDEr"], -entry["val_loss"]) > before
         now.seconds = time.perf_counter() - self.started
         now.history.append(entry | {"seconds": round(now.seconds, 1)})
         if best:
-            now.best, now.best_epoch = entry["CIDEr"], now.epoch + 1
-        now.epoch, now.batch, now.sums = now.epoch + 1, 0, {}
-        if best:
+            now.best, now.best_epoch = entry["CIDEr"], entry["epoch"]
             checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
@@ -419,14 +441,7 @@ class Trainer:
             "best": {"epoch": now.best_epoch, "CIDEr": now.best} if now.best_epoch > 0 else None,
             "history": now.history,
             "seconds": round(now.seconds, 1),
-            "machine": {
-                "device": self.device.type,
-                "precision": str(self.dtype).removeprefix("torch."),
-                "threads": torch.get_num_threads(),
-                "processors": os.cpu_count(),
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "machine": machine(self.device, self.dtype),
         }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from showattend.training.average import MovingAverage
+from showattend.errors import CheckpointError
+from showattend.training.average import Merger, MovingAverage
 
 
 def test_it_follows_by_the_formula() -> None:
@@ -45,3 +48,35 @@ def test_its_state_travels() -> None:
     again.load_state_dict(average.state_dict())
     assert int(again.updates) == 1
     assert torch.equal(again.model.weight, model.weight)  # type: ignore[arg-type]
+
+
+def test_runs_are_averaged_with_a_share_of_their_start(tmp_path: Path) -> None:
+    merger, model = Merger(tmp_path, 2, 0.2), nn.BatchNorm1d(1)
+
+    def say(value: float, seen: int) -> dict[str, nn.Module]:
+        nn.init.constant_(model.weight, value)
+        assert model.num_batches_tracked is not None
+        model.num_batches_tracked.fill_(seen)
+        return {"decoder": model}
+
+    merger.save_start(say(1.0, 1))
+    merger.save_run(0, say(2.0, 2))
+    merger.save_run(1, say(4.0, 3))
+    merger.load_start({"decoder": model})
+    assert model.weight.item() == 1.0
+    merger.merge({"decoder": model})
+    assert model.weight.item() == pytest.approx(0.2 * 1 + 0.8 * 3)
+    assert int(model.num_batches_tracked) == 3  # type: ignore[arg-type]  # a count has no mean
+    merger.clear()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match=r"start.safetensors: no such file"):
+        merger.load_start({"decoder": model})
+
+
+@pytest.mark.parametrize(
+    ("runs", "share", "wanted"), [(1, 0.0, False), (2, 0, True), (1, 0.1, True)]
+)
+def test_one_run_alone_needs_no_average(
+    runs: int, share: float, wanted: bool, tmp_path: Path
+) -> None:
+    assert Merger(tmp_path, runs, share).wanted is wanted

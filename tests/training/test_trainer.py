@@ -20,6 +20,7 @@ from showattend.config import Config, from_dict
 from showattend.data.toy import write_toy
 from showattend.encoders import Encoder, build_encoder
 from showattend.errors import CheckpointError, ConfigError, DataError
+from showattend.training.average import Merger
 from showattend.training.optimizer import rate_share
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import Silent, Trainer, train
@@ -392,6 +393,93 @@ def test_a_kill_between_the_model_and_the_state_does_not_begin_a_phase_twice(
     found = train(config(tmp_path, **settings), resume=True)
     assert without_times(found["history"]) == without_times(record["history"])
     same_weights(tmp_path, whole)
+
+
+AVERAGED = SELF_CRITICAL | {
+    "self_critical": SELF_CRITICAL["self_critical"] | {"epochs": 1, "runs": 2, "start_share": 0.3}
+}
+MERGED = {"start.safetensors", "run_1.safetensors", "run_2.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def averaged(
+    config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("runs") / "averaged"
+    return out, train(config(out, **AVERAGED))
+
+
+def test_self_critical_runs_begin_at_one_start_and_are_averaged(
+    averaged: tuple[Path, dict[str, Any]],
+    config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, record = averaged
+    phases = [entry["phase"] for entry in record["history"]]
+    assert phases == ["cross-entropy"] * 3 + ["self-critical"] * 2 + ["average"]
+    assert [entry["epoch"] for entry in record["history"]] == [1, 2, 3, 4, 5, 6]
+
+    kept: dict[str, dict[str, torch.Tensor]] = {}
+    clear = Merger.clear
+
+    def look(merger: Merger) -> None:
+        for name in sorted(MERGED):
+            kept[name] = load_tensors(tmp_path / name, "weights")[0]
+        clear(merger)
+
+    monkeypatch.setattr(Merger, "clear", look)
+    Trainer(config(tmp_path, **AVERAGED)).run()
+    assert MERGED.isdisjoint(path.name for path in tmp_path.iterdir())
+    state, _ = load_tensors(tmp_path / "state.safetensors", "a state")
+    start, one, two = (kept[f"{n}.safetensors"] for n in ("start", "run_1", "run_2"))
+    name = "decoder.L_h.weight"
+    assert (one[name] - two[name]).abs().max() > 1e-5  # each is a run of its own
+    mean = 0.3 * start[name] + 0.35 * (one[name] + two[name])
+    torch.testing.assert_close(state["average_decoder.model.L_h.weight"], mean)
+
+
+# In the second run; between the runs; in the validation of the average.
+@pytest.mark.parametrize(
+    "at", [("Training", 4 * BATCHES + 2), ("Training", 4 * BATCHES + 1), ("Validation", 6)]
+)
+def test_a_kill_among_the_runs_and_a_resume_change_nothing(
+    at: tuple[str, int],
+    averaged: tuple[Path, dict[str, Any]],
+    config: Callable[..., Config],
+    tmp_path: Path,
+) -> None:
+    whole, record = averaged
+    validations = 0
+
+    def stop(name: str, done: int) -> bool:
+        nonlocal validations
+        validations += (name, done) == ("Validation", 1)
+        return (name, validations) == at or (name, done) == at
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path, **AVERAGED), Log(stop))
+    torch.manual_seed(54321)
+    found = train(config(tmp_path, **AVERAGED), resume=True)
+    assert without_times(found["history"]) == without_times(record["history"])
+    same_weights(tmp_path, whole)
+    # A run that is over stays as it is.
+    again = train(config(tmp_path, **AVERAGED), resume=True)
+    assert without_times(again["history"]) == without_times(record["history"])
+
+
+def test_runs_from_a_model_begin_at_it(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    settings = config(
+        tmp_path,
+        train={"init_from": str(run[0]), "epochs": 0},
+        self_critical={"epochs": 1, "lr": 0.0, "runs": 2, "temperature": 0.7},
+    )
+    history = train(settings)["history"]
+    assert [entry["phase"] for entry in history] == ["self-critical"] * 2 + ["average"]
+    losses = [entry["val_loss"] for entry in history]  # sharpened once: nothing else moved
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
 
 
 def test_a_run_starts_from_a_model(
