@@ -82,7 +82,9 @@ class TrainConfig:
 
     out: str = _option("runs/model", "folder of the run: the model, its record, the resume state")
     init_from: str | None = _option(
-        None, "start from this model (the same words and sizes); null: from random weights"
+        None,
+        "start from this model, of the same sizes, and add the words that it lacks; "
+        "null: from random weights",
     )
     epochs: int = _option(15, "passes over the training images with cross-entropy")
     batch_size: int = _option(32, "images a step, each with all its captions")

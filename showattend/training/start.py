@@ -1,11 +1,12 @@
-"""Starting a run from the weights of a model that is there already."""
+"""Starting a run from a model that is there already: its weights and its words."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
 
 from showattend.captioner import Captioner
 from showattend.config import EncoderConfig
+from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import Encoder
 from showattend.errors import ConfigError
 from showattend.text import Vocabulary
@@ -42,25 +43,35 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
     return encoder.fingerprint() != before
 
 
-def take_decoder(source: Captioner, decoder: nn.Module, vocabulary: Vocabulary, where: str) -> None:
+def merge_words(known: Vocabulary, vocabulary: Vocabulary) -> Vocabulary:
+    """The words of a model, each with the number it has there, then those it lacks."""
+    return Vocabulary([*known.words, *(word for word in vocabulary.words if word not in known)])
+
+
+def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
     """Give the decoder the weights of the source's.
+
+    Words that the source lacks begin as the mean of the words it knows (Hewitt 2021,
+    "Initializing New Word Embeddings for Pretrained Language Models"), and as unlikely as the
+    least likely of them.
 
     Args:
         source: The model to start from.
-        decoder: Built as the config says.
-        vocabulary: The words of the run.
+        decoder: Built as the config says, for the words of `merge_words`.
         where: What the source was loaded from, for messages.
 
     Raises:
-        ConfigError: Its words are others, or its decoder is of another shape.
+        ConfigError: Its decoder is of another shape.
     """
-    if source.vocabulary != vocabulary:
-        raise ConfigError(
-            f"train.init_from: {where} knows other words ({len(source.vocabulary):,}) than this "
-            f"data set gives ({len(vocabulary):,})"
-        )
+    weights = source.decoder.state_dict()
+    first, new = len(Vocabulary.SPECIALS), decoder.L_o.out_features - len(source.vocabulary)
+    for key in ("embedding.weight", "L_o.weight"):
+        mean = weights[key][first:].mean(0, keepdim=True)
+        weights[key] = torch.cat([weights[key], mean.expand(new, -1)])
+    least = weights["L_o.bias"][first:].min()
+    weights["L_o.bias"] = torch.cat([weights["L_o.bias"], least.expand(new)])
     try:
-        decoder.load_state_dict(source.decoder.state_dict())
+        decoder.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(

@@ -40,7 +40,7 @@ from showattend.training.phases import AVERAGE, SELF_CRITICAL, Phase, plan
 from showattend.training.record import machine, write_record
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
-from showattend.training.start import take_decoder, take_encoder
+from showattend.training.start import merge_words, take_decoder, take_encoder
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.state import Progress, find_state, load_state, save_state
 from showattend.training.validation import Validation
@@ -109,6 +109,8 @@ class Trainer:
         self.vocabulary = Vocabulary.from_captions(
             (text for i in train for text in records[i].captions), config.data.min_count
         )
+        if source is not None:
+            self.vocabulary = merge_words(source.vocabulary, self.vocabulary)
         self.train_loader, self.val_loader = (
             CaptionLoader(
                 [records[i] for i in rows],
@@ -132,7 +134,7 @@ class Trainer:
             config.decoder, vocabulary_size=len(self.vocabulary), feature_dim=self.encoder.dim
         ).to(self.device)
         if source is not None:
-            take_decoder(source, self.decoder, self.vocabulary, start or "")
+            take_decoder(source, self.decoder, start or "")
         if self.phases[0].name == SELF_CRITICAL:
             self.decoder.sharpen(config.self_critical.temperature)
         self._restart()
