@@ -87,7 +87,8 @@ class TrainConfig:
         "null: from random weights",
     )
     epochs: int = _option(15, "passes over the training images with cross-entropy")
-    batch_size: int = _option(32, "images a step, each with all its captions")
+    batch_size: int = _option(32, "images a batch, each with all its captions; in each process")
+    accumulate: int = _option(1, "batches a step, their gradients added up")
     lr: float = _option(1e-3, "peak learning rate of the decoder")
     encoder_lr: float = _option(1e-4, "peak learning rate of the opened encoder stages")
     finetune_after: int = _option(
@@ -102,7 +103,7 @@ class TrainConfig:
     ema: float = _option(
         0.0, "decay of the moving average of the weights that is validated and kept; 0: none"
     )
-    precision: str = _option("auto", "auto (bf16 where the processor has it), fp32 or bf16")
+    precision: str = _option("auto", "auto (bf16 where the processor has it), fp32, bf16 or fp16")
     device: str = _option("auto", "auto, cpu, cuda or mps")
     seed: int = _option(0, "same seed, same result, on the same machine and thread count")
     validate_from: int = _option(

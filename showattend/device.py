@@ -9,7 +9,7 @@ import torch
 
 from showattend.errors import ConfigError
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -43,7 +43,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         raise ConfigError(f"precision {precision!r}: must be one of {', '.join(PRECISIONS)}")
     if precision == "bf16" or (precision == "auto" and _has_bf16(device)):
         return torch.bfloat16
-    return torch.float32
+    return torch.float16 if precision == "fp16" else torch.float32
 
 
 def _has_bf16(device: torch.device) -> bool:

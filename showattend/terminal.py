@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,6 +34,16 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Say what is wrong, in one line."""
     say(f"showattend: {printable(' '.join(text.split()))}")
+
+
+def wait_for_the_first() -> None:
+    """Where ``torchrun`` has started several processes, let the first of them speak.
+
+    A mistake of the user's meets all of them alike. When one has failed the others are stopped,
+    so whoever is still there after a moment has a trouble of its own to tell.
+    """
+    if int(os.environ.get("RANK", "0")):
+        time.sleep(3)
 
 
 def console() -> Console:

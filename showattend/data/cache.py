@@ -23,10 +23,11 @@ from showattend.data.views import View, show
 from showattend.encoders import Encoder, encode
 from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
+from showattend.processes import Processes
 
 _TODO, _DONE, _FAILED = 0, 1, 2
 _BATCH = 32
-WHOLE = View()
+WHOLE, ALONE = View(), Processes()
 
 
 class FeatureCache:
@@ -56,6 +57,7 @@ def cache_features(
     device: torch.device | None = None,
     view: View = WHOLE,
     crop_area: float = 1.0,
+    processes: Processes = ALONE,
     message: Callable[[str], None] = lambda _: None,
     advance: Callable[[int, int], None] = lambda *_: None,
 ) -> FeatureCache:
@@ -72,6 +74,7 @@ def cache_features(
         device: Where to run.
         view: How the images are shown.
         crop_area: The least share of an image that a crop keeps.
+        processes: Among which the images are divided; all of them call this.
         message: Told what is about to be written, and how large it will be.
         advance: Called with (images done, images in all).
 
@@ -87,7 +90,7 @@ def cache_features(
     failures_file = place / "failures.json"
     size = int(np.prod(shape)) * 2
     try:
-        if not status_file.exists():
+        if processes.first and not status_file.exists():
             message(
                 f"Writing the features of {len(paths):,} {_said(view)}images to "
                 f"{place} "
@@ -102,6 +105,7 @@ def cache_features(
                 )
             np.lib.format.open_memmap(features_file, "w+", np.float16, shape).flush()
             np.save(status_file, np.zeros(len(paths), np.uint8))
+        processes.wait()
         # A complete cache may lie on a disk that can only be read.
         mode = "r" if (np.load(status_file) == _DONE).all() else "r+"
         features = np.lib.format.open_memmap(features_file, mode)
@@ -113,8 +117,10 @@ def cache_features(
         raise DataError(f"{place}: the feature cache is damaged ({error}); delete it") from error
 
     todo = np.flatnonzero(status != _DONE)
+    processes.wait()  # all have seen the same
     if len(todo):
         encoder = encoder.to(device)
+        mine = todo[processes.rank :: processes.count]
 
         def load(row: int) -> np.ndarray | ImageError:
             try:
@@ -124,9 +130,12 @@ def cache_features(
             return show(pixels, view, name=paths[row].name, area=crop_area)
 
         _extract(
-            todo, load, encoder, preprocessing, dtype, device, features, status, failures, advance
+            mine, load, encoder, preprocessing, dtype, device, features, status, failures, advance
         )
-        failures_file.write_text(json.dumps(failures))
+        failures = {row: why for each in processes.gather(failures) for row, why in each.items()}
+        failures = {row: why for row, why in failures.items() if status[int(row)] != _DONE}
+        if processes.first:
+            failures_file.write_text(json.dumps(failures))
     failed = {row: failures[str(row)] for row in np.flatnonzero(status != _DONE).tolist()}
     # From here on it is only read.
     return FeatureCache(place, np.load(features_file, mmap_mode="r"), failed)
@@ -156,7 +165,7 @@ def _extract(
     failures: dict[str, str],
     advance: Callable[[int, int], None],
 ) -> None:
-    chunks = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
+    chunks = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)] or [todo]
     with ThreadPoolExecutor(2) as pool:
         # One chunk is decoded while the one before it is encoded.
         upcoming = [pool.submit(load, row) for row in chunks[0]]

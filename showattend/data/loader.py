@@ -18,18 +18,36 @@ from showattend.data.records import Record
 from showattend.data.views import View, show
 from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
+from showattend.processes import Processes
 from showattend.text import Vocabulary, tokenize
+
+ALONE = Processes()
 
 _SIDE = re.compile(r"(left|right)(-.*|hand|handed|most|ward|wards)?")
 
 
 class Batch(NamedTuple):
-    """One batch; inputs are annotations [B, H, W, D] float16 or pixels [B, 3, S, S] uint8."""
+    """One batch; inputs are annotations [B, H, W, D] float16 or pixels [B, 3, S, S] uint8.
+
+    A step of training may take several, one after another and in several processes; the shares
+    weigh this one's mean loss in that of the step.
+    """
 
     inputs: torch.Tensor
     captions: torch.Tensor  # [B, K, T + 2]: <start>, words, <end>, padded with <pad>
     lengths: torch.Tensor  # [B, K]: targets of each caption; 0 where there is none
     rows: list[int]  # which records
+    of_captions: float = 1.0  # its share of the captions of the step
+    of_images: float = 1.0  # of the images
+    of_tokens: float = 1.0  # and of the targets
+    last: bool = True  # whether it completes the step
+
+
+class _Part(NamedTuple):
+    rows: list[int]
+    counts: bool  # not where a step has too few images for everyone: then one stands in
+    step: list[int]  # the rows of all its parts
+    last: bool
 
 
 class Inputs(Protocol):
@@ -113,6 +131,8 @@ class CaptionLoader:
         mirror: In an epoch, half of the images are mirrored, by the seed; their captions that
             say left or right are left out, and an image with only such captions stays as it is.
         crops: In an epoch, every image is shown whole or as one of this many crops of it.
+        accumulate: Batches a step, in each process.
+        processes: Among which a step is divided.
 
     Raises:
         DataError: There are no records, or one whose captions hold no word.
@@ -129,11 +149,14 @@ class CaptionLoader:
         seed: int = 0,
         mirror: bool = False,
         crops: int = 0,
+        accumulate: int = 1,
+        processes: Processes = ALONE,
     ) -> None:
         if not records:
             raise DataError("the split holds no images; look at the report of `showattend prepare`")
         self.records, self.inputs = records, inputs
         self.batch_size, self.seed, self.mirror, self.crops = batch_size, seed, mirror, crops
+        self.accumulate, self.processes = accumulate, processes
         self.encoded: list[list[list[int]]] = []
         self.sideless: list[list[list[int]]] = []  # those that stay true of the mirrored image
         for record in records:
@@ -154,8 +177,13 @@ class CaptionLoader:
             )
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return -(-len(self.records) // self.batch_size)
+        """Steps an epoch."""
+        return -(-len(self.records) // self.step_size)
+
+    @property
+    def step_size(self) -> int:
+        """Images a step, over all processes."""
+        return self.batch_size * self.accumulate * self.processes.count
 
     def order(self, epoch: int | None) -> list[int]:
         """The records in the order of this epoch; None: as they stand."""
@@ -177,28 +205,55 @@ class CaptionLoader:
         ]
 
     def batches(self, epoch: int | None = None, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``start`` on, each read while the last is used."""
-        order, views = self.order(epoch), self.views(epoch)
-        chunks = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        chunks = chunks[start:]
+        """The batches of an epoch that are for this process, each read while the last is used.
 
-        def read(rows: list[int]) -> torch.Tensor:
+        Args:
+            epoch: None: the records as they stand.
+            start: The step to begin with.
+        """
+        views = self.views(epoch)
+        parts = list(self._parts(epoch, start))
+
+        def read(number: int) -> torch.Tensor:
+            rows = parts[number].rows
             return self.inputs.read(rows, [views[row] for row in rows])
 
+        def captions(row: int) -> list[list[int]]:
+            return self.sideless[row] if views[row].mirrored else self.encoded[row]
+
         with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(read, chunks[0]) if chunks else None
-            for number, rows in enumerate(chunks):
+            upcoming = pool.submit(read, 0) if parts else None
+            for number, part in enumerate(parts):
                 assert upcoming is not None
                 inputs = upcoming.result()
-                if number + 1 < len(chunks):
-                    upcoming = pool.submit(read, chunks[number + 1])
-                captions, lengths = self._pad(
-                    [
-                        self.sideless[row] if views[row].mirrored else self.encoded[row]
-                        for row in rows
-                    ]
+                if number + 1 < len(parts):
+                    upcoming = pool.submit(read, number + 1)
+                mine = [captions(row) for row in part.rows]
+                step = [captions(row) for row in part.step]
+                padded, lengths = self._pad(mine)
+                yield Batch(
+                    inputs,
+                    padded,
+                    lengths,
+                    part.rows,
+                    of_captions=part.counts * _captions(mine) / _captions(step),
+                    of_images=part.counts * len(mine) / len(step),
+                    of_tokens=part.counts * _targets(mine) / _targets(step),
+                    last=part.last,
                 )
-                yield Batch(inputs, captions, lengths, rows)
+
+    def _parts(self, epoch: int | None, start: int) -> Iterator[_Part]:
+        """What this process is to do; all of them must do the same number of batches."""
+        order, processes = self.order(epoch), self.processes
+        parts = self.accumulate * processes.count
+        for begin in range(start * self.step_size, len(order), self.step_size):
+            step = order[begin : begin + self.step_size]
+            cuts = [round(len(step) * i / parts) for i in range(parts + 1)]
+            for turn in range(self.accumulate):
+                number = turn * processes.count + processes.rank
+                rows = step[cuts[number] : cuts[number + 1]]
+                last = turn + 1 == self.accumulate
+                yield _Part(rows or step[:1], bool(rows), step, last)
 
     @staticmethod
     def _pad(captions: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -212,3 +267,11 @@ class CaptionLoader:
                 padded[b, k, : len(line)] = torch.tensor(line)
                 lengths[b, k] = len(words) + 1
         return padded, lengths
+
+
+def _captions(images: list[list[list[int]]]) -> int:
+    return sum(map(len, images))
+
+
+def _targets(images: list[list[list[int]]]) -> int:
+    return sum(len(words) + 1 for captions in images for words in captions)

@@ -30,6 +30,7 @@ def check(config: Config) -> None:
         ("self_critical.max_length", critical.max_length),
         ("self_critical.runs", critical.runs),
         ("train.batch_size", train.batch_size),
+        ("train.accumulate", train.accumulate),
         ("decoder.embedding_dim", decoder.embedding_dim),
         ("decoder.hidden_dim", decoder.hidden_dim),
         ("decoder.attention_dim", decoder.attention_dim),

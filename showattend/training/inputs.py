@@ -18,6 +18,7 @@ from showattend.data.views import View
 from showattend.encoders import Encoder
 from showattend.errors import DataError
 from showattend.images import Preprocessing
+from showattend.processes import Processes
 from showattend.training.reporter import Reporter
 
 
@@ -79,6 +80,7 @@ def cached_inputs(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    processes: Processes,
     reporter: Reporter,
 ) -> tuple[list[Record], Inputs]:
     """The features of a frozen encoder, computed where they are not in the cache yet.
@@ -101,6 +103,7 @@ def cached_inputs(
             device=device,
             view=view,
             crop_area=config.data.crop_area,
+            processes=processes,
             message=reporter.message,
             advance=lambda done, total: reporter.task("Features", done, total),
         )

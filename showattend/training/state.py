@@ -11,8 +11,10 @@ from torch import nn
 
 from showattend.checkpoint import load_tensors, save_tensors
 from showattend.errors import CheckpointError
+from showattend.processes import Processes
 
 FILE_NAME = "state.safetensors"
+ALONE = Processes()
 
 
 @dataclass
@@ -21,10 +23,10 @@ class Progress:
 
     Attributes:
         epoch: The epoch under way, from 0.
-        batch: Batches of it that are done.
+        batch: Steps of it that are done.
         phase: Which of the run's phases, from 0.
         phase_start: Epochs that were done when it began.
-        sums: Of this epoch so far: the steps, and the figures of each added up.
+        sums: The figures of this epoch's steps so far, added up.
         best: The best validation CIDEr, and the epoch it belongs to.
         history: One entry a finished epoch.
         seconds: Time spent, in this and earlier sittings.
@@ -47,8 +49,20 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     config: dict[str, Any],
+    *,
+    scaler: torch.amp.GradScaler | None = None,
+    processes: Processes = ALONE,
 ) -> None:
-    """Write weights, optimizer moments, random state and progress; the last state survives."""
+    """Write weights, optimizer moments, random states and progress; the last state survives.
+
+    All processes call this; the first one writes.
+    """
+    random = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["cuda"] = torch.cuda.get_rng_state()
+    every = processes.gather((random, progress.sums))
+    if not processes.first:
+        return
     tensors = {
         f"{name}.{key}": value
         for name, model in models.items()
@@ -57,10 +71,15 @@ def save_state(
     for index, moments in optimizer.state_dict()["state"].items():
         for key, value in moments.items():
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    meta = {"kind": "state", "progress": vars(progress), "config": config}
+    for rank, (random, _) in enumerate(every):
+        tensors |= {f"random.{kind}.{rank}": state for kind, state in random.items()}
+    sums = {key: sum(each[key] for _, each in every) for key in progress.sums}
+    meta = {
+        "kind": "state",
+        "progress": vars(progress) | {"sums": sums},
+        "scaler": scaler.state_dict() if scaler else {},
+        "config": config,
+    }
     save_tensors(folder / FILE_NAME, tensors, meta)
 
 
@@ -81,6 +100,9 @@ def load_state(
     models: dict[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     config: dict[str, Any],
+    *,
+    scaler: torch.amp.GradScaler | None = None,
+    processes: Processes = ALONE,
 ) -> Progress:
     """Put everything back as `save_state` found it.
 
@@ -110,13 +132,18 @@ def load_state(
             moments.setdefault(int(index), {})[kind] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if scaler and scaler.is_enabled():
+            scaler.load_state_dict(meta["scaler"])
         progress = Progress(**meta["progress"])
+        progress.sums = {key: value / processes.count for key, value in progress.sums.items()}
+        own = {key.partition(".")[::2]: state for key, state in parts["random"].items()}
+        random = {kind: state for (kind, rank), state in own.items() if rank == str(processes.rank)}
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{path}: does not fit this config ({reason})") from error
-    torch.set_rng_state(parts["random"]["cpu"])
-    if "cuda" in parts["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(parts["random"]["cuda"])
+    torch.set_rng_state(random["cpu"])
+    if "cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
     return progress
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +13,26 @@ import torch
 
 from showattend import __version__
 from showattend import checkpoint as checkpoints
-from showattend.captioner import Captioner, build_decoder, build_preprocessing
+from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
-from showattend.data.loader import Batch, CaptionLoader
+from showattend.data.loader import Batch
 from showattend.depthwise import FastDepthwise
 from showattend.device import choose_device, choose_dtype, keep_freed_memory
-from showattend.encoders import Encoder, build_encoder, encode
+from showattend.encoders import Encoder, encode
 from showattend.errors import DataError
+from showattend.processes import join, leave
 from showattend.search import SearchOptions
-from showattend.text import Vocabulary
 from showattend.training.average import Merger, MovingAverage, put_weights
 from showattend.training.check import check
-from showattend.training.inputs import (
-    Rows,
-    cached_inputs,
-    pixel_inputs,
-    read_records,
-    split_rows,
-)
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import AVERAGE, SELF_CRITICAL, Phase, plan
 from showattend.training.record import machine, write_record
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
-from showattend.training.start import merge_words, take_decoder, take_encoder
+from showattend.training.setup import set_up
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.state import Progress, find_state, load_state, save_state
-from showattend.training.validation import Validation
 
 
 class Trainer:
@@ -60,9 +49,9 @@ class Trainer:
 
     def __init__(self, config: Config, reporter: Reporter | None = None) -> None:
         check(config)
-        self.config, self.reporter = config, reporter or Silent()
-        self.out = Path(config.train.out)
-        self.device = choose_device(config.train.device)
+        self.config, self.out = config, Path(config.train.out)
+        self.processes, self.device = join(choose_device(config.train.device))
+        self.reporter = reporter if reporter and self.processes.first else Silent()
         self.dtype = choose_dtype(config.train.precision, self.device)
         self.progress = Progress()
         self.phases = plan(config)
@@ -70,98 +59,37 @@ class Trainer:
         self.merger = Merger(self.out, critical.runs, critical.start_share)
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
-        self._build()
-
-    # Building --------------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        config = self.config
-        records = read_records(config)
-        self.encoder = build_encoder(name=config.encoder.name, pretrained=config.encoder.pretrained)
-        self.preprocessing = build_preprocessing(config.encoder)
-        self.encoder.measure(self.preprocessing.size)
-        start = config.train.init_from
-        source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
-        self.encoder_config = to_dict(config.encoder)
-        if source is not None and take_encoder(source, self.encoder, config.encoder, start or ""):
-            self.encoder_config["pretrained"] = False  # the model is to carry it
-        opened = self.encoder.finetune_from(config.encoder.finetune_from)
-        self.encoder.to(self.device)
-        # Cached is what the frozen part of the encoder yields: all of it, or what precedes the
-        # opened stages. Only where these cannot be cut off are images decoded for every batch.
-        frozen: Encoder | None = self.encoder
-        if opened:
-            stage = config.encoder.finetune_from or ""
-            frozen = self.encoder.before(stage, self.preprocessing.size)
-        if frozen is None:
-            records, inputs = pixel_inputs(config, records, self.preprocessing, self.reporter)
-        else:
-            records, inputs = cached_inputs(
-                config,
-                records,
-                frozen,
-                self.preprocessing,
-                dtype=self.dtype,
-                device=self.device,
-                reporter=self.reporter,
-            )
-        train, val = split_rows(records, config.data.path)
-        self.vocabulary = Vocabulary.from_captions(
-            (text for i in train for text in records[i].captions), config.data.min_count
+        made = set_up(
+            config,
+            device=self.device,
+            dtype=self.dtype,
+            processes=self.processes,
+            reporter=self.reporter,
         )
-        if source is not None:
-            self.vocabulary = merge_words(source.vocabulary, self.vocabulary)
-        self.train_loader, self.val_loader = (
-            CaptionLoader(
-                [records[i] for i in rows],
-                Rows(inputs, rows),
-                self.vocabulary,
-                batch_size=config.train.batch_size,
-                max_length=config.data.max_length,
-                seed=config.train.seed,
-                mirror=config.data.mirror,
-                crops=config.data.crops,
-            )
-            for rows in (train, val)
-        )
-        self.validation = Validation(
-            self.val_loader,
-            self.vocabulary,
-            replace(SearchOptions(**to_dict(config.search)), beam_size=config.train.validate_beam),
-            self.reporter,
-        )
-        self.decoder = build_decoder(
-            config.decoder, vocabulary_size=len(self.vocabulary), feature_dim=self.encoder.dim
-        ).to(self.device)
-        if source is not None:
-            take_decoder(source, self.decoder, start or "")
+        self.encoder, self.decoder = made.encoder, made.decoder
+        self.train_loader, self.val_loader = made.train_loader, made.val_loader
+        self.made, self.identity = made, made.identity
+        if self.processes.rank:  # the same weights everywhere, but not the same dropout
+            torch.manual_seed(config.train.seed + 1_000_003 * self.processes.rank)
         if self.phases[0].name == SELF_CRITICAL:
-            self.decoder.sharpen(config.self_critical.temperature)
+            self.decoder.sharpen(critical.temperature)
         self._restart()
         self.self_critical = (
             SelfCritical(
                 [record.captions for record in self.train_loader.records],
-                self.vocabulary,
-                samples=config.self_critical.samples,
-                max_length=config.self_critical.max_length,
+                made.vocabulary,
+                samples=critical.samples,
+                max_length=critical.max_length,
                 doubly_stochastic=config.train.doubly_stochastic,
             )
-            if config.self_critical.epochs
+            if critical.epochs
             else None
-        )
-        # A run goes on only with the data that it was started with: word numbers depend on it.
-        content = [(str(r.image_id), r.split, r.captions) for r in records]
-        digest = hashlib.sha256(json.dumps([self.vocabulary.words, content]).encode())
-        self.identity = to_dict(config) | {"data set": digest.hexdigest()[:12]}
-        self.reporter.message(
-            f"{len(train):,} training and {len(val):,} validation images, "
-            f"{len(self.vocabulary):,} words; {config.encoder.name} at {self.preprocessing.size} "
-            f"pixels ({'x'.join(map(str, self.encoder.grid(self.preprocessing.size)))} grid); "
-            f"{str(self.dtype).removeprefix('torch.')} on {self.device.type}"
         )
 
     def _restart(self) -> None:
         """A new optimizer, and averages that begin with the weights as they are."""
+        # Gradients of half precision are scaled up, for the smallest of them not to be zero.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.optimizer = build_optimizer(
             self.decoder,
             [p for p in self.encoder.parameters() if p.requires_grad],
@@ -189,7 +117,14 @@ class Trainer:
         """
         now = self.progress
         if resume:
-            now = load_state(self.out, self._models(), self.optimizer, self.identity)
+            now = load_state(
+                self.out,
+                self._models(),
+                self.optimizer,
+                self.identity,
+                scaler=self.scaler,
+                processes=self.processes,
+            )
             self.progress = now
             self.reporter.message(f"Resuming at epoch {now.epoch + 1}, batch {now.batch}")
         self.started -= now.seconds  # building, and what earlier sittings took
@@ -208,14 +143,15 @@ class Trainer:
                 while now.epoch < now.phase_start + phase.epochs and not self._out_of_patience():
                     self._train_epoch()
                     self._end_epoch()
-                if phase.name == SELF_CRITICAL and self.merger.wanted:
+                wanted = phase.name == SELF_CRITICAL and self.merger.wanted
+                if wanted and self.processes.first:
                     run = [p.name for p in self.phases[:number]].count(SELF_CRITICAL)
                     self.merger.save_run(run, self._kept_models())
             if self.merger.wanted and now.phase < len(self.phases):
                 self._merge()
         finally:
             torch.set_flush_denormal(False)
-        write_record(self.out, self._record())
+        self._write_record()
         return self._record()
 
     def _begin(self, number: int) -> None:
@@ -240,18 +176,20 @@ class Trainer:
         self.reporter.message(f"Going on with {self.phase.name} training, {told}")
 
     def _save_start(self) -> None:
-        if self.merger.wanted:
+        if self.merger.wanted and self.processes.first:
             self.merger.save_start(self._trained())
 
     def _merge(self) -> None:
         """The average of the self-critical runs, judged like an epoch."""
         now = self.progress
+        self.processes.wait()  # for the file of the last run
         self.merger.merge(self._kept_models())
         entry = {"epoch": now.epoch + 1, "phase": AVERAGE} | self.validate()
         now.epoch, now.phase = now.epoch + 1, len(self.phases)
         self.reporter.message("The average of the weights:")
         self._enter(entry)
-        self.merger.clear()
+        if self.processes.first:
+            self.merger.clear()
 
     def _models(self) -> dict[str, torch.nn.Module]:
         """What the state of the run holds."""
@@ -286,78 +224,82 @@ class Trainer:
     def _train_epoch(self) -> None:
         self.decoder.train()
         now, saved = self.progress, time.perf_counter()
-        total = len(self.train_loader)
+        total, parameters = len(self.train_loader), self._parameters()
         all_steps = total * (now.phase_start + self.phase.epochs)
         for batch in self.train_loader.batches(now.epoch, now.batch):
-            shown = self._step(batch)
-            now.batch += 1
-            now.sums["steps"] = now.sums.get("steps", 0.0) + 1
-            for key, value in shown.items():
+            for key, value in self._backward(batch).items():
                 now.sums[key] = now.sums.get(key, 0.0) + value
+            if not batch.last:
+                continue
+            due = time.perf_counter() - saved > 60 * self.config.train.save_every
+            due = self.processes.add_gradients(parameters, due)
+            self._update(parameters)
+            now.batch += 1
             key = self.phase.shown
+            mean = self.processes.count * now.sums[key] / now.batch
             self.reporter.task(
                 "Training",
                 now.epoch * total + now.batch,
                 all_steps,
                 f"epoch {now.epoch + 1}/{now.phase_start + self.phase.epochs}  "
-                f"{self.phase.names.get(key, key)} {now.sums[key] / now.sums['steps']:.3f}",
+                f"{self.phase.names.get(key, key)} {mean:.3f}",
             )
-            if time.perf_counter() - saved > 60 * self.config.train.save_every:
+            if due:
                 self._save_state()
                 saved = time.perf_counter()
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimizer; what it is to be shown as."""
-        settings, now = self.config.train, self.progress
-        share = self._rate_share((now.epoch - now.phase_start) * len(self.train_loader) + now.batch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.phase.rates[group["part"]] * share
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _backward(self, batch: Batch) -> dict[str, float]:
+        """The gradients of one batch, added to those that are there; its share of the figures."""
         with torch.set_grad_enabled(self._encoder_learns()):
             annotations = self._annotations(self.encoder, batch)
         loss: Loss | PolicyLoss
         if self.phase.name == SELF_CRITICAL:
             assert self.self_critical is not None
-            loss = self.self_critical(self.decoder, annotations, batch.rows)
+            loss, share = self.self_critical(self.decoder, annotations, batch.rows), batch.of_images
         else:
-            loss = self._loss(self.decoder, annotations, batch, settings.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
+            lengths = batch.lengths.to(self.device)
+            loss = captioning_loss(
+                self.decoder(annotations, batch.captions.to(self.device), lengths),
+                lengths,
+                label_smoothing=self.config.train.label_smoothing,
+                doubly_stochastic=self.config.train.doubly_stochastic,
+            )
+            share = batch.of_captions
+        self.scaler.scale(loss.total * share).backward()
+        weights = {"cross_entropy": batch.of_tokens}  # a token; the others a caption
+        figures = loss._asdict().items()
+        return {k: float(v) * weights.get(k, share) for k, v in figures if k != "total"}
+
+    def _update(self, parameters: list[torch.nn.Parameter]) -> None:
+        """One step of the optimizer."""
+        settings, now = self.config.train, self.progress
+        share = self._rate_share((now.epoch - now.phase_start) * len(self.train_loader) + now.batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.phase.rates[group["part"]] * share
+        self.scaler.unscale_(self.optimizer)
         if settings.clip_norm:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
         for name, model in self._trained().items():
             if name in self.averages:
                 self.averages[name].update(model)
-        return {key: float(value) for key, value in loss._asdict().items() if key != "total"}
 
     def _rate_share(self, step: int) -> float:
         settings = self.config.train
         steps = len(self.train_loader) * self.phase.epochs
         return rate_share(step, steps, warmup=settings.warmup, schedule=settings.schedule)
 
-    def _loss(
-        self,
-        decoder: torch.nn.Module,
-        annotations: torch.Tensor,
-        batch: Batch,
-        label_smoothing: float,
-    ) -> Loss:
-        lengths = batch.lengths.to(self.device)
-        forced = decoder(annotations, batch.captions.to(self.device), lengths)
-        return captioning_loss(
-            forced,
-            lengths,
-            label_smoothing=label_smoothing,
-            doubly_stochastic=self.config.train.doubly_stochastic,
-        )
-
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
         """Annotations [B, L, D] from whatever the loader gives."""
         inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
         with FastDepthwise():
             if inputs.dtype == torch.uint8:
-                inputs = encode(encoder, inputs, self.preprocessing, self.dtype)
+                inputs = encode(encoder, inputs, self.made.preprocessing, self.dtype)
             elif stage is not None:
                 low = self.dtype != torch.float32
                 with torch.autocast(self.device.type, self.dtype, enabled=low):
@@ -374,18 +316,19 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """The figures of the model that would be kept (`Validation`)."""
         encoder = self._kept("encoder")
-        return self.validation(
+        return self.made.validation(
             self._kept("decoder").eval(), lambda batch: self._annotations(encoder, batch)
         )
 
     def _end_epoch(self) -> None:
         now = self.progress
-        steps = now.sums.pop("steps")
+        every = self.processes.gather(now.sums)
+        sums = {key: sum(each[key] for each in every) / now.batch for key in now.sums}
         done = now.epoch + 1 - now.phase_start
         entry: dict[str, Any] = {
             "epoch": now.epoch + 1,
             "phase": self.phase.name,
-            **{self.phase.names.get(key, key): value / steps for key, value in now.sums.items()},
+            **{self.phase.names.get(key, key): value for key, value in sums.items()},
             "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.train_loader) - 1),
         }
         if done >= min(self.phase.validate_from, self.phase.epochs):
@@ -405,21 +348,22 @@ class Trainer:
         now.history.append(entry | {"seconds": round(now.seconds, 1)})
         if best:
             now.best, now.best_epoch = entry["CIDEr"], entry["epoch"]
-            checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
+            if self.processes.first:
+                checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
-        write_record(self.out, self._record())
+        self._write_record()
 
     def _captioner(self, record: dict[str, Any]) -> Captioner:
         values = to_dict(self.config)
         return Captioner(
             encoder=self._kept("encoder"),
             decoder=deepcopy(self._kept("decoder")),
-            vocabulary=self.vocabulary,
-            preprocessing=self.preprocessing,
+            vocabulary=self.made.vocabulary,
+            preprocessing=self.made.preprocessing,
             search=SearchOptions(**values["search"]),
             config={key: values[key] for key in ("decoder", "search")}
-            | {"encoder": self.encoder_config},
+            | {"encoder": self.made.encoder_config},
             record=record,
             device=self.device,
             precision="fp32",
@@ -427,7 +371,19 @@ class Trainer:
 
     def _save_state(self) -> None:
         self.progress.seconds = time.perf_counter() - self.started
-        save_state(self.out, self._models(), self.optimizer, self.progress, self.identity)
+        save_state(
+            self.out,
+            self._models(),
+            self.optimizer,
+            self.progress,
+            self.identity,
+            scaler=self.scaler,
+            processes=self.processes,
+        )
+
+    def _write_record(self) -> None:
+        if self.processes.first:
+            write_record(self.out, self._record())
 
     def _record(self) -> dict[str, Any]:
         now = self.progress
@@ -437,8 +393,8 @@ class Trainer:
             "data": {
                 "train_images": len(self.train_loader.records),
                 "val_images": len(self.val_loader.records),
-                "vocabulary": len(self.vocabulary),
-                "grid": list(self.encoder.grid(self.preprocessing.size)),
+                "vocabulary": len(self.made.vocabulary),
+                "grid": list(self.encoder.grid(self.made.preprocessing.size)),
             },
             "best": {"epoch": now.best_epoch, "CIDEr": now.best} if now.best_epoch > 0 else None,
             "history": now.history,
@@ -462,4 +418,7 @@ def train(config: Config, reporter: Reporter | None = None, resume: bool = False
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise DataError(f"{out}: cannot be written ({nearest} bars the way); see train.out")
-    return Trainer(config, reporter).run(resume)
+    try:
+        return Trainer(config, reporter).run(resume)
+    finally:
+        leave()

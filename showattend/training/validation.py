@@ -10,6 +10,7 @@ from showattend.data.loader import Batch, CaptionLoader
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.evaluation.metrics import CiderValidator
 from showattend.evaluation.wording import wording
+from showattend.processes import Processes
 from showattend.search import SearchOptions, search
 from showattend.text import Vocabulary
 from showattend.training.losses import captioning_loss
@@ -24,6 +25,7 @@ class Validation:
         vocabulary: What the model's word numbers mean.
         options: How to search.
         reporter: Told how far it is.
+        processes: Among which the images are divided.
     """
 
     def __init__(
@@ -32,9 +34,10 @@ class Validation:
         vocabulary: Vocabulary,
         options: SearchOptions,
         reporter: Reporter,
+        processes: Processes,
     ) -> None:
         self.loader, self.vocabulary = loader, vocabulary
-        self.options, self.reporter = options, reporter
+        self.options, self.reporter, self.processes = options, reporter, processes
         self.scorer = CiderValidator({r.image_id: r.captions for r in loader.records})
 
     @torch.no_grad()
@@ -53,6 +56,8 @@ class Validation:
         captions: dict[Hashable, list[str]] = {}
         loss, tokens = 0.0, 0
         for number, batch in enumerate(self.loader.batches()):
+            if not batch.of_images:  # there are fewer images than processes
+                continue
             annotations = annotate(batch)
             lengths = batch.lengths.to(annotations.device)
             forced = decoder(annotations, batch.captions.to(annotations.device), lengths)
@@ -64,5 +69,7 @@ class Validation:
                 record = self.loader.records[row]
                 captions[record.image_id] = self.vocabulary.decode(hypotheses[0].words)
             self.reporter.task("Validation", number + 1, len(self.loader))
-        style = wording(list(captions.values()))
-        return {"val_loss": loss / tokens, **self.scorer.score(captions), **style}
+        found_by_all = self.processes.gather((captions, loss, tokens))
+        captions = {k: v for each, _, _ in found_by_all for k, v in each.items()}
+        mean = sum(each for _, each, _ in found_by_all) / sum(each for *_, each in found_by_all)
+        return {"val_loss": mean, **self.scorer.score(captions), **wording(list(captions.values()))}

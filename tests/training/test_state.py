@@ -36,7 +36,15 @@ def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     model, optimizer = build(0)
     for _ in range(3):
         step(model, optimizer)
-    progress = Progress(2, 7, [1.5, 0.1 + 0.2, 3.0], 0.25, 1, [{"epoch": 1, "loss": 1 / 3}], 9.5)
+    progress = Progress(
+        epoch=2,
+        batch=7,
+        sums={"loss": 0.1 + 0.2, "penalty": 3.0},
+        best=0.25,
+        best_epoch=1,
+        history=[{"epoch": 1, "loss": 1 / 3}],
+        seconds=9.5,
+    )
     save_state(tmp_path, {"decoder": model}, optimizer, progress, CONFIG)
     for _ in range(2):
         step(model, optimizer)

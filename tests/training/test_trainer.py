@@ -142,7 +142,7 @@ def test_the_model_kept_is_the_best_epochs_and_captions(
     trainer = Trainer(config(tmp_path / "unused"))
     records = trainer.val_loader.records
     found = captioner.caption([each.path for each in records], beam_size=3)
-    scores = trainer.validator.score(
+    scores = trainer.made.validation.scorer.score(
         {each.image_id: list(caption.words) for each, caption in zip(records, found, strict=True)}
     )
     # Training reads its features as float16.
@@ -159,8 +159,8 @@ def test_the_vocabulary_is_of_training_captions_only(
     changed = toy.parent / "zebra.jsonl"
     changed.write_text("".join(json.dumps(line) + "\n" for line in lines))
     trainer = Trainer(config(tmp_path, data={"path": str(changed)}))
-    assert "zebra" not in trainer.vocabulary
-    assert "circle" in trainer.vocabulary
+    assert "zebra" not in trainer.made.vocabulary
+    assert "circle" in trainer.made.vocabulary
 
 
 def test_the_first_losses(config: Callable[..., Config], tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_the_first_losses(config: Callable[..., Config], tmp_path: Path) -> None
         trainer.run()
     # The means of one, two, three and four steps.
     assert log.losses == pytest.approx([3.802, 3.798, 3.696, 3.751], rel=1e-2)
-    assert log.losses[0] == pytest.approx(math.log(len(trainer.vocabulary)), abs=0.1)
+    assert log.losses[0] == pytest.approx(math.log(len(trainer.made.vocabulary)), abs=0.1)
 
 
 # A kill and a resume ---------------------------------------------------------------------------
@@ -504,10 +504,10 @@ def test_words_that_the_model_lacks_are_added(
     small = Captioner.from_pretrained(tmp_path / "few", device="cpu", precision="fp32")
     grown = Trainer(config(tmp_path / "on", train={"init_from": str(tmp_path / "few")}))
     alone = Trainer(config(tmp_path / "alone"))
-    assert set(grown.vocabulary.words) == set(alone.vocabulary.words)
+    assert set(grown.made.vocabulary.words) == set(alone.made.vocabulary.words)
     known = len(small.vocabulary)
-    assert 4 < known < len(grown.vocabulary)
-    assert grown.vocabulary.words[: known - 4] == small.vocabulary.words
+    assert 4 < known < len(grown.made.vocabulary)
+    assert grown.made.vocabulary.words[: known - 4] == small.vocabulary.words
     for name in ("embedding.weight", "L_o.weight"):
         theirs, ours = small.decoder.state_dict()[name], grown.decoder.state_dict()[name]
         assert torch.equal(ours[:known], theirs)
@@ -521,7 +521,7 @@ def test_words_that_the_model_lacks_are_added(
             tmp_path / "less", data={"min_count": 12}, train={"init_from": str(tmp_path / "all")}
         )
     )
-    assert again.vocabulary == alone.vocabulary
+    assert again.made.vocabulary == alone.made.vocabulary
 
 
 def test_an_encoder_that_was_tuned_is_carried_on(

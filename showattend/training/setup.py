@@ -1,0 +1,157 @@
+"""Everything that a run needs before its first step, from its config."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from showattend.captioner import Captioner, build_decoder, build_preprocessing
+from showattend.config import Config, to_dict
+from showattend.data.loader import CaptionLoader
+from showattend.decoders.lstm import LSTMDecoder
+from showattend.encoders import Encoder, build_encoder
+from showattend.images import Preprocessing
+from showattend.processes import Processes
+from showattend.search import SearchOptions
+from showattend.text import Vocabulary
+from showattend.training.inputs import (
+    Rows,
+    cached_inputs,
+    pixel_inputs,
+    read_records,
+    split_rows,
+)
+from showattend.training.reporter import Reporter
+from showattend.training.start import merge_words, take_decoder, take_encoder
+from showattend.training.validation import Validation
+
+
+@dataclass
+class Setup:
+    """What `set_up` makes.
+
+    Attributes:
+        encoder: With the stages that learn opened.
+        encoder_config: What a model that is saved says of its encoder.
+        preprocessing: From a file to the encoder's input.
+        vocabulary: The words.
+        decoder: With its first weights.
+        train_loader: The training split.
+        val_loader: The validation split.
+        validation: Scores a model on it.
+        identity: What must be the same when the run goes on: config, data and processes.
+    """
+
+    encoder: Encoder
+    encoder_config: dict[str, Any]
+    preprocessing: Preprocessing
+    vocabulary: Vocabulary
+    decoder: LSTMDecoder
+    train_loader: CaptionLoader
+    val_loader: CaptionLoader
+    validation: Validation
+    identity: dict[str, Any]
+
+
+def set_up(
+    config: Config,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    processes: Processes,
+    reporter: Reporter,
+) -> Setup:
+    """Read the data, compute features that are not cached yet, and build the model.
+
+    Raises:
+        DataError: The data set cannot be read, or a split of it is empty.
+        ConfigError: A value of the config means nothing, or the model to start from does not fit.
+    """
+    records = read_records(config)
+    encoder = build_encoder(name=config.encoder.name, pretrained=config.encoder.pretrained)
+    preprocessing = build_preprocessing(config.encoder)
+    encoder.measure(preprocessing.size)
+    start = config.train.init_from
+    source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
+    encoder_config = to_dict(config.encoder)
+    if source is not None and take_encoder(source, encoder, config.encoder, start or ""):
+        encoder_config["pretrained"] = False  # the model is to carry it
+    opened = encoder.finetune_from(config.encoder.finetune_from)
+    encoder.to(device)
+    # Cached is what the frozen part of the encoder yields: all of it, or what precedes the
+    # opened stages. Only where these cannot be cut off are images decoded for every batch.
+    frozen: Encoder | None = encoder
+    if opened:
+        frozen = encoder.before(config.encoder.finetune_from or "", preprocessing.size)
+    if frozen is None:
+        records, inputs = pixel_inputs(config, records, preprocessing, reporter)
+    else:
+        records, inputs = cached_inputs(
+            config,
+            records,
+            frozen,
+            preprocessing,
+            dtype=dtype,
+            device=device,
+            processes=processes,
+            reporter=reporter,
+        )
+    train, val = split_rows(records, config.data.path)
+    vocabulary = Vocabulary.from_captions(
+        (text for i in train for text in records[i].captions), config.data.min_count
+    )
+    if source is not None:
+        vocabulary = merge_words(source.vocabulary, vocabulary)
+    train_loader, val_loader = (
+        CaptionLoader(
+            [records[i] for i in rows],
+            Rows(inputs, rows),
+            vocabulary,
+            batch_size=config.train.batch_size,
+            max_length=config.data.max_length,
+            seed=config.train.seed,
+            mirror=config.data.mirror,
+            crops=config.data.crops,
+            accumulate=accumulate,
+            processes=processes,
+        )
+        for rows, accumulate in ((train, config.train.accumulate), (val, 1))
+    )
+    decoder = build_decoder(
+        config.decoder, vocabulary_size=len(vocabulary), feature_dim=encoder.dim
+    ).to(device)
+    if source is not None:
+        take_decoder(source, decoder, start or "")
+    options = SearchOptions(**to_dict(config.search))
+    # A run goes on only with the data that it was started with: word numbers depend on it.
+    content = [(str(r.image_id), r.split, r.captions) for r in records]
+    digest = hashlib.sha256(json.dumps([vocabulary.words, content]).encode())
+    reporter.message(
+        f"{len(train):,} training and {len(val):,} validation images, {len(vocabulary):,} words; "
+        f"{config.encoder.name} at {preprocessing.size} pixels "
+        f"({'x'.join(map(str, encoder.grid(preprocessing.size)))} grid); "
+        f"{str(dtype).removeprefix('torch.')} on {device.type}"
+        + (f", {processes.count} processes" if processes.count > 1 else "")
+    )
+    return Setup(
+        encoder=encoder,
+        encoder_config=encoder_config,
+        preprocessing=preprocessing,
+        vocabulary=vocabulary,
+        decoder=decoder,
+        train_loader=train_loader,
+        val_loader=val_loader,
+        validation=Validation(
+            val_loader,
+            vocabulary,
+            replace(options, beam_size=config.train.validate_beam),
+            reporter,
+            processes,
+        ),
+        identity=to_dict(config)
+        | {"data set": digest.hexdigest()[:12], "processes": processes.count},
+    )

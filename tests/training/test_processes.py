@@ -1,0 +1,130 @@
+"""Training in several processes, as torchrun starts them, against one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from showattend.checkpoint import load, load_tensors
+from showattend.config import load_config
+from showattend.data.toy import write_toy
+from showattend.training.trainer import train
+
+STEPS = 20
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty steps of two processes with four images each, the last of them incomplete."""
+    folder = tmp_path_factory.mktemp("several")
+    data = write_toy(folder / "toy", images=220)
+    count = sum('"train"' in line for line in data.read_text().splitlines())
+    keep = (STEPS - 1) * 2 * BATCH + 5
+    assert keep <= count
+    values = {
+        "data": {
+            "path": str(data), "cache": str(folder / "cache"), "min_count": 1,
+            "mirror": True, "train_images": keep, "val_images": 7,
+        },
+        "encoder": {"size": 64},
+        "decoder": {
+            "embedding_dim": 32, "hidden_dim": 32, "attention_dim": 32,
+            "dropout": 0.0, "embedding_dropout": 0.0, "feature_dropout": 0.0,
+        },
+        "train": {
+            "epochs": 1, "batch_size": BATCH, "lr": 1e-4, "precision": "fp32", "ema": 0.9,
+            "label_smoothing": 0.1, "device": "cpu",
+        },
+    }  # fmt: skip
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def several(config: Path, *overrides: str, wait: bool = True) -> subprocess.Popen[str]:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+        "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
+        "-m", "showattend", "train", str(config), *overrides,
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    if wait:
+        _, told = run.communicate(timeout=300)
+        assert run.returncode == 0, told
+    return run
+
+
+def figures(folder: Path) -> dict[str, float]:
+    (entry,) = json.loads((folder / "training.json").read_text())["history"]
+    return {key: value for key, value in entry.items() if key not in ("phase", "seconds")}
+
+
+def same(one: Path, other: Path) -> None:
+    """The differences of weights are at most 1e-5 of their norm, those of figures of their size.
+
+    The optimizer's moments are compared too, for Adam's weights would not show gradients that are
+    all twice too large; some of these are sums that nearly cancel, and round to 2e-5.
+    """
+    found, wanted = (load_tensors(out / "state.safetensors", "a state")[0] for out in (one, other))
+    assert found.keys() == wanted.keys() | {key for key in found if key.startswith("random.")}
+    for key, value in wanted.items():
+        if value.is_floating_point():
+            bound = 1e-4 if key.startswith("optimizer.") else 1e-5
+            assert (found[key] - value).norm() <= bound * value.norm(), key
+    assert figures(one) == pytest.approx(figures(other), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One process with twice the batch."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    train(load_config(config, [f"train.out={out}", f"train.batch_size={2 * BATCH}"]))
+    assert load(out).record["history"][0]["loss"] > 0
+    return out
+
+
+def test_two_processes_are_one_with_twice_the_batch(
+    config: Path, alone: Path, tmp_path: Path
+) -> None:
+    several(config, f"train.out={tmp_path / 'two'}", f"data.cache={tmp_path / 'cache'}")
+    same(tmp_path / "two", alone)
+    again = several(config, f"train.out={tmp_path / 'two'}", wait=False)
+    _, told = again.communicate(timeout=300)
+    assert again.returncode != 0
+    assert told.count("holds a run already") == 1  # not once a process
+
+
+def test_accumulated_batches_are_one_batch(config: Path, alone: Path, tmp_path: Path) -> None:
+    train(load_config(config, [f"train.out={tmp_path}", "train.accumulate=2"]))
+    same(tmp_path, alone)
+
+
+def test_several_processes_go_on_where_they_were_killed(config: Path, tmp_path: Path) -> None:
+    changes = ("train.epochs=3", "decoder.dropout=0.3", "train.save_every=0")
+    several(config, f"train.out={tmp_path / 'whole'}", *changes)
+    killed = several(config, f"train.out={tmp_path / 'killed'}", *changes, wait=False)
+    state = tmp_path / "killed" / "state.safetensors"
+    while not state.exists() and killed.poll() is None:
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    several(config, f"train.out={tmp_path / 'killed'}", "--resume", *changes)
+    one, other = load(tmp_path / "killed"), load(tmp_path / "whole")
+    for key, value in other.weights.items():
+        assert torch.equal(one.weights[key], value), key
+    with pytest.raises(Exception, match=r"processes was 2, is 1"):
+        train(load_config(config, [f"train.out={tmp_path / 'whole'}", *changes]), resume=True)
