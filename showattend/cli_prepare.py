@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from showattend.data.prepare import Report, prepare_flickr8k, prepare_folder, prepare_karpathy
-from showattend.terminal import bars, examples, printable
+from showattend.terminal import bars, examples, printable, say
 
 prepare_app = typer.Typer(
     help="Check a data set, report on it, and write it in the form that training reads.",
     epilog=examples(
         "prepare flickr8k Flickr8k/ --out data/flickr8k",
+        "prepare coco --out data/coco --images 5000 --categories dog,frisbee",
+        "prepare coco --out data/karpathy --split karpathy --image-root coco/",
         "prepare folder my-photos/ --out data/mine",
     ),
     no_args_is_help=True,
@@ -50,6 +53,96 @@ def karpathy(
 
 
 @prepare_app.command()
+def coco(
+    out: Out,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            help="How many, each split its share.", min=1, metavar="N", show_default="all"
+        ),
+    ] = None,
+    categories: Annotated[
+        str,
+        typer.Option(
+            help="Only images that show one of these, such as dog,frisbee.",
+            metavar="NAMES",
+            show_default="all",
+        ),
+    ] = "",
+    split: Annotated[
+        Literal["official", "karpathy"] | None,
+        typer.Option(help="Which split.", show_default="that of the annotations; official"),
+    ] = None,
+    year: Annotated[
+        Literal["2014", "2017"], typer.Option(help="Which release is fetched.")
+    ] = "2014",
+    annotations: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Caption files that you have, or their folder; may be given several times.",
+            metavar="FILE",
+            show_default="in OUT/annotations, else fetched",
+        ),
+    ] = None,
+    instances: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Files with objects, for --categories; may be given several times.",
+            metavar="FILE",
+            show_default="beside the annotations",
+        ),
+    ] = None,
+    image_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images that you have; others are then fetched only if --base-url is given.",
+            metavar="DIR",
+            show_default="in OUT/images, else fetched",
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="A server with COCO's folders.",
+            metavar="URL",
+            show_default="http://images.cocodataset.org",
+        ),
+    ] = None,
+    restval: Annotated[
+        bool, typer.Option(help="Karpathy's split: train on its restval too.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of the choice of --images.")] = 0,
+    min_count: MinCount = 5,
+) -> None:
+    """MS-COCO or a part of it: files that you have, or only those it needs from COCO's server."""
+    from showattend.data.prepare_coco import Subset, prepare_coco
+
+    subset = Subset(
+        images=images,
+        categories=tuple(name.strip() for name in categories.split(",") if name.strip()),
+        split=split,
+        year=int(year),
+        restval=restval,
+        seed=seed,
+    )
+    try:
+        _prepare(
+            prepare_coco,
+            out,
+            subset,
+            annotations=annotations or (),
+            instances=instances or (),
+            image_root=image_root,
+            base_url=base_url,
+            min_count=min_count,
+            say=lambda line: say(printable(line)),
+        )
+    except KeyboardInterrupt:
+        say(f"what came is kept in {printable(out)}; the same command goes on from there")
+        raise
+
+
+@prepare_app.command()
 def folder(
     folder: Annotated[Path, typer.Argument(help="Folder of the photos and their captions.")],
     out: Out,
@@ -70,8 +163,22 @@ def folder(
 
 def _prepare(function: Callable[..., Report], *args: Any, **options: Any) -> None:
     with bars() as progress:
-        report = function(*args, **options, progress=progress)
+        shown = progress if sys.stderr.isatty() else _tenths()
+        report = function(*args, **options, progress=shown)
     for line in report.lines():
         print(printable(line))
     if report.skipped:
         raise typer.Exit(1)
+
+
+def _tenths() -> Callable[..., None]:
+    """What takes the bars' place in a log file: a line for every tenth of what is fetched."""
+    said: dict[str, int] = {}
+
+    def move(what: str, done: int, total: int, note: str = "") -> None:
+        tenth = 10 * done // total
+        if note and tenth > said.get(what, 0):
+            said[what] = tenth
+            say(f"{what}: {10 * tenth} %, {note}")
+
+    return move

@@ -34,6 +34,8 @@ OPTIONS = {
     "info": "--model",
     "prepare flickr8k": "--out --images",
     "prepare karpathy": "--out --images",
+    "prepare coco": "--out --images --categories --split --year --annotations --image-root "
+    "--base-url --restval --seed",
     "prepare folder": "--out",
 }
 """What scripts and users rely on."""
@@ -117,6 +119,9 @@ def test_version(run: CommandLine) -> None:
         ("caption photo.jpg --overwrite", "--sidecar"),
         ("describe photo.jpg", "describe"),
         ("prepare imagenet", "imagenet"),
+        ("prepare coco --out x --images 0", "--images"),
+        ("prepare coco --out x --split halves", "--split"),
+        ("prepare coco --out x --year 2014 --split karpathy --base-url y", "not an address"),
     ],
 )
 def test_wrong_usage_is_one_line(run: CommandLine, args: str, message: str) -> None:

@@ -150,7 +150,7 @@ def prepare(
             another data set.
     """
     check_ids(records)
-    _check_out(out_dir)
+    check_out(out_dir)
     kept, sizes, problems, empty = _usable(records, progress or (lambda *_: None))
     problems = [*skipped, *problems]
     if not kept:
@@ -349,7 +349,7 @@ def _report(
 # Writing ---------------------------------------------------------------------------------------
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Refuse a folder whose files are not ours: a data set's own must not be written over."""
     names = ["dataset.jsonl", "report.json", *(f"captions_{split}.json" for split in SPLITS)]
     present = [name for name in names if (out / name).exists()]

@@ -87,10 +87,11 @@ def read_coco(annotations: Path, image_root: Path, split: str) -> list[Record]:
     """
     if split not in SPLITS:
         raise DataError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
-    return _coco_records(read_json(annotations), annotations, image_root, split)
+    return coco_records(read_json(annotations), annotations, image_root, split)
 
 
-def _coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Record]:
+def coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Record]:
+    """The records of COCO captions that are read already; ``path`` is for messages."""
     from pycocotools.coco import COCO
 
     _check_coco(data, path)
@@ -146,10 +147,11 @@ def read_karpathy(annotations: Path, image_root: Path, restval: bool = True) -> 
     Raises:
         DataError: The file cannot be read, or is not of that form.
     """
-    return _karpathy_records(read_json(annotations), annotations, image_root, restval)
+    return karpathy_records(read_json(annotations), annotations, image_root, restval)
 
 
-def _karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> list[Record]:
+def karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> list[Record]:
+    """The records of a Karpathy split that is read already; ``path`` is for messages."""
     records = []
     seen = set()
     for number, image in enumerate(_list(data, "images", path)):
@@ -313,8 +315,8 @@ def read_dataset(path: Path, image_root: Path | None = None) -> list[Record]:
     images = data.get("images") if isinstance(data, dict) else None
     first = images[0] if isinstance(images, list) and images else None
     if isinstance(first, dict) and "sentences" in first:
-        return _karpathy_records(data, path, image_root, restval=True)
-    return _coco_records(data, path, image_root, _split_of(path))
+        return karpathy_records(data, path, image_root, restval=True)
+    return coco_records(data, path, image_root, split_of(path))
 
 
 def _read_folder(path: Path, image_root: Path | None) -> list[Record]:
@@ -347,7 +349,8 @@ def check_ids(records: Iterable[Record]) -> None:
         seen[record.image_id] = record
 
 
-def _split_of(path: Path) -> str:
+def split_of(path: Path) -> str:
+    """The split that a COCO file's name says: ``train`` unless val or test stands in it."""
     return next((split for split in ("val", "test") if split in path.name.lower()), "train")
 
 

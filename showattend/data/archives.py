@@ -1,0 +1,73 @@
+"""Zip archives of annotations: looked at as a whole, one file taken out at a time, safely."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from showattend.data.download import aside, cannot_write, rename, said
+from showattend.errors import DataError
+
+_LARGEST_MEMBER = 4 << 30  # COCO's largest is about 0.5 GB
+
+
+def check_zip(path: Path) -> None:
+    """Refuse an archive that is damaged or cut short.
+
+    Raises:
+        DataError: It is.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise DataError(f"{path}: not a whole zip archive ({said(error)})") from None
+    if damaged is not None:
+        raise DataError(f"{path}: a damaged zip archive ({damaged})")
+
+
+def extract(archive: Path, name: str, path: Path) -> None:
+    """Extract one file, whatever folder of the archive it is in, to exactly ``path``.
+
+    It is written aside and renamed: what has its name is whole.
+
+    Raises:
+        DataError: The archive is damaged, does not hold it, or holds one of absurd size; or it
+            cannot be written.
+    """
+    part, tag = aside(path)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            found = [
+                member
+                for member in opened.infolist()
+                if PurePosixPath(member.filename).name == name and not member.is_dir()
+            ]
+            if not found:
+                raise DataError(f"{archive}: holds no {name}")
+            if found[0].file_size > _LARGEST_MEMBER:
+                raise DataError(f"{archive}: its {name} is {found[0].file_size:,} bytes: refused")
+            with opened.open(found[0]) as source:
+                _extract(source, part)
+    except FileNotFoundError:
+        raise DataError(f"{archive}: no such file") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise DataError(
+            f"{archive}: damaged ({said(error)}); delete it, and run this again"
+        ) from None
+    rename(part, tag, path)
+
+
+def _extract(source: IO[bytes], part: Path) -> None:
+    try:
+        file = part.open("wb")
+    except OSError as error:
+        raise cannot_write(part, error) from None
+    with file:
+        while chunk := source.read(1 << 20):
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise cannot_write(part, error) from None

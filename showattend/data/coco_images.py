@@ -1,0 +1,249 @@
+"""COCO's images on disk: which are there, and fetching those that are not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from showattend.data.coco import Entry
+from showattend.data.download import (
+    Downloader,
+    DownloadError,
+    Job,
+    MissingError,
+    UnreachableError,
+)
+from showattend.errors import DataError, ImageError
+
+Progress = Callable[..., None]
+"""Called with what is done, how much of it, how much there is, and a note such as the rate."""
+Say = Callable[[str], None]
+"""Told a line for people."""
+
+_USUAL_BYTES = 160_000  # of one of COCO's photographs, where the server does not say
+_SAMPLE = 8  # images that are asked for their size beforehand
+_STREAK = 20  # images that failed with none between them that came: the server has enough of us
+_ALL_MISSING = 50  # images that are missing before any came: the address is wrong
+_JOURNAL = ".whole"
+
+
+class ImageFolder:
+    """The folder that images are downloaded to, and a journal of those known to be whole.
+
+    A file has its name only when it is whole, but a folder can be filled by others too: a file
+    that the journal does not know with that size is opened once.
+
+    Args:
+        folder: The folder; it may be absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[str, int] = {}
+        try:
+            text = (folder / _JOURNAL).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+        for line in text.splitlines():
+            size, _, name = line.partition("\t")
+            if size.isdecimal():
+                self._known[name] = int(size)
+
+    def note(self, name: str, size: int) -> None:
+        """Write down that a file is whole.
+
+        Raises:
+            DataError: The journal cannot be written.
+        """
+        self._known[name] = size
+        try:
+            with (self.folder / _JOURNAL).open("a", encoding="utf-8", newline="\n") as file:
+                file.write(f"{size}\t{name}\n")
+        except OSError as error:
+            raise DataError(
+                f"{self.folder / _JOURNAL}: cannot be written ({error.strerror})"
+            ) from None
+
+    def whole(self, names: Sequence[str], progress: Progress) -> set[str]:
+        """Those of the files that are there and whole."""
+        found: set[str] = set()
+        unknown: list[tuple[str, int]] = []
+        for name in names:
+            try:
+                size = (self.folder / name).stat().st_size
+            except OSError:
+                continue
+            if self._known.get(name) == size:
+                found.add(name)
+            else:
+                unknown.append((name, size))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            opened = pool.map(lambda each: _opens(self.folder / each[0]), unknown)
+            for done, ((name, size), good) in enumerate(zip(unknown, opened, strict=True), 1):
+                progress("Looking at what is there", done, len(unknown))
+                if good:
+                    self.note(name, size)
+                    found.add(name)
+        return found
+
+
+def _opens(path: Path) -> bool:
+    from showattend.imagefiles import open_image
+
+    try:
+        open_image(path)
+    except ImageError:
+        return False
+    return True
+
+
+def find_images(entries: Sequence[Entry], roots: Sequence[Path]) -> dict[int | str, Path]:
+    """The images that are in one of the folders, by their id.
+
+    Looked for under the name that the annotations give, under COCO's folder (``train2014/...``),
+    and by the file's name alone.
+    """
+    listed: dict[tuple[Path, str], frozenset[str]] = {}  # 120,000 images: a folder is read once
+
+    def holds(root: Path, name: str) -> bool:
+        folder, _, file = name.rpartition("/")
+        if (root, folder) not in listed:
+            listed[root, folder] = _files(root / folder)
+        return file in listed[root, folder]
+
+    found: dict[int | str, Path] = {}
+    for entry in entries:
+        file = entry.file_name.rpartition("/")[2]
+        names = dict.fromkeys((entry.file_name, entry.remote or file, file))
+        place = next(((root, name) for root in roots for name in names if holds(root, name)), None)
+        if place is not None:
+            found[entry.image_id] = place[0] / place[1]
+    return found
+
+
+def _files(folder: Path) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as each:
+            return frozenset(file.name for file in each if file.is_file())
+    except OSError:
+        return frozenset()
+
+
+def fetch_images(
+    names: Sequence[str],
+    folder: ImageFolder,
+    base_url: str,
+    downloader: Downloader,
+    progress: Progress,
+    say: Say,
+) -> dict[str, str]:
+    """Fetch images into the folder; the size is said beforehand.
+
+    Args:
+        names: Their paths, on the server as in the folder.
+        folder: Where they go.
+        base_url: The server.
+        downloader: What fetches them.
+        progress: Moves with every image, with the rate in the note.
+        say: Told what is to come.
+
+    Returns:
+        What was wrong with those that did not come, by name.
+
+    Raises:
+        DataError: The server cannot be reached, fails for image after image, or has none of
+            them; or the disk is full or cannot be written.
+    """
+    jobs = {
+        Job(f"{base_url}/{quote(name)}", folder.folder / name): name
+        for name in dict.fromkeys(names)
+    }
+    total = _estimate([job.url for job in jobs], downloader)
+    say(f"{len(jobs):,} images to fetch from {base_url}, about {amount(total)}")
+    check_room(folder.folder, total)
+    for parent in {job.path.parent for job in jobs}:
+        make_folder(parent)
+    from showattend.imagefiles import open_image
+
+    failed: dict[str, str] = {}
+    streak = done = received = 0
+    began = time.monotonic()
+    with closing(downloader.fetch_all(jobs, open_image)) as stream:
+        for count, (job, outcome) in enumerate(stream, start=1):
+            name = jobs[job]
+            if isinstance(outcome, int):
+                folder.note(name, outcome)
+                done, received, streak = done + 1, received + outcome, 0
+            else:
+                failed[name] = str(outcome)
+                streak += not isinstance(outcome, MissingError)
+                _give_up(outcome, streak, done, len(failed))
+            seconds = max(time.monotonic() - began, 1e-3)
+            rate = f"{count / seconds:.1f} images/s, {amount(received / seconds)}/s"
+            progress("Fetching images", count, len(jobs), rate)
+    return failed
+
+
+def _give_up(error: DownloadError, streak: int, done: int, failed: int) -> None:
+    """End it all where the next images would fare no better."""
+    if isinstance(error, UnreachableError):
+        raise error
+    if streak >= _STREAK:
+        raise DataError(
+            f"{error}; the {streak - 1} images before it failed too, the server may be busy; "
+            "what came is kept, run this again later to go on"
+        )
+    if not done and failed >= _ALL_MISSING:
+        raise DataError(
+            f"{error}; the {failed - 1} images before it are missing too; is --base-url right?"
+        )
+
+
+def _estimate(urls: Sequence[str], downloader: Downloader) -> float:
+    """The bytes of all, from a few: exact if there are only a few."""
+    step = max(1, len(urls) // _SAMPLE)
+    sizes = [size for url in urls[::step][:_SAMPLE] if (size := downloader.size(url)) is not None]
+    return len(urls) * (sum(sizes) / len(sizes) if sizes else _USUAL_BYTES)
+
+
+# Disk ------------------------------------------------------------------------------------------
+
+
+def amount(size: float) -> str:
+    """A number of bytes for people: 1.2 GB."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def check_room(folder: Path, size: float) -> None:
+    """Refuse to begin what does not fit.
+
+    Raises:
+        DataError: The disk has less room.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise DataError(f"{folder}: needs {amount(size)}, and the disk has {amount(free)} left")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder.
+
+    Raises:
+        DataError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror})") from None

@@ -1,0 +1,400 @@
+"""Downloading files, in parallel and again, so that what has its name is whole.
+
+Nothing here knows what the files are: a check that the caller gives opens them. A file grows aside
+as ``.name.part`` and takes its name when its size and the check agree. A large one that broke off
+goes on by a range request, in this run or the next, if the server's validator (ETag or date) says
+that it is the same.
+"""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import random
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from showattend import __version__
+from showattend.errors import DataError, UserError
+
+Check = Callable[[Path], object]
+"""Opens a file, and raises a ``UserError`` if that is not what it should be."""
+OnBytes = Callable[[int, int | None], object]
+"""Told the bytes of a file that are there, and all of them if the server says so."""
+
+_CHUNK = 1 << 16
+_RESUMABLE = 1 << 20  # from so many bytes on a broken file is continued, not begun again
+_LONGEST_PAUSE = 60.0
+_LONGEST_WISH = 300.0  # what Retry-After is obeyed up to
+_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+
+class DownloadError(DataError):
+    """A file that did not come, though it was asked for several times; a later run may get it."""
+
+
+class MissingError(DownloadError):
+    """A file that the server does not have, or does not give."""
+
+
+class UnreachableError(DownloadError):
+    """A server that cannot be reached at all."""
+
+
+class _BrokenOffError(Exception):
+    """A transfer to be tried again.
+
+    Args:
+        reason: What happened.
+        wish: Seconds that the server asks to wait.
+        unreachable: Whether there was no server at all.
+    """
+
+    def __init__(self, reason: str, wish: float | None = None, unreachable: bool = False) -> None:
+        super().__init__(reason)
+        self.wish, self.unreachable = wish, unreachable
+
+
+class _StoppedError(Exception):
+    """The downloads were ended from outside."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to fetch."""
+
+    url: str
+    path: Path
+
+
+class Downloader:
+    """Fetches files, politely: few at a time, waiting longer after every failure.
+
+    Args:
+        workers: Files at once.
+        attempts: How often a file is asked for before it counts as failed.
+        timeout: Seconds without a byte that count as a failure.
+        sleep: What waits between attempts; if None, a wait that ends with the downloads.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 8,
+        attempts: int = 6,
+        timeout: float = 30.0,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self.workers, self.attempts, self.timeout = workers, attempts, timeout
+        self._stop = threading.Event()
+        self._sleep = self._stop.wait if sleep is None else sleep
+        self._answered = False
+        self._jitter = random.Random()
+
+    def size(self, url: str) -> int | None:
+        """The bytes of a file; None if the server does not say, or does not have it.
+
+        Raises:
+            UnreachableError: There is no server.
+        """
+        request = self._request(url, method="HEAD")
+        for attempt in range(2):
+            try:
+                with self._open(request) as response:
+                    return _number(response.headers.get("Content-Length"))
+            except _BrokenOffError as error:
+                if error.unreachable and attempt:
+                    raise UnreachableError(f"{url}: cannot be reached ({error})") from None
+                if not error.unreachable:
+                    return None
+                self._sleep(1.0)
+            except MissingError:
+                return None
+        return None
+
+    def fetch(
+        self, url: str, path: Path, check: Check | None = None, on_bytes: OnBytes | None = None
+    ) -> int:
+        """Fetch one file; its folder must exist.
+
+        Args:
+            url: Where it is.
+            path: Where it goes, replacing what is there.
+            check: Opens it before it takes its name; what it refuses is fetched anew.
+            on_bytes: Called as it grows.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            MissingError: The server does not have it.
+            UnreachableError: There is no server.
+            DownloadError: It broke off, or did not pass the check, as often as it was asked for.
+            DataError: It cannot be written.
+        """
+        part, tag = aside(path)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                size = self._transfer(url, part, tag, on_bytes)
+                if check is not None:
+                    _pass(check, part, tag)
+                rename(part, tag, path)
+            except _BrokenOffError as error:
+                # A server that was never there is not waited for as long as one that went away.
+                last = self.attempts if self._answered else min(2, self.attempts)
+                if attempt < last:
+                    self._pause(attempt, error.wish)
+                    continue
+                if error.unreachable:
+                    raise UnreachableError(f"{url}: cannot be reached ({error})") from None
+                raise DownloadError(f"{url}: {error}, {attempt} times") from None
+            return size
+
+    def fetch_all(
+        self, jobs: Iterable[Job], check: Check | None = None
+    ) -> Generator[tuple[Job, int | DownloadError], None, None]:
+        """Fetch many files, several at once, as `fetch` does.
+
+        The last use of a downloader: when the iterator ends or is closed, transfers stop where
+        they are.
+
+        Args:
+            jobs: The files; their folders must exist.
+            check: See `fetch`.
+
+        Yields:
+            Each file as it is done, with its bytes or what was wrong.
+
+        Raises:
+            DataError: A file cannot be written.
+        """
+        left: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[Job, int | BaseException]] = queue.SimpleQueue()
+        count = 0
+        for job in jobs:
+            left.put(job)
+            count += 1
+
+        def work() -> None:
+            while not self._stop.is_set():
+                try:
+                    job = left.get_nowait()
+                except queue.Empty:
+                    return
+                outcome: int | BaseException
+                try:
+                    outcome = self.fetch(job.url, job.path, check)
+                except _StoppedError:
+                    return
+                except BaseException as error:
+                    outcome = error
+                done.put((job, outcome))
+
+        # Daemons: a server that keeps silent must not hold up the program's end.
+        threads = [
+            threading.Thread(target=work, name="download", daemon=True)
+            for _ in range(min(self.workers, count))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(count):
+                job, outcome = _next(done)
+                if isinstance(outcome, BaseException) and not isinstance(outcome, DownloadError):
+                    raise outcome
+                yield job, outcome
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(timeout=1.0)
+
+    def _pause(self, attempt: int, wish: float | None) -> None:
+        seconds = min(2.0 ** (attempt - 1), _LONGEST_PAUSE) * self._jitter.uniform(0.5, 1.0)
+        self._sleep(seconds if wish is None else max(seconds, min(wish, _LONGEST_WISH)))
+        if self._stop.is_set():
+            raise _StoppedError
+
+    def _request(self, url: str, **options: Any) -> urllib.request.Request:
+        agent = {"User-Agent": f"showattend/{__version__}", "Accept-Encoding": "identity"}
+        return urllib.request.Request(url, headers=agent, **options)
+
+    def _open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """The server's answer, if it is a good one."""
+        url = request.full_url
+        try:
+            response: http.client.HTTPResponse = urllib.request.urlopen(
+                request, timeout=self.timeout
+            )
+        except urllib.error.HTTPError as error:
+            with error:
+                self._answered = True
+                reason = f"{error.code} {error.reason}".strip()
+                if error.code == 416 and request.has_header("Range"):
+                    raise
+                if error.code in _AGAIN:
+                    wish = _number(error.headers.get("Retry-After"))
+                    raise _BrokenOffError(reason, wish) from None
+                raise MissingError(f"{url}: {reason}") from None
+        except urllib.error.URLError as error:
+            raise _BrokenOffError(said(error.reason), unreachable=True) from None
+        except (OSError, http.client.HTTPException) as error:
+            self._answered = True
+            raise _BrokenOffError(said(error)) from None
+        self._answered = True
+        return response
+
+    def _transfer(self, url: str, part: Path, tag: Path, on_bytes: OnBytes | None) -> int:
+        """Bring the part file to its full size; returns that."""
+        request = self._request(url)
+        have = _resumable(part, tag)
+        if have:
+            request.add_header("Range", f"bytes={have}-")
+            request.add_header("If-Range", tag.read_text(encoding="utf-8"))
+        try:
+            response = self._open(request)
+        except urllib.error.HTTPError as error:  # 416: nothing to send after what there is
+            if have and (error.headers.get("Content-Range") or "") == f"bytes */{have}":
+                return have
+            _forget(part, tag)
+            raise _BrokenOffError("the part of an earlier run did not fit") from None
+        with response:
+            if response.status == 206:
+                start = _range_start(response.headers.get("Content-Range"))
+                if start != have:
+                    _forget(part, tag)
+                    raise _BrokenOffError("the server sent another part than asked for")
+            else:
+                have = 0
+                _forget(part, tag)
+            length = _number(response.headers.get("Content-Length"))
+            total = None if length is None else have + length
+            validator = _validator(response)
+            if total is not None and total > _RESUMABLE and validator:
+                _write(tag, validator)
+            try:
+                file = part.open("ab" if have else "wb")
+            except OSError as error:
+                raise cannot_write(part, error) from None
+            with file:
+                return self._copy(response, file, part, have, total, on_bytes)
+
+    def _copy(
+        self,
+        response: http.client.HTTPResponse,
+        file: IO[bytes],
+        part: Path,
+        have: int,
+        total: int | None,
+        on_bytes: OnBytes | None,
+    ) -> int:
+        while True:
+            try:
+                chunk = response.read(_CHUNK)
+            except (OSError, http.client.HTTPException) as error:
+                raise _BrokenOffError(f"broke off ({said(error)})") from None
+            if not chunk:
+                break
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise cannot_write(part, error) from None
+            have += len(chunk)
+            if on_bytes is not None:
+                on_bytes(have, total)
+            if self._stop.is_set() and have != total:
+                raise _StoppedError
+        if total is not None and have != total:
+            raise _BrokenOffError(f"broke off at {have:,} of {total:,} bytes")
+        return have
+
+
+# Files aside -----------------------------------------------------------------------------------
+
+
+def aside(path: Path) -> tuple[Path, Path]:
+    """The part file, and the one with the validator of what the part is of."""
+    return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.tag")
+
+
+def _resumable(part: Path, tag: Path) -> int:
+    try:
+        return part.stat().st_size if tag.stat().st_size else 0
+    except OSError:
+        return 0
+
+
+def _forget(part: Path, tag: Path) -> None:
+    part.unlink(missing_ok=True)
+    tag.unlink(missing_ok=True)
+
+
+def _pass(check: Check, part: Path, tag: Path) -> None:
+    try:
+        check(part)
+    except UserError as error:
+        _forget(part, tag)
+        raise _BrokenOffError(str(error).removeprefix(f"{part}: ")) from None
+
+
+def rename(part: Path, tag: Path, path: Path) -> None:
+    """Give a whole part file its name."""
+    try:
+        part.replace(path)
+        tag.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
+    """The disk's fault, which trying again does not mend."""
+    return DataError(f"{path}: cannot be written ({said(error)}); what is there already is kept")
+
+
+# Answers ---------------------------------------------------------------------------------------
+
+
+def _next(done: queue.SimpleQueue[Any]) -> Any:
+    """The next result; Windows takes Ctrl-C only between waits."""
+    while True:
+        try:
+            return done.get(timeout=0.5)
+        except queue.Empty:
+            continue
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,15}", text.strip()) else None
+
+
+def _range_start(text: str | None) -> int | None:
+    found = re.match(r"bytes ([0-9]+)-", text or "")
+    return int(found[1]) if found else None
+
+
+def _validator(response: http.client.HTTPResponse) -> str | None:
+    """What says that the file is still the same: a strong ETag, else its date."""
+    etag = response.headers.get("ETag")
+    if etag and not etag.startswith("W/"):
+        return etag
+    return response.headers.get("Last-Modified")
+
+
+def said(error: object) -> str:
+    """What an error says, in one line."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split()) or type(error).__name__

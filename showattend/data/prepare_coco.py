@@ -1,0 +1,399 @@
+"""``showattend prepare coco``: annotations, a subset, its images, the data set, and a manifest.
+
+In the folder: ``annotations/`` and ``images/`` with what was downloaded, ``manifest.json``, and
+what every data set has (see `prepare`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from showattend.data import coco
+from showattend.data.archives import check_zip, extract
+from showattend.data.coco import Entry
+from showattend.data.coco_images import (
+    ImageFolder,
+    Progress,
+    Say,
+    amount,
+    check_room,
+    fetch_images,
+    find_images,
+    make_folder,
+)
+from showattend.data.coco_manifest import check_manifest, describe, write_manifest
+from showattend.data.download import (
+    Downloader,
+    DownloadError,
+    MissingError,
+    OnBytes,
+    UnreachableError,
+)
+from showattend.data.prepare import Report, check_out, prepare
+from showattend.data.records import Record
+from showattend.errors import DataError
+
+_ADVICE = (
+    "connect to the internet and run this again, or give files of your own with "
+    "--annotations FILE and --image-root DIR"
+)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """What is wanted of COCO.
+
+    Attributes:
+        images: How many images; None for all.
+        categories: Only images that show an object of one of these.
+        split: ``official`` or ``karpathy``; None: as the files given are, else official.
+        year: Which release, 2014 or 2017, where its files are downloaded.
+        restval: Whether Karpathy's ``restval`` joins the training images.
+        seed: Of the draw.
+    """
+
+    images: int | None = None
+    categories: tuple[str, ...] = ()
+    split: str | None = None
+    year: int = 2014
+    restval: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 1:
+            raise DataError(f"{self.images} images: give at least 1")
+        if self.split not in (None, *coco.SPLIT_KINDS):
+            raise DataError(f"unknown split {self.split!r}: use official or karpathy")
+        if self.year not in coco.YEARS:
+            raise DataError(f"no COCO of the year {self.year}: use 2014 or 2017")
+        if self.split == "karpathy" and self.year != 2014:
+            raise DataError("Karpathy's split is one of the 2014 files; leave --year out")
+
+
+@dataclass
+class _Source:
+    """Where files come from: folders first, then the server."""
+
+    out: Path
+    folders: list[Path]
+    base_url: str
+    downloader: Downloader
+    progress: Progress
+    say: Say
+
+    def files(self, names: Sequence[str], archive: str, urls: Sequence[str]) -> list[Path]:
+        """Annotation files that are there, or come out of an archive, or of one that is fetched."""
+        found = {name: self._look(name) for name in names}
+        if None in found.values():
+            make_folder(self.out / "annotations")
+            zipped = self._look(archive) or self._fetch(self.out / "annotations" / archive, urls)
+            for name in (name for name, path in found.items() if path is None):
+                found[name] = self.out / "annotations" / name
+                extract(zipped, name, self.out / "annotations" / name)
+        return [path for path in found.values() if path is not None]
+
+    def official(self, names: Sequence[str], year: int) -> list[Path]:
+        """COCO's own annotation files."""
+        archive = coco.archive_name(year)
+        return self.files(names, archive, [f"{self.base_url}/annotations/{archive}"])
+
+    def karpathy(self) -> list[Path]:
+        """Karpathy's file; another server than COCO's must have his archive too."""
+        urls = [coco.KARPATHY_URL]
+        archive = coco.KARPATHY_URL.rpartition("/")[2]
+        if self.base_url != coco.IMAGE_SERVER:
+            path = urlsplit(coco.KARPATHY_URL).path
+            urls = [f"{self.base_url}{each}" for each in (f"/annotations/{archive}", path)]
+            urls.insert(1, f"{self.base_url}/{archive}")
+        return self.files((coco.KARPATHY_FILE,), archive, urls)
+
+    def _look(self, name: str) -> Path | None:
+        return next((each / name for each in self.folders if (each / name).is_file()), None)
+
+    def _fetch(self, path: Path, urls: Sequence[str]) -> Path:
+        try:
+            for url in urls:
+                size = self.downloader.size(url)
+                try:
+                    check_room(path.parent, size or 0)
+                    known = "size not told" if size is None else amount(size)
+                    self.say(f"fetching {url}, {known}")
+                    self.downloader.fetch(url, path, check_zip, self._megabytes())
+                except MissingError as error:
+                    missing = error
+                    continue
+                return path
+        except UnreachableError as error:
+            raise DataError(f"{error}; {_ADVICE}") from None
+        except DownloadError as error:
+            raise DataError(f"{error}; what came is kept, run this again to go on") from None
+        raise DataError(f"{missing}; give the annotations with --annotations FILE")
+
+    def _megabytes(self) -> OnBytes:
+        """What moves a bar by megabytes."""
+        began, first = time.monotonic(), -1
+
+        def moved(done: int, total: int | None) -> None:
+            nonlocal first
+            first = done if first < 0 else first  # what an earlier run had is not of this rate
+            rate = max(0, done - first) / max(time.monotonic() - began, 1e-3)
+            if total:
+                whole = -(-total // 10**6)
+                so_far = whole if done == total else min(done // 10**6, whole - 1)
+                self.progress(
+                    "Fetching annotations", so_far, whole, f"{amount(total)}, {amount(rate)}/s"
+                )
+
+        return moved
+
+
+def prepare_coco(
+    out: Path,
+    subset: Subset | None = None,
+    *,
+    annotations: Sequence[Path] = (),
+    instances: Sequence[Path] = (),
+    image_root: Path | None = None,
+    base_url: str | None = None,
+    min_count: int = 5,
+    downloader: Downloader | None = None,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> Report:
+    """Prepare MS-COCO or a part of it, from files that are there or from its server.
+
+    Annotations that are not given are looked for in ``annotations/`` of ``out`` and of
+    ``image_root``, then fetched. Images are looked for in ``image_root``; without it, beside the
+    annotations given and in ``out``, and those that are nowhere are fetched (with ``image_root``
+    too, if a ``base_url`` is given).
+
+    Args:
+        out: The folder to write to.
+        subset: What is wanted; None is all of the official split.
+        annotations: Caption files (one a split), or one Karpathy file, or folders with them.
+        instances: Files with objects, for categories; none: those beside the annotations.
+        image_root: Folder of the images, or of ``train2014`` and ``val2014``.
+        base_url: A server with COCO's folders; None is COCO's own.
+        min_count: See `prepare`.
+        downloader: What fetches; None makes one.
+        progress: Called with (what, done, total) and, for what is fetched, a note with the rate.
+        say: Told lines for people: what is to come, and how large it is.
+
+    Returns:
+        The report of the data set; images that could not be had are among its ``skipped``.
+
+    Raises:
+        DataError: Annotations are missing or malformed, no image is left, a server cannot be
+            reached, or the folder cannot be written or holds another data set.
+    """
+    subset = subset or Subset()
+    progress, say = progress or (lambda *_: None), say or (lambda _: None)
+    check_out(out)
+    check_manifest(out)
+    if image_root is not None and not image_root.is_dir():
+        raise DataError(f"{image_root}: no such folder of images")
+    around = [] if image_root is None else [image_root, image_root.parent]
+    source = _Source(
+        out=out,
+        folders=[out / "annotations", *around, *(each / "annotations" for each in around)],
+        base_url=_check_url(base_url or coco.IMAGE_SERVER),
+        downloader=downloader or Downloader(),
+        progress=progress,
+        say=say,
+    )
+    files = _expand(annotations, subset.split)
+    if not files and subset.split == "karpathy":
+        files = source.karpathy()
+    elif not files:
+        files = source.official(coco.caption_names(subset.year), subset.year)
+    entries, kind = coco.read_entries(files, subset.split, subset.restval)
+    pool = entries
+    used = list(files)
+    if subset.categories:
+        objects = _instances(instances, annotations, files, kind, subset, source)
+        used += objects
+        shown = coco.images_with(subset.categories, objects)
+        pool = [entry for entry in entries if entry.image_id in shown]
+        say(f"{len(pool):,} of {len(entries):,} images show {' or '.join(subset.categories)}")
+        if not pool:
+            raise DataError(f"no image with captions shows {' or '.join(subset.categories)}")
+    chosen = coco.choose(pool, subset.images, subset.seed)
+    if subset.images is not None and subset.images > len(chosen):
+        say(f"there are {len(chosen):,} images, not {subset.images:,}: all are taken")
+
+    settings = {
+        "images": subset.images,
+        "categories": list(subset.categories),
+        "split": kind,
+        "restval": subset.restval if kind == "karpathy" else None,
+        "seed": subset.seed,
+    }
+    about = describe(settings, used)
+    beside = [] if image_root else [folder for file in files for folder in _beside(file)]
+    images = _Images(out, [image_root] if image_root else [*beside, out / "images"], source)
+    fetch = image_root is None or base_url is not None
+    make_folder(out)
+    images.find(chosen, fetch)
+    write_manifest(out, about, images.listed(chosen), complete=False)
+    if fetch:
+        images.fetch(chosen)
+    records, missing = images.records(chosen)
+    report = prepare(records, out, min_count=min_count, skipped=missing, progress=progress)
+    write_manifest(out, about, images.listed(chosen), complete=not report.skipped)
+    return report
+
+
+# Annotations -----------------------------------------------------------------------------------
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise DataError(f"{url}: not an address; --base-url looks like {coco.IMAGE_SERVER}")
+    return url.rstrip("/")
+
+
+def _expand(paths: Sequence[Path], split: str | None) -> list[Path]:
+    """A folder stands for the caption files in it, or for Karpathy's file."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        captions, karpathy = sorted(path.glob("captions_*.json")), path / coco.KARPATHY_FILE
+        if split == "karpathy" or (split is None and not captions):
+            captions = [karpathy] if karpathy.is_file() else []
+        if not captions:
+            wanted = coco.KARPATHY_FILE if split == "karpathy" else "captions_*.json"
+            raise DataError(f"{path}: holds no {wanted}")
+        files += captions
+    return files
+
+
+def _instances(
+    given: Sequence[Path],
+    annotations: Sequence[Path],
+    files: Sequence[Path],
+    kind: str,
+    subset: Subset,
+    source: _Source,
+) -> list[Path]:
+    """The files with objects: those given, those beside the captions, or COCO's own."""
+    if given:
+        return list(given)
+    folders = dict.fromkeys(file.parent for file in files)
+    beside = [path for folder in folders for path in sorted(folder.glob("instances*.json"))]
+    if annotations and beside:
+        return beside
+    if annotations and kind == "official":
+        raise DataError(
+            f"{files[0].parent}: holds no instances*.json, which --categories needs; "
+            "give --instances FILE"
+        )
+    return source.official(coco.instance_names(subset.year), subset.year)
+
+
+# Images ----------------------------------------------------------------------------------------
+
+
+def _beside(file: Path) -> list[Path]:
+    """Where images usually are: beside their annotations, or beside their folder."""
+    return [file.parent / "images", file.parent, file.parent.parent]
+
+
+class _Images:
+    """The images of the subset: where they are, and what was wrong with those that are not."""
+
+    def __init__(self, out: Path, roots: Sequence[Path], source: _Source) -> None:
+        self.folder = ImageFolder(out / "images")
+        self.roots, self.source = roots, source
+        self.places: dict[int | str, Path] = {}
+        self.problems: dict[str, str] = {}
+
+    def find(self, entries: Sequence[Entry], fetch: bool) -> None:
+        """Look for them; one in our folder that is not whole counts as absent, if it can come."""
+        own = self.folder.folder
+        self.places = find_images(entries, self.roots)
+        if not fetch:
+            return
+        wanted = [
+            entry
+            for entry in entries
+            if entry.remote
+            and self.places.get(entry.image_id, own / entry.remote) == own / entry.remote
+        ]
+        names = [entry.remote for entry in wanted if entry.remote]
+        whole = self.folder.whole(names, self.source.progress)
+        for entry in wanted:
+            if entry.remote in whole:
+                self.places[entry.image_id] = own / str(entry.remote)
+            else:
+                self.places.pop(entry.image_id, None)
+
+    def fetch(self, entries: Sequence[Entry]) -> None:
+        """Fetch those that are nowhere."""
+        absent = [entry for entry in entries if entry.image_id not in self.places]
+        unknown = [entry for entry in absent if entry.remote is None]
+        if unknown:
+            raise DataError(
+                f"{unknown[0].file_name}: is not there, and not a name of COCO's, so it cannot be "
+                f"fetched ({len(unknown):,} images); give their folder with --image-root DIR"
+            )
+        if not absent:
+            return
+        here = len(entries) - len(absent)
+        if here:
+            self.source.say(f"{here:,} of {len(entries):,} images are there already")
+        names = {entry.remote: entry for entry in absent if entry.remote is not None}
+        try:
+            self.problems = fetch_images(
+                list(names),
+                self.folder,
+                self.source.base_url,
+                self.source.downloader,
+                self.source.progress,
+                self.source.say,
+            )
+        except UnreachableError as error:
+            raise DataError(f"{error}; what came is kept; {_ADVICE}") from None
+        for name, entry in names.items():
+            if name not in self.problems:
+                self.places[entry.image_id] = self.folder.folder / name
+        if self.problems:
+            self.source.say(
+                f"{len(self.problems):,} images did not come; run this again to ask for them again"
+            )
+
+    def records(self, entries: Sequence[Entry]) -> tuple[list[Record], list[str]]:
+        """Those that can be prepared, and why the others cannot, a line each."""
+        root = self.roots[0]  # what is not there, and was not asked for, is missing from here
+        failed = [entry for entry in entries if entry.remote in self.problems]
+        return (
+            [
+                entry.record(self.places.get(entry.image_id, root / entry.file_name))
+                for entry in entries
+                if entry.remote not in self.problems
+            ],
+            [self.problems[str(entry.remote)] for entry in failed],
+        )
+
+    def listed(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+        """The images for the manifest, with the bytes of those that are there."""
+        return [
+            {
+                "id": entry.image_id,
+                "file": entry.remote or entry.file_name,
+                "split": entry.split,
+                "bytes": _size(self.places.get(entry.image_id)),
+            }
+            for entry in entries
+        ]
+
+
+def _size(path: Path | None) -> int | None:
+    return path.stat().st_size if path is not None and path.is_file() else None
