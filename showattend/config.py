@@ -31,7 +31,9 @@ class DataConfig:
 
     path: str = _option("", "dataset.jsonl from `showattend prepare`, or 'toy' for drawn shapes")
     images: str | None = _option(None, "image folder, where paths in the data set are relative")
-    cache: str = _option("data/cache", "folder of the feature caches")
+    cache: str | None = _option(
+        "data/cache", "folder of the feature caches; null: decode the images for every batch"
+    )
     min_count: int = _option(5, "a word is in the vocabulary from this many training occurrences")
     max_length: int = _option(30, "longer training captions are cut to this many words")
     mirror: bool = _option(

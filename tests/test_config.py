@@ -36,7 +36,7 @@ def test_a_row_of_the_ablation_says_what_it_adds_and_how_to_run_it(path: Path) -
 
 
 def test_the_rows_of_the_ablation_pull_one_lever_after_another_up_to_the_recipe() -> None:
-    rows = [load_config(path) for path in (*ABLATION, CONFIGS[0].parent / "flickr8k_scst.yaml")]
+    rows = [load_config(path) for path in (*ABLATION, CONFIGS[0].parent / "flickr8k.yaml")]
     flat = [
         {
             (section, key): value

@@ -6,6 +6,7 @@ Shape suffixes: B images, K captions of an image, T time.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -157,24 +158,34 @@ class CaptionLoader:
         self.records, self.inputs = records, inputs
         self.batch_size, self.seed, self.mirror, self.crops = batch_size, seed, mirror, crops
         self.accumulate, self.processes = accumulate, processes
-        self.encoded: list[list[list[int]]] = []
-        self.sideless: list[list[list[int]]] = []  # those that stay true of the mirrored image
+        # All captions in a few flat arrays: a list a caption would be ten times their size.
+        tokens, ends, images, sideless = array("i"), array("Q", [0]), array("Q", [0]), array("b")
         for record in records:
-            tokens = [words for text in record.captions if (words := tokenize(text))]
-            if not tokens:
+            spoken = [words for text in record.captions if (words := tokenize(text))]
+            if not spoken:
                 raise DataError(
                     f"{record.path}: its captions hold no word; `showattend prepare` leaves such "
                     "images out of the data set"
                 )
-            encoded = [vocabulary.encode(words)[:max_length] for words in tokens]
-            self.encoded.append(encoded)
-            self.sideless.append(
-                [
-                    numbers
-                    for numbers, words in zip(encoded, tokens, strict=True)
-                    if not any(map(_SIDE.fullmatch, words))
-                ]
-            )
+            for words in spoken:
+                tokens.extend(vocabulary.encode(words)[:max_length])
+                ends.append(len(tokens))
+                sideless.append(not any(map(_SIDE.fullmatch, words)))
+            images.append(len(sideless))
+        self._tokens, self._ends = np.asarray(tokens), np.asarray(ends)
+        self._images = np.asarray(images)
+        self._sideless = np.asarray(sideless, bool)  # those that stay true of the mirrored image
+        # Whether an image has such a caption.
+        self._turnable = np.logical_or.reduceat(self._sideless, self._images[:-1].astype(np.intp))
+
+    def captions(self, row: int, mirrored: bool = False) -> list[np.ndarray]:
+        """The words of a record's captions, as numbers [T]; of its mirror image, those that fit."""
+        first, last = self._images[row : row + 2].tolist()
+        return [
+            self._tokens[self._ends[i] : self._ends[i + 1]]
+            for i in range(first, last)
+            if self._sideless[i] or not mirrored
+        ]
 
     def __len__(self) -> int:
         """Steps an epoch."""
@@ -200,8 +211,10 @@ class CaptionLoader:
         turns = torch.rand(len(self.records), generator=generator) < 0.5
         crops = torch.randint(self.crops + 1, (len(self.records),), generator=generator)
         return [
-            View(crop, bool(self.mirror and turn and captions))
-            for crop, turn, captions in zip(crops.tolist(), turns, self.sideless, strict=True)
+            View(crop, bool(self.mirror and turn and turnable))
+            for crop, turn, turnable in zip(
+                crops.tolist(), turns.tolist(), self._turnable.tolist(), strict=True
+            )
         ]
 
     def batches(self, epoch: int | None = None, start: int = 0) -> Iterator[Batch]:
@@ -218,8 +231,8 @@ class CaptionLoader:
             rows = parts[number].rows
             return self.inputs.read(rows, [views[row] for row in rows])
 
-        def captions(row: int) -> list[list[int]]:
-            return self.sideless[row] if views[row].mirrored else self.encoded[row]
+        def captions(rows: list[int]) -> list[list[np.ndarray]]:
+            return [self.captions(row, views[row].mirrored) for row in rows]
 
         with ThreadPoolExecutor(1) as pool:
             upcoming = pool.submit(read, 0) if parts else None
@@ -228,8 +241,8 @@ class CaptionLoader:
                 inputs = upcoming.result()
                 if number + 1 < len(parts):
                     upcoming = pool.submit(read, number + 1)
-                mine = [captions(row) for row in part.rows]
-                step = [captions(row) for row in part.step]
+                mine = captions(part.rows)
+                step = mine if part.step == part.rows else captions(part.step)
                 padded, lengths = self._pad(mine)
                 yield Batch(
                     inputs,
@@ -256,22 +269,24 @@ class CaptionLoader:
                 yield _Part(rows or step[:1], bool(rows), step, last)
 
     @staticmethod
-    def _pad(captions: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _pad(captions: list[list[np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
         K = max(len(each) for each in captions)
         T = max(len(words) for each in captions for words in each)
         padded = torch.full((len(captions), K, T + 2), Vocabulary.PAD)
         lengths = torch.zeros(len(captions), K, dtype=torch.long)
         for b, each in enumerate(captions):
             for k, words in enumerate(each):
-                line = [Vocabulary.START, *words, Vocabulary.END]
-                padded[b, k, : len(line)] = torch.tensor(line)
-                lengths[b, k] = len(words) + 1
+                length = len(words)
+                padded[b, k, 0] = Vocabulary.START
+                padded[b, k, 1 : 1 + length] = torch.from_numpy(words)
+                padded[b, k, 1 + length] = Vocabulary.END
+                lengths[b, k] = length + 1
         return padded, lengths
 
 
-def _captions(images: list[list[list[int]]]) -> int:
+def _captions(images: list[list[np.ndarray]]) -> int:
     return sum(map(len, images))
 
 
-def _targets(images: list[list[list[int]]]) -> int:
+def _targets(images: list[list[np.ndarray]]) -> int:
     return sum(len(words) + 1 for captions in images for words in captions)

@@ -53,7 +53,8 @@ def evaluate(
     Returns:
         Plain values: metrics, by the names of ``METRICS``; captions, each with its image_id and
         its scores; statistics; skipped, the images that could not be opened; notes, a line for
-        each thing that a reader of the scores should know; settings.
+        each thing that a reader of the scores should know; settings; attention, what the maps of
+        a model's captions are like (`showattend.evaluation.maps`).
 
     Raises:
         DataError: A file cannot be read, the images of captions and annotations differ, or no
@@ -66,8 +67,9 @@ def evaluate(
     references: dict[ImageId, Sequence[str]] = {r.image_id: r.captions for r in records}
     skipped: list[dict[str, Any]] = []
     settings: dict[str, Any] = {"annotations": str(annotations), "split": split}
+    maps: dict[str, float] = {}
     if captioner is not None:
-        captions = _generate(captioner, records, beam_size, batch_size, skipped, progress)
+        captions, maps = _generate(captioner, records, beam_size, batch_size, skipped, progress)
         if not captions:
             raise DataError(
                 f"{annotations}: none of its {len(records)} images can be opened "
@@ -75,6 +77,8 @@ def evaluate(
             )
         settings["model"] = captioner.name
         settings["beam_size"] = captioner.search.beam_size if beam_size is None else beam_size
+        settings["length_penalty"] = captioner.search.length_penalty
+        settings["precision"] = str(captioner.dtype).removeprefix("torch.")
     else:
         assert results is not None
         captions = read_results(results, records)
@@ -98,8 +102,9 @@ def evaluate(
             for i, each in scores.per_image.items()
         ],
         "statistics": _statistics(scores),
+        "attention": maps,
         "skipped": skipped,
-        "notes": [*skipped_note(skipped, len(records)), *scores.missing],
+        "notes": [*skipped_note(skipped, len(records)), *scores.missing, *_trouble(maps)],
         "settings": settings,
     }
 
@@ -138,19 +143,28 @@ def _generate(
     batch_size: int,
     skipped: list[dict[str, Any]],
     progress: Progress | None,
-) -> dict[ImageId, str]:
-    """The model's caption of each image that can be opened; the others go to ``skipped``."""
-    options = {} if beam_size is None else {"beam_size": beam_size}
+) -> tuple[dict[ImageId, str], dict[str, float]]:
+    """The model's caption of each image that can be opened, and what its maps are like.
+
+    The other images go to ``skipped``.
+    """
+    options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     stream = captioner.stream([record.path for record in records], batch_size=batch_size, **options)
+    import torch  # not at the head: captions that exist are scored without it
+
+    from showattend.evaluation.maps import describe_maps
+
     captions: dict[ImageId, str] = {}
+    maps: list[torch.Tensor] = []
     for done, (record, (_, result)) in enumerate(zip(records, stream, strict=True), 1):
         if isinstance(result, ImageError):
             skipped.append({"image_id": record.image_id, "problem": str(result)})
         else:
             captions[record.image_id] = result.raw
+            maps.append(torch.from_numpy(result.attention))
         if progress is not None:
             progress("Captioning", done, len(records))
-    return captions
+    return captions, describe_maps(maps)
 
 
 def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
@@ -223,6 +237,15 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
                 f"found {json.dumps(row)[:80]}"
             )
         yield str(name), row["caption"]
+
+
+def _trouble(maps: Mapping[str, float]) -> list[str]:
+    if not maps:
+        return []
+    from showattend.evaluation.maps import complain_of_maps
+
+    trouble = complain_of_maps(maps)
+    return [trouble] if trouble else []
 
 
 def _statistics(scores: Scores) -> dict[str, Any]:

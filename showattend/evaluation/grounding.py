@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAPS = ("model", "uniform", "centre", "other_word")
 BASELINES = MAPS[1:]
-MEASURES = ("pointing", "mass")
+MEASURES = ("pointing", "mass", "pointing_boxes")
 
 CENTRE_SIGMA = 0.25  # of the image's width and height: the usual centre bias of a photographer
 RESAMPLES = 2000
@@ -75,12 +75,15 @@ class Instances:
             raise DataError(f"{path}: names no object in any image")
         return cls(shown, categories, {i: objects[i] for i in shown})
 
-    def masks(self, image_id: int | str, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    def masks(
+        self, image_id: int | str, size: tuple[int, int], boxes: bool = False
+    ) -> dict[str, np.ndarray]:
         """Where each category is in an image.
 
         Args:
             image_id: The image.
             size: Its width and height in pixels; masks annotated at another size are scaled.
+            boxes: Fill the objects' bounding boxes instead.
 
         Returns:
             For each category shown the union of its objects, crowds included
@@ -90,7 +93,7 @@ class Instances:
         annotated = (image.get("width", size[0]), image.get("height", size[1]))
         masks: dict[str, np.ndarray] = {}
         for annotation in self.objects[image_id]:
-            mask = _object_mask(annotation, annotated)
+            mask = _object_mask(_box_only(annotation) if boxes else annotation, annotated)
             if mask is None:
                 continue
             mask = _scale(mask, size)
@@ -99,6 +102,13 @@ class Instances:
             name = self.categories[annotation["category_id"]]
             masks[name] = mask | masks[name] if name in masks else mask
         return masks
+
+
+def _box_only(annotation: dict[str, Any]) -> dict[str, Any]:
+    """The annotation without its segmentation, where it has a box."""
+    if "bbox" not in annotation:
+        return annotation
+    return {key: value for key, value in annotation.items() if key != "segmentation"}
 
 
 def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
@@ -170,7 +180,10 @@ def centre_map(size: tuple[int, int]) -> np.ndarray:
 
 
 def ground_caption(
-    caption: Caption, masks: Mapping[str, np.ndarray], nouns: NounTable
+    caption: Caption,
+    masks: Mapping[str, np.ndarray],
+    nouns: NounTable,
+    boxes: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Measure each word of a caption that names something in the image.
 
@@ -182,10 +195,11 @@ def ground_caption(
         caption: The caption with its maps.
         masks: Where each category is [height, width] bool, as ``Instances.masks`` gives it.
         nouns: The words to look for.
+        boxes: The same with the objects' boxes filled; None: the masks once more.
 
     Returns:
-        For each counted word: word, position, categories, pointing and mass, each of the last
-        two by the names of ``MAPS``.
+        For each counted word: word, position, categories, and each of ``MEASURES`` by the names
+        of ``MAPS``.
     """
     mentions = [
         (mention, [name for name in mention.categories if name in masks])
@@ -197,7 +211,10 @@ def ground_caption(
         return []
     heats = [caption.heatmap(t) for t in range(len(caption.words))]
     centre = centre_map(caption.geometry.image_size)
-    return [_measure(mention, shown, caption, heats, centre, masks) for mention, shown in mentions]
+    return [
+        _measure(mention, shown, caption, heats, centre, masks, boxes or masks)
+        for mention, shown in mentions
+    ]
 
 
 def _measure(
@@ -207,21 +224,23 @@ def _measure(
     heats: list[np.ndarray],
     centre: np.ndarray,
     masks: Mapping[str, np.ndarray],
+    boxes: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     span = range(mention.start, mention.stop)
     heat = np.mean([heats[t] for t in span], axis=0)
     others = [other for t, other in enumerate(heats) if t not in span]
-    mask = np.logical_or.reduce([masks[name] for name in shown])
-    area = float(mask.mean())
+    inside = np.logical_or.reduce([masks[name] for name in shown])
+    boxed = np.logical_or.reduce([boxes.get(name, masks[name]) for name in shown])
     result: dict[str, Any] = {
         "word": " ".join(caption.words[mention.start : mention.stop]),
         "position": mention.start,
         "categories": shown,
     }
-    for name, measure in (("pointing", pointing), ("mass", mass)):
+    measures = (pointing, inside), (mass, inside), (pointing, boxed)
+    for name, (measure, mask) in zip(MEASURES, measures, strict=True):
         result[name] = {
             "model": measure(heat, mask),
-            "uniform": area,
+            "uniform": float(mask.mean()),
             "centre": measure(centre, mask),
             "other_word": float(np.mean([measure(other, mask) for other in others])),
         }
@@ -276,7 +295,7 @@ def ground(
         progress: Called with a name, the number of images done, and of all.
 
     Returns:
-        Plain values: words and images counted; pointing and mass by the names of ``MAPS``;
+        Plain values: words and images counted; each of ``MEASURES`` by the names of ``MAPS``;
         interval; categories; captions with their words; skipped, the images that could not be
         opened; notes, a line for each thing that a reader should know; settings.
 
@@ -308,9 +327,10 @@ def ground(
         else:
             opened += 1
             of_image = []
-            masks = instances.masks(image_id, found[0].geometry.image_size) if found else {}
+            size = found[0].geometry.image_size if found else (1, 1)
+            masks, boxes = (instances.masks(image_id, size, boxed) for boxed in (False, True))
             for caption in found:
-                measured = ground_caption(caption, masks, nouns)
+                measured = ground_caption(caption, masks, nouns, boxes)
                 rows.append({"image_id": image_id, "caption": caption.raw, "words": measured})
                 of_image += measured
             if of_image:

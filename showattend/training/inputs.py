@@ -12,7 +12,7 @@ from showattend.config import Config, DataConfig
 from showattend.data.cache import FeatureCache, cache_features
 from showattend.data.loader import CachedFeatures, Inputs, Pixels
 from showattend.data.readers import read_dataset
-from showattend.data.records import Record
+from showattend.data.records import PackedRecords
 from showattend.data.toy import write_toy
 from showattend.data.views import View
 from showattend.encoders import Encoder
@@ -31,40 +31,39 @@ def dataset_file(data: DataConfig) -> tuple[Path, Path | None]:
     if not data.path:
         raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
     if data.path == "toy":
-        folder = Path(data.cache) / f"toy-{data.toy_images}"
+        folder = Path(data.cache or "data/cache") / f"toy-{data.toy_images}"
         return write_toy(folder, images=data.toy_images), None
     return Path(data.path), Path(data.images) if data.images else None
 
 
-def read_records(config: Config) -> list[Record]:
+def read_records(config: Config) -> PackedRecords:
     """The training and validation images that the config names, or draws.
 
     Raises:
         DataError: There is no such data set, or one of its two splits is empty.
     """
     data = config.data
-    records = read_dataset(*dataset_file(data))
+    records = PackedRecords(read_dataset(*dataset_file(data)))
+    splits = [record.split for record in records]
+    keep: set[int] = set()
     for split, count in (("train", data.train_images), ("val", data.val_images)):
-        mine = [record for record in records if record.split == split]
+        mine = [i for i, each in enumerate(splits) if each == split]
         if count is not None and count < len(mine):
-            keep = set(random.Random(config.train.seed).sample(range(len(mine)), count))
-            chosen = {mine[i].image_id for i in keep}
-            records = [r for r in records if r.split != split or r.image_id in chosen]
-    records = [record for record in records if record.split in ("train", "val")]
+            mine = random.Random(config.train.seed).sample(mine, count)
+        keep.update(mine)
+    records = records.take(sorted(keep))
     split_rows(records, data.path)  # before an hour of feature extraction
     return records
 
 
-def split_rows(records: list[Record], path: str) -> tuple[list[int], list[int]]:
+def split_rows(records: PackedRecords, path: str) -> tuple[list[int], list[int]]:
     """Which records are for training, which for validation.
 
     Raises:
         DataError: There are none for one of them.
     """
-    train, val = (
-        [i for i, record in enumerate(records) if record.split == split]
-        for split in ("train", "val")
-    )
+    splits = [record.split for record in records]
+    train, val = ([i for i, each in enumerate(splits) if each == s] for s in ("train", "val"))
     if not train or not val:
         raise DataError(
             f"{path}: {len(train)} training and {len(val)} validation images; training needs both"
@@ -74,7 +73,7 @@ def split_rows(records: list[Record], path: str) -> tuple[list[int], list[int]]:
 
 def cached_inputs(
     config: Config,
-    records: list[Record],
+    records: PackedRecords,
     encoder: Encoder,
     preprocessing: Preprocessing,
     *,
@@ -82,20 +81,20 @@ def cached_inputs(
     device: torch.device,
     processes: Processes,
     reporter: Reporter,
-) -> tuple[list[Record], Inputs]:
+) -> tuple[PackedRecords, Inputs]:
     """The features of a frozen encoder, computed where they are not in the cache yet.
 
     Returns:
         The records whose images could be read, and their inputs in the same order.
     """
     everything = range(len(records))
-    training = [i for i in everything if records[i].split == "train"]
+    training, _ = split_rows(records, config.data.path)
     caches: dict[View, FeatureCache] = {}
     failed: dict[int, str] = {}
     for view in _views(config.data):
         rows = everything if view == View() else training  # validation sees images as they are
         caches[view] = cache_features(
-            Path(config.data.cache),
+            Path(config.data.cache or ""),
             encoder=encoder,
             preprocessing=preprocessing,
             paths=[records[i].path for i in rows],
@@ -113,7 +112,7 @@ def cached_inputs(
     kept = [i for i in everything if i not in failed]
     place = {i: row for row, i in enumerate(training)}  # in the caches of the training images
     lines = {view: [place.get(i, -1) for i in kept] for view in caches}
-    return [records[i] for i in kept], CachedFeatures(caches, lines | {View(): kept})
+    return records.take(kept), CachedFeatures(caches, lines | {View(): kept})
 
 
 def _views(data: DataConfig) -> list[View]:
@@ -122,20 +121,21 @@ def _views(data: DataConfig) -> list[View]:
 
 
 def pixel_inputs(
-    config: Config, records: list[Record], preprocessing: Preprocessing, reporter: Reporter
-) -> tuple[list[Record], Inputs]:
+    config: Config, records: PackedRecords, preprocessing: Preprocessing, reporter: Reporter
+) -> tuple[PackedRecords, Inputs]:
     """The images themselves, for an encoder that learns.
 
     Returns:
         The records whose files are there, and their inputs in the same order.
     """
     present = []
-    for record in records:
+    for i, record in enumerate(records):
         if record.path.is_file():
-            present.append(record)
+            present.append(i)
         else:
             reporter.message(f"skipped: {record.path}: no such file")
-    return present, Pixels(present, preprocessing, config.train.workers, config.data.crop_area)
+    records = records.take(present)
+    return records, Pixels(records, preprocessing, config.train.workers, config.data.crop_area)
 
 
 class Rows:

@@ -83,9 +83,10 @@ def set_up(
     opened = encoder.finetune_from(config.encoder.finetune_from)
     encoder.to(device)
     # Cached is what the frozen part of the encoder yields: all of it, or what precedes the
-    # opened stages. Only where these cannot be cut off are images decoded for every batch.
-    frozen: Encoder | None = encoder
-    if opened:
+    # opened stages. Where these cannot be cut off, or the config wants no cache, images are
+    # decoded for every batch.
+    frozen: Encoder | None = encoder if config.data.cache is not None else None
+    if opened and frozen is not None:
         frozen = encoder.before(config.encoder.finetune_from or "", preprocessing.size)
     if frozen is None:
         records, inputs = pixel_inputs(config, records, preprocessing, reporter)
@@ -108,7 +109,7 @@ def set_up(
         vocabulary = merge_words(source.vocabulary, vocabulary)
     train_loader, val_loader = (
         CaptionLoader(
-            [records[i] for i in rows],
+            records.take(rows),
             Rows(inputs, rows),
             vocabulary,
             batch_size=config.train.batch_size,

@@ -20,6 +20,7 @@ from showattend.depthwise import FastDepthwise
 from showattend.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.encoders import Encoder, encode
 from showattend.errors import DataError
+from showattend.evaluation.maps import complain_of_maps
 from showattend.processes import join, leave
 from showattend.search import SearchOptions
 from showattend.training.average import Merger, MovingAverage, put_weights
@@ -352,6 +353,8 @@ class Trainer:
                 checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
+        if trouble := complain_of_maps(entry):
+            self.reporter.message(f"warning: {trouble}")
         self._write_record()
 
     def _captioner(self, record: dict[str, Any]) -> Captioner:

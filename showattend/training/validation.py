@@ -8,6 +8,7 @@ import torch
 
 from showattend.data.loader import Batch, CaptionLoader
 from showattend.decoders.lstm import LSTMDecoder
+from showattend.evaluation.maps import describe_maps
 from showattend.evaluation.metrics import CiderValidator
 from showattend.evaluation.wording import wording
 from showattend.processes import Processes
@@ -51,9 +52,11 @@ class Validation:
             annotate: A batch to its annotations [B, L, D].
 
         Returns:
-            val_loss (teacher forced, without smoothing), BLEU-4, CIDEr and the wording's figures.
+            val_loss (teacher forced, without smoothing), BLEU-4, CIDEr, and the figures of the
+            wording and of the maps.
         """
         captions: dict[Hashable, list[str]] = {}
+        maps: list[torch.Tensor] = []
         loss, tokens = 0.0, 0
         for number, batch in enumerate(self.loader.batches()):
             if not batch.of_images:  # there are fewer images than processes
@@ -68,8 +71,13 @@ class Validation:
             for row, hypotheses in zip(batch.rows, found, strict=True):
                 record = self.loader.records[row]
                 captions[record.image_id] = self.vocabulary.decode(hypotheses[0].words)
+                maps.append(hypotheses[0].alpha.cpu())
             self.reporter.task("Validation", number + 1, len(self.loader))
-        found_by_all = self.processes.gather((captions, loss, tokens))
-        captions = {k: v for each, _, _ in found_by_all for k, v in each.items()}
-        mean = sum(each for _, each, _ in found_by_all) / sum(each for *_, each in found_by_all)
-        return {"val_loss": mean, **self.scorer.score(captions), **wording(list(captions.values()))}
+        parts = self.processes.gather((captions, maps, loss, tokens))
+        captions = {k: v for part in parts for k, v in part[0].items()}
+        return {
+            "val_loss": sum(part[2] for part in parts) / sum(part[3] for part in parts),
+            **self.scorer.score(captions),
+            **wording(list(captions.values())),
+            **describe_maps(each for part in parts for each in part[1]),
+        }

@@ -15,6 +15,7 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.errors import DataError, ImageError, UserError
 from showattend.evaluation.grounding import (
+    MEASURES,
     Instances,
     centre_map,
     ground,
@@ -127,10 +128,23 @@ def test_a_model_that_looks_right_and_one_that_looks_away(world):
     assert right["interval"]["pointing"]["uniform"] == pytest.approx([15 / 16, 15 / 16])
     assert wrong["interval"]["pointing"]["other_word"] == [-1, -1]
     assert right["categories"] == {
-        "dog": {"words": 3, "pointing": right["pointing"], "mass": right["mass"]}
+        "dog": {"words": 3} | {measure: right[measure] for measure in MEASURES}
     }
     assert right["settings"]["sentences"] == "model"
     json.dumps(right)
+
+
+def test_a_box_is_larger_than_its_object(world):
+    """A peak beside the mask, but inside the box around it."""
+    content = json.loads((world / "instances.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["bbox"] = [0, 0, 40, 40]
+    (world / "instances.json").write_text(json.dumps(content))
+    found = ground(world / "instances.json", world, Fake(lambda _: one_hot(2, 3)))
+    assert found["pointing"]["model"] == 0
+    assert found["pointing_boxes"]["model"] == 1
+    assert found["pointing_boxes"]["uniform"] == 1
+    assert found["pointing"]["uniform"] == 1 / 16
 
 
 def test_a_uniform_model_scores_the_area_like_the_uniform_baseline(world):
@@ -336,7 +350,7 @@ def test_a_broken_segmentation_is_named(world):
 def test_interval_is_a_bootstrap_over_images():
     def word(model: float) -> dict[str, Any]:
         values = {"model": model, "uniform": 0.0, "centre": model, "other_word": 1.0}
-        return {"pointing": values, "mass": values}
+        return dict.fromkeys(MEASURES, values)
 
     generator = np.random.default_rng(1)
     hits = generator.random(200) < 0.7
