@@ -23,7 +23,7 @@ from showattend.device import choose_device, choose_dtype
 from showattend.encoders import Encoder, build_encoder, encode, parse_name
 from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
-from showattend.search import Hypothesis, SearchOptions, force, search
+from showattend.search import Hypothesis, SearchOptions, force, sample, search
 from showattend.text import Vocabulary, tokenize
 
 T = TypeVar("T")
@@ -177,7 +177,9 @@ class Captioner:
         Args:
             images: A path, a PIL image or an array [H, W] or [H, W, 3 or 4]; or a list of these.
             **options: ``beam_size``, ``n_best``, ``max_length``, ``min_length``,
-                ``length_penalty``, ``block_ngrams`` (`SearchOptions`) and ``batch_size``.
+                ``length_penalty``, ``block_ngrams`` (`SearchOptions`), ``batch_size``; to steer,
+                ``prefix`` (the caption's first words, as a text) and ``banned`` (a list of words
+                that do not come after them).
 
         Returns:
             A `Caption`, or a list of them for a list.
@@ -196,7 +198,13 @@ class Captioner:
         return results
 
     def stream(
-        self, images: Iterable[ImageSource], *, batch_size: int = 32, **options: Any
+        self,
+        images: Iterable[ImageSource],
+        *,
+        batch_size: int = 32,
+        prefix: str = "",
+        banned: Iterable[str] = (),
+        **options: Any,
     ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
         """Caption any number of images, in their order, with an error in place of a bad one.
 
@@ -205,6 +213,9 @@ class Captioner:
         Args:
             images: Image sources.
             batch_size: Images the model sees at once.
+            prefix: The captions' first words; one that the model does not know is read as
+                ``<unk>``, and keeps its map.
+            banned: Words that do not come after the prefix.
             **options: As for `caption`.
 
         Yields:
@@ -215,7 +226,9 @@ class Captioner:
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be 1 or more")
-        chosen = replace(self.search, **options)
+        first = tuple(tokenize(prefix))
+        numbers, without = self._numbers(first), self._banned(banned)
+        chosen = replace(self.search, prefix=numbers, banned=without, **options)
         threads = max(1, min(8, torch.get_num_threads()))
         with ThreadPoolExecutor(threads) as pool:
             opened = _ahead(pool, self._open, images, ahead=2 * batch_size)
@@ -225,7 +238,7 @@ class Captioner:
                     for source, result in batch
                     if not isinstance(result, ImageError)
                 ]
-                captions = iter(self._caption_batch(good, chosen) if good else [])
+                captions = iter(self._caption_batch(good, chosen, first) if good else [])
                 for source, result in batch:
                     yield source, result if isinstance(result, ImageError) else next(captions)
 
@@ -246,6 +259,65 @@ class Captioner:
             features = self._features([pixels])
             found = force(self.decoder, features.flatten(1, 2), self.vocabulary.encode(tokens))
         return self._to_caption(found, tuple(tokens), geometry, image, features.shape[1:3])
+
+    def sample(
+        self,
+        image: ImageSource,
+        *,
+        samples: int = 5,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        max_length: int | None = None,
+        prefix: str = "",
+        banned: Iterable[str] = (),
+    ) -> Caption:
+        """Draw captions from the model's distribution instead of searching for the likeliest.
+
+        Args:
+            image: A path, a PIL image or an array.
+            samples: How many to draw; those that turn out alike are returned once.
+            temperature: Under 1 the likely words become likelier, over 1 the others.
+            seed: The same seed draws the same captions; None draws others every time.
+            max_length: Most words of a caption, by default that of `search`.
+            prefix: The captions' first words, as for `stream`.
+            banned: Words that do not come after the prefix.
+
+        Returns:
+            The one that search would rank best, with the others as its alternatives.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            ConfigError: An option has a value that means nothing.
+        """
+        if samples < 1:
+            raise ConfigError(f"samples is {samples}; it must be 1 or more")
+        if not 0 < temperature < float("inf"):
+            raise ConfigError(f"temperature is {temperature}; it must be a number over 0")
+        most = self.search.max_length if max_length is None else max_length
+        first = tuple(tokenize(prefix))
+        numbers, without = self._numbers(first), self._banned(banned)
+        pixels, geometry = self.preprocessing.load_pixels(image)
+        generator = torch.Generator(self.device)
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        found = []
+        with torch.inference_mode():
+            features = self._features([pixels])
+            drawn = sample(
+                self.decoder, features, samples=samples, temperature=temperature,
+                max_length=most, prefix=numbers, banned=without, generator=generator,
+            )  # fmt: skip
+            lines = zip(drawn.captions[0].tolist(), drawn.lengths[0].tolist(), strict=True)
+            for said in dict.fromkeys(tuple(line[1 : length + 1]) for line, length in lines):
+                words = [word for word in said if word != Vocabulary.END]
+                each = force(self.decoder, features, words)
+                log_probs = each.log_probs[: len(said)]  # one that was cut off has no end
+                score = sum(log_probs) / len(log_probs) ** self.search.length_penalty
+                found.append(each._replace(log_probs=log_probs, score=score))
+        found.sort(key=lambda each: -each.score)
+        return self._ranked(found, first, geometry, image, features.shape[1:3])
 
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
         """The model as a `Checkpoint`; ``half`` stores its weights as float16.
@@ -280,26 +352,51 @@ class Captioner:
         batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(self.device)
         return encode(self.encoder, batch, self.preprocessing, self.dtype)
 
+    def _numbers(self, words: Iterable[str]) -> tuple[int, ...]:
+        return tuple(self.vocabulary.encode(list(words)))
+
+    def _banned(self, words: Iterable[str]) -> tuple[int, ...]:
+        """The numbers of words not to say; those that the model cannot say need no ban."""
+        tokens = [token for word in words for token in tokenize(word)]
+        return self._numbers(dict.fromkeys(t for t in tokens if t in self.vocabulary))
+
     @torch.inference_mode()
     def _caption_batch(
-        self, batch: list[tuple[ImageSource, np.ndarray, Geometry]], options: SearchOptions
+        self,
+        batch: list[tuple[ImageSource, np.ndarray, Geometry]],
+        options: SearchOptions,
+        first: tuple[str, ...],
     ) -> list[Caption]:
         features = self._features([pixels for _, pixels, _ in batch])
         found = search(self.decoder, features, options)
-        captions = []
-        for (source, _, geometry), hypotheses in zip(batch, found, strict=True):
-            best, *rest = (
-                self._to_caption(
-                    each,
-                    tuple(self.vocabulary.decode(each.words)),
-                    geometry,
-                    source,
-                    features.shape[1:3],
-                )
-                for each in hypotheses
+        return [
+            self._ranked(hypotheses, first, geometry, source, features.shape[1:3])
+            for (source, _, geometry), hypotheses in zip(batch, found, strict=True)
+        ]
+
+    def _ranked(
+        self,
+        hypotheses: list[Hypothesis],
+        first: tuple[str, ...],
+        geometry: Geometry,
+        image: ImageSource,
+        grid: tuple[int, ...],
+    ) -> Caption:
+        """The best of an image's hypotheses, with the others; the first words as they were given.
+
+        An unknown one among those is <unk> to the model, and itself to the reader.
+        """
+        best, *rest = (
+            self._to_caption(
+                each,
+                first + tuple(self.vocabulary.decode(each.words[len(first) :])),
+                geometry,
+                image,
+                grid,
             )
-            captions.append(replace(best, alternatives=tuple(rest)))
-        return captions
+            for each in hypotheses
+        )
+        return replace(best, alternatives=tuple(rest))
 
     @staticmethod
     def _to_caption(

@@ -129,6 +129,19 @@ def decode(source: ImageSource, at_least: int | None = None) -> Stored:
         raise ImageError(f"{path}: cannot be read ({_one_line(error)})") from None
 
 
+def claimed_size(path: Path) -> tuple[int, int]:
+    """Width and height that an image file claims, as stored; nothing is decoded.
+
+    Raises:
+        ImageError: As ``open_image``, as far as the file's head shows it.
+    """
+    try:
+        with path.open("rb") as file, quiet():
+            return _identify(file, path).size
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({_one_line(error)})") from None
+
+
 def _identify(file: IO[bytes], path: Path) -> Image.Image:
     """Open the file with the plugin of its format; nothing is decoded yet."""
     head = file.read(12)

@@ -52,6 +52,8 @@ class SearchOptions:
         length_penalty: Hypotheses are ranked by log p / length ** this, the length counting
             ``<end>``. 0 ranks by probability (short captions win), 1 by the mean a word.
         block_ngrams: No n-gram of this many words occurs twice; 0 allows all.
+        prefix: Words that every caption begins with, ``<unk>`` allowed; they keep their maps.
+        banned: Words that do not occur after the prefix.
     """
 
     beam_size: int = 5
@@ -60,6 +62,8 @@ class SearchOptions:
     min_length: int = 1
     length_penalty: float = 0.7
     block_ngrams: int = 0
+    prefix: tuple[int, ...] = ()
+    banned: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing.
@@ -79,6 +83,22 @@ class SearchOptions:
             raise ConfigError(
                 f"n_best {self.n_best} is over beam_size {self.beam_size}; raise the beam size"
             )
+        check_prefix(self.prefix, self.max_length)
+
+
+def check_prefix(prefix: tuple[int, ...], max_length: int) -> None:
+    """Refuse first words that are none, or that leave no room for another.
+
+    Raises:
+        ConfigError: Says which.
+    """
+    if {Vocabulary.PAD, Vocabulary.START, Vocabulary.END} & set(prefix):
+        raise ConfigError("the prefix must hold words only, no <pad>, <start> or <end>")
+    if len(prefix) >= max_length:
+        raise ConfigError(
+            f"the prefix has {len(prefix)} words, and max_length is {max_length}; "
+            "it must leave room for another word"
+        )
 
 
 class Hypothesis(NamedTuple):
@@ -146,9 +166,13 @@ def search(
         log_probs = log_probs.masked_fill(done.unsqueeze(2), BANNED)
         log_probs[:, :, PAD] = torch.where(done, 0.0, BANNED)
         grown = torch.where(done, length, length + 1)
-        candidates = (total.unsqueeze(2) + log_probs) / grown.unsqueeze(2) ** options.length_penalty
-        width = min(K, candidates.shape[1] * V)
-        _, index = candidates.flatten(1).topk(width, dim=1)
+        if t < len(options.prefix):  # one hypothesis an image, and one way on for it
+            index = torch.full((len(log_probs), 1), options.prefix[t], device=device)
+        else:
+            power = grown.unsqueeze(2) ** options.length_penalty
+            candidates = (total.unsqueeze(2) + log_probs) / power
+            width = min(K, candidates.shape[1] * V)
+            _, index = candidates.flatten(1).topk(width, dim=1)
         parents, words = index // V, index % V
 
         chosen = log_probs.flatten(1).gather(1, index)
@@ -160,8 +184,8 @@ def search(
             over = torch.ones_like(over)
         # Taking rows out copies the others: only where it saves a good part of the work.
         if over.all() or over.sum() * 4 >= len(over):
-            ranks = (total / length.clamp(min=1) ** options.length_penalty)[over]
-            scores |= zip(images[over].tolist(), ranks.tolist(), strict=True)
+            ended = (total / length.clamp(min=1) ** options.length_penalty)[over]
+            scores |= zip(images[over].tolist(), ended.tolist(), strict=True)
             if over.all():
                 break
             left = (~over).nonzero().squeeze(1)
@@ -174,16 +198,22 @@ def search(
         state = type(state)(*(_take(part, parents) for part in state))
         history = torch.cat([_take(history, parents), words.unsqueeze(2)], 2)
 
-    return _read_back(trace, [scores[image] for image in range(B)], options.n_best)
+    ranks = [scores[image] for image in range(B)]
+    return _read_back(trace, ranks, options.n_best, forced=len(options.prefix))
 
 
 def _allowed(
     log_probs: torch.Tensor, history_BKT: torch.Tensor, t: int, options: SearchOptions
 ) -> torch.Tensor:
-    """Ban special words, early ends and repeated n-grams; a broken model's NaN is a ban too."""
+    """Ban special words, early ends and repeated n-grams; a broken model's NaN is a ban too.
+
+    What is forced is not banned: up to the prefix's last word nothing is.
+    """
     log_probs = log_probs.nan_to_num(nan=BANNED, neginf=BANNED, posinf=BANNED).clamp(min=BANNED)
-    for special in (Vocabulary.PAD, Vocabulary.START, Vocabulary.UNK):
-        log_probs[:, :, special] = BANNED
+    if t < len(options.prefix):
+        return log_probs
+    for word in (Vocabulary.PAD, Vocabulary.START, Vocabulary.UNK, *options.banned):
+        log_probs[:, :, word] = BANNED
     n = options.block_ngrams
     if n and t >= n:
         windows = history_BKT.unfold(2, n, 1)  # every n-gram said so far
@@ -203,33 +233,35 @@ def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
 
 
 def _read_back(
-    trace: list[_Trace], scores: list[list[float]], n_best: int
+    trace: list[_Trace], scores: list[list[float]], n_best: int, forced: int
 ) -> list[list[Hypothesis]]:
-    """Follow the links from the last time step to the first."""
+    """Follow the links from the last time step to the first; the first ones were forced."""
     steps = [_Trace(*(part.cpu() for part in step)) for step in trace]
     rows = [{image: row for row, image in enumerate(step.images.tolist())} for step in steps]
     results = []
     for image, ranks in enumerate(scores):
         mine = [(step, at[image]) for step, at in zip(steps, rows, strict=True) if image in at]
         order = sorted(range(len(ranks)), key=lambda beam: -ranks[beam])
-        found = [_hypothesis(mine, beam, ranks[beam]) for beam in order]
+        found = [_hypothesis(mine, beam, ranks[beam], forced) for beam in order]
         # A beam that only a ban could fill (more beams than words, say) is no caption.
         possible = [each for each in found if min(each.log_probs, default=0.0) > BANNED / 2]
         results.append((possible or found[:1])[:n_best])
     return results
 
 
-def _hypothesis(steps: list[tuple[_Trace, int]], beam: int, score: float) -> Hypothesis:
+def _hypothesis(
+    steps: list[tuple[_Trace, int]], beam: int, score: float, forced: int
+) -> Hypothesis:
     """The hypothesis that ends in a beam, from the steps of its image and its row in each."""
     words: list[int] = []
     log_probs: list[float] = []
     alpha, beta = [], []
-    for step, row in reversed(steps):
+    for t, (step, row) in reversed(list(enumerate(steps))):
         word, parent = int(step.words[row, beam]), int(step.parents[row, beam])
         log_prob = float(step.log_probs[row, beam])
         if word != Vocabulary.PAD or log_prob:  # <pad> at no cost: it had ended before this step
             log_probs.append(log_prob)
-        if word not in SPECIAL:
+        if word not in SPECIAL or t < forced:
             words.append(word)
             alpha.append(step.alpha[row, parent])
             beta.append(step.beta[row, parent])
@@ -259,6 +291,9 @@ def sample(
     samples: int,
     max_length: int = 30,
     temperature: float = 1.0,
+    prefix: tuple[int, ...] = (),
+    banned: tuple[int, ...] = (),
+    generator: torch.Generator | None = None,
 ) -> Samples:
     """Draw captions word by word from the model's distribution.
 
@@ -270,7 +305,14 @@ def sample(
         samples: K, captions an image.
         max_length: Most words of a caption.
         temperature: The words' scores are divided by it: under 1 the likely become likelier.
+        prefix: Words that every caption begins with, ``<unk>`` allowed.
+        banned: Words that are not drawn after the prefix.
+        generator: Of the random numbers; PyTorch's own when left out.
+
+    Raises:
+        ConfigError: The prefix holds what is no word, or leaves no room for another.
     """
+    check_prefix(prefix, max_length)
     memory = decoder.memory(features)
     state = decoder.initial_state(memory)
     B, device = features.shape[0], features.device
@@ -284,13 +326,20 @@ def sample(
     for t in range(max_length):
         log_probs, _, _, state = decoder.advance(words, state, memory)
         log_probs = log_probs.float() / temperature
-        log_probs[:, :, [PAD, Vocabulary.START, Vocabulary.UNK]] = BANNED
+        log_probs[:, :, [PAD, Vocabulary.START, Vocabulary.UNK, *banned]] = BANNED
         # One random number a word: torch.multinomial would draw one for all of the vocabulary.
         cumulated = log_probs.softmax(-1).cumsum(-1)
         total = cumulated[:, :, -1:]
         # Below the total, rounding or not: the word found is then one that has a probability.
-        level = torch.rand_like(total) * total * (1 - 1e-6)
+        random = (
+            torch.rand_like(total)
+            if generator is None
+            else torch.rand(total.shape, generator=generator, device=device)
+        )
+        level = random * total * (1 - 1e-6)
         drawn = torch.searchsorted(cumulated, level, right=True).squeeze(2)
+        if t < len(prefix):
+            drawn = torch.full_like(drawn, prefix[t])
         words = torch.where(done, PAD, drawn)
         captions[images, :, t + 1] = words
         done = done | (words == END)

@@ -185,6 +185,73 @@ def test_caption_raises_for_a_bad_image(captioner: Captioner, pictures: list[Pat
         captioner.attend("nowhere.jpg", "a dog")
 
 
+# Steering --------------------------------------------------------------------------------------
+
+
+def test_a_prefix_comes_first_and_keeps_unknown_words(
+    captioner: Captioner, pictures: list[Path]
+) -> None:
+    found = captioner.caption(pictures[0], prefix="A Zebra in,", n_best=3)
+    for each in (found, *found.alternatives):
+        assert each.words[:3] == ("a", "zebra", "in")
+        assert "<unk>" not in each.words
+        forced = captioner.attend(pictures[0], " ".join(each.words))
+        assert each.attention == pytest.approx(forced.attention, abs=1e-5)
+    assert captioner.caption(pictures[0], prefix="  ").words == captioner.caption(pictures[0]).words
+
+
+def test_banned_words_are_not_said(captioner: Captioner, pictures: list[Path]) -> None:
+    free = captioner.caption(pictures[0])
+    without = captioner.caption(pictures[0], banned=[free.words[0].upper(), "giraffe"])
+    assert free.words[0] not in without.words
+    assert without.words
+
+
+def test_a_prefix_without_room_is_refused(captioner: Captioner, photo: Path) -> None:
+    with pytest.raises(ConfigError, match="leave room"):
+        captioner.caption(photo, prefix="a dog", max_length=2)
+
+
+def test_samples_have_maps_and_follow_their_seed(
+    captioner: Captioner, pictures: list[Path]
+) -> None:
+    options: dict[str, Any] = {"samples": 4, "prefix": "a zebra", "banned": ["dog"]}
+    found = captioner.sample(pictures[0], seed=3, **options)
+    ranked = (found, *found.alternatives)
+    assert [each.words for each in ranked] == [
+        each.words
+        for again in [captioner.sample(pictures[0], seed=3, **options)]
+        for each in (again, *again.alternatives)
+    ]
+    assert 1 < len(ranked) <= 4
+    assert len({each.words for each in ranked}) == len(ranked)
+    assert [each.score for each in ranked] == sorted((e.score for e in ranked), reverse=True)
+    for each in ranked:
+        assert each.words[:2] == ("a", "zebra")
+        assert not {"dog", "<unk>"} & set(each.words)
+        assert each.image == pictures[0]
+        assert len(each.log_probs) in (len(each.words), len(each.words) + 1)
+        assert each.attention.sum((1, 2)) == pytest.approx(np.ones(len(each.words)), abs=1e-5)
+    others = {captioner.sample(pictures[0], seed=k, **options).words for k in range(5)}
+    assert len(others) > 1
+
+
+def test_a_cold_sample_is_the_greedy_caption(captioner: Captioner, pictures: list[Path]) -> None:
+    cold = captioner.sample(pictures[2], temperature=1e-3, samples=2)
+    same(cold, captioner.caption(pictures[2], beam_size=1))
+    assert cold.alternatives == ()
+
+
+@pytest.mark.parametrize(
+    "options", [{"samples": 0}, {"temperature": 0.0}, {"temperature": float("nan")}]
+)
+def test_samples_that_mean_nothing_are_refused(
+    options: dict[str, Any], captioner: Captioner, photo: Path
+) -> None:
+    with pytest.raises(ConfigError, match="must be"):
+        captioner.sample(photo, **options)
+
+
 # A given sentence ------------------------------------------------------------------------------
 
 

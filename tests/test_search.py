@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -316,3 +317,126 @@ def test_a_cold_sample_is_the_greedy_caption() -> None:
     for found, lines in zip(greedy, drawn.captions.tolist(), strict=True):
         for line in lines:
             assert [word for word in line if word >= 4] == found[0].words
+
+
+# Steering --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+@pytest.mark.parametrize("prefix", [(6,), (5, UNK, 4)])
+def test_a_prefix_is_said_first_with_its_own_maps(prefix: tuple[int, ...], beam_size: int) -> None:
+    """Words, log-probabilities and maps are those of forcing the whole caption."""
+    decoder, images = lstm(3), features()
+    settings = options(beam_size=beam_size, n_best=beam_size, max_length=6, prefix=prefix)
+    for b, hypotheses in enumerate(search(decoder, images, settings)):
+        assert len(hypotheses) == beam_size
+        for each in hypotheses:
+            assert tuple(each.words[: len(prefix)]) == prefix
+            assert UNK not in each.words[len(prefix) :]
+            forced = force(decoder, images[b : b + 1], each.words)
+            wanted = forced.log_probs[: len(each.log_probs)]
+            assert each.log_probs == pytest.approx(wanted, abs=1e-5)
+            torch.testing.assert_close(each.alpha, forced.alpha, atol=1e-5, rtol=0)
+            torch.testing.assert_close(each.beta, forced.beta, atol=1e-5, rtol=0)
+
+
+def test_after_a_prefix_a_wide_beam_finds_what_enumeration_finds() -> None:
+    decoder, image, first = lstm(), features(1), [6, 4]
+    # All captions of at most four words: ended ones count <end>, those of four are cut off.
+    ended = [[*first, *rest] for n in (0, 1) for rest in itertools.product(range(4, 7), repeat=n)]
+    cut_off = [[*first, *rest] for rest in itertools.product(range(4, 7), repeat=2)]
+    scores = {tuple(w): sum(force(decoder, image, w).log_probs) for w in ended}
+    scores |= {tuple(w): sum(force(decoder, image, w).log_probs[:-1]) for w in cut_off}
+    found = search(decoder, image, options(beam_size=200, n_best=200, prefix=tuple(first)))[0]
+    assert {tuple(each.words): each.score for each in found} == pytest.approx(scores, abs=1e-5)
+
+
+def test_the_prefix_of_a_caption_gives_that_caption() -> None:
+    decoder, images = lstm(8), features()
+    for b, (free,) in enumerate(search(decoder, images, options(beam_size=1, max_length=6))):
+        for length in range(1, len(free.words)):
+            settings = options(beam_size=1, max_length=6, prefix=tuple(free.words[:length]))
+            ((again,),) = search(decoder, images[b : b + 1], settings)
+            assert again.words == free.words
+            assert again.log_probs == pytest.approx(free.log_probs, abs=1e-5)
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_banned_words_occur_in_the_prefix_only(beam_size: int) -> None:
+    decoder, images = lstm(3), features()
+    said = {
+        word
+        for hypotheses in search(decoder, images, options(beam_size=beam_size, max_length=6))
+        for word in hypotheses[0].words
+    }
+    assert 5 in said or 6 in said, "the test needs words that would be said"
+    settings = options(beam_size=beam_size, max_length=6, prefix=(5, 6), banned=(5, 6))
+    for hypotheses in search(decoder, images, settings):
+        assert hypotheses[0].words[:2] == [5, 6]
+        assert set(hypotheses[0].words[2:]) <= {4}
+
+
+def test_a_ban_leaves_the_others_likelihoods_alone() -> None:
+    decoder, image = lstm(3), features(1)
+    (found,) = search(decoder, image, options(beam_size=3, n_best=3, banned=(4,)))
+    for each in found:
+        forced = force(decoder, image, each.words).log_probs[: len(each.log_probs)]
+        assert each.log_probs == pytest.approx(forced, abs=1e-5)
+
+
+def test_all_words_banned_still_gives_an_answer() -> None:
+    for least in (0, 1):
+        settings = options(beam_size=3, banned=(4, 5, 6), min_length=least)
+        assert len(search(lstm(), features(2), settings)) == 2
+    ended = search(lstm(), features(1), options(prefix=(4,), banned=(4, 5, 6)))[0][0]
+    assert ended.words == [4]
+    assert len(ended.log_probs) == 2
+
+
+def test_a_prefix_may_repeat_what_is_blocked() -> None:
+    settings = options(beam_size=2, max_length=6, block_ngrams=1, prefix=(4, 4))
+    found = search(lstm(), features(1), settings)[0][0]
+    assert found.words[:2] == [4, 4]
+    rest = found.words[2:]
+    assert 4 not in rest
+    assert len(rest) == len(set(rest))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"prefix": (4, END)}, "words only"),
+        ({"prefix": (4,) * 5, "max_length": 5}, "leave room"),
+    ],
+)
+def test_prefixes_that_mean_nothing_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SearchOptions(**values)
+    with pytest.raises(ConfigError, match=message):
+        sample(lstm(), features(1), samples=1, **values)
+
+
+def test_samples_can_be_steered_and_repeated() -> None:
+    decoder, images = lstm(), features(2)
+
+    def draw(seed: int) -> list[list[list[int]]]:
+        drawn = sample(
+            decoder, images, samples=50, max_length=6, prefix=(UNK, 5), banned=(4,),
+            generator=torch.Generator().manual_seed(seed),
+        )  # fmt: skip
+        return drawn.captions.tolist()
+
+    once = draw(1)
+    assert once == draw(1)
+    assert once != draw(2)
+    for line in (line for lines in once for line in lines):
+        assert line[1:3] == [UNK, 5]
+        assert not set(line[3:]) & {4, UNK, START}
+    assert len({tuple(line) for lines in once for line in lines}) > 2
+
+
+def test_a_generator_of_its_own_leaves_the_global_one_alone() -> None:
+    decoder = lstm()
+    before = torch.get_rng_state()
+    sample(decoder, features(1), samples=3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(before, torch.get_rng_state())
