@@ -1,6 +1,16 @@
 """Showing a caption: where the model looked for each word, over the photo."""
 
-from showattend.visualize.figure import FORMS, check_output, figure_bytes, save_figure
-from showattend.visualize.maps import overlay
+from showattend.visualize.figure import figure_bytes
+from showattend.visualize.files import FORMS, check_output, save_figure
+from showattend.visualize.fonts import lettering
+from showattend.visualize.maps import light_up, overlay
 
-__all__ = ["FORMS", "check_output", "figure_bytes", "overlay", "save_figure"]
+__all__ = [
+    "FORMS",
+    "check_output",
+    "figure_bytes",
+    "lettering",
+    "light_up",
+    "overlay",
+    "save_figure",
+]

@@ -17,6 +17,7 @@ from showattend.visualize.figure import DPI, INK, LONGEST_SIDE, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
 FORMS = (".png", ".pdf")
 WRONG = "#a8201a"
@@ -33,14 +34,14 @@ class Card:
     """One photograph of the sheet.
 
     Attributes:
-        image: Its file.
+        image: Its file, or the picture itself.
         caption: The caption under test.
         references: Human captions to set beside it.
         tags: Short labels of what is wrong, such as "count: two / three".
         score: Of the caption, such as "CIDEr 0.03"; empty for none.
     """
 
-    image: Path
+    image: Path | Image.Image
     caption: str
     references: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -207,10 +208,10 @@ class _Sheet:
             )
             y += round(line.size * SPACING)
 
-    def picture(self, x: int, y: int, path: Path) -> None:
+    def picture(self, x: int, y: int, image: Path | Image.Image) -> None:
         """Put a photograph's upper left corner there; its longer side is ``PHOTO`` pixels."""
         try:
-            photo = open_image(path)
+            photo = open_image(image)
         except ImageError:
             pixels = np.full((PHOTO, PHOTO, 3), 225, np.uint8)
             self._show(x, y, pixels)

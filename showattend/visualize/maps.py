@@ -13,6 +13,7 @@ from showattend.errors import UserError
 from showattend.images import open_image
 
 SCALES = ("word", "common")
+STYLES = ("heat", "light")
 
 
 def photo_of(caption: Caption) -> Image.Image:
@@ -76,6 +77,63 @@ def heat_of(caption: Caption, t: int, size: tuple[int, int], scale: str = "word"
     """The map of word ``t`` on the photo at another (width, height): [height, width] in [0, 1]."""
     values = caption.geometry.resized(size).upsample(caption.attention[t])
     return values / max(full_heat(caption, t, scale), np.finfo(np.float32).tiny)
+
+
+def entropy_of(map_HW: np.ndarray) -> float:
+    """How spread out a map is, in bits: 0 for one cell, log2(H·W) for all cells alike."""
+    shares = np.asarray(map_HW, dtype=np.float64).ravel()
+    shares = shares[shares > 0] / max(float(shares.sum()), 1e-30)
+    # abs: a single cell gives minus zero.
+    return abs(float(-(shares * np.log2(shares)).sum()))
+
+
+def paint(
+    image: np.ndarray,
+    heat: np.ndarray,
+    *,
+    style: str = "heat",
+    colormap: str = "inferno",
+    alpha: float = 0.55,
+) -> np.ndarray:
+    """Lay heat over a photo in one of two styles.
+
+    Args:
+        image: The photo [H, W, 3] uint8.
+        heat: The attention at each of its pixels [H, W], in [0, 1].
+        style: "heat": a colour map over the photo (``overlay``); "light": nothing but the
+            photo's own light (``light_up``).
+        colormap: As for ``overlay``.
+        alpha: As for ``overlay``.
+
+    Returns:
+        The picture [H, W, 3] uint8.
+
+    Raises:
+        UserError: No such style, or as ``overlay``.
+    """
+    if style not in STYLES:
+        raise UserError(f"no style {style!r}; choose of {', '.join(STYLES)}")
+    if style == "light":
+        return light_up(image, heat)
+    return overlay(image, heat, colormap=colormap, alpha=alpha)
+
+
+def light_up(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Let light fall on a photo: as at dusk where it is cold, in full light where it is hot.
+
+    Args:
+        image: The photo [H, W, 3] uint8.
+        heat: The attention at each of its pixels [H, W], in [0, 1].
+
+    Returns:
+        The picture [H, W, 3] uint8.
+    """
+    photo = image.astype(np.float32) / 255
+    grey = (photo @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[:, :, None]
+    cold = 0.3 * (0.4 * grey + 0.6 * photo)
+    hot = 1 - (1 - photo) * 0.68  # brighter than the photo, so that the light shows in its blacks
+    mixed = cold + (hot - cold) * heat.astype(np.float32)[:, :, None]
+    return np.rint(mixed * 255).clip(0, 255).astype(np.uint8)
 
 
 def overlay(

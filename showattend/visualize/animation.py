@@ -1,0 +1,273 @@
+"""A moving picture that walks through a caption: the photo, then where each word was looked for."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from showattend.caption import Caption
+from showattend.errors import UserError
+from showattend.visualize.figure import figures_of
+from showattend.visualize.fonts import right_to_left
+from showattend.visualize.maps import fitted, full_heat, heat_of, paint, photo_of, positions_of
+from showattend.visualize.palette import choose_colours, match_colours
+from showattend.visualize.sheet import INK, QUIET, Sheet, pixels_of
+
+BUDGET = 2_000_000
+"""Bytes that an animation may take; its quality gives way first, then its size."""
+
+SMALLEST, LARGEST = 32, 2048  # what may be asked for as the longer side
+NARROWEST = 320  # page: a caption wants room
+THINNEST = 6  # side of a photo that is a line
+MARGIN, SAID, NOTE = 14, 20, 14  # pixels of a page 640 wide; font sizes
+SPACING = 1.5  # of lines
+PALE, DARK = "#b4b4b9", 28  # words that are not shown now; the line under the one that is
+FIRST, EACH, LAST = 1500, 900, 2000  # milliseconds: the photo, a word, the last word
+QUALITIES = (85, 60)  # of WebP: then the picture gets smaller
+COLOURS = (256, 128)  # of GIF: likewise
+GREYS = 12  # of them, for the letters
+LEVELS = 64  # of heat: hardly told apart, and what stays the same from word to word costs nothing
+
+
+def animation_bytes(
+    caption: Caption,
+    suffix: str = ".gif",
+    *,
+    words: Sequence[str] | None = None,
+    scale: str = "word",
+    style: str = "heat",
+    size: int = 640,
+    colormap: str = "inferno",
+    alpha: float = 0.55,
+) -> bytes:
+    """A caption as an animation that repeats itself, of at most 2 MB.
+
+    The first frame is the photo, each other one the photo under the map of a word, which is dark
+    in the caption below. The picture begins at the frame's top; it is in the middle of the frame
+    where it is narrower.
+
+    Args:
+        caption: The caption, with its image.
+        suffix: .gif or .webp.
+        words: Walk through these words only.
+        scale: "word" or "common", as for a figure.
+        style: "heat" or "light", as for a figure.
+        size: The photo's longer side, in pixels.
+        colormap: One of matplotlib's colour maps, for the style "heat".
+        alpha: How much its colour covers the photo, in [0, 1].
+
+    Raises:
+        UserError: An unknown word, scale, style or colour map, a number out of its range, or a
+            caption that does not know its image.
+    """
+    if not SMALLEST <= size <= LARGEST:
+        raise UserError(f"the size is {size} pixels; it must lie in {SMALLEST} to {LARGEST}")
+    encode, coarsest = (_gif, COLOURS[-1]) if suffix == ".gif" else (_webp, QUALITIES[-1])
+    quality = COLOURS[0] if suffix == ".gif" else QUALITIES[0]
+    look = {"style": style, "colormap": colormap, "alpha": alpha}
+    asked = size
+    while True:
+        walk = draw_walk(caption, words=words, scale=scale, size=size, look=look)
+        times = [FIRST, *[EACH] * (len(walk.frames) - 1)]
+        times[-1] = LAST
+        content = encode(walk, times, quality)
+        if len(content) > BUDGET and quality != coarsest:
+            quality = coarsest
+            content = encode(walk, times, quality)
+        if len(content) <= BUDGET:
+            return content
+        if size == SMALLEST:
+            raise UserError(f"no animation of {asked} pixels fits 2 MB; choose fewer words")
+        smaller = min(0.9, math.sqrt(0.95 * BUDGET / len(content)))
+        size = max(SMALLEST, round(size * smaller))
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The frames of an animation.
+
+    Attributes:
+        frames: Each [height, width, 3] uint8: the photo, then one a word.
+        photo: Left, top, right, bottom of the photo in each.
+    """
+
+    frames: list[np.ndarray]
+    photo: tuple[int, int, int, int]
+
+
+def draw_walk(
+    caption: Caption,
+    *,
+    words: Sequence[str] | None,
+    scale: str,
+    size: int,
+    look: dict[str, Any],
+) -> Walk:
+    """Draw the frames.
+
+    Args:
+        caption: The caption, with its image.
+        words: As for ``animation_bytes``.
+        scale: As for ``animation_bytes``.
+        size: As for ``animation_bytes``.
+        look: Options of ``paint``.
+
+    Raises:
+        UserError: As ``animation_bytes``.
+    """
+    positions = positions_of(caption, words)
+    photo = photo_of(caption)
+    factor = size / max(photo.size)
+    width, height = (max(round(side * factor), THINNEST) for side in photo.size)
+    base = fitted(photo, (width, height))
+    bar = _Bar(caption, max(width, min(NARROWEST, size)), scale)
+    left = (bar.width - width) // 2
+    frames = []
+    for t in [None, *positions]:
+        frame = np.full((height + bar.height, bar.width, 3), 255, np.uint8)
+        picture = base
+        if t is not None:
+            heat = np.rint(heat_of(caption, t, (width, height), scale) * LEVELS) / LEVELS
+            picture = paint(base, heat.astype(np.float32), **look)
+        frame[:height, left : left + width] = picture
+        frame[height:] = bar.draw(t)
+        frames.append(frame)
+    return Walk(frames, (left, 0, left + width, height))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A word in the bar: from where to where, in which line, and what of it is shown."""
+
+    left: float
+    right: float
+    line: int
+    word: str
+
+
+class _Bar:
+    """The caption under the photo, with one word darker than the others, and its figures."""
+
+    def __init__(self, caption: Caption, width: int, scale: str) -> None:
+        self.caption, self.width = caption, width
+        self.unit = min(max(width / 640, 0.85), 2.0)
+        self.shared = "scale: per word"
+        if scale == "common" and caption.words:
+            self.shared = f"scale: common, full at {full_heat(caption, 0, scale):.0%} in a cell"
+        sheet = self._sheet()
+        room = width - 2 * self._px(MARGIN)
+        self.shortage = sheet.wrapped(sheet.letters.shortage, NOTE, room)
+        self.places = self._place(sheet)
+        lines = 1 + max((place.line for place in self.places), default=0)
+        self.line = self._px(SAID * SPACING)
+        self.top = self._px(MARGIN * 0.6)
+        self.said = self.top + lines * self.line  # height of the words' part
+        self.height = self.said + self._px((1 + len(self.shortage)) * NOTE * SPACING + MARGIN)
+        # Each word is drawn once dark and once pale; what a frame shows is put together of those.
+        self.dark, self.pale = self._words(INK), self._words(PALE)
+
+    def draw(self, t: int | None) -> np.ndarray:
+        """The bar while word ``t`` is shown: [height, width, 3] uint8."""
+        bar = np.empty((self.height, self.width, 3), np.uint8)
+        bar[: self.said] = self.dark if t is None else self.pale
+        bar[self.said :] = self._notes(t)
+        if t is not None:
+            place = self.places[t]
+            left, right = max(math.floor(place.left), 0), math.ceil(place.right)
+            top = self.top + place.line * self.line
+            rows, columns = slice(top, top + self.line), slice(left, right)
+            bar[rows, columns] = self.dark[rows, columns]
+            thick = self._px(2)
+            bar[rows, columns][-thick - 1 : -1] = DARK
+        return bar
+
+    def _words(self, color: str) -> np.ndarray:
+        sheet = self._sheet()
+        sheet.set_height(self.said)
+        for place in self.places:
+            y = self.top + (place.line + 0.72) * self.line
+            sheet.text(place.left, y, place.word, SAID, color)
+        return pixels_of(sheet.figure)
+
+    def _notes(self, t: int | None) -> np.ndarray:
+        sheet = self._sheet()
+        sheet.set_height(self.height - self.said)
+        note = self.shared
+        if t is not None:
+            note = (
+                f"{t + 1}/{len(self.caption.words)} · {figures_of(self.caption, t)} bits · {note}"
+            )
+        room = self.width - 2 * self._px(MARGIN)
+        for number, text in enumerate([note, *self.shortage]):
+            y = self._px((number * SPACING + 1.2) * NOTE)
+            shrink = min(1.0, room / max(sheet.text_width(text, NOTE), 1))
+            sheet.text(self._px(MARGIN), y, text, NOTE * shrink, QUIET)
+        return pixels_of(sheet.figure)
+
+    def _place(self, sheet: Sheet) -> list[_Place]:
+        """Where each word stands; from the right, if the caption is read so."""
+        margin, blank = self._px(MARGIN), self._px(SAID * 0.32)
+        room = self.width - 2 * margin
+        from_right = right_to_left(self.caption.raw)
+        places: list[_Place] = []
+        x, line = 0.0, 0
+        for word in self.caption.words:
+            shown = word
+            while len(shown) > 2 and sheet.text_width(shown, SAID) > room:
+                shown = f"{shown[:-2]}…"
+            wide = sheet.text_width(shown, SAID)
+            if x and x + wide > room:
+                x, line = 0.0, line + 1
+            left = self.width - margin - x - wide if from_right else margin + x
+            places.append(_Place(left, left + wide, line, shown))
+            x += wide + blank
+        return places
+
+    def _sheet(self) -> Sheet:
+        return Sheet(self.width, f"{self.caption.raw} {self.shared} 0123456789βH·./", self.unit)
+
+    def _px(self, length: float) -> int:
+        return math.ceil(length * self.unit)
+
+
+def _gif(walk: Walk, times: list[int], colours: int) -> bytes:
+    # A table of colours for the photo, and one for all frames under maps: what does not change
+    # from word to word costs nothing. No dither, which would make everything change.
+    left, top, right, bottom = walk.photo
+    first, *others = [frame[top:bottom, left:right] for frame in walk.frames]
+    some = others[:: 1 + len(others) // 8]
+    pages = []
+    greys = np.linspace(DARK, 255, GREYS).round().astype(np.uint8)  # the letters have their own
+    for photos, frames, sample in (
+        ([first], walk.frames[:1], [first]),
+        (others, walk.frames[1:], [each[::2] for each in some]),
+    ):
+        table = choose_colours(sample, colours - GREYS) if sample else np.zeros((0, 3), np.uint8)
+        entries = [*table.ravel().tolist(), *np.repeat(greys, 3).tolist()]
+        for frame, numbers in zip(frames, match_colours(photos, table), strict=True):
+            light = (frame.astype(np.float32).mean(2) - DARK) / (255 - DARK) * (GREYS - 1)
+            page = np.rint(light).clip(0, GREYS - 1).astype(np.uint8) + np.uint8(len(table))
+            page[top:bottom, left:right] = numbers
+            pages.append(Image.fromarray(page, "L"))
+            pages[-1].putpalette(entries)
+    return _moving(pages, times, "GIF", optimize=False, disposal=1)
+
+
+def _webp(walk: Walk, times: list[int], quality: int) -> bytes:
+    pages = [Image.fromarray(frame) for frame in walk.frames]
+    return _moving(pages, times, "WEBP", quality=quality, method=4)
+
+
+def _moving(pages: list[Image.Image], times: list[int], form: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    first, *rest = pages
+    first.save(
+        file, form, save_all=True, append_images=rest, duration=times, loop=0, **options
+    )  # fmt: skip
+    return file.getvalue()

@@ -1,0 +1,258 @@
+"""A photo with its captions and maps as one HTML file; a gallery of them; the shell of any page.
+
+The viewer (``viewer.js``, ``viewer.css``) is written into the file. A page asks nobody for more;
+its Content-Security-Policy forbids it, and allows no script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from showattend.caption import Caption
+from showattend.errors import UserError
+from showattend.outputs import write_text
+from showattend.visualize.maps import fitted, photo_of
+
+LONGEST_SIDE = 1024
+"""Of the photo in a page, in pixels."""
+LONGEST_SIDE_IN_GALLERY = 720
+
+_ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Crect width='16' height='16' rx='3' fill='%23161514'/%3E"
+    "%3Ccircle cx='9.5' cy='6.5' r='4' fill='%23f57d15'/%3E%3C/svg%3E"
+)
+
+
+def write_page(path: str | Path, captions: Sequence[Caption], *, title: str | None = None) -> None:
+    """Write a photo with its captions and maps into one HTML file that needs no other.
+
+    Args:
+        path: The file.
+        captions: Candidates of one photo, best first.
+        title: The headline; the photo's name when left out.
+
+    Raises:
+        UserError: There is no caption, the file cannot be written, or the caption does not know
+            its image.
+        ImageError: The image cannot be opened (any more).
+    """
+    write_text(Path(path), page_html(captions, title=title))
+
+
+def write_gallery_page(
+    path: str | Path, photos: Sequence[Sequence[Caption]], *, title: str | None = None
+) -> None:
+    """Write many photos with their captions and maps into one HTML file that needs no other.
+
+    Args:
+        path: The file.
+        photos: For each photo its candidates, best first.
+        title: The headline; how many photos there are when left out.
+
+    Raises:
+        UserError: There are no photos, or as ``write_page``.
+        ImageError: An image cannot be opened (any more).
+    """
+    write_text(Path(path), gallery_html(photos, title=title))
+
+
+def page_html(captions: Sequence[Caption], *, title: str | None = None) -> str:
+    """The page of one photo, as text.
+
+    Args:
+        captions: Candidates of the photo, best first.
+        title: The headline; the photo's name when left out.
+
+    Raises:
+        UserError: There is no caption, or it does not know its image.
+        ImageError: The image cannot be opened (any more).
+    """
+    photo = photo_values(captions)
+    said = html.escape(captions[0].text)
+    body = f"""\
+<div id="viewer">
+<figure class="stage">{_img(captions, 0, LONGEST_SIDE, said)}</figure>
+<p class="sentence">{said}</p>
+</div>
+<noscript><p class="quiet">The maps are drawn by JavaScript, which is off here.</p></noscript>
+{_data([photo])}"""
+    return shell(title or photo["name"], body, scripts=[asset("viewer.js"), asset("pages.js")])
+
+
+def gallery_html(photos: Sequence[Sequence[Caption]], *, title: str | None = None) -> str:
+    """The page of many photos, as text.
+
+    Args:
+        photos: For each photo its candidates, best first.
+        title: The headline; how many photos there are when left out.
+
+    Raises:
+        UserError: There are no photos, a photo has no caption, or it does not know its image.
+        ImageError: An image cannot be opened (any more).
+    """
+    if not photos:
+        raise UserError("there is nothing to show in the gallery")
+    values = [photo_values(captions) for captions in photos]
+    cards = [
+        f'<li><button type="button" class="card">'
+        f"{_img(captions, number, LONGEST_SIDE_IN_GALLERY, '')}"
+        f"<span>{html.escape(captions[0].text) or '(no words)'}</span>"
+        f'<span class="name">{html.escape(each["name"])}</span></button></li>'
+        for number, (captions, each) in enumerate(zip(photos, values, strict=True))
+    ]
+    count = f"{len(photos)} photo{'' if len(photos) == 1 else 's'}"
+    newline = "\n"
+    body = f"""\
+<div class="finder" role="search">
+<label for="find">Find in captions and names</label> <input type="search" id="find">
+<span class="quiet" id="found" role="status">{count}</span>
+</div>
+<ul class="cards">
+{newline.join(cards)}
+</ul>
+<dialog aria-labelledby="shown">
+<div class="top"><h2 id="shown"></h2><div class="buttons">
+<button type="button" id="previous">Previous</button>
+<button type="button" id="next">Next</button>
+<button type="button" id="close">Close</button>
+</div></div>
+<div class="place"></div>
+</dialog>
+{_data(values)}"""
+    return shell(title or count, body, scripts=[asset("viewer.js"), asset("pages.js")])
+
+
+def photo_values(captions: Sequence[Caption]) -> dict[str, Any]:
+    """A photo's captions as the viewer takes them: plain values, no pixels.
+
+    Args:
+        captions: Candidates of one photo, best first.
+
+    Raises:
+        UserError: There is no caption.
+        ValueError: The captions are of different photos.
+    """
+    if not captions:
+        raise UserError("there is no caption to show")
+    geometry = captions[0].geometry
+    if any(each.geometry != geometry for each in captions):
+        raise ValueError("the captions of one page must be of one photo")
+    image = captions[0].image
+    return {
+        "name": Path(image).name if isinstance(image, str | Path) else "A photograph",
+        "geometry": geometry.to_dict(),
+        "captions": [_caption_values(each) for each in captions],
+    }
+
+
+def picture(captions: Sequence[Caption], longest: int) -> str:
+    """The photo as a data: address, upright, its longer side ``longest`` pixels at most.
+
+    Raises:
+        UserError: The caption does not know its image, or the image has another size by now.
+        ImageError: The image cannot be opened (any more).
+    """
+    photo = photo_of(captions[0])
+    scale = min(1.0, longest / max(photo.size))
+    if scale < 1:
+        size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+        photo = Image.fromarray(fitted(photo, size))
+    content = io.BytesIO()
+    photo.save(content, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def shell(
+    title: str,
+    body: str,
+    *,
+    scripts: Sequence[str],
+    styles: Sequence[str] = (),
+    foot: str = "",
+    policy: str = "",
+) -> str:
+    """A whole page around a body, with the viewer's looks, that loads nothing from elsewhere.
+
+    Args:
+        title: The headline, as plain text.
+        body: HTML.
+        scripts: JavaScript, written into the page in this order.
+        styles: More CSS.
+        foot: HTML at the end of the page.
+        policy: More of the Content-Security-Policy, such as ``connect-src 'self'``.
+    """
+    css = "\n".join((asset("viewer.css"), *styles))
+    code = "\n".join(scripts)
+    rules = (
+        f"default-src 'none'; img-src data: blob:; style-src '{_hash(css)}'; "
+        f"script-src '{_hash(code)}'; base-uri 'none'; form-action 'none'"
+    )
+    headline = html.escape(title)
+    about = (
+        "A small model looks at a photo once for each word; bright is where it looked. That says "
+        "where it looked, not why it said the word."
+    )
+    return f"""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{"; ".join(filter(None, (rules, policy)))}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{headline}</title>
+<link rel="icon" href="{_ICON}">
+<style>{css}</style>
+</head>
+<body>
+<header class="top"><h1>{headline}</h1><button type="button" id="theme" hidden></button></header>
+<main>
+{body}
+</main>
+<footer>{foot or f"<p>{about}</p>"}</footer>
+<script>{code}</script>
+</body>
+</html>
+"""
+
+
+def asset(name: str) -> str:
+    """A file of the viewer."""
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _img(captions: Sequence[Caption], number: int, longest: int, alt: str) -> str:
+    return f'<img data-photo="{number}" alt="{alt}" src="{picture(captions, longest)}">'
+
+
+def _data(photos: list[dict[str, Any]]) -> str:
+    """The captions as JSON in the page: no text of theirs can end the element."""
+    text = json.dumps(photos, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="photos">{text}</script>'
+
+
+def _caption_values(caption: Caption) -> dict[str, Any]:
+    """As ``Caption.to_dict``, numbers rounded, what a broken model says made finite."""
+    values = caption.to_dict(attention=True)
+    for name in ("image", "geometry", "alternatives"):
+        values.pop(name, None)
+    for name in ("log_probs", "log_prob", "score", "betas", "attention"):
+        numbers = np.asarray(values[name], np.float64)
+        values[name] = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6).tolist()
+    return values
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -1,0 +1,80 @@
+"""The maps themselves, for other tools: ``.npz`` and JSON, as docs/maps.md describes them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from showattend.caption import Caption
+from showattend.visualize.maps import entropy_of, positions_of
+
+FORMAT = "showattend maps 1"
+"""Says what a file is, and by its number which keys it has; keys may be added, never changed."""
+
+
+def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, Any]:
+    """The maps of a caption with all it takes to lay them over the photo's pixels.
+
+    Args:
+        caption: The caption.
+        words: Only these words' maps.
+
+    Returns:
+        Texts, and arrays for what docs/maps.md gives a shape.
+
+    Raises:
+        UserError: A word is not in the caption.
+    """
+    positions = positions_of(caption, words)
+    rows, cols = caption.attention.shape[1:]
+    left, top, right, bottom = caption.geometry.box
+    chosen = caption.attention[positions]
+    known = isinstance(caption.image, str | Path)
+    return {
+        "format": FORMAT,
+        "image": str(caption.image) if known else "",
+        "caption": caption.text,
+        "words": np.array([caption.words[t] for t in positions], dtype=np.str_),
+        "position": np.array(positions, dtype=np.int64),
+        "attention": chosen.astype(np.float32),
+        "entropy": np.array([entropy_of(each) for each in chosen], dtype=np.float64),
+        "betas": np.array([caption.betas[t] for t in positions], dtype=np.float32),
+        "log_probs": np.array([caption.log_probs[t] for t in positions], dtype=np.float64),
+        "image_size": np.array(caption.geometry.image_size, dtype=np.int64),
+        "box": np.array(caption.geometry.box, dtype=np.float64),
+        "cell_x": np.linspace(left, right, cols + 1),
+        "cell_y": np.linspace(top, bottom, rows + 1),
+    }
+
+
+def npz_bytes(
+    caption: Caption, _suffix: str = ".npz", *, words: Sequence[str] | None = None
+) -> bytes:
+    """The maps as the content of an .npz file; ``numpy.load`` reads it without pickle.
+
+    Raises:
+        UserError: A word is not in the caption.
+    """
+    file = io.BytesIO()
+    np.savez(file, **raw_maps(caption, words))
+    return file.getvalue()
+
+
+def json_bytes(
+    caption: Caption, _suffix: str = ".json", *, words: Sequence[str] | None = None
+) -> bytes:
+    """The maps as JSON, with the same keys; a number reads back as the same number.
+
+    Raises:
+        UserError: A word is not in the caption.
+    """
+    plain = {
+        key: value.tolist() if isinstance(value, np.ndarray) else value
+        for key, value in raw_maps(caption, words).items()
+    }
+    return (json.dumps(plain, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

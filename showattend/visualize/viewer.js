@@ -1,0 +1,390 @@
+// The viewer: a photo, its captions word by word, and where the model looked for each word.
+// One piece of code for the page, the gallery and the server. It asks no other host for anything.
+"use strict";
+
+const showattend = (() => {
+  // Colours of the glow from cold to hot: matplotlib's "inferno" from 0.3 to 0.9.
+  const GLOW =
+    "6a176e7c1d6d8c23699b2964ab2f5ebc3754ca404ad74b3fe25734eb6628f37819f8890cfb9b06fcae12fac42af6d746";
+  const GLOW_COVERS = 0.55; // of the photo, where the heat is full
+  const SMALLEST = 480; // the longer side of a canvas, so that a tiny photo can be seen
+
+  // --- maps -------------------------------------------------------------------------------------
+
+  // Weights [pixels][cells] of the cells between low and high on one axis: Catmull-Rom's kernel
+  // through the cells' centres, as Geometry.upsample has it. A smoothness under 1 narrows the
+  // transition from cell to cell; at 0 each pixel takes the value of its cell. A pixel larger than
+  // half a cell takes the average over its area; what the network did not see is 0.
+  function weights(pixels, low, high, cells, smoothness) {
+    const cellsPerPixel = cells / (high - low);
+    const samples = cellsPerPixel <= 0.5 ? 1 : Math.ceil(8 * cellsPerPixel);
+    const result = new Float64Array(pixels * cells);
+    for (let sample = 0; sample < pixels * samples; sample++) {
+      const position = ((sample + 0.5) / samples - low) * cellsPerPixel;
+      if (position < 0 || position >= cells) continue;
+      const first = Math.floor(position - 0.5);
+      let between = position - 0.5 - first;
+      if (smoothness <= 0) between = between < 0.5 ? 0 : 1;
+      else between = Math.min(Math.max((between - 0.5) / smoothness + 0.5, 0), 1);
+      const row = Math.floor(sample / samples) * cells;
+      for (let offset = -1; offset <= 2; offset++) {
+        const t = Math.abs(between - offset);
+        const weight =
+          t < 1 ? (1.5 * t - 2.5) * t * t + 1 : t < 2 ? ((-0.5 * t + 2.5) * t - 4) * t + 2 : 0;
+        const cell = Math.min(Math.max(first + offset, 0), cells - 1);
+        result[row + cell] += weight / samples;
+      }
+    }
+    return result;
+  }
+
+  // The map [rows][columns] at every pixel of a canvas, as a share of `full`, in [0, 1].
+  function heat(map, geometry, width, height, { smoothness = 1, full = peak(map) } = {}) {
+    const rows = map.length, columns = map[0].length;
+    const [left, top, right, bottom] = geometry.box;
+    const x = width / geometry.image_size[0], y = height / geometry.image_size[1];
+    const across = weights(width, left * x, right * x, columns, smoothness);
+    const down = weights(height, top * y, bottom * y, rows, smoothness);
+    const wide = new Float64Array(rows * width);
+    for (let r = 0; r < rows; r++)
+      for (let px = 0; px < width; px++) {
+        let sum = 0;
+        for (let c = 0; c < columns; c++) sum += map[r][c] * across[px * columns + c];
+        wide[r * width + px] = sum;
+      }
+    const values = new Float32Array(width * height), most = peak(map);
+    for (let py = 0; py < height; py++)
+      for (let px = 0; px < width; px++) {
+        let sum = 0;
+        for (let r = 0; r < rows; r++) sum += down[py * rows + r] * wide[r * width + px];
+        values[py * width + px] = Math.min(Math.max(sum, 0), most) / Math.max(full, 1e-38);
+      }
+    return values;
+  }
+
+  // Lay heat over a photo's pixels: dim and grey where cold, in full light and glowing where hot.
+  function overlay(photo, values, opacity) {
+    const steps = 1024, glow = new Float32Array(4 * (steps + 1));
+    for (let k = 0; k <= steps; k++) {
+      const stops = GLOW.length / 6 - 1, place = (k / steps) * stops;
+      const stop = Math.min(Math.floor(place), stops - 1);
+      for (let c = 0; c < 3; c++) {
+        const [a, b] = [0, 1].map((s) => parseInt(GLOW.substr(6 * (stop + s) + 2 * c, 2), 16));
+        glow[4 * k + c] = a + (b - a) * (place - stop);
+      }
+      glow[4 * k + 3] = GLOW_COVERS * (k / steps) ** 0.75;
+    }
+    const result = new ImageData(photo.width, photo.height);
+    const from = photo.data, to = result.data;
+    for (let i = 0, p = 0; i < values.length; i++, p += 4) {
+      const warmth = values[i], k = 4 * Math.round(warmth * steps), cover = glow[k + 3];
+      const grey = 0.299 * from[p] + 0.587 * from[p + 1] + 0.114 * from[p + 2];
+      for (let c = 0; c < 3; c++) {
+        const cold = 0.48 * (0.85 * grey + 0.15 * from[p + c]);
+        const lit = cold + (0.5 * grey + 0.5 * from[p + c] - cold) * warmth;
+        const mixed = lit + (glow[k + c] - lit) * cover;
+        to[p + c] = from[p + c] + (mixed - from[p + c]) * opacity;
+      }
+      to[p + 3] = 255;
+    }
+    return result;
+  }
+
+  const peak = (map) => Math.max(...map.map((row) => Math.max(...row)));
+
+  // Where on the photo the brightest cell is, in words.
+  function place(map, geometry) {
+    const most = peak(map), row = map.findIndex((each) => each.includes(most));
+    const column = map[row].indexOf(most);
+    const [left, top, right, bottom] = geometry.box;
+    const third = (value) => (value < 1 / 3 ? 0 : value <= 2 / 3 ? 1 : 2);
+    const x = (left + ((column + 0.5) / map[0].length) * (right - left)) / geometry.image_size[0];
+    const y = (top + ((row + 0.5) / map.length) * (bottom - top)) / geometry.image_size[1];
+    const names = [
+      ["upper left", "upper middle", "upper right"],
+      ["left", "centre", "right"],
+      ["lower left", "lower middle", "lower right"],
+    ];
+    return names[third(y)][third(x)];
+  }
+
+  // --- words ------------------------------------------------------------------------------------
+
+  // A caption's words as its sentence shows them: [blank before, word, full stop after].
+  function pieces(words) {
+    return words.map((word, t) => {
+      const joined = word === "n't" || (word.startsWith("'") && word.length > 1);
+      let shown = word === "i" ? "I" : word;
+      if (t === 0) shown = shown[0].toUpperCase() + shown.slice(1);
+      const stop = t === words.length - 1 && !word.endsWith(".") ? "." : "";
+      return [joined || t === 0 ? "" : " ", shown, stop];
+    });
+  }
+
+  // Numbers with a real minus sign, and a percent sign that stays on its line.
+  const fixed = (value, digits) => value.toFixed(digits).replace("-", "−");
+  const percent = (share) => `${fixed(100 * share, share < 0.0995 ? 1 : 0)}\u00a0%`;
+
+  // An element with attributes (functions are listeners) and children (strings are text).
+  function make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (typeof value === "function") element.addEventListener(name, value);
+      else if (value === true) element.setAttribute(name, "");
+      else if (value !== false && value != null) element.setAttribute(name, value);
+    }
+    element.append(...children.flat());
+    return element;
+  }
+
+  // --- the viewer -------------------------------------------------------------------------------
+
+  let viewers = 0;
+
+  class Viewer {
+    // `actions`: what else can be done with a word: {label(caption, t), run(caption, t)}.
+    // `extra`: what stands between the words and the candidates.
+    constructor(root, { actions = [], extra = [] } = {}) {
+      this.root = root;
+      this.actions = actions;
+      this.extra = extra;
+      this.id = `viewer${++viewers}`;
+      this.opacity = 1;
+      this.smoothness = 1;
+      this.common = false;
+      this.build();
+    }
+
+    build() {
+      this.canvas = make("canvas", { role: "img", width: 4, height: 3 });
+      this.context = this.canvas.getContext("2d", { willReadFrequently: true });
+      this.sentence = make("div", {
+        class: "sentence", role: "toolbar", "aria-label": "The caption, word by word",
+        keydown: (event) => this.move(event),
+        pointerleave: () => this.preview(null),
+        pointermove: (event) => event.pointerType !== "mouse" && this.slide(event),
+      });
+      this.reading = make("p", { class: "reading", role: "status" });
+      this.doing = make("div", { class: "buttons doing" });
+      this.plain = make("button", { type: "button", click: () => this.pin(null) }, "Photo only");
+      this.player = make("button", { type: "button", click: () => this.play() }, "Play");
+      const scale = make("input", {
+        type: "checkbox", id: `${this.id}-scale`,
+        change: (event) => { this.common = event.target.checked; this.draw(); },
+      });
+      this.others = make("ol", { class: "candidates" });
+      this.numbers = make("div", {
+        class: "scroll", tabindex: 0, role: "region", "aria-label": "The numbers",
+      });
+      this.root.replaceChildren(
+        make("div", { class: "looking" },
+          make("div", { class: "side" }, make("div", { class: "stage" }, this.canvas)),
+          make("div", { class: "panel" },
+            this.sentence, this.reading,
+            make("div", { class: "buttons" }, this.plain, this.player),
+            this.doing, this.extra,
+            make("div", { class: "sliders" },
+              this.slider("Opacity", "opacity"), this.slider("Smoothness", "smoothness"),
+              make("div", { class: "check" }, scale,
+                make("label", { for: scale.id }, "One brightness scale for all words"))),
+            make("section", { "aria-labelledby": `${this.id}-others` },
+              make("h2", { id: `${this.id}-others` }, "Candidates"), this.others))),
+        make("details", { class: "numbers" },
+          make("summary", {}, "The numbers behind it"), this.numbers));
+      this.root.classList.add("viewer");
+    }
+
+    slider(name, property) {
+      const id = `${this.id}-${property}`;
+      const shown = make("output", { for: id }, "100 %");
+      const input = make("input", {
+        type: "range", id, min: 0, max: 100, value: 100, step: 5,
+        input: () => {
+          this[property] = input.value / 100;
+          shown.textContent = `${input.value} %`;
+          this.draw();
+        },
+      });
+      return make("div", { class: "slider" }, make("label", { for: id }, name), input, shown);
+    }
+
+    // Show a photo: {geometry, captions} and its picture, as any address an image can have.
+    async show(photo, source) {
+      const image = new Image();
+      image.src = source;
+      await image.decode();
+      const { naturalWidth: width, naturalHeight: height } = image;
+      const times = Math.max(1, Math.ceil(SMALLEST / Math.max(width, height)));
+      this.canvas.width = width * times;
+      this.canvas.height = height * times;
+      this.context.imageSmoothingEnabled = times < 4; // a tiny photo keeps its pixels
+      this.context.drawImage(image, 0, 0, this.canvas.width, this.canvas.height);
+      this.pixels = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
+      this.photo = photo;
+      this.others.replaceChildren(...photo.captions.map((caption, number) =>
+        make("li", {}, make("button", { type: "button", click: () => this.choose(number) },
+          make("span", { class: "text" }, caption.caption || "(no words)"),
+          make("span", { class: "score", title: "Score: log-probability, by length" },
+            fixed(caption.score, 2))))));
+      this.choose(0);
+    }
+
+    // Choose a candidate.
+    choose(number) {
+      this.stop();
+      this.caption = this.photo.captions[number];
+      [...this.others.children].forEach((item, k) =>
+        item.firstChild.setAttribute("aria-pressed", k === number));
+      this.words = pieces(this.caption.words).map(([before, shown, after], t) => {
+        const kind = [t && !before && "joined", t < (this.photo.fixed ?? 0) && "fixed"];
+        const word = make("button", {
+          type: "button", class: ["word", ...kind.filter(Boolean)].join(" "),
+          "aria-pressed": "false", tabindex: t ? -1 : 0,
+          click: () => this.pin(t), focus: () => this.pin(t),
+          pointerenter: (event) => event.pointerType === "mouse" && this.preview(t),
+        }, shown);
+        return [before, word, after && make("span", { class: "stop" }, after)];
+      });
+      this.sentence.replaceChildren(...(this.words.length ? this.words.flat() : ["(no words)"]));
+      this.words = this.words.map((each) => each[1]);
+      this.tabulate();
+      this.player.disabled = this.plain.disabled = !this.words.length;
+      this.pin(null);
+    }
+
+    // Show a word's map until another is pinned; null shows the photo alone.
+    pin(t) {
+      if (this.playing !== undefined && t !== this.step) this.stop();
+      this.pinned = t;
+      this.words.forEach((word, k) => {
+        word.setAttribute("aria-pressed", k === t);
+        if (t !== null) word.tabIndex = k === t ? 0 : -1;
+      });
+      this.plain.setAttribute("aria-pressed", t === null);
+      this.doing.replaceChildren(...(t === null ? [] : this.actions.map((action) =>
+        make("button", { type: "button", click: () => action.run(this.caption, t) },
+          action.label(this.caption, t)))));
+      this.preview(null);
+    }
+
+    // Show a word's map while it is pointed at; null goes back to the pinned one.
+    preview(t) {
+      this.shown = t ?? this.pinned;
+      this.words.forEach((word, k) => word.classList.toggle("shown", k === this.shown));
+      this.draw();
+      this.describe();
+    }
+
+    // A finger that slides over the words.
+    slide(event) {
+      const under = document.elementFromPoint(event.clientX, event.clientY);
+      const t = this.words.indexOf(under);
+      if (t >= 0 && t !== this.pinned) this.pin(t);
+    }
+
+    move(event) {
+      const last = this.words.length - 1, at = this.words.indexOf(document.activeElement);
+      const to = {
+        ArrowRight: Math.min(at + 1, last), ArrowDown: Math.min(at + 1, last),
+        ArrowLeft: Math.max(at - 1, 0), ArrowUp: Math.max(at - 1, 0), Home: 0, End: last,
+      }[event.key];
+      if (at < 0 || to === undefined) return;
+      event.preventDefault();
+      this.words[to].focus();
+    }
+
+    // Go through the words, one after the other.
+    play() {
+      if (this.playing !== undefined) return this.stop();
+      this.player.textContent = "Stop";
+      this.step = -1;
+      const next = () => {
+        if (++this.step >= this.words.length) return this.stop();
+        this.pin(this.step);
+      };
+      this.playing = setInterval(next, 900);
+      next();
+    }
+
+    stop() {
+      clearInterval(this.playing);
+      this.playing = undefined;
+      this.player.textContent = "Play";
+    }
+
+    // Draw at most once a frame.
+    draw() {
+      if (this.waiting) return;
+      this.waiting = requestAnimationFrame(() => { this.waiting = 0; this.paint(); });
+    }
+
+    paint() {
+      if (!this.pixels) return;
+      const { width, height } = this.canvas, maps = this.caption.attention;
+      if (this.shown == null) return this.context.putImageData(this.pixels, 0, 0);
+      const map = maps[this.shown];
+      const full = this.common ? Math.max(...maps.map(peak)) : peak(map);
+      const values = heat(map, this.photo.geometry, width, height,
+        { smoothness: this.smoothness, full });
+      this.context.putImageData(overlay(this.pixels, values, this.opacity), 0, 0);
+    }
+
+    // Say in words what is shown, for everybody.
+    describe() {
+      const t = this.shown, { caption, words } = this.caption;
+      let text = words.length ? "Point at a word to see where the model looked when it said it." : "";
+      let label = `The photo. Caption: ${caption || "no words"}`;
+      if (t != null) {
+        const { log_probs, betas, attention } = this.caption;
+        const where = place(attention[t], this.photo.geometry);
+        const most = peak(attention[t]), cells = attention[t].length * attention[t][0].length;
+        const how = most * cells < 2 ? "looked all over the photo, a little more" : "looked most";
+        text = `“${words[t]}”, word ${t + 1} of ${words.length}: ${how} at the ${where}, ` +
+          `with ${percent(most)} of its attention in one cell of ${cells}. ` +
+          `Probability ${percent(Math.exp(log_probs[t]))}, gate β ${fixed(betas[t], 2)}.`;
+        label += ` Bright: where the model looked for “${words[t]}”, most at the ${where}.`;
+      }
+      this.reading.textContent = text;
+      this.canvas.setAttribute("aria-label", label);
+    }
+
+    tabulate() {
+      const { words, log_probs, betas, attention, log_prob, score } = this.caption;
+      const { geometry } = this.photo;
+      const head = ["Word", "Probability", "log p", "Gate β", "Brightest cell", "Where"];
+      const row = (name, ...cells) => make("tr", {},
+        make("th", { scope: "row" }, name), cells.map((cell) => make("td", {}, cell)));
+      const body = words.map((word, t) => row(
+        word, percent(Math.exp(log_probs[t])), fixed(log_probs[t], 3), fixed(betas[t], 3),
+        percent(peak(attention[t])), place(attention[t], geometry)));
+      if (log_probs.length > words.length) {
+        const end = log_probs[words.length];
+        body.push(row("(end)", percent(Math.exp(end)), fixed(end, 3), "", "", ""));
+      }
+      const grid = attention.length ? `${attention[0].length} × ${attention[0][0].length}` : "none";
+      this.numbers.replaceChildren(
+        make("table", {},
+          make("caption", {}, `log p of the caption ${fixed(log_prob, 3)}, score ` +
+            `${fixed(score, 3)} (by length); grid of ${grid} cells; photo of ` +
+            `${geometry.image_size.join(" × ")} pixels`),
+          make("thead", {}, make("tr", {}, head.map((each) => make("th", { scope: "col" }, each)))),
+          make("tbody", {}, body)));
+    }
+  }
+
+  // Light or dark as the system has it, until the reader chooses.
+  function theme(button) {
+    const root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
+    const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+    const label = () => { button.textContent = dark() ? "Light" : "Dark"; };
+    button.addEventListener("click", () => {
+      root.dataset.theme = dark() ? "light" : "dark";
+      label();
+    });
+    system.addEventListener("change", label);
+    button.hidden = false;
+    label();
+  }
+
+  return { Viewer, heat, make, overlay, theme };
+})();

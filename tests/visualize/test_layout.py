@@ -1,0 +1,65 @@
+"""Layouts: no overlaps, nothing beyond the page, for photos of any shape."""
+
+from __future__ import annotations
+
+import pytest
+
+from showattend.errors import UserError
+from showattend.visualize.layout import LONGEST_SIDE, arrange, lay_out
+
+SIZES = [(300, 200), (200, 300), (2000, 100), (1, 3000), (3000, 1), (1, 1), (6000, 4000)]
+
+
+@pytest.mark.parametrize("layout", ["grid", "strip", "word"])
+@pytest.mark.parametrize("count", [1, 2, 13, 31])
+@pytest.mark.parametrize("size", SIZES)
+def test_panels_do_not_overlap(layout: str, count: int, size: tuple[int, int]) -> None:
+    plan = arrange(layout, count, size, None, None)
+    assert plan.width <= (1600 if layout == "grid" else LONGEST_SIDE)
+    assert min(plan.photo) >= 1
+    places = [plan.corner(index) for index in range(count)]
+    for i, (x, y) in enumerate(places):
+        assert 0 <= x <= plan.width - plan.photo[0]
+        for other_x, other_y in places[:i]:
+            apart_x = abs(x - other_x) >= plan.photo[0]
+            apart_y = abs(y - other_y) >= plan.photo[1] + plan.px(30)  # with room for the word
+            assert apart_x or apart_y
+    if layout != "grid":
+        assert plan.rows * plan.row_height < LONGEST_SIDE
+
+
+def test_strips_are_one_row_and_one_column_for_panoramas() -> None:
+    row = arrange("strip", 13, (640, 480), None, None)
+    assert (row.columns, row.rows) == (13, 1)
+    column = arrange("strip", 13, (1600, 200), None, None)
+    assert (column.columns, column.rows) == (1, 13)
+
+
+def test_single_words_have_the_photos_size() -> None:
+    for size in ((640, 480), (500, 2000), (4000, 3000)):
+        assert arrange("word", 1, size, None, None).photo == size
+    small = arrange("word", 1, (30, 20), None, None).photo
+    assert small == (480, 320), "enlarged until there is something to see"
+    large = arrange("word", 1, (8192, 4096), None, None).photo
+    assert large == (4096, 2048)
+
+
+@pytest.mark.parametrize("layout", ["grid", "strip", "word"])
+@pytest.mark.parametrize("width", [200, 801, 3000])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_width_is_kept(layout: str, width: int, size: tuple[int, int]) -> None:
+    assert arrange(layout, 7, size, width, None).width <= width
+
+
+def test_columns_fill_the_page_of_a_grid() -> None:
+    assert lay_out(13, 1.5, 1600, 3).columns == 3
+    assert lay_out(2, 1.5, 1600, 5).columns == 2, "no more than panels"
+
+
+@pytest.mark.parametrize(
+    ("layout", "width", "columns"),
+    [("pile", None, None), ("grid", 199, None), ("grid", None, 0), ("word", None, 2)],
+)
+def test_nonsense_is_refused(layout: str, width: int | None, columns: int | None) -> None:
+    with pytest.raises(UserError):
+        arrange(layout, 3, (30, 20), width, columns)
