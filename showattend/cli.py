@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showattend import __version__
+from showattend.cli_attend import attend
 from showattend.cli_compare import compare
 from showattend.cli_errors import errors
 from showattend.cli_prepare import prepare_app
+from showattend.cli_serve import serve
 from showattend.errors import UserError
-from showattend.terminal import bars, complain, console, examples, printable, say, table
+from showattend.terminal import (
+    bars,
+    complain,
+    console,
+    examples,
+    printable,
+    say,
+    table,
+    wait_for_the_first,
+)
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -41,6 +52,13 @@ app = typer.Typer(
 app.add_typer(prepare_app, name="prepare")
 app.command(
     epilog=examples(
+        "attend dog.jpg --output dog.png",
+        'attend dog.jpg --output dog.pdf --caption "a dog catches a ball" --words dog,ball',
+        "attend dog.jpg --output dog.gif --style light",
+    )
+)(attend)
+app.command(
+    epilog=examples(
         "compare configs/ablation/*.yaml configs/flickr8k_scst.yaml --out runs/ablation",
         "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
     )
@@ -52,6 +70,7 @@ app.command(
         "--gallery worst.png",
     )
 )(errors)
+app.command(epilog=examples("serve", "serve --model runs/mine --port 8080"))(serve)
 
 Model = Annotated[
     str | None,
@@ -147,7 +166,7 @@ def caption(
     captioner = _captioner(model, device, precision)
     # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
-    options = {} if beam_size is None else {"beam_size": beam_size}
+    options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     stream = captioner.stream(found, batch_size=batch_size, n_best=n_best, **options)
     captioned = 0
     try:
@@ -170,52 +189,6 @@ def caption(
         raise
     if problems:
         raise typer.Exit(1 if captioned else 2)
-
-
-@app.command(
-    epilog=examples(
-        "attend dog.jpg --output dog.png",
-        'attend dog.jpg --output dog.pdf --caption "a dog catches a ball" --words dog,ball',
-    )
-)
-def attend(
-    image: Annotated[str, typer.Argument(help="The photograph.")],
-    output: Annotated[
-        Path, typer.Option(help="The figure to write: .png, .jpg, .svg, .pdf ...", metavar="FILE")
-    ],
-    model: Model = None,
-    given: Annotated[
-        str | None, typer.Option("--caption", help="Make the model say this sentence.")
-    ] = None,
-    words: Annotated[
-        str | None, typer.Option(help="Only the panels of these words, such as dog,ball.")
-    ] = None,
-    beam_size: BeamSize = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-) -> None:
-    """Draw where the model looks for each word of a caption."""
-    from showattend.outputs import make_room
-    from showattend.visualize import check_output
-
-    chosen = None if words is None else [word for word in words.split(",") if word.strip()]
-    if chosen == []:
-        raise UserError("--words names no word; give some, such as --words dog,ball")
-    if given is not None and beam_size is not None:
-        raise UserError("--caption says the words, there is no search; leave --beam-size out")
-    check_output(output)
-    make_room(output)
-    captioner = _captioner(model, device, precision)
-    if given is None:
-        result = captioner.caption(image, **({} if beam_size is None else {"beam_size": beam_size}))
-    else:
-        result = captioner.attend(image, given)
-        unknown = [word for word in result.words if word not in captioner.vocabulary]
-        if unknown:
-            complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
-    result.save_overlay(output, words=chosen)
-    print(f"{printable(image)}\t{result.text}")
-    say(f"wrote {printable(output)}")
 
 
 @app.command(
@@ -321,13 +294,24 @@ def ground(
     model: Model = None,
     beam_size: BeamSize = None,
     output: Json = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(help="Draw hits and misses on a .png or .pdf sheet.", metavar="FILE"),
+    ] = None,
+    shown: Annotated[int, typer.Option(help="How many of each to draw.", min=1)] = 6,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
     """Measure whether the model looks at what it names (the pointing game)."""
     from showattend.evaluation.grounding import ground as run
+    from showattend.visualize.gallery import check_gallery, save_gallery
+    from showattend.visualize.looks import Looks
 
+    looks = Looks(shown)
+    if gallery is not None:
+        check_gallery(gallery)
+        _check_output(gallery)
     if captions is not None and beam_size is not None:
         raise UserError("--captions says the words, there is no search; leave --beam-size out")
     _check_output(output)
@@ -341,11 +325,12 @@ def ground(
             beam_size=beam_size,
             batch_size=batch_size,
             progress=progress,
+            watch=None if gallery is None else looks,
         )
     rows = []
     for name in found["pointing"]:
         cells = [name]
-        for measure in ("pointing", "mass"):
+        for measure in ("pointing", "pointing_boxes", "mass"):
             interval = found["interval"][measure].get(name)
             cells.append(_fraction(found[measure][name]))
             cells.append("" if interval is None else "{:+.3f} to {:+.3f}".format(*interval))
@@ -354,8 +339,11 @@ def ground(
         f"{found['words']:,} words in {found['images']:,} images; the model's lead with its 95 % "
         "interval",
         rows,
-        ("map", "pointing", "lead", "mass", "lead"),
+        ("map", "pointing", "lead", "in boxes", "lead", "mass", "lead"),
     )
+    if gallery is not None:
+        save_gallery(looks.cards(), gallery, "Where it looked: hits, then misses")
+        say(f"wrote {printable(gallery)}")
     _finish(found, output)
 
 
@@ -380,6 +368,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         code = app(args, prog_name="showattend", standalone_mode=False) or 0
     except UserError as error:
+        wait_for_the_first()
         complain(str(error))
         return 2
     except _UsageError as error:

@@ -15,6 +15,8 @@ from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import build_encoder
 from showattend.images import Preprocessing
 from showattend.text import Vocabulary
+from tests.browser import chromium as chromium
+from tests.browser import visit as visit
 from tests.commandline import CommandLine, load_once, save_model
 
 ASSETS = Path(__file__).parents[1] / "assets"

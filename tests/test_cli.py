@@ -25,13 +25,14 @@ from tests.commandline import CommandLine, load_once
 OPTIONS = {
     "caption": "PATHS --recursive --model --beam-size --n-best --output --sidecar --overlay "
     "--device",
-    "attend": "IMAGE --model --caption --words --output",
+    "attend": "IMAGE --model --caption --words --layout --scale --style --output",
     "train": "CONFIG KEY=VALUE --resume",
     "evaluate": "--annotations --images --model --beam-size --results --output --allow-missing",
     "ground": "--annotations --images --captions --model --output",
     "compare": "CONFIG KEY=VALUE --out --seeds",
     "errors": "--annotations --results --train --images --gallery --output",
     "info": "--model",
+    "serve": "--model --host --port",
     "prepare flickr8k": "--out --images",
     "prepare karpathy": "--out --images",
     "prepare coco": "--out --images --categories --split --year --annotations --image-root "
@@ -300,45 +301,6 @@ def test_the_reader_of_a_pipe_may_go(model: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "")
-
-
-# attend ----------------------------------------------------------------------------------------
-
-
-def test_attend(run: CommandLine, photo: Path, tmp_path: Path) -> None:
-    figure = tmp_path / "made" / "figure.png"
-    result = run("attend", photo, "--output", figure, "--model", run.model)
-    assert result.code == 0
-    assert result.out == run.caption(photo).out
-    assert result.err == [f"wrote {figure}"]
-    with Image.open(figure) as opened:
-        assert opened.format == "PNG"
-
-
-def test_attend_to_a_given_sentence(
-    run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[Any] = []
-    monkeypatch.setattr("showattend.visualize.save_figure", lambda *_, words: drawn.append(words))
-    args = ("attend", photo, "--output", tmp_path / "a.svg", "--model", run.model)
-    args += ("--caption", "A dog on the zeppelin")
-    for words in ((), ("--words", "dog,zeppelin")):
-        result = run(*args, *words)
-        assert result.code == 0
-        assert result.out == [f"{photo}\tA dog on the zeppelin."]
-        assert result.err == [
-            "showattend: the model does not know zeppelin, and reads <unk> there",
-            f"wrote {tmp_path / 'a.svg'}",
-        ]
-    assert drawn == [None, ["dog", "zeppelin"]]
-
-
-def test_attend_to_words_that_are_not_said(run: CommandLine, photo: Path, tmp_path: Path) -> None:
-    line = run.refused(
-        *("attend", photo, "--output", tmp_path / "a.png", "--model", run.model),
-        *("--caption", "a dog", "--words", "cat"),
-    )
-    assert "not in the caption: cat; its words are: a, dog" in line
 
 
 # evaluate, ground ------------------------------------------------------------------------------

@@ -22,13 +22,14 @@ MODULES = {
 # From below to above: a module imports from its own room and from those before it.
 ROOMS = [
     ["errors", "quiet"],
-    ["config", "imagefiles", "images", "text", "attention", "device"],
+    ["config", "imagefiles", "images", "text", "attention", "device", "processes"],
     ["data", "depthwise", "encoders", "decoders", "search", "checkpoint", "caption"],
     ["captioner"],
     ["training", "evaluation", "visualize", "outputs"],
-    ["terminal"],
-    ["cli_prepare", "cli_errors", "cli_compare"],
+    ["terminal", "server"],
+    ["cli_prepare", "cli_errors", "cli_compare", "cli_attend", "cli_serve"],
     ["cli"],
+    ["__main__"],
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 # A Caption draws itself, when asked to.

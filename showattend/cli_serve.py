@@ -1,0 +1,80 @@
+"""The command ``showattend serve``: the web page and its API."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from showattend.errors import UserError
+from showattend.terminal import say
+
+NEEDED = ("fastapi", "uvicorn", "python_multipart")
+"""What the extra ``serve`` installs."""
+
+
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
+    max_megabytes: Annotated[float, typer.Option(help="Largest file.", min=0.1)] = 20,
+    max_megapixels: Annotated[float, typer.Option(help="Largest image.", min=0.1)] = 64,
+    timeout: Annotated[float, typer.Option(help="Seconds for a photo.", min=1)] = 30,
+    queue: Annotated[int, typer.Option(help="Photos that wait for their turn.", min=0)] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")
+    ] = "auto",
+) -> None:
+    """Serve a page to drop photos on, and its JSON API (POST /api/caption)."""
+    for package in NEEDED:
+        if find_spec(package) is None:
+            raise UserError(f'the server needs {package}; run: pip install "showattend[serve]"')
+    import uvicorn
+
+    from showattend.captioner import Captioner
+    from showattend.server.app import create_app
+    from showattend.server.limits import LOOPBACK, Limits
+
+    limits = Limits(max_megabytes, max_megapixels, timeout, queue)
+    listening = listen(host, port)
+    try:
+        captioner = Captioner.from_pretrained(model, device=device, precision=precision)
+        private = host in LOOPBACK
+        app = create_app(captioner, limits, hosts=LOOPBACK if private else ())
+        config = uvicorn.Config(
+            app, log_level="warning", server_header=False, limit_concurrency=64, access_log=False
+        )
+        shown = f"[{host}]" if ":" in host else host
+        say(f"showattend: open http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
+        if not private:
+            say("showattend: whoever reaches this address can use it; it has no password")
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # how it is meant to end
+        pass
+    finally:
+        listening.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at that address; asked before the model is loaded, a mistake costs no waiting.
+
+    Raises:
+        UserError: The address is not this machine's, or taken.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except (socket.gaierror, UnicodeError):
+        raise UserError(f"cannot listen at {host}:{port} (no such address)") from None
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()  # the error's own text repeats the address
+        hint = "; --port chooses another port" if error.errno == errno.EADDRINUSE else ""
+        raise UserError(f"cannot listen at {host}:{port} ({reason}){hint}") from None

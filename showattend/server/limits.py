@@ -1,0 +1,224 @@
+"""What keeps the server small and private: limits, and a guard in front of the application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from showattend.errors import ConfigError
+
+T = TypeVar("T")
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FORM = 100_000
+"""Bytes of a request beside its photo."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may cost.
+
+    Attributes:
+        megabytes: Size of the uploaded file.
+        megapixels: Of the image, as its header claims.
+        seconds: For uploading, and again for waiting and computing.
+        waiting: Requests in line behind the one that is computed.
+    """
+
+    megabytes: float = 20.0
+    megapixels: float = 64.0
+    seconds: float = 30.0
+    waiting: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse values that would refuse everything.
+
+        Raises:
+            ConfigError: Names the value.
+        """
+        for name in ("megabytes", "megapixels", "seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be over 0")
+        if self.waiting < 0:
+            raise ConfigError(f"waiting is {self.waiting}; it must not be negative")
+
+    @property
+    def bytes(self) -> int:
+        """Of the uploaded file."""
+        return round(self.megabytes * 1e6)
+
+    @property
+    def too_large(self) -> str:
+        """What to say of a larger file."""
+        return f"the file is larger than {self.megabytes:g} MB"
+
+
+class Gate:
+    """Runs one computation at a time in a thread, with a short line behind it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="caption")
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of ``work``.
+
+        A computation that takes too long is not waited for any longer, but keeps its place until
+        it is over.
+
+        Raises:
+            HTTPException: 503 when the line is full, 504 when it takes too long.
+        """
+        with self._lock:
+            if self._inside > self.limits.waiting:
+                raise HTTPException(
+                    503, "too many photos at once; try again in a moment", {"Retry-After": "5"}
+                )
+            self._inside += 1
+        future = self._pool.submit(work)
+        future.add_done_callback(self._leave)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), self.limits.seconds)
+        except TimeoutError:
+            seconds = f"{self.limits.seconds:g} seconds"
+            raise HTTPException(504, f"it took longer than {seconds}; try again") from None
+
+    def close(self) -> None:
+        """Let nothing in any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _leave(self, _: Future[T]) -> None:
+        with self._lock:
+            self._inside -= 1
+
+
+class Guard:
+    """Stands before the application: who may ask, and how much may be sent.
+
+    A page of another site must not use the server through its visitor's browser: requests are
+    answered only under the server's own name (a foreign name may point to this machine), and only
+    when they do not come from another origin.
+
+    Args:
+        app: What it guards.
+        limits: How large a request may be, and how slow.
+        hosts: The names that the server answers to; none means any.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, hosts: tuple[str, ...] = ()) -> None:
+        self.app, self.limits, self.hosts = app, limits, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with what is wrong."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body = _Body(receive, self.limits)
+        headers = Headers(scope=scope)
+        refused = self._refused(headers)
+        if refused is None and int(headers.get("content-length") or 0) > body.most:
+            refused = 413, self.limits.too_large
+        if refused is None:
+            await self.app(scope, body.receive, _with_headers(send))
+            return
+        await body.drain()  # a client that is still sending would not read the answer
+        await _answer(_with_headers(send), *refused)
+
+    def _refused(self, headers: Headers) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        if self.hosts and _name(f"//{host}") not in self.hosts:
+            return 403, f"this server answers to {', '.join(self.hosts)} only"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return 403, "pages of other sites may not use this server"
+        return None
+
+
+class _Body:
+    """A request's body, counted and timed as it comes in."""
+
+    def __init__(self, receive: Receive, limits: Limits) -> None:
+        self._receive, self._limits = receive, limits
+        self.most = limits.bytes + FORM
+        self._got, self._whole = 0, False
+        self._end = asyncio.get_running_loop().time() + limits.seconds
+
+    async def receive(self) -> Message:
+        """The next part.
+
+        Raises:
+            HTTPException: 413 when it is too much, 408 when it is too slow.
+        """
+        message = await self._next()
+        if self._got > self.most:
+            await self.drain()
+            raise HTTPException(413, self._limits.too_large)
+        return message
+
+    async def drain(self) -> None:
+        """Throw the rest away, within reason."""
+        while not self._whole and self._got <= 20 * self.most:
+            try:
+                await self._next()
+            except HTTPException:
+                return
+
+    async def _next(self) -> Message:
+        if self._whole:  # only the end of the connection is left to come
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._end):
+                message = await self._receive()
+        except TimeoutError:
+            self._whole = True
+            seconds = f"{self._limits.seconds:g} seconds"
+            raise HTTPException(408, f"the upload took longer than {seconds}") from None
+        self._got += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        return message
+
+
+def _name(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _with_headers(send: Send) -> Send:
+    """Add what every answer carries: nothing is framed, guessed, remembered or told on."""
+    extra = [
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cache-control", b"no-store"),
+    ]
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *extra]}
+        await send(message)
+
+    return sending
+
+
+async def _answer(send: Send, status: int, error: str) -> None:
+    content = json.dumps({"error": error}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(content)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,40 @@
+"""The server's page: a place to drop a photo, the viewer, and what steers the caption."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+
+from showattend.server.limits import Limits
+from showattend.visualize.page import asset, shell
+
+
+def page(*, model: str, limits: Limits, beam_size: int, most: int) -> str:
+    """The page as HTML.
+
+    Args:
+        model: What the model is called.
+        limits: The page says at once what the server would refuse.
+        beam_size: The model's own.
+        most: Beams or samples at most.
+    """
+    settings = {
+        "model": model,
+        "megabytes": limits.megabytes,
+        "beam_size": beam_size,
+        "most": most,
+    }
+    text = json.dumps(settings).replace("<", "\\u003c")
+    data = f'<script type="application/json" id="settings">{text}</script>'
+    return shell(
+        "Show, attend and tell",
+        f"{_file('page.html')}\n{data}",
+        scripts=[asset("viewer.js"), _file("page.js")],
+        styles=[_file("page.css")],
+        foot=_file("foot.html"),
+        policy="connect-src 'self'",
+    )
+
+
+def _file(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")

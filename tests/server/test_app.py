@@ -1,0 +1,321 @@
+"""The API: what it answers, and that whatever is wrong is one clear line."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi", reason="the extra serve is absent")
+pytest.importorskip("python_multipart", reason="the extra serve is absent")
+pytest.importorskip("httpx2", reason="starlette's test client needs it")
+from fastapi.testclient import TestClient
+
+from showattend.captioner import Captioner
+from showattend.server.app import create_app
+from showattend.server.limits import LOOPBACK, Limits
+
+URL = "/api/caption"
+
+
+@pytest.fixture
+def client(untrained: Captioner) -> Iterator[TestClient]:
+    with TestClient(create_app(untrained, hosts=LOOPBACK), base_url="http://localhost") as client:
+        yield client
+
+
+def post(client: TestClient, content: bytes | Path, name: str = "photo.png", **values: Any) -> Any:
+    data = content.read_bytes() if isinstance(content, Path) else content
+    fields = {key: str(value) for key, value in values.items()}
+    return client.post(URL, files={"image": (name, data)}, data=fields)
+
+
+def refused(answer: Any, status: int) -> str:
+    """The one line of an answer that refuses."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    error = answer.json()["error"]
+    assert error
+    assert "\n" not in error
+    assert tempfile.gettempdir() not in error
+    assert "Traceback" not in error
+    return error
+
+
+# Captions --------------------------------------------------------------------------------------
+
+
+def test_a_photo_gets_the_captioners_captions(
+    client: TestClient, untrained: Captioner, photos: list[Path]
+) -> None:
+    answer = post(client, photos[0], "my photo.jpg", beam_size=3)
+    assert answer.status_code == 200, answer.text
+    values = answer.json()
+    best = untrained.caption(photos[0], beam_size=3, n_best=3)
+    ranked = (best, *best.alternatives)
+    assert [each["words"] for each in values["captions"]] == [list(each.words) for each in ranked]
+    for said, caption in zip(values["captions"], ranked, strict=True):
+        assert said["caption"] == caption.text
+        assert np.array(said["attention"]) == pytest.approx(caption.attention, abs=1e-5)
+        assert said["log_probs"] == pytest.approx(caption.log_probs, abs=1e-4)
+        assert said["betas"] == pytest.approx(caption.betas, abs=1e-5)
+        assert said["score"] == pytest.approx(caption.score, abs=1e-4)
+    assert values["geometry"] == best.geometry.to_dict()
+    assert values["name"] == "my photo.jpg"
+    assert values["model"] == "untrained"
+    assert (values["fixed"], values["notes"], values["seed"]) == (0, [], None)
+    assert values["preview"] is None
+    assert values["seconds"] > 0
+
+
+def test_the_defaults_are_the_models(client: TestClient, untrained: Captioner, photo: Path) -> None:
+    values = post(client, photo).json()
+    assert len(values["captions"]) == untrained.search.beam_size
+    assert len(post(client, photo, beam_size=4, n_best=2).json()["captions"]) == 2
+    short = post(client, photo, max_length=2).json()["captions"]
+    assert all(len(each["words"]) <= 2 for each in short)
+
+
+def test_the_preview_is_the_upright_photo(client: TestClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = io.BytesIO()
+    Image.new("RGB", (300, 200), (0, 128, 255)).save(content, "JPEG", exif=exif)
+    values = post(client, content.getvalue(), preview=True).json()
+    assert values["geometry"]["image_size"] == [200, 300]
+    head, _, data = values["preview"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    preview = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert preview.size == (200, 300)
+    assert preview.getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_any_image_file_will_do(kind: str, client: TestClient) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30), "teal").save(content, kind)
+    values = post(client, content.getvalue(), "photo", preview=True).json()
+    assert values["geometry"]["image_size"] == [40, 30]
+    assert values["preview"].startswith("data:image/jpeg;base64,")
+
+
+def test_samples_follow_their_seed(client: TestClient, photo: Path) -> None:
+    def draw(**values: Any) -> tuple[int, list[str]]:
+        answer = post(client, photo, method="sample", samples=6, temperature=2, **values).json()
+        return answer["seed"], [each["caption"] for each in answer["captions"]]
+
+    assert draw(seed=5) == draw(seed=5)
+    assert draw(seed=5)[0] == 5
+    assert len({tuple(draw(seed=seed)[1]) for seed in range(4)}) > 1
+    seed, drawn = draw()  # one that is not given is told, so that it can be
+    assert draw(seed=seed) == (seed, drawn)
+    assert 1 <= len(drawn) <= 6
+
+
+@pytest.mark.parametrize("method", ["beam", "sample"])
+def test_a_caption_goes_on_from_given_words_without_others(
+    method: str, client: TestClient, photo: Path
+) -> None:
+    answer = post(
+        client, photo, method=method, prefix="A zebra in", banned="dog, Man", seed=1
+    ).json()
+    assert answer["fixed"] == 3
+    assert answer["notes"] == ["the model does not know zebra, and reads <unk> there"]
+    for each in answer["captions"]:
+        assert each["words"][:3] == ["a", "zebra", "in"]
+        assert not {"dog", "man"} & set(each["words"])
+        assert len(each["attention"]) == len(each["words"])
+
+
+def test_nothing_is_kept(
+    client: TestClient, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    seen = []
+    rename = tempfile.TemporaryDirectory.__enter__
+
+    def watched(self: Any) -> str:
+        seen.append(self.name)
+        return rename(self)
+
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "__enter__", watched)
+    assert post(client, photo).status_code == 200
+    assert post(client, b"no image").status_code == 400
+    assert len(seen) == 2
+    assert all(name.startswith(str(tmp_path)) for name in seen)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+# What is wrong ---------------------------------------------------------------------------------
+
+
+def cut(photo: bytes) -> bytes:
+    return photo[: len(photo) // 2]
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header says that it is large."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 10_000))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "photo.png: the file is empty"),
+        (b"hello, I am no image", "photo.png: not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "photo.png: not an image"),
+        (b"\xff\xd8\xff\xe0 a JPEG's head and nothing else", "photo.png: "),
+        (png_that_claims(20, 20)[:60], "photo.png: the image is damaged"),
+        (png_that_claims(20_000, 20_000), "photo.png: the image has more than 178,956,970 pixels"),
+    ],
+)
+def test_bad_images_are_refused_by_name(content: bytes, message: str, client: TestClient) -> None:
+    assert refused(post(client, content), 400).startswith(message)
+
+
+def test_a_photo_that_was_cut_short_is_refused(client: TestClient, photos: list[Path]) -> None:
+    error = refused(post(client, cut(photos[0].read_bytes()), "cut.jpg"), 400)
+    assert error.startswith("cut.jpg: the image is damaged or cut short")
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(client: TestClient) -> None:
+    error = refused(post(client, png_that_claims(9_000, 9_000)), 413)
+    assert error == "photo.png: the image has 81 million pixels, more than the limit of 64"
+
+
+def test_a_file_that_is_too_large_is_refused(untrained: Captioner, photo: Path) -> None:
+    small = create_app(untrained, Limits(megabytes=0.005))
+    with TestClient(small) as client:
+        for size in (5_001, 5_000_000):  # within the form's room, and far over it
+            assert refused(post(client, b"x" * size), 413) == "the file is larger than 0.005 MB"
+        # Without a length in advance it is counted as it comes.
+        parts = iter([b"x" * 50_000] * 20)
+        kind = {"content-type": "multipart/form-data; boundary=b"}
+        error = refused(client.post(URL, content=parts, headers=kind), 413)
+        assert error == "the file is larger than 0.005 MB"
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "message"),
+    [
+        ({"beam_size": 0}, 422, "beam_size: "),
+        ({"beam_size": 21}, 422, "beam_size: "),
+        ({"beam_size": "many"}, 422, "beam_size: "),
+        ({"samples": 99}, 422, "samples: "),
+        ({"temperature": 0}, 422, "temperature: "),
+        ({"temperature": "nan"}, 422, "temperature: "),
+        ({"seed": -1}, 422, "seed: "),
+        ({"method": "guess"}, 422, "method: "),
+        ({"prefix": "a " * 300}, 422, "prefix: "),
+        ({"preview": "perhaps"}, 422, "preview: "),
+        ({"beam_size": 2, "n_best": 3}, 400, "n_best 3 is over beam_size 2"),
+        ({"prefix": "a dog runs", "max_length": 3}, 400, "the prefix has 3 words"),
+        ({"prefix": "a " * 30, "method": "sample"}, 400, "the prefix has 30 words"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(
+    values: dict[str, Any], status: int, message: str, client: TestClient, photo: Path
+) -> None:
+    assert refused(post(client, photo, **values), status).startswith(message)
+
+
+def test_a_request_without_a_photo_is_told_how(client: TestClient) -> None:
+    for answer in (
+        client.post(URL),
+        client.post(URL, data={"image": "text"}),
+        client.post(URL, json={"image": "photo.jpg"}),
+        client.post(URL, files={"photo": ("a.png", b"x")}),
+    ):
+        assert "file field image" in refused(answer, 422)
+    broken = {"content-type": "multipart/form-data"}
+    assert refused(client.post(URL, content=b"x", headers=broken), 400)
+
+
+def test_names_come_back_harmless(client: TestClient) -> None:
+    for name, wanted in (("../../etc/passwd", "passwd"), ("C:\\a\\b.png", "b.png")):
+        assert refused(post(client, b"x", name), 400).startswith(f"{wanted}: not an image")
+    assert len(refused(post(client, b"x", "n" * 500), 400)) < 250
+
+
+def test_other_addresses_are_refused_in_json(client: TestClient) -> None:
+    assert refused(client.get("/nowhere"), 404) == "Not Found"
+    assert refused(client.get(URL), 405) == "Method Not Allowed"
+    refused(client.get("/docs"), 404)  # FastAPI's own page loads its code from elsewhere
+
+
+def test_a_mistake_of_ours_is_said_without_its_insides(
+    untrained: Captioner, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("secret")
+
+    app = create_app(untrained)
+    monkeypatch.setattr(Captioner, "caption", broken)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert "secret" not in refused(post(client, photo), 500)
+
+
+# Who may ask -----------------------------------------------------------------------------------
+
+
+def test_only_its_own_name_and_pages_are_answered(client: TestClient, photo: Path) -> None:
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:80", "LOCALHOST"):
+        assert client.get("/", headers={"host": host}).status_code == 200
+    for host in ("evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "", "[::"):
+        refused(client.get("/", headers={"host": host}), 403)
+    upload = {"image": ("a.png", photo.read_bytes())}
+    own = {"origin": "http://localhost:8000", "host": "localhost:8000"}
+    assert client.post(URL, files=upload, headers=own).status_code == 200
+    for origin in ("http://evil.example", "null", "http://localhost:9000"):
+        error = refused(client.post(URL, files=upload, headers=own | {"origin": origin}), 403)
+        assert error == "pages of other sites may not use this server"
+
+
+def test_a_public_server_answers_to_any_name(untrained: Captioner) -> None:
+    with TestClient(create_app(untrained)) as client:
+        assert client.get("/", headers={"host": "photos.example"}).status_code == 200
+
+
+def test_every_answer_carries_its_precautions(client: TestClient) -> None:
+    for answer in (client.get("/"), client.get("/nowhere"), client.get("/", headers={"host": "x"})):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["cache-control"] == "no-store"
+    assert client.head("/").status_code == 200
+
+
+def test_the_api_is_described(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    operation = described["paths"][URL]["post"]
+    assert {"200", "400", "413", "422", "503", "504"} <= set(operation["responses"])
+    form = next(
+        values["properties"]
+        for name, values in described["components"]["schemas"].items()
+        if name.startswith("Body_")
+    )
+    page = client.get("/").text
+    for field in form:
+        assert f"<code>{field}</code>" in page, f"the page's API section leaves {field} out"

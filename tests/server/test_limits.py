@@ -1,0 +1,164 @@
+"""The gate and the guard by themselves: lines, time limits, slow and large uploads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra serve is absent")
+from starlette.exceptions import HTTPException
+
+from showattend.errors import ConfigError
+from showattend.server.limits import Gate, Guard, Limits
+
+
+@pytest.mark.parametrize(
+    "values", [{"megabytes": 0}, {"megapixels": -1}, {"seconds": float("nan")}, {"waiting": -1}]
+)
+def test_limits_that_refuse_everything_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="must"):
+        Limits(**values)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came to that")
+
+
+def test_one_works_a_few_wait_and_the_rest_are_sent_away() -> None:
+    gate, go, working = Gate(Limits(waiting=2)), threading.Event(), []
+
+    def work() -> int:
+        working.append(1)
+        go.wait(10)
+        working.pop()
+        return len(working)  # others at work at the same time
+
+    async def scenario() -> None:
+        tasks = [asyncio.create_task(gate.run(work)) for _ in range(3)]
+        await until(lambda: working == [1])
+        with pytest.raises(HTTPException) as refused:
+            await gate.run(work)
+        assert refused.value.status_code == 503
+        assert refused.value.headers == {"Retry-After": "5"}
+        go.set()
+        assert await asyncio.gather(*tasks) == [0, 0, 0]
+        assert await gate.run(lambda: 5) == 5  # there is room again
+
+    asyncio.run(scenario())
+    gate.close()
+
+
+def test_what_takes_too_long_is_given_up_but_keeps_its_place() -> None:
+    gate, go = Gate(Limits(seconds=0.1, waiting=0)), threading.Event()
+
+    async def scenario() -> None:
+        with pytest.raises(HTTPException) as late:
+            await gate.run(lambda: go.wait(10))
+        assert late.value.status_code == 504
+        assert "0.1 seconds" in late.value.detail
+        with pytest.raises(HTTPException) as full:  # the thread is still at it
+            await gate.run(lambda: 1)
+        assert full.value.status_code == 503
+        go.set()
+        await until(lambda: gate._inside == 0)
+        assert await gate.run(lambda: 1) == 1
+
+    asyncio.run(scenario())
+    gate.close()
+
+
+def test_an_error_comes_through_and_leaves_the_line() -> None:
+    gate = Gate(Limits(waiting=0))
+
+    def broken() -> None:
+        raise ValueError("mine")
+
+    async def scenario() -> None:
+        for _ in range(3):
+            with pytest.raises(ValueError, match="mine"):
+                await gate.run(broken)
+            await until(lambda: gate._inside == 0)
+
+    asyncio.run(scenario())
+    gate.close()
+
+
+# The guard -------------------------------------------------------------------------------------
+
+
+async def reading(scope: Any, receive: Any, send: Any) -> None:
+    """An application that reads all of a request, as one that parses a form does."""
+    try:
+        while (await receive()).get("more_body"):
+            pass
+    except HTTPException as error:
+        await send({"type": "http.response.start", "status": error.status_code, "headers": []})
+        await send({"type": "http.response.body", "body": str(error.detail).encode()})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"read"})
+
+
+def ask(limits: Limits, parts: list[bytes | float], length: int | None = None) -> tuple[int, str]:
+    """Send a body in parts, with pauses where a number stands; the answer's status and text."""
+    sent: list[dict[str, Any]] = []
+    left = list(parts)
+
+    async def receive() -> dict[str, Any]:
+        if left and isinstance(left[0], float):
+            await asyncio.sleep(float(left.pop(0)))
+        part = left.pop(0) if left else b""
+        return {"type": "http.request", "body": part, "more_body": bool(left)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost")]
+    if length is not None:
+        headers.append((b"content-length", str(length).encode()))
+    scope = {"type": "http", "headers": headers}
+    asyncio.run(Guard(reading, limits)(scope, receive, send))
+    text = sent[1]["body"].decode()
+    return sent[0]["status"], json.loads(text)["error"] if text.startswith("{") else text
+
+
+def test_a_body_within_the_limits_passes() -> None:
+    assert ask(Limits(megabytes=1), [b"x" * 500_000, b"x" * 500_000]) == (200, "read")
+
+
+def test_a_body_that_grows_too_large_is_refused() -> None:
+    parts: list[bytes | float] = [b"x" * 100_000] * 20
+    assert ask(Limits(megabytes=1), parts) == (413, "the file is larger than 1 MB")
+
+
+def test_a_body_that_announces_its_size_is_refused_unread_by_the_application() -> None:
+    parts: list[bytes | float] = [b"x" * 100_000] * 20
+    assert ask(Limits(megabytes=1), parts, 2_000_000) == (413, "the file is larger than 1 MB")
+
+
+def test_a_slow_body_is_refused() -> None:
+    began = time.monotonic()
+    status, text = ask(Limits(seconds=0.2), [b"x", 30.0, b"x"])
+    assert (status, text) == (408, "the upload took longer than 0.2 seconds")
+    assert ask(Limits(seconds=0.2, megabytes=1), [b"x", 30.0, b"x"], 10**9)[0] == 413
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_no_request_passes() -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    asyncio.run(Guard(app, Limits(), ("localhost",))({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
+    assert seen == ["lifespan"]

@@ -1,0 +1,277 @@
+"""The server's page in Chromium, through a user's steps: from the drop to the overlay; steering."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra serve is absent")
+pytest.importorskip("python_multipart", reason="the extra serve is absent")
+pytest.importorskip("uvicorn", reason="the extra serve is absent")
+import uvicorn
+
+from showattend.captioner import Captioner
+from showattend.cli_serve import listen
+from showattend.server.app import create_app
+from showattend.server.limits import LOOPBACK, Limits
+from tests.browser import DESK, PHONE, findings, fits, pixels_of
+
+Visit = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def address(untrained: Captioner) -> Iterator[str]:
+    """The address of a server in this process."""
+    app = create_app(untrained, Limits(megabytes=2), hosts=LOOPBACK)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with listen("127.0.0.1", 0) as socket:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{socket.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join()
+
+
+# A drop or paste as the browser makes it, with a file or without.
+SEND = """([kind, data, name]) => {
+  const transfer = new DataTransfer();
+  if (data === null) transfer.setData("text/plain", "a dog");
+  else {
+    const bytes = Uint8Array.from(atob(data), (sign) => sign.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  }
+  const options = { bubbles: true, cancelable: true };
+  const target = document.getElementById("drop");
+  if (kind === "paste")
+    target.dispatchEvent(new ClipboardEvent(kind, { ...options, clipboardData: transfer }));
+  else target.dispatchEvent(new DragEvent(kind, { ...options, dataTransfer: transfer }));
+}"""
+
+
+def send(tab: Any, kind: str, path: Path | None) -> None:
+    data = None if path is None else base64.b64encode(path.read_bytes()).decode()
+    tab.evaluate(SEND, [kind, data, "" if path is None else path.name])
+
+
+def answered(tab: Any, act: Callable[[], Any]) -> dict[str, Any]:
+    """What the server answers to an act, once the page shows it."""
+    with tab.expect_response("**/api/caption") as waiting:
+        act()
+    values = waiting.value.json()
+    tab.wait_for_selector("#viewer[aria-busy=false]", state="attached")
+    return values
+
+
+def words(tab: Any) -> list[str]:
+    return [each.lower() for each in tab.locator(".word").all_text_contents()]
+
+
+def test_from_the_drop_to_the_overlay(address: str, visit: Visit, photos: list[Path]) -> None:
+    tab = visit(address)
+    assert tab.locator("#viewer").is_hidden()
+    send(tab, "dragenter", photos[0])
+    assert "over" in tab.locator("#drop").get_attribute("class")
+    answer = answered(tab, lambda: send(tab, "drop", photos[0]))
+    assert "over" not in tab.locator("#drop").get_attribute("class").split()
+    assert words(tab) == answer["captions"][0]["words"]
+    assert tab.locator(".candidates li").count() == len(answer["captions"]) == 5
+    photo = pixels_of(tab)
+    assert photo.shape == (512, 512, 3)
+    tab.locator(".word").nth(1).hover()
+    first = pixels_of(tab)
+    assert np.abs(first - photo).mean() > 5
+    tab.locator(".word").nth(2).hover()
+    assert tab.locator(".word.shown").count() == 1
+    assert "Caption: " in tab.locator("#progress").text_content()
+
+
+@pytest.mark.parametrize("way", ["choose", "paste", "phone"])
+def test_other_ways_to_give_a_photo(
+    way: str, address: str, visit: Visit, photos: list[Path]
+) -> None:
+    tab = visit(address, size=PHONE if way == "phone" else DESK)
+
+    def give() -> None:
+        if way == "paste":
+            send(tab, "paste", photos[1])
+            return
+        with tab.expect_file_chooser() as chooser:  # a phone's camera is one to the browser
+            name = "Use the camera" if way == "phone" else "Choose a photo"
+            tab.get_by_role("button", name=name).click()
+        chooser.value.set_files(photos[1])
+
+    answer = answered(tab, give)
+    assert answer["name"] == photos[1].name or way == "paste"
+    assert words(tab) == answer["captions"][0]["words"]
+    width, height = answer["geometry"]["image_size"]
+    assert pixels_of(tab).shape == (2 * height, 2 * width, 3)  # a small photo is shown larger
+    assert fits(tab)
+
+
+def test_a_photo_from_the_camera(address: str, visit: Visit) -> None:
+    """Chromium's make-believe camera."""
+    tab = visit(address, permissions=["camera"])
+    tab.get_by_role("button", name="Use the camera").click()
+    dialog = tab.get_by_role("dialog", name="Camera")
+    dialog.wait_for()
+    tab.wait_for_function("() => document.querySelector('video').videoWidth > 0")
+    take = dialog.get_by_role("button", name="Take the photo")
+    answer = answered(tab, take.click)
+    assert answer["name"] == "camera.jpg"
+    assert dialog.is_hidden()
+    assert tab.evaluate("() => document.querySelector('video').srcObject") is None
+    assert pixels_of(tab).std() > 5
+    tab.get_by_role("button", name="Use the camera").click()
+    dialog.wait_for()
+    dialog.get_by_role("button", name="Cancel").click()
+    tab.wait_for_function("() => document.querySelector('video').srcObject === null")
+
+
+def test_steering_by_mouse(address: str, visit: Visit, photos: list[Path]) -> None:
+    tab = visit(address)
+    first = answered(tab, lambda: send(tab, "drop", photos[0]))
+    said = first["captions"][0]["words"]
+    assert len(said) > 2
+    # Reject a word: those before it stay, and it comes no more.
+    tab.locator(".word").nth(1).click()
+    reject = tab.get_by_role("button", name=f"Not “{said[1]}”", exact=True)
+    answer = answered(tab, reject.click)
+    assert answer["fixed"] == 1
+    for each in answer["captions"]:
+        assert each["words"][0] == said[0]
+        assert said[1] not in each["words"][1:]
+    assert words(tab) == answer["captions"][0]["words"]
+    assert tab.locator("#prefix").input_value() == said[0]
+    assert tab.locator(".word.fixed").count() == 1
+    # The first new word is chosen, and its new map shown.
+    assert tab.locator(".word.shown").all_text_contents() == [answer["captions"][0]["words"][1]]
+    # Fix words of one's own, one of them unknown.
+    tab.get_by_label("Begin with").fill("A zebra on")
+    answer = answered(tab, tab.get_by_role("button", name="Go on from there").click)
+    assert words(tab)[:3] == ["a", "zebra", "on"]
+    assert said[1] not in words(tab)[3:]
+    assert "does not know zebra" in tab.locator("#progress").text_content()
+    # Allow the rejected word again, then start over.
+    answered(tab, tab.get_by_role("button", name=f"Allow “{said[1]}” again").click)
+    assert tab.locator("#rejected button").count() == 0
+    answer = answered(tab, tab.get_by_role("button", name="Start over").click)
+    assert [each["words"] for each in answer["captions"]] == [
+        each["words"] for each in first["captions"]
+    ]
+
+
+def test_steering_by_keyboard(address: str, visit: Visit, photos: list[Path]) -> None:
+    tab = visit(address)
+    said = answered(tab, lambda: send(tab, "drop", photos[0]))["captions"][0]["words"]
+
+    def tab_to(name: str) -> None:
+        for _ in range(40):
+            tab.keyboard.press("Tab")
+            text = tab.evaluate("() => document.activeElement.textContent")
+            if text.lower().startswith(name.lower()):
+                return
+        raise AssertionError(f"{name} is not reached")
+
+    tab_to(said[0])
+    tab.keyboard.press("ArrowRight")
+    tab_to(f"Keep “{' '.join(said[:2])}”")
+    answer = answered(tab, lambda: tab.keyboard.press("Enter"))
+    assert answer["fixed"] == 2
+    new = answer["captions"][0]["words"]
+    assert new[:2] == said[:2]
+    at = tab.evaluate("() => document.activeElement.textContent")
+    assert at.lower() == new[min(2, len(new) - 1)]
+    tab_to(f"Not “{at}”")
+    answer = answered(tab, lambda: tab.keyboard.press("Enter"))
+    assert at not in answer["captions"][0]["words"][2:]
+
+
+def test_controls_reach_the_search(address: str, visit: Visit, photos: list[Path]) -> None:
+    tab = visit(address)
+    answered(tab, lambda: send(tab, "drop", photos[0]))
+    tab.get_by_text("How it searches").click()
+    beams = tab.get_by_label("Beam size")
+    answer = answered(tab, lambda: (beams.fill("2"), beams.dispatch_event("change")))
+    assert len(answer["captions"]) == 2
+    assert answer["preview"] is None  # the photo is here already
+    assert tab.locator(".candidates li").count() == 2
+    answer = answered(tab, tab.get_by_label("Sampling").check)
+    assert answer["seed"] is not None
+    assert beams.is_hidden()
+    assert f"seed {answer['seed']}" in tab.locator("#progress").text_content()
+    tab.get_by_label("Seed").fill("7")
+    again = tab.get_by_role("button", name="Caption again")
+    one, other = (answered(tab, again.click) for _ in range(2))
+    assert one["seed"] == other["seed"] == 7
+    assert one["captions"] == other["captions"]
+    hot = tab.get_by_label("Temperature")
+    answer = answered(tab, lambda: (hot.fill("0.1"), hot.dispatch_event("change")))
+    assert len(answer["captions"]) <= len(one["captions"])
+    answered(tab, tab.get_by_label("Beam search").check)
+    assert beams.is_visible()
+
+
+def test_mistakes_are_said_and_the_page_lives_on(
+    address: str, visit: Visit, photos: list[Path], tmp_path: Path
+) -> None:
+    tab = visit(address)
+    problem = tab.get_by_role("alert")
+    send(tab, "drop", None)
+    assert problem.text_content() == "That is no file. Drop or paste a photo."
+    text, large = tmp_path / "text.jpg", tmp_path / "large.jpg"
+    text.write_text("no image")
+    large.write_bytes(b"x" * 2_100_000)
+    send(tab, "drop", large)  # not even sent
+    assert problem.text_content() == "large.jpg: the file is larger than 2 MB."
+    answered(tab, lambda: send(tab, "drop", text))
+    assert problem.text_content().startswith("text.jpg: not an image")
+    assert tab.locator("#progress").text_content() == ""
+    answered(tab, lambda: send(tab, "drop", photos[0]))
+    assert problem.is_hidden()
+    assert words(tab)
+    tab.get_by_label("Begin with").fill("a " * 40)
+    answered(tab, tab.get_by_role("button", name="Go on from there").click)
+    assert problem.text_content().startswith("the prefix has 40 words")
+    tab.get_by_label("Begin with").press("Control+a")
+    send(tab, "paste", photos[1])
+    tab.wait_for_selector("[role=alert]", state="hidden")
+
+
+def test_the_newest_photo_wins(address: str, visit: Visit, photos: list[Path]) -> None:
+    tab = visit(address)
+    for photo in photos[:3]:
+        send(tab, "drop", photo)
+    tab.wait_for_selector(f"#progress:has-text('{photos[2].name}')")
+    with tab.expect_response("**/api/caption") as waiting:
+        tab.get_by_role("button", name="Start over").click()
+    assert waiting.value.json()["name"] == photos[2].name
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_axe_finds_nothing_serious(
+    size: tuple[int, int], dark: bool, address: str, visit: Visit, photos: list[Path]
+) -> None:
+    tab = visit(address, size=size, dark=dark)
+    assert findings(tab) == []
+    tab.get_by_text("How it searches").click()
+    tab.get_by_text("For programs").click()
+    answered(tab, lambda: send(tab, "drop", photos[0]))
+    tab.locator(".word").nth(1).click()
+    assert findings(tab) == []
+    answered(tab, tab.locator(".doing button").last.click)
+    assert tab.locator("#rejected button").is_visible()
+    answered(tab, tab.get_by_label("Sampling").check)
+    send(tab, "drop", None)
+    assert tab.get_by_role("alert").is_visible()
+    assert findings(tab) == []
+    assert fits(tab)

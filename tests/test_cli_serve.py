@@ -1,0 +1,89 @@
+"""The command ``showattend serve``: it starts, answers and ends; mistakes are one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from showattend import cli_serve
+from showattend.cli_serve import NEEDED, listen
+from showattend.errors import UserError
+from tests.commandline import CommandLine
+
+installed = pytest.mark.skipif(
+    any(find_spec(name) is None for name in NEEDED), reason="the extra serve is absent"
+)
+
+
+@installed
+def test_it_serves_until_it_is_interrupted(model: Path, photo: Path) -> None:
+    command = [sys.executable, "-m", "showattend.cli", "serve", "--port", "0"]
+    running = subprocess.Popen(
+        [*command, "--model", str(model)], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    assert running.stderr is not None
+    try:
+        line = running.stderr.readline()
+        assert line.startswith("showattend: open http://127.0.0.1:")
+        address = line.split()[2]
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            assert b'id="drop"' in answer.read()
+        body = (
+            b'--b\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+            + photo.read_bytes()
+            + b"\r\n--b--\r\n"
+        )
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        request = urllib.request.Request(f"{address}api/caption", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert json.load(answer)["name"] == "a.png"
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 0
+        assert running.stderr.read() == ""
+    finally:
+        running.kill()
+        running.wait()
+        running.stderr.close()
+
+
+@installed
+def test_a_port_that_is_taken_is_one_line(run: CommandLine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        message = run.refused("serve", "--port", port)
+    assert f"cannot listen at 127.0.0.1:{port} (address already in use)" in message
+    assert "--port" in message
+
+
+@installed
+def test_a_model_that_is_missing_is_one_line(run: CommandLine) -> None:
+    assert "nowhere" in run.refused("serve", "--port", 0, "--model", "nowhere")
+
+
+def test_an_address_that_is_not_ours_is_refused() -> None:
+    for host in ("192.0.2.1", "no such host", "a" * 300):
+        with pytest.raises(UserError, match="cannot listen at"):
+            listen(host, 0)
+
+
+def test_what_is_not_installed_is_named(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_serve, "find_spec", lambda _: None)
+    message = run.refused("serve")
+    assert message.endswith('the server needs fastapi; run: pip install "showattend[serve]"')
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [("--port 70000", "--port"), ("--max-megabytes 0", "--max-megabytes"), ("x", "unexpected")],
+)
+def test_wrong_usage_is_one_line(args: str, message: str, run: CommandLine) -> None:
+    assert message in run.refused("serve", *args.split())
