@@ -105,7 +105,15 @@ class TrainConfig:
     ema: float = _option(
         0.0, "decay of the moving average of the weights that is validated and kept; 0: none"
     )
+    rare_words: float = _option(
+        0.0,
+        "tau of logit adjustment, after the last epoch: tau times the log frequency of a word is "
+        "taken from its score; more different words, for a lower CIDEr",
+    )
     precision: str = _option("auto", "auto (bf16 where the processor has it), fp32, bf16 or fp16")
+    compile: bool = _option(
+        False, "fuse the decoder's elementwise work by torch.compile, where there is a compiler"
+    )
     device: str = _option("auto", "auto, cpu, cuda or mps")
     seed: int = _option(0, "same seed, same result, on the same machine and thread count")
     validate_from: int = _option(

@@ -187,6 +187,12 @@ class CaptionLoader:
             if self._sideless[i] or not mirrored
         ]
 
+    def target_counts(self) -> np.ndarray:
+        """How often each word number is a target, in all captions of the split: [V or less]."""
+        counts = np.bincount(self._tokens, minlength=Vocabulary.END + 1)
+        counts[Vocabulary.END] = len(self._sideless)  # every caption ends once
+        return counts
+
     def __len__(self) -> int:
         """Steps an epoch."""
         return -(-len(self.records) // self.step_size)

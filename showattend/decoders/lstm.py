@@ -28,7 +28,8 @@ GATES = ("scalar", "vector", "none")
 class Weights(NamedTuple):
     """The weights that the time loop uses, cast once to the precision it runs in."""
 
-    h_in: SharedProduct  # [A + gate + 4M, M]: W_h, f_beta and the LSTM's recurrence in one
+    h_in: SharedProduct  # [A + gate (+ 4M), M]: W_h, f_beta (and the LSTM's recurrence) in one
+    recurrence: SharedProduct | None  # [4M, M], where it cannot be in h_in
     z_in: SharedProduct  # [4M, D]: the LSTM's input from the context
     v: torch.Tensor  # [A]
 
@@ -126,6 +127,8 @@ class LSTMDecoder(nn.Module):
         self.gate, self.attend_with = gate, attend_with
         self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
         self.dropout = dropout
+        # What a step does element by element; a training run may put compiled ones in their place.
+        self.cell, self.score = lstm_cell, additive_weights
 
         self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
         self.initial = nn.Linear(feature_dim, 2 * hidden_dim)
@@ -156,6 +159,22 @@ class LSTMDecoder(nn.Module):
         self.L_o.weight.div_(temperature)
         self.L_o.bias.div_(temperature)
 
+    @torch.no_grad()
+    def favour_rare_words(self, counts_V: torch.Tensor, tau: float) -> None:
+        """Subtract tau times the log frequency of each word from its score, for good.
+
+        Logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment"): search
+        looks for the single most probable caption, and so says common words more often still
+        than people do.
+
+        Args:
+            counts_V: How often each word was a target in training; words never seen count as
+                seen once.
+            tau: How much.
+        """
+        counts = counts_V.clamp(min=1).to(self.L_o.bias)
+        self.L_o.bias.sub_(tau * (counts / counts.sum()).log())
+
     # Once an image ---------------------------------------------------------------------------
 
     def memory(self, features: torch.Tensor) -> Memory:
@@ -179,11 +198,15 @@ class LSTMDecoder(nn.Module):
         if self.f_beta is not None:
             rows.append(self.f_beta.weight)
             bias.append(self.f_beta.bias)
-        if self.attend_with == "previous":  # else the recurrence runs before the query exists
+        recurrence = None
+        if self.attend_with == "previous":
             rows.append(self.lstm_hidden.weight)
             bias.append(torch.zeros_like(self.lstm_hidden.weight[:, 0]))
+        else:  # the recurrence runs before the state that asks exists
+            recurrence = SharedProduct(self.lstm_hidden.weight.to(dtype))
         return Weights(
             SharedProduct(torch.cat(rows).to(dtype), torch.cat(bias).to(dtype)),
+            recurrence,
             SharedProduct(self.lstm_context.weight.to(dtype)),
             self.attention.v.to(dtype),
         )
@@ -230,15 +253,15 @@ class LSTMDecoder(nn.Module):
             memory: The images, at least B of them in the same order.
         """
         weights, A = memory.weights, self.attention_dim
-        if self.attend_with == "previous":
+        if weights.recurrence is None:
             from_h = weights.h_in(state.h)
             query, gate, recurrence = from_h.split((A, self.gate_dim, 4 * self.hidden_dim), -1)
             z, alpha, beta = self._attend(query, gate, memory)
             gates = word_BK4M + recurrence + weights.z_in(z)
-            h, c = _lstm(gates, state.c)
+            h, c = self.cell(gates, state.c)
         else:
-            gates = word_BK4M + _linear(self.lstm_hidden, state.h) + weights.z_in(state.z)
-            h, c = _lstm(gates, state.c)
+            gates = word_BK4M + weights.recurrence(state.h) + weights.z_in(state.z)
+            h, c = self.cell(gates, state.c)
             query, gate = weights.h_in(h).split((A, self.gate_dim), -1)
             z, alpha, beta = self._attend(query, gate, memory)
         return Step(State(h, c, z), alpha, beta)
@@ -246,7 +269,7 @@ class LSTMDecoder(nn.Module):
     def _attend(
         self, query_BKA: torch.Tensor, gate_BKG: torch.Tensor, memory: Memory
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        alpha_BKL = additive_weights(query_BKA, memory.keys, memory.weights.v)
+        alpha_BKL = self.score(query_BKA, memory.keys, memory.weights.v)
         z_BKD = torch.bmm(alpha_BKL.to(memory.features.dtype), memory.features)
         if self.gate == "none":
             return z_BKD, alpha_BKL, torch.ones_like(alpha_BKL[..., 0])
@@ -347,7 +370,7 @@ def _linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
     return F.linear(x, layer.weight.to(x.dtype), bias)
 
 
-def _lstm(gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def lstm_cell(gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The LSTM's elementwise part: gates [..., 4M] (i, f, g, o) and c to h and c.
 
     The cell is kept in float32: it adds up over the whole sentence.

@@ -11,7 +11,7 @@ image but not the word.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ BASELINES = MAPS[1:]
 MEASURES = ("pointing", "mass", "pointing_boxes")
 
 CENTRE_SIGMA = 0.25  # of the image's width and height: the usual centre bias of a photographer
+Watch = Callable[[Caption, Sequence[dict[str, Any]], Mapping[str, np.ndarray]], None]
+
 RESAMPLES = 2000
 SEED = 0
 
@@ -281,6 +283,7 @@ def ground(
     beam_size: int | None = None,
     batch_size: int = 32,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Measure a model's attention against object instances.
 
@@ -293,6 +296,7 @@ def ground(
         beam_size: For the model's own captions; None is the model's own.
         batch_size: Images the model sees at once.
         progress: Called with a name, the number of images done, and of all.
+        watch: Called with each caption, its measured words, and the masks.
 
     Returns:
         Plain values: words and images counted; each of ``MEASURES`` by the names of ``MAPS``;
@@ -333,6 +337,8 @@ def ground(
                 measured = ground_caption(caption, masks, nouns, boxes)
                 rows.append({"image_id": image_id, "caption": caption.raw, "words": measured})
                 of_image += measured
+                if watch is not None:
+                    watch(caption, measured, masks)
             if of_image:
                 words.append(of_image)
         if progress is not None:

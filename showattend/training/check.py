@@ -55,6 +55,7 @@ def check(config: Config) -> None:
         ("train.clip_norm", train.clip_norm),
         ("train.doubly_stochastic", train.doubly_stochastic),
         ("train.patience", train.patience),
+        ("train.rare_words", train.rare_words),
         ("train.finetune_after", train.finetune_after),
         ("data.crops", data.crops),
         ("train.epochs", train.epochs),

@@ -35,7 +35,8 @@ class Phase:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-CROSS_ENTROPY, SELF_CRITICAL, AVERAGE = "cross-entropy", "self-critical", "average"
+CROSS_ENTROPY, SELF_CRITICAL = "cross-entropy", "self-critical"
+AVERAGE, ADJUSTED = "average", "adjusted"  # what comes after the epochs
 
 
 def plan(config: Config) -> list[Phase]:

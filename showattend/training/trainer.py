@@ -25,9 +25,10 @@ from showattend.processes import join, leave
 from showattend.search import SearchOptions
 from showattend.training.average import Merger, MovingAverage, put_weights
 from showattend.training.check import check
+from showattend.training.compiling import compile_step
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
-from showattend.training.phases import AVERAGE, SELF_CRITICAL, Phase, plan
+from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
 from showattend.training.record import machine, write_record
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
@@ -72,6 +73,8 @@ class Trainer:
         self.made, self.identity = made, made.identity
         if self.processes.rank:  # the same weights everywhere, but not the same dropout
             torch.manual_seed(config.train.seed + 1_000_003 * self.processes.rank)
+        if config.train.compile and (trouble := compile_step(self.decoder, self.dtype)):
+            self.reporter.message(trouble)
         if self.phases[0].name == SELF_CRITICAL:
             self.decoder.sharpen(critical.temperature)
         self._restart()
@@ -150,6 +153,8 @@ class Trainer:
                     self.merger.save_run(run, self._kept_models())
             if self.merger.wanted and now.phase < len(self.phases):
                 self._merge()
+            if self.config.train.rare_words and now.history[-1]["phase"] != ADJUSTED:
+                self._favour_rare_words()
         finally:
             torch.set_flush_denormal(False)
         self._write_record()
@@ -191,6 +196,20 @@ class Trainer:
         self._enter(entry)
         if self.processes.first:
             self.merger.clear()
+
+    def _favour_rare_words(self) -> None:
+        """The best model with its scores adjusted: it is kept, though its CIDEr be lower."""
+        now, kept = self.progress, self._kept_models()
+        best = checkpoints.load(self.out / checkpoints.FILE_NAME)
+        put_weights(best.weights, kept)
+        counts = torch.zeros(len(self.made.vocabulary), dtype=torch.long)
+        found = torch.from_numpy(self.train_loader.target_counts())
+        counts[: len(found)] = found
+        if best.record["history"][-1]["phase"] != ADJUSTED:  # else a kill came just after it
+            self._kept("decoder").favour_rare_words(counts, self.config.train.rare_words)
+        now.epoch, now.best = now.epoch + 1, float("-inf")
+        self.reporter.message("The best model, its scores adjusted in favour of rare words:")
+        self._enter({"epoch": now.epoch, "phase": ADJUSTED} | self.validate())
 
     def _models(self) -> dict[str, torch.nn.Module]:
         """What the state of the run holds."""

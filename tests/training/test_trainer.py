@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from showattend.config import Config, from_dict
 from showattend.data.toy import write_toy
 from showattend.encoders import Encoder, build_encoder
 from showattend.errors import CheckpointError, ConfigError, DataError
+from showattend.text import tokenize
 from showattend.training.average import Merger
 from showattend.training.optimizer import rate_share
 from showattend.training.state import FILE_NAME as STATE_NAME
@@ -480,6 +482,41 @@ def test_runs_from_a_model_begin_at_it(
     assert [entry["phase"] for entry in history] == ["self-critical"] * 2 + ["average"]
     losses = [entry["val_loss"] for entry in history]  # sharpened once: nothing else moved
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+
+
+def test_rare_words_are_favoured_last_and_once(
+    run: tuple[Path, dict[str, Any], Log],
+    config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = {"train": {"rare_words": 0.4}}
+    save = Trainer._save_state
+
+    def dies(trainer: Trainer) -> None:
+        if trainer.progress.history and trainer.progress.history[-1]["phase"] == "adjusted":
+            raise KeyboardInterrupt
+        save(trainer)
+
+    monkeypatch.setattr(Trainer, "_save_state", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path, **settings))
+    monkeypatch.undo()
+    for _ in range(2):  # it goes on, and when it is over it stays so
+        record = train(config(tmp_path, **settings), resume=True)
+        assert [entry["phase"] for entry in record["history"]].count("adjusted") == 1
+        assert record["best"]["epoch"] == record["history"][-1]["epoch"] == EPOCHS + 1
+
+    before, after = load(run[0]), load(tmp_path)
+    moved = after.weights["decoder.L_o.bias"] - before.weights["decoder.L_o.bias"]
+    lines = [r.captions for r in Trainer(config(tmp_path / "x")).train_loader.records]
+    tokens = [word for captions in lines for text in captions for word in tokenize(text)]
+    counts = Counter(tokens)
+    total = len(tokens) + sum(map(len, lines)) + 3  # with <end>, and three specials never seen
+    for number, word in enumerate(before.vocabulary, 4):
+        assert moved[number] == pytest.approx(-0.4 * math.log(counts[word] / total), abs=1e-4)
+    same = [key for key in before.weights if key != "decoder.L_o.bias"]
+    assert all(torch.equal(after.weights[key], before.weights[key]) for key in same)
 
 
 def test_a_run_starts_from_a_model(

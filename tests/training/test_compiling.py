@@ -1,0 +1,59 @@
+"""The compiled step: the same numbers, and no harm where there is no compiler."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from showattend.attention import additive_weights
+from showattend.decoders.lstm import LSTMDecoder, lstm_cell
+from showattend.training.compiling import compile_step
+
+
+def decoder() -> LSTMDecoder:
+    torch.manual_seed(0)
+    return LSTMDecoder(
+        vocabulary_size=11, feature_dim=6, embedding_dim=8, hidden_dim=8, attention_dim=8, dropout=0
+    )
+
+
+def gradients(model: LSTMDecoder, lengths: list[list[int]]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(len(lengths), 9, 6, generator=generator)
+    captions = torch.randint(4, 11, (len(lengths), len(lengths[0]), 8), generator=generator)
+    forced = model(features, captions, torch.tensor(lengths))
+    loss = forced.logits.square().mean() + forced.coverage.square().mean()
+    return [loss, *torch.autograd.grad(loss, list(model.parameters()))]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_compiled_step_is_the_step() -> None:
+    plain, compiled = decoder(), decoder()
+    assert compile_step(compiled, torch.float32) is None
+    assert compiled.cell is not lstm_cell
+    for lengths in ([[5, 3], [4, 4]], [[7, 7, 2], [6, 1, 1], [2, 2, 0], [3, 1, 1]]):
+        pairs = zip(gradients(compiled, lengths), gradients(plain, lengths), strict=True)
+        for found, wanted in pairs:
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_without_a_compiler_the_step_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        def fails(*_: Any) -> Any:
+            raise RuntimeError("\n  No working C++ compiler found in\n a long list of places")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", broken)
+    model = decoder()
+    told = compile_step(model, torch.float32)
+    assert told is not None
+    assert "\n" not in told
+    assert "RuntimeError: No working C++ compiler found in" in told
+    assert model.cell is lstm_cell
+    assert model.score is additive_weights
