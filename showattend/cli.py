@@ -59,7 +59,7 @@ app.command(
 )(attend)
 app.command(
     epilog=examples(
-        "compare configs/ablation/*.yaml configs/flickr8k_scst.yaml --out runs/ablation",
+        "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
         "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
     )
 )(compare)

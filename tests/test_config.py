@@ -50,10 +50,12 @@ def test_the_rows_of_the_ablation_pull_one_lever_after_another_up_to_the_recipe(
         {key for key in one if one[key] != other[key]} for one, other in itertools.pairwise(flat)
     ]
     assert all(changes), "a row that changes nothing"
-    assert max(map(len, changes)) <= 3
+    assert max(map(len, changes[:-1])) <= 3
     # What a row has changed, later ones leave alone.
     assert len(set.union(*changes)) == sum(map(len, changes))
-    assert {section for section, _ in changes[-1]} == {"self_critical"}
+    # The recipe is the last row trained longer, then self-critical training and what follows it.
+    longer = {("train", "epochs"), ("train", "validate_from"), ("train", "rare_words")}
+    assert {section for section, _ in changes[-1] - longer} == {"self_critical"}
 
 
 def test_there_are_configs() -> None:

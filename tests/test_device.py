@@ -51,8 +51,9 @@ def test_a_gpu_that_only_emulates_bf16_runs_in_fp32(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(ConfigError, match="precision 'fp16': must be one of auto, fp32, bf16"):
-        choose_dtype("fp16", torch.device("cpu"))
+    with pytest.raises(ConfigError, match="precision 'fp8': must be one of auto, fp32, bf16, fp16"):
+        choose_dtype("fp8", torch.device("cpu"))
+    assert choose_dtype("fp16", torch.device("cpu")) == torch.float16
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")

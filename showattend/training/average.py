@@ -50,8 +50,8 @@ class Merger:
     The runs differ by chance only and part little enough for the mean of their weights to be a
     model, better than each; a share of the start brings back some of what they have forgotten
     (Wortsman et al. 2022, "Model soups"; Rame et al. 2024, "WARP: On the Benefits of Weight
-    Averaged Rewarded Policies", with straight lines for its arcs). The weights wait in files of
-    the run's folder, so that a resumed run finds them.
+    Averaged Rewarded Policies", with straight lines for its arcs). The weights are kept in the
+    run's folder: a resumed run finds them, and other shares can be tried.
 
     Args:
         folder: The folder of the run.
@@ -101,11 +101,6 @@ class Merger:
                 else:
                     mean[key] = value
         put_weights(mean, models)
-
-    def clear(self) -> None:
-        """Remove the files."""
-        for file in (self.start, *self.files):
-            file.unlink(missing_ok=True)
 
 
 def _save(file: Path, models: Mapping[str, nn.Module]) -> None:

