@@ -113,6 +113,7 @@ def test_accumulated_batches_are_one_batch(config: Path, alone: Path, tmp_path: 
     same(tmp_path, alone)
 
 
+@pytest.mark.slow
 def test_several_processes_go_on_where_they_were_killed(config: Path, tmp_path: Path) -> None:
     changes = ("train.epochs=3", "decoder.dropout=0.3", "train.save_every=0")
     several(config, f"train.out={tmp_path / 'whole'}", *changes)
