@@ -76,3 +76,17 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return bool(mallopt(trim_threshold, 2**31 - 1) and mallopt(mmap_max, 0))
+
+
+def give_back_freed_memory() -> bool:
+    """Have the C library give the system what is freed, now; glibc else keeps it for later.
+
+    Returns:
+        Whether the C library took it.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError):  # another C library
+        return False

@@ -57,6 +57,26 @@ def test_an_unknown_precision_is_refused() -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_given_back() -> None:
+    """In a process of its own: small blocks, which glibc keeps when they are freed."""
+    code = """
+from pathlib import Path
+from showattend.device import give_back_freed_memory
+def private():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+blocks = [bytes(2000) for _ in range(100_000)]
+kept = blocks[-1:]
+full = private()
+del blocks
+assert give_back_freed_memory()
+assert private() < full - 150, (full, private())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_is_kept() -> None:
     """In a process of its own: resident memory stays up after a large block is freed."""
     code = """

@@ -13,6 +13,7 @@ from showattend.captioner import Captioner, build_decoder, build_preprocessing
 from showattend.config import Config, to_dict
 from showattend.data.loader import CaptionLoader
 from showattend.decoders.lstm import LSTMDecoder
+from showattend.device import give_back_freed_memory
 from showattend.encoders import Encoder, build_encoder
 from showattend.images import Preprocessing
 from showattend.processes import Processes
@@ -122,6 +123,7 @@ def set_up(
         )
         for rows, accumulate in ((train, config.train.accumulate), (val, 1))
     )
+    give_back_freed_memory()  # a large data set takes much while it is read, and little after
     decoder = build_decoder(
         config.decoder, vocabulary_size=len(vocabulary), feature_dim=encoder.dim
     ).to(device)

@@ -31,7 +31,7 @@ def gradients(model: LSTMDecoder, lengths: list[list[int]]) -> list[torch.Tensor
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_the_compiled_step_is_the_step() -> None:
     plain, compiled = decoder(), decoder()
     assert compile_step(compiled, torch.float32) is None

@@ -1,0 +1,33 @@
+"""Records that are kept packed come out as they went in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from showattend.data.records import PackedRecords, Record
+
+RECORDS = [
+    Record(7, Path("a/b.jpg"), ("A dog.", "Ein Hund läuft."), "train"),
+    Record("x", Path("bad\udcff.jpg"), ("犬", "\ud800"), "val"),
+    Record(9, Path("/c.png"), ('It\'s "so"\n',), "test"),
+]
+
+
+def test_they_come_out_as_they_went_in() -> None:
+    packed = PackedRecords(iter(RECORDS))
+    assert list(packed) == RECORDS
+    assert len(packed) == 3
+    assert packed[-1] == RECORDS[2]
+    with pytest.raises(IndexError):
+        packed[3]
+    assert list(PackedRecords([])) == []
+
+
+def test_some_of_them() -> None:
+    packed = PackedRecords(RECORDS)
+    assert list(packed[1:]) == RECORDS[1:]
+    turned = packed.take([2, 0])
+    assert list(turned) == [RECORDS[2], RECORDS[0]]
+    assert list(turned.take([1])) == [RECORDS[0]]
