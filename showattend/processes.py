@@ -73,6 +73,10 @@ class Processes:
         return bool(told > 0)
 
 
+ALONE = Processes()
+"""One process, which has no others to wait for."""
+
+
 def join(device: torch.device) -> tuple[Processes, torch.device]:
     """Join the others, where ``torchrun`` has started several, and take a device of one's own.
 
@@ -84,7 +88,7 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
     """
     count, rank = (int(os.environ.get(key, value)) for key, value in _ENVIRONMENT)
     if count == 1:
-        return Processes(), device
+        return ALONE, device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
         torch.cuda.set_device(device)

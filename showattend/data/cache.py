@@ -23,11 +23,11 @@ from showattend.data.views import View, show
 from showattend.encoders import Encoder, encode
 from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
-from showattend.processes import Processes
+from showattend.processes import ALONE, Processes
 
 _TODO, _DONE, _FAILED = 0, 1, 2
 _BATCH = 32
-WHOLE, ALONE = View(), Processes()
+WHOLE = View()
 
 
 class FeatureCache:

@@ -19,10 +19,8 @@ from showattend.data.records import Record
 from showattend.data.views import View, show
 from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
-from showattend.processes import Processes
+from showattend.processes import ALONE, Processes
 from showattend.text import Vocabulary, tokenize
-
-ALONE = Processes()
 
 _SIDE = re.compile(r"(left|right)(-.*|hand|handed|most|ward|wards)?")
 

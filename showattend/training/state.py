@@ -11,10 +11,9 @@ from torch import nn
 
 from showattend.checkpoint import load_tensors, save_tensors
 from showattend.errors import CheckpointError
-from showattend.processes import Processes
+from showattend.processes import ALONE, Processes
 
 FILE_NAME = "state.safetensors"
-ALONE = Processes()
 
 
 @dataclass
