@@ -132,7 +132,11 @@ class Captioner:
             weights.setdefault(part, {})[rest] = (
                 tensor.float() if tensor.is_floating_point() else tensor
             )
-        encoder = build_encoder(name=encoder_config.name, pretrained=not weights["encoder"])
+        encoder = build_encoder(
+            name=encoder_config.name,
+            pretrained=not weights["encoder"],
+            beside=encoder_config.beside,
+        )
         try:
             if weights["encoder"]:
                 encoder.load_state_dict(weights["encoder"])

@@ -93,6 +93,8 @@ class LSTMDecoder(nn.Module):
         dropout: Dropout before the output product L_o.
         projection_dim: Annotations pass through a trained ReLU layer of this width first, and D
             is this from there on; 0 takes them as the encoder gives them (the paper).
+        tie_embeddings: L_o has E's weights (Press and Wolf 2017, "Using the output embedding to
+            improve language models") and a bias of its own.
 
     Raises:
         ConfigError: gate or attend_with is not one of the above.
@@ -112,6 +114,7 @@ class LSTMDecoder(nn.Module):
         feature_dropout: float = 0.0,
         dropout: float = 0.5,
         projection_dim: int = 0,
+        tie_embeddings: bool = False,
     ) -> None:
         super().__init__()
         if gate not in GATES:
@@ -143,6 +146,9 @@ class LSTMDecoder(nn.Module):
         self.L_h = nn.Linear(hidden_dim, embedding_dim)
         self.L_z = nn.Linear(feature_dim, embedding_dim, bias=False)
         self.L_o = nn.Linear(embedding_dim, vocabulary_size)
+        self.tie_embeddings = tie_embeddings
+        if tie_embeddings:
+            self.L_o.register_parameter("weight", None)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -156,6 +162,8 @@ class LSTMDecoder(nn.Module):
     @torch.no_grad()
     def sharpen(self, temperature: float) -> None:
         """Divide the scores of words by a temperature, for good: softmax(x / temperature)."""
+        if self.tie_embeddings:
+            raise ConfigError("decoder.tie_embeddings: such a model cannot be sharpened")
         self.L_o.weight.div_(temperature)
         self.L_o.bias.div_(temperature)
 
@@ -240,6 +248,9 @@ class LSTMDecoder(nn.Module):
         output = embedded + _linear(self.L_h, h) + _linear(self.L_z, z)
         if self.training:
             output = dropout(output, self.dropout)
+        if self.tie_embeddings:
+            weight = self.embedding.weight.to(output.dtype)
+            return F.linear(output, weight, self.L_o.bias.to(output.dtype))
         return _linear(self.L_o, output)
 
     # Time ------------------------------------------------------------------------------------

@@ -218,7 +218,9 @@ def read_finished(config: Config) -> dict[str, Any] | None:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(found, dict) or not found.keys() >= _KEPT:
         raise DataError(f"{path}: holds no results of a run; remove it to score the model again")
-    before, now = _flat(found["config"]), _flat(to_dict(config))
+    # A key that came after the run has its default there.
+    before = _flat(to_dict(Config())) | _flat(found["config"])
+    now = _flat(to_dict(config))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted((before.keys() | now.keys()) - _FREE)

@@ -73,7 +73,11 @@ def set_up(
         ConfigError: A value of the config means nothing, or the model to start from does not fit.
     """
     records = read_records(config)
-    encoder = build_encoder(name=config.encoder.name, pretrained=config.encoder.pretrained)
+    encoder = build_encoder(
+        name=config.encoder.name,
+        pretrained=config.encoder.pretrained,
+        beside=config.encoder.beside,
+    )
     preprocessing = build_preprocessing(config.encoder)
     encoder.measure(preprocessing.size)
     start = config.train.init_from
