@@ -26,6 +26,7 @@ from showattend.training.check import check
 from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.state import FILE_NAME as STATE_NAME
+from showattend.training.state import FREE, differences
 from showattend.training.trainer import train
 
 RESULTS = "results.json"
@@ -33,8 +34,6 @@ METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 HEADER = ("name", *METRICS, "ΔCIDEr", "distinct", "minutes")
 
 _KEPT = {"metrics", "wording", "best", "epochs", "seconds", "machine", "config", "evaluation"}
-# What may differ between a finished run and the config that asks for it.
-_FREE = {"train.out", "train.save_every", "train.device", "train.workers", "data.cache"}
 
 Run = tuple[str, int]  # a row's name and a seed
 Watch = Callable[[str], AbstractContextManager[Reporter]]
@@ -218,24 +217,13 @@ def read_finished(config: Config) -> dict[str, Any] | None:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(found, dict) or not found.keys() >= _KEPT:
         raise DataError(f"{path}: holds no results of a run; remove it to score the model again")
-    # A key that came after the run has its default there.
-    before = _flat(to_dict(Config())) | _flat(found["config"])
-    now = _flat(to_dict(config))
-    changed = [
-        f"{key} was {before.get(key)}, is {now.get(key)}"
-        for key in sorted((before.keys() | now.keys()) - _FREE)
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
+    free = FREE - {"train.patience"}  # the run is over: nothing may end it elsewhere
+    if changed := differences(found["config"], to_dict(config), except_for=free):
         raise CheckpointError(
             f"{path}: the run was made with another config ({'; '.join(changed)}); "
             "restore these values, or compare in another --out"
         )
     return found
-
-
-def _flat(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"{name}.{key}": v for name, keys in config.items() for key, v in keys.items()}
 
 
 # One run -------------------------------------------------------------------------------------

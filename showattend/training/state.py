@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,21 @@ import torch
 from torch import nn
 
 from showattend.checkpoint import load_tensors, save_tensors
+from showattend.config import Config, to_dict
 from showattend.errors import CheckpointError
 from showattend.processes import ALONE, Processes
 
 FILE_NAME = "state.safetensors"
+
+# What may differ between sittings: where the run goes, when it ends, and how often it saves.
+FREE = {
+    "train.out",
+    "train.save_every",
+    "train.device",
+    "train.workers",
+    "data.cache",
+    "train.patience",
+}
 
 
 @dataclass
@@ -102,8 +114,18 @@ def load_state(
     *,
     scaler: torch.amp.GradScaler | None = None,
     processes: Processes = ALONE,
+    message: Callable[[str], None] = lambda _: None,
 ) -> Progress:
     """Put everything back as `save_state` found it.
+
+    Args:
+        folder: The folder of the run.
+        models: What `save_state` was given.
+        optimizer: Of these models.
+        config: Of now; what of it may differ from the run's is in `FREE`.
+        scaler: Of float16's gradients.
+        processes: As many as the run was started with.
+        message: Told what differs, where it may.
 
     Raises:
         CheckpointError: There is no state, it is damaged, or the run had another config.
@@ -112,12 +134,14 @@ def load_state(
     tensors, meta = load_tensors(path, "a training state")
     if meta.get("kind") != "state":
         raise CheckpointError(f"{path}: not a training state")
-    changed = _differences(meta["config"], config)
-    if changed:
+    if changed := differences(meta["config"], config, except_for=FREE):
         raise CheckpointError(
             f"{path}: the run was started with another config ({'; '.join(changed)}); "
-            "restore these values, or start a new run with another train.out"
+            "restore these values, or start a new run with another train.out. "
+            f"Free to change: {', '.join(sorted(FREE))}"
         )
+    if changed := differences(meta["config"], config, except_for={"train.out"}):
+        message(f"Changed since it was started: {'; '.join(changed)}")
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         name, _, rest = key.partition(".")
@@ -146,23 +170,23 @@ def load_state(
     return progress
 
 
-# What may differ between sittings: where the run goes, and how often it saves.
-_FREE = {
-    "train.out",
-    "train.save_every",
-    "train.device",
-    "train.workers",
-    "data.cache",
-    "train.patience",
-}
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, except_for: Collection[str]
+) -> list[str]:
+    """How two configs differ, as "section.key was this, is that"; but for these keys.
+
+    A key that one of them lacks has its default there: it is younger than a run, say.
+    """
+    default, old, new = _flat(to_dict(Config())), _flat(before), _flat(now)
+    keys = sorted((old.keys() | new.keys()) - set(except_for))
+    pairs = [(key, *(each.get(key, default.get(key)) for each in (old, new))) for key in keys]
+    return [f"{key} was {was}, is {is_}" for key, was, is_ in pairs if was != is_]
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in sorted(before.keys() | now.keys()):
-        old, new, name = before.get(key), now.get(key), prefix + key
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{name}.")
-        elif old != new and name not in _FREE:
-            found.append(f"{name} was {old}, is {new}")
-    return found
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat

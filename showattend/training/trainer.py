@@ -128,6 +128,7 @@ class Trainer:
                 self.identity,
                 scaler=self.scaler,
                 processes=self.processes,
+                message=self.reporter.message,
             )
             self.progress = now
             self.reporter.message(f"Resuming at epoch {now.epoch + 1}, batch {now.batch}")
