@@ -6,6 +6,7 @@ Heavy imports stay inside the commands, so that ``showattend --help`` starts at 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from showattend import __version__
 from showattend.cli_attend import attend
 from showattend.cli_compare import compare
 from showattend.cli_errors import errors
+from showattend.cli_export import EXPORT_HELP, Engine, export, onnx_captioner, refuse_exported
+from showattend.cli_ground import ground
 from showattend.cli_prepare import prepare_app
 from showattend.cli_serve import serve
 from showattend.errors import UserError
@@ -25,6 +28,7 @@ from showattend.terminal import (
     complain,
     console,
     examples,
+    finish,
     printable,
     say,
     table,
@@ -33,6 +37,7 @@ from showattend.terminal import (
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
+    from showattend.export.engine import OnnxCaptioner
 
 MANY = 20
 """From so many images on, ``caption`` shows a progress bar."""
@@ -55,6 +60,7 @@ app.command(
         "attend dog.jpg --output dog.png",
         'attend dog.jpg --output dog.pdf --caption "a dog catches a ball" --words dog,ball',
         "attend dog.jpg --output dog.gif --style light",
+        "attend photos/ --output gallery.html",
     )
 )(attend)
 app.command(
@@ -70,6 +76,16 @@ app.command(
         "--gallery worst.png",
     )
 )(errors)
+app.command(
+    epilog=examples(
+        "ground --annotations instances.json --images photos/",
+        "ground --annotations instances.json --images photos/ --captions captions.json",
+    )
+)(ground)
+app.command(
+    help=EXPORT_HELP,
+    epilog=examples("export --out exported", "export --model runs/mine --out exported"),
+)(export)
 app.command(epilog=examples("serve", "serve --model runs/mine --port 8080"))(serve)
 
 Model = Annotated[
@@ -145,6 +161,7 @@ def caption(
     overlay: Annotated[
         Path | None, typer.Option(help="Write attention figures there.", metavar="DIR")
     ] = None,
+    engine: Engine = "torch",
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -163,7 +180,12 @@ def caption(
     writer = CaptionWriter(
         found, output=output, sidecar=sidecar, overwrite=overwrite, overlay=overlay
     )
-    captioner = _captioner(model, device, precision)
+    captioner: Captioner | OnnxCaptioner
+    if engine == "onnx":
+        captioner = onnx_captioner(model, device, precision)
+    else:
+        refuse_exported(model)
+        captioner = _captioner(model, device, precision)
     # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
@@ -217,6 +239,8 @@ def train(
 
     with Display(console()) as display:
         record = run(settings, display, resume)
+    if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks
+        return
     best, out = record["best"], printable(settings.train.out)
     say(
         f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} (validation, beam "
@@ -273,79 +297,7 @@ def evaluate(
         )
     metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
     table(f"Scores of {len(found['captions']):,} captions", metrics)
-    _finish(found, output)
-
-
-@app.command(
-    epilog=examples(
-        "ground --annotations instances.json --images photos/",
-        "ground --annotations instances.json --images photos/ --captions captions.json",
-    )
-)
-def ground(
-    annotations: Annotated[
-        Path, typer.Option(help="COCO's instances: masks and boxes.", metavar="FILE")
-    ],
-    images: Annotated[Path, typer.Option(help="Folder of the images.", metavar="DIR")],
-    captions: Annotated[
-        Path | None,
-        typer.Option(help="Human captions to say, instead of the model's own.", metavar="FILE"),
-    ] = None,
-    model: Model = None,
-    beam_size: BeamSize = None,
-    output: Json = None,
-    gallery: Annotated[
-        Path | None,
-        typer.Option(help="Draw hits and misses on a .png or .pdf sheet.", metavar="FILE"),
-    ] = None,
-    shown: Annotated[int, typer.Option(help="How many of each to draw.", min=1)] = 6,
-    batch_size: BatchSize = 32,
-    device: Device = "auto",
-    precision: Precision = "auto",
-) -> None:
-    """Measure whether the model looks at what it names (the pointing game)."""
-    from showattend.evaluation.grounding import ground as run
-    from showattend.visualize.gallery import check_gallery, save_gallery
-    from showattend.visualize.looks import Looks
-
-    looks = Looks(shown)
-    if gallery is not None:
-        check_gallery(gallery)
-        _check_output(gallery)
-    if captions is not None and beam_size is not None:
-        raise UserError("--captions says the words, there is no search; leave --beam-size out")
-    _check_output(output)
-    captioner = _captioner(model, device, precision)
-    with bars() as progress:
-        found = run(
-            annotations,
-            images,
-            captioner,
-            captions=captions,
-            beam_size=beam_size,
-            batch_size=batch_size,
-            progress=progress,
-            watch=None if gallery is None else looks,
-        )
-    rows = []
-    for name in found["pointing"]:
-        cells = [name]
-        for measure in ("pointing", "pointing_boxes", "mass"):
-            interval = found["interval"][measure].get(name)
-            cells.append(_fraction(found[measure][name]))
-            if measure != "pointing_boxes":  # a terminal has 80 columns; the file has it all
-                cells.append("" if interval is None else "{:+.3f} to {:+.3f}".format(*interval))
-        rows.append(tuple(cells))
-    table(
-        f"{found['words']:,} words in {found['images']:,} images; the model's lead with its 95 % "
-        "interval",
-        rows,
-        ("map", "pointing", "lead", "in boxes", "mass", "lead"),
-    )
-    if gallery is not None:
-        save_gallery(looks.cards(), gallery, "Where it looked: hits, then misses")
-        say(f"wrote {printable(gallery)}")
-    _finish(found, output)
+    finish(found, output)
 
 
 @app.command(epilog=examples("info", "info --model runs/mine"))
@@ -374,6 +326,13 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except _UsageError as error:
         _complain_of_usage(error)
+        return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # what nothing nearer to it has caught
+        wait_for_the_first()
+        file = "" if error.filename is None else f"{error.filename}: "
+        complain(f"{file}{error.strerror or error}")
         return 2
     except typer.Abort:
         code = 130
@@ -410,19 +369,6 @@ def _check_output(output: Path | None) -> None:
 
     if output is not None:
         make_room(output)
-
-
-def _finish(found: dict[str, Any], output: Path | None) -> None:
-    """Print a measurement's notes and write it down; images left out make the exit code 1."""
-    from showattend.outputs import write_json
-
-    for note in found["notes"]:
-        complain(note)
-    if output is not None:
-        write_json(output, found)
-        say(f"wrote {printable(output)}")
-    if found["skipped"]:
-        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,3 +81,16 @@ def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ())
         grid.add_row(*row)
     print(title)  # a table's own title would be folded to the table's width
     Console().print(grid)
+
+
+def finish(found: Mapping[str, Any], output: Path | None) -> None:
+    """Print a measurement's notes and write it down; images left out make the exit code 1."""
+    from showattend.outputs import write_json
+
+    for note in found["notes"]:
+        complain(note)
+    if output is not None:
+        write_json(output, dict(found))
+        say(f"wrote {printable(output)}")
+    if found["skipped"]:
+        raise typer.Exit(1)

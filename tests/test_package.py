@@ -25,9 +25,12 @@ ROOMS = [
     ["config", "imagefiles", "images", "text", "attention", "device", "processes"],
     ["data", "depthwise", "encoders", "decoders", "search", "checkpoint", "caption"],
     ["captioner"],
-    ["training", "evaluation", "visualize", "outputs"],
+    ["training", "evaluation", "visualize", "outputs", "export"],
     ["terminal", "server"],
-    ["cli_prepare", "cli_errors", "cli_compare", "cli_attend", "cli_serve"],
+    [
+        *("cli_prepare", "cli_compare", "cli_attend", "cli_errors", "cli_ground"),
+        *("cli_export", "cli_serve"),
+    ],
     ["cli"],
     ["__main__"],
 ]

@@ -1,0 +1,87 @@
+"""The command ``showattend export``, and ``showattend caption --engine onnx``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from showattend.errors import UserError
+from showattend.terminal import printable, say
+
+if TYPE_CHECKING:
+    from showattend.export.engine import OnnxCaptioner
+
+Engine = Annotated[
+    Literal["torch", "onnx"],
+    typer.Option(
+        help="torch: PyTorch; onnx: onnxruntime, on the CPU in fp32, sooner ready. --model may "
+        "then be a folder of showattend export; any other is exported once, into the user's cache."
+    ),
+]
+
+
+EXPORT_HELP = """Write a model as ONNX, with a small program that captions without PyTorch.
+
+The folder holds encoder.onnx, initial.onnx and step.onnx (float32, any number of images and \
+beams), model.json (vocabulary, preprocessing, search defaults) and caption.py, which needs \
+onnxruntime, numpy and pillow alone. Captions and maps are those of caption --precision fp32. What \
+was written is run, and compared with PyTorch, before the folder appears.
+
+To use it: python DIR/caption.py photo.jpg --maps maps.npz, or showattend caption photo.jpg \
+--engine onnx --model DIR. To write it takes the extra "onnx"."""
+
+
+def export(
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The folder to write. It appears when all is written and checked; an earlier "
+            "export there is replaced.",
+            metavar="DIR",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
+    ] = None,
+) -> None:
+    """Write a model as ONNX, with a small program that captions without PyTorch."""
+    from showattend.export.folder import NEEDED, check_folder, check_installed
+
+    check_installed(*NEEDED)
+    check_folder(out)
+    refuse_exported(model)
+
+    from showattend.captioner import Captioner
+    from showattend.export.folder import export as run
+
+    captioner = Captioner.from_pretrained(model, device="cpu", precision="fp32")
+    sizes = run(captioner, out, say)
+    for name, size in sizes.items():
+        say(f"{printable(out / name)}\t{size / 1e6:.2f} MB")
+    say(f"wrote {printable(out)}: {sum(sizes.values()) / 1e6:.1f} MB")
+
+
+def onnx_captioner(model: str | None, device: str, precision: str) -> OnnxCaptioner:
+    """What captions with onnxruntime; an export that has to be made first is told of.
+
+    Raises:
+        UserError: As `OnnxCaptioner.from_pretrained`.
+    """
+    from showattend.export.engine import OnnxCaptioner
+
+    return OnnxCaptioner.from_pretrained(model, device=device, precision=precision, say=say)
+
+
+def refuse_exported(model: str | None) -> None:
+    """Tell whoever gives an exported folder to PyTorch what it is good for.
+
+    Raises:
+        UserError: It is one.
+    """
+    from showattend.export.engine import is_exported
+
+    if is_exported(model):
+        raise UserError(f"{model}: an exported model; only caption --engine onnx can use it")

@@ -1,0 +1,177 @@
+"""The command ``showattend ground``: the maps against object masks, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from showattend.errors import UserError
+from showattend.terminal import bars, finish, printable, say, table
+
+PLACES = ("own", "another", "none")
+CONFUSIONS = 5
+"""How many of what was said and looked at are printed; the JSON has them all."""
+
+
+def ground(
+    annotations: Annotated[
+        Path, typer.Option(help="COCO's instances: masks and boxes.", metavar="FILE")
+    ],
+    images: Annotated[Path, typer.Option(help="Folder of the images.", metavar="DIR")],
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="Human captions to say, instead of the model's own.", metavar="FILE"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
+    ] = None,
+    beam_size: Annotated[
+        int | None,
+        typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write figures and captions as JSON.", metavar="FILE")
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(help="Draw hits and misses on a .png or .pdf sheet.", metavar="FILE"),
+    ] = None,
+    shown: Annotated[int, typer.Option(help="How many of each to draw.", min=1)] = 6,
+    batch_size: Annotated[int, typer.Option(help="Images the model sees at once.", min=1)] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")
+    ] = "auto",
+) -> None:
+    """Measure whether the model looks at what it names (the pointing game).
+
+    The first table is about words that name what the image shows: is the peak
+    of the map on such an object ("pointing"; "boxed": in its bounding box),
+    how much of the map is ("mass"), and how far is the model ahead of maps
+    that know less.
+
+    The second asks what the model looked at when a word is wrong, that is,
+    names a category that is not annotated in the image: at an object of
+    another category (it saw the wrong thing), or at none (it looked at the
+    wrong place). Right words stand beside them. Below are the pairs of what
+    was said and what was looked at, and how much the words look at big objects
+    (a tenth of the image or more) that the caption mentions, and does not.
+
+    Only the annotations' categories count, and images with an object.
+    """
+    from showattend.evaluation.grounding import ground as run
+    from showattend.outputs import make_room
+    from showattend.visualize.gallery import check_gallery, save_gallery
+    from showattend.visualize.looks import Looks
+
+    looks = Looks(shown)
+    if gallery is not None:
+        check_gallery(gallery)
+        make_room(gallery)
+    if captions is not None and beam_size is not None:
+        raise UserError("--captions says the words, there is no search; leave --beam-size out")
+    if output is not None:
+        make_room(output)
+
+    from showattend.captioner import Captioner
+
+    captioner = Captioner.from_pretrained(model, device=device, precision=precision)
+    with bars() as progress:
+        found = run(
+            annotations,
+            images,
+            captioner,
+            captions=captions,
+            beam_size=beam_size,
+            batch_size=batch_size,
+            progress=progress,
+            watch=None if gallery is None else looks,
+        )
+    _print_pointing(found)
+    _print_where(found["where"])
+    if gallery is not None:
+        save_gallery(looks.cards(), gallery, "Where it looked: hits, then misses")
+        say(f"wrote {printable(gallery)}")
+    finish(found, output)
+
+
+def _print_pointing(found: Mapping[str, Any]) -> None:
+    rows = []
+    for name in found["pointing"]:
+        cells = [_title(name)]
+        for measure in ("pointing", "pointing_boxes", "mass"):
+            cells.append(f"{found[measure][name]:.3f}")
+            if measure != "pointing_boxes":  # a terminal has 80 columns; the file has it all
+                cells.append(_span(found["interval"][measure].get(name)))
+        rows.append(tuple(cells))
+    table(
+        f"{found['words']:,} words in {found['images']:,} images; the model's lead with its 95 % "
+        "interval",
+        rows,
+        ("map", "pointing", "lead", "boxed", "mass", "lead"),
+    )
+
+
+def _print_where(where: Mapping[str, Any]) -> None:
+    """What right and wrong words look at, and the big things that nobody mentions."""
+    rows = []
+    for kind in ("right", "wrong"):
+        found = where[kind]
+        for name in found.get("peak", ()):
+            cells = [f"{kind}, {found['words']:,}" if name == "model" else "", _title(name)]
+            for measure in ("peak", "mass"):
+                places = found[measure][name]
+                own = f"{places['own']:.3f}" if kind == "right" else "-"
+                cells += [own, f"{places['another']:.3f}", f"{places['none']:.3f}"]
+            rows.append(tuple(cells))
+    if rows:
+        table(
+            "words that name what is annotated (right) and what is not (wrong): is the peak, the "
+            "mass,\non an object of their own category, of another one, or on none",
+            rows,
+            ("words", "map", *(f"{m}\n{p}" for m in ("peak", "mass") for p in PLACES)),
+        )
+    if where["wrong"]["words"]:
+        leads = where["wrong"]["interval"]["peak"]["another"]
+        print("wrong words' peaks on another object, the model's lead:")
+        print("; ".join(f"over {_title(name)} {_span(each)}" for name, each in leads.items()))
+        print(f"{_confusions(where['confusions'])}\n")
+    rows = []
+    for kind, said in (("mentioned", "said"), ("overlooked", "unsaid")):
+        found = where["big"][kind]
+        for name in found.get("peak", ()):
+            cells = [f"{said}, {found['objects']:,}" if name == "model" else "", _title(name)]
+            for measure in ("peak", "mass"):
+                cells.append(f"{found[measure][name]:.3f}")
+                cells.append(_span(found["interval"][measure].get(name)))
+            rows.append(tuple(cells))
+    if rows:
+        table(
+            f"big objects ({where['big']['area']:.0%} of the image or more), said or unsaid: the "
+            "peaks and the mass of all\nthe caption's words on them",
+            rows,
+            ("", "map", "peak", "lead", "mass", "lead"),
+        )
+
+
+def _confusions(pairs: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        f"said {each['said']}, looked at {each['at']}: {each['words']} of {each['said_wrong']} "
+        f"words (a uniform map: {each['uniform']:.1f})"
+        for each in pairs[:CONFUSIONS]
+    ]
+    if len(pairs) > CONFUSIONS:
+        lines.append(f"and {len(pairs) - CONFUSIONS} other pairs")
+    return "\n".join(lines)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _span(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else "{:.3f} to {:.3f}".format(*interval)

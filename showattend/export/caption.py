@@ -1,0 +1,450 @@
+#!/usr/bin/env python3
+"""Caption photos with the model in this folder, and say where it looked for each word.
+
+    python caption.py photo.jpg
+    python caption.py *.jpg --beam-size 3 --n-best 3
+    python caption.py photo.jpg --maps maps.npz
+
+It prints "path<TAB>caption" and needs onnxruntime, numpy and pillow alone. ``showattend export``
+wrote it; captions and maps are showattend's in float32. In Python, where this file is found:
+``from caption import Model; Model().caption("photo.jpg")[0].text``.
+
+Shape suffixes: B images, K hypotheses (beams) of an image, T words, L cells of the H x W grid,
+V vocabulary, S the input's side in pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports to Microsoft
+try:
+    import numpy as np
+    import onnxruntime
+    from PIL import Image
+except ImportError as absent:
+    print(f"caption.py: {absent}; run: pip install onnxruntime numpy pillow", file=sys.stderr)
+    sys.exit(2)
+
+FORMAT, SETTINGS = "showattend onnx 1", "model.json"
+PAD, START, END, UNK = range(4)  # the vocabulary's first; all others are words
+BANNED = -1e9  # lower than any sum of log-probabilities, and finite
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
+TURNS = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))  # EXIF's
+
+
+class UserError(Exception):
+    """A mistake that the user can mend, in one line."""
+
+
+class Photo(NamedTuple):
+    """A photo as the network takes it."""
+
+    pixels: np.ndarray  # [S, S, 3] uint8
+    size: tuple[int, int]  # width and height of the upright photo
+    box: tuple[float, float, float, float]  # left, top, right, bottom of what pixels cover of it
+
+
+class Caption(NamedTuple):
+    """A caption, and where the model looked for each word."""
+
+    words: list[str]  # T
+    log_probs: list[float]  # T, and that of the end unless the search was cut off
+    attention: np.ndarray  # [T, H, W] float32, each map sums to one
+    betas: np.ndarray  # [T], the gate: how much the image counted for the word
+    score: float  # the log-probability, normalised by length
+    photo: Photo | None  # None where an array was captioned
+
+    @property
+    def text(self) -> str:
+        """The caption as a sentence."""
+        return sentence(self.words)
+
+
+class Model:
+    """An exported model.
+
+    Args:
+        folder: Where it is; by default where this file is.
+        threads: Threads of onnxruntime; 0 leaves the choice to it.
+
+    Raises:
+        UserError: A file is missing, damaged, or does not fit the others.
+    """
+
+    def __init__(self, folder: str | Path = Path(__file__).parent, threads: int = 0) -> None:
+        settings = _settings(Path(folder))
+        self.preprocessing: dict[str, Any] = settings["preprocessing"]
+        self.vocabulary: list[str] = settings["vocabulary"]
+        self.defaults: dict[str, Any] = settings["search"]
+        self.grid: tuple[int, ...] = tuple(settings["grid"])
+        self.encoder, self.initial, self.step = (
+            _network(Path(folder) / f"{name}.onnx", threads)
+            for name in ("encoder", "initial", "step")
+        )
+        if self.step.get_outputs()[0].shape[2] != len(self.vocabulary):
+            raise UserError(f"{folder}: its files are of different models; export again")
+
+    def caption(self, path: str | Path, **options: Any) -> list[Caption]:
+        """Captions of an image file, best first; options as in model.json's "search", or n_best.
+
+        Raises:
+            UserError: The file cannot be read, or an option has a value that means nothing.
+        """
+        chosen = self.options(**options)
+        photo = load_photo(Path(path), **self.preprocessing)
+        (found,) = search(self, photo.pixels[None], **chosen)
+        return [each._replace(photo=photo) for each in found]
+
+    def options(self, **options: Any) -> dict[str, Any]:
+        """The options of `search`, those left out as the model has them.
+
+        Raises:
+            UserError: One has a value that means nothing.
+        """
+        chosen = {"n_best": 1} | self.defaults | options
+        for name, value in chosen.items():
+            least = int(name in ("beam_size", "n_best", "max_length"))
+            if value < least:
+                raise UserError(f"{name} is {value}; it must be {least} or more")
+        for low, high in (("n_best", "beam_size"), ("min_length", "max_length")):
+            if chosen[low] > chosen[high]:
+                raise UserError(f"{low} {chosen[low]} is over {high} {chosen[high]}")
+        return chosen
+
+    def begin(self, pixels_BSS3: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """What depends on the images alone (axis B), and the state (axes B and K = 1)."""
+        (features,) = self.encoder.run(None, {"pixels": pixels_BSS3})
+        outputs = self.initial.run(None, {"features": features})
+        return outputs[:2], outputs[2:]
+
+    def advance(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state."""
+        names = [each.name for each in self.step.get_inputs()]
+        return list(self.step.run(None, dict(zip(names, inputs, strict=True))))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        if settings["format"] == FORMAT:
+            return settings
+        raise ValueError(f"its format is {settings['format']!r}, not {FORMAT!r}")
+    except OSError:
+        raise UserError(f"{folder}: no exported model, it has no {SETTINGS}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        reason = _one_line(error)
+        raise UserError(f"{folder / SETTINGS}: damaged ({reason}); export again") from None
+
+
+def _network(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for whatever can happen
+        raise UserError(f"{path}: missing or damaged ({_one_line(error)}); export again") from None
+
+
+# The search ----------------------------------------------------------------------------------
+
+
+def search(
+    model: Model, pixels_BSS3: np.ndarray, *, beam_size: int, n_best: int, **limits: Any
+) -> list[list[Caption]]:
+    """Find the best captions of a batch of images, maps included.
+
+    All hypotheses of an image, finished or not, compete by log p / length ** length_penalty, the
+    length counting the end. An image is done when all of its hypotheses have ended or have
+    max_length words, and then leaves the batch.
+
+    Args:
+        model: The networks.
+        pixels_BSS3: The images, uint8.
+        beam_size: K.
+        n_best: How many captions an image to return.
+        **limits: max_length, min_length, length_penalty, block_ngrams: as in `Model.options`.
+    """
+    memory, state = model.begin(pixels_BSS3)
+    B, penalty = len(pixels_BSS3), limits["length_penalty"]
+    images = np.arange(B)  # which images the rows are of
+    words = np.full((B, 1), START)
+    total, length = np.zeros((2, B, 1), np.float32)  # sum of log-probabilities; words and end
+    done = np.zeros((B, 1), bool)
+    # Words, log-probabilities, gates and maps of each hypothesis so far: [B, K, T], [B, K, T, L].
+    story = [np.zeros((B, 1, 0), np.int64), *np.zeros((2, B, 1, 0), np.float32)]
+    story.append(np.zeros((B, 1, 0, memory[0].shape[1]), np.float32))
+    results: list[list[Caption]] = [[] for _ in range(B)]
+    for t in range(limits["max_length"]):
+        log_probs, alpha, beta, *state = model.advance(words, *state, *memory)
+        log_probs = _allowed(log_probs, story[0], limits["min_length"], limits["block_ngrams"])
+        log_probs[done] = BANNED  # a finished one has one continuation: itself, at no cost
+        log_probs[done, PAD] = 0
+        length = np.where(done, length, length + 1)
+        best = _top((total[..., None] + log_probs) / length[..., None] ** penalty, beam_size)
+        row, (parent, words) = np.arange(len(best))[:, None], np.divmod(best, log_probs.shape[2])
+        said = log_probs[row, parent, words]
+        total, length = total[row, parent] + said, length[row, parent]
+        done = done[row, parent] | (words == END)
+        state = [part[row, parent] for part in state]
+        news = (words, said, beta[row, parent], alpha[row, parent])
+        story = [
+            np.concatenate((old[row, parent], new[:, :, None]), 2)
+            for old, new in zip(story, news, strict=True)
+        ]
+        over = done.all(1) | (t + 1 == limits["max_length"])
+        scores = total / length**penalty
+        for i in over.nonzero()[0]:
+            results[images[i]] = _read(model, scores[i], [part[i] for part in story])[:n_best]
+        if over.all():
+            break
+        if over.any():
+            images, words, total, length, done, *rest = (
+                part[~over]
+                for part in (images, words, total, length, done, *story, *state, *memory)
+            )
+            story, state, memory = rest[:4], rest[4:-2], rest[-2:]
+    return results
+
+
+def _allowed(log_probs_BKV: np.ndarray, said_BKT: np.ndarray, fewest: int, n: int) -> np.ndarray:
+    """Ban special words, early ends and repeated n-grams; a broken model's NaN is a ban too."""
+    allowed = np.nan_to_num(log_probs_BKV, nan=BANNED, neginf=BANNED, posinf=BANNED).clip(BANNED)
+    allowed[:, :, [PAD, START, UNK]] = BANNED
+    t = said_BKT.shape[2]
+    if 0 < n <= t:
+        grams = np.lib.stride_tricks.sliding_window_view(said_BKT, n, 2)
+        # Those that begin as the last n - 1 words do: their last word would complete them again.
+        b, k, i = (grams[..., :-1] == said_BKT[:, :, None, t - n + 1 :]).all(-1).nonzero()
+        allowed[b, k, grams[b, k, i, -1]] = BANNED
+    if t < fewest:
+        allowed[:, :, END] = BANNED
+    return allowed
+
+
+def _top(scores_BKV: np.ndarray, count: int) -> np.ndarray:
+    """Where the best scores of each image lie in its K * V, best first."""
+    flat = scores_BKV.reshape(len(scores_BKV), -1)
+    count = min(count, flat.shape[1])
+    some = np.argpartition(flat, -count, axis=1)[:, -count:]
+    order = np.argsort(-np.take_along_axis(flat, some, 1), axis=1, kind="stable")
+    return np.take_along_axis(some, order, 1)
+
+
+def _read(model: Model, scores_K: np.ndarray, story: list[np.ndarray]) -> list[Caption]:
+    """The captions of one image, best first."""
+    found = []
+    for k in np.argsort(-scores_K, kind="stable"):
+        words, log_probs, beta, alpha = (part[k] for part in story)
+        spoken = words > UNK
+        counted = (words != PAD) | (log_probs != 0)  # not what follows the end
+        texts = [model.vocabulary[word] for word in words[spoken]]
+        maps = alpha[spoken].reshape(-1, *model.grid)
+        costs = log_probs[counted].tolist()
+        found.append(Caption(texts, costs, maps, beta[spoken], float(scores_K[k]), None))
+    # One that only a ban could fill (more beams than words, say) is no caption.
+    return [each for each in found if min(each.log_probs) > BANNED / 2] or found[:1]
+
+
+def sentence(words: Sequence[str]) -> str:
+    """Write tokens as a sentence: ``a man 's dog`` gives "A man's dog."."""
+    text = ""
+    for word in words:
+        joined = word == "n't" or (word.startswith("'") and len(word) > 1)
+        text += word if joined or not text else f" {word}"
+    if not text:
+        return ""
+    text = re.sub(r"\bi\b(?=$|[ '])", "I", text)
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+# The photo -----------------------------------------------------------------------------------
+
+
+def load_photo(
+    path: Path, *, size: int, fit: str, fill: Sequence[int], interpolation: str
+) -> Photo:
+    """Open an image file, turn it upright, and fit it to the network's input.
+
+    Args:
+        path: The file. Transparency is laid over white; of an animation the first frame is taken.
+        size: S.
+        fit: "squash" the whole photo, "crop" the largest square in its middle, or "pad" it.
+        fill: The padding's red, green and blue.
+        interpolation: "bicubic" or "bilinear", antialiased.
+
+    Raises:
+        UserError: It is missing, no image, damaged, or too large.
+    """
+    image, (width, height), covered, turn = _open(path, 2 * size)
+    if turn >= 5:
+        width, height = height, width
+    # In upright pixels: what is used of the photo, what it is resized to, where that lies.
+    used_w, used_h, new_w, new_h = width, height, size, size
+    if fit == "crop":
+        used_w = used_h = min(width, height)
+    elif fit == "pad":
+        new_w = max(1, round(size * width / max(width, height)))
+        new_h = max(1, round(size * height / max(width, height)))
+    pad_x, pad_y = (size - new_w) // 2, (size - new_h) // 2
+    scale_x, scale_y = used_w / new_w, used_h / new_h
+    left, top = (width - used_w) / 2 - pad_x * scale_x, (height - used_h) / 2 - pad_y * scale_y
+
+    share, to = (used_w / width, used_h / height), (new_w, new_h)
+    if turn >= 5:  # the file's own pixels lie on their side still
+        share, to = share[::-1], to[::-1]
+    x, y = (side * (1 - part) / 2 for side, part in zip(covered, share, strict=True))
+    middle = (x, y, covered[0] - x, covered[1] - y)
+    image = image.resize(to, Image.Resampling[interpolation.upper()], middle, reducing_gap=3.0)
+    image = image.transpose(TURNS[turn]) if turn in TURNS else image
+    canvas = Image.new("RGB", (size, size), (fill[0], fill[1], fill[2]))
+    canvas.paste(image, (pad_x, pad_y))
+    box = (left, top, left + size * scale_x, top + size * scale_y)
+    return Photo(np.array(canvas), (width, height), box)
+
+
+def _open(path: Path, least: int) -> tuple[Image.Image, tuple[int, int], tuple[float, float], int]:
+    """Decode to RGB as stored; a JPEG may come at a fraction of its size, no side below ``least``.
+
+    Returns:
+        The image, the whole photo's size, how much of the image from its top left corner that
+        fills, and EXIF's number for the turn still to be made.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    for name in ("WebP", "Tiff", "Avif"):  # Pillow imports the others by itself
+        import_module(f"PIL.{name}ImagePlugin")
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata
+            image: Image.Image = Image.open(file, formats=IMAGE_FORMATS)
+            size = image.size
+            drafted = image.draft(None, (least, least))
+            image.load()
+            return _to_rgb(image), size, drafted[1][2:] if drafted else size, _orientation(image)
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: the image has too many pixels") from None
+    except Image.UnidentifiedImageError:
+        raise UserError(f"{path}: not an image, or in a format that cannot be read") from None
+    except Exception as error:  # Pillow raises nearly anything on damaged data
+        raise UserError(f"{path}: damaged, or cannot be read ({_one_line(error)})") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        turn = image.getexif().get(0x0112, 1)
+        return turn if turn in TURNS else 1
+    except Exception:  # a broken EXIF block is none
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB of 8 bits: deep greyscale scaled, transparency laid over white."""
+    if image.mode.startswith("I;16"):
+        return _grey(np.asarray(image).astype(np.float32) / 257)
+    if image.mode in ("I", "F"):
+        return _grey(_to_8_bits(np.asarray(image).astype(np.float64), image.mode == "F"))
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, "white")
+        rgb.paste(rgba, mask=rgba.getchannel("A"))
+        return rgb
+    return image.convert("RGB")
+
+
+def _to_8_bits(values: np.ndarray, is_float: bool) -> np.ndarray:
+    """Bring numbers of unknown range to 0..255: by the usual full scales, else by their own."""
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = values.min(), values.max()
+    if low >= 0 and is_float and high <= 255:
+        return values * 255 if high <= 1 else values
+    if low >= 0 and high <= 65535:
+        return values / 257
+    return (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+# The command line ----------------------------------------------------------------------------
+
+
+def save_maps(file: Path, path: str, caption: Caption) -> None:
+    """Write a .npz with the main keys of ``showattend attend photo.jpg --output maps.npz``.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    assert caption.photo is not None
+    held = caption._asdict() | caption.photo._asdict() | {"image": path, "caption": caption.text}
+    held["image_size"], held["words"] = held.pop("size"), np.array(caption.words, np.str_)
+    held["log_probs"] = caption.log_probs[: len(caption.words)]
+    del held["photo"], held["pixels"]
+    aside = file.with_name(f".{file.name}.part")
+    try:
+        try:
+            with aside.open("wb") as opened:
+                np.savez(opened, **held)
+            aside.replace(file)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({_one_line(error)})") from None
+
+
+def _one_line(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split())[:200] or type(error).__name__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 all done, 1 some photos failed, 2 nothing done."""
+    parser = argparse.ArgumentParser("caption.py", argument_default=argparse.SUPPRESS)
+    parser.add_argument("photos", nargs="+", help="image files")
+    parser.add_argument("--beam-size", type=int, metavar="N", help="hypotheses; 1 is greedy")
+    parser.add_argument("--n-best", type=int, metavar="N", help="captions a photo, best first")
+    parser.add_argument("--maps", type=Path, metavar="FILE.npz", help="where it looked: one photo")
+    given = vars(parser.parse_intermixed_args(arguments))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
+    photos, maps, done = given.pop("photos"), given.pop("maps", None), 0
+    try:
+        if maps and (len(photos) > 1 or maps.suffix.lower() != ".npz"):
+            raise UserError("--maps takes one photo, and a name that ends in .npz")
+        model = Model()
+        model.options(**given)
+        for path in photos:
+            try:
+                captions = model.caption(path, **given)
+                if maps:
+                    save_maps(maps, path, captions[0])
+                print("".join(f"{path}\t{each.text}\n" for each in captions), end="", flush=True)
+                done += 1
+            except UserError as error:
+                print(f"caption.py: {error}", file=sys.stderr)
+    except UserError as error:
+        print(f"caption.py: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("caption.py: interrupted", file=sys.stderr)
+        return 130
+    return 0 if done == len(photos) else 1 if done else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Captions by onnxruntime: what `Captioner` does for ``showattend caption``, without PyTorch.
+
+A folder of ``showattend export`` is used as it is. Any other model is exported once, into a cache
+folder under its checksum, and found there from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from showattend import __version__
+from showattend import checkpoint as checkpoints
+from showattend.caption import Caption
+from showattend.errors import ConfigError, ImageError, UserError
+from showattend.images import Geometry, ImageSource, Preprocessing
+
+if TYPE_CHECKING:
+    from showattend.export import caption as program
+
+SETTINGS = "model.json"
+Opened = tuple[np.ndarray, Geometry] | ImageError
+
+
+def is_exported(model: str | Path | None) -> bool:
+    """Whether this is a folder of ``showattend export``."""
+    return model is not None and (Path(model) / SETTINGS).is_file()
+
+
+def cache_folder() -> Path:
+    """Where exports of models are kept that were not asked for by name; safe to delete."""
+    given = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    try:
+        return (Path(given) if given else Path.home() / ".cache") / "showattend" / "onnx"
+    except RuntimeError:
+        raise UserError(f"this user has no home folder; {_BY_HAND}") from None
+
+
+_BY_HAND = "run showattend export --out DIR, and give --model DIR"
+
+
+def find_exported(
+    model: str | Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> Path:
+    """The exported folder of a model: itself, or one in the cache that is made when there is none.
+
+    Args:
+        model: An exported folder; or a shipped model's name, a directory or a file (None: the
+            shipped default).
+        say: Told when an export is made.
+
+    Raises:
+        CheckpointError: There is no such model, or it is damaged.
+        ConfigError: It cannot be exported.
+        UserError: The cache cannot be written to, or the packages are not installed.
+    """
+    if model is not None and is_exported(model):
+        return Path(model)
+    path = checkpoints.find_model(model)
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    place = cache_folder() / f"{digest[:20]}-{__version__}"
+    if is_exported(place):
+        return place
+
+    from showattend.captioner import Captioner
+    from showattend.export.folder import NEEDED, check_folder, check_installed, export
+
+    check_installed(*NEEDED)
+    try:
+        check_folder(place)
+    except UserError as error:
+        raise UserError(f"{error}; {_BY_HAND}") from error
+    say(f"exporting the model for onnxruntime, once: {place}")
+    export(Captioner.from_pretrained(model, device="cpu", precision="fp32"), place)
+    return place
+
+
+class OnnxCaptioner:
+    """Captions photographs with an exported model, on the CPU in float32.
+
+    Args:
+        folder: What ``showattend export`` wrote.
+
+    Raises:
+        UserError: It is no exported model, or damaged; or onnxruntime is not installed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        from showattend.export.folder import check_installed
+
+        check_installed("onnxruntime")
+        from showattend.export import caption as program
+
+        try:
+            self.model = program.Model(folder)
+            given = self.model.preprocessing
+            self.preprocessing = Preprocessing(
+                size=given["size"],
+                fit=given["fit"],
+                mean=tuple(value / 255 for value in given["fill"]),  # of padding; no more is asked
+                interpolation=given["interpolation"],
+            )
+        except program.UserError as error:
+            raise UserError(str(error)) from error
+        except (KeyError, TypeError, ConfigError) as error:
+            raise UserError(
+                f"{Path(folder) / SETTINGS}: damaged ({error}); export again"
+            ) from error
+        self._search = program.search
+        self._mistake = program.UserError
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        say: Callable[[str], None] = lambda _: None,
+    ) -> OnnxCaptioner:
+        """Load an exported folder, or export a model first (`find_exported`).
+
+        Raises:
+            ConfigError: Another device than the CPU, or another precision than fp32.
+            UserError: As `find_exported`.
+        """
+        from showattend.export.folder import check_installed
+
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"the onnx engine runs on the CPU; --device {device} is for torch")
+        if precision not in ("auto", "fp32"):
+            raise ConfigError(
+                f"the onnx engine computes in fp32; --precision {precision} is for torch"
+            )
+        check_installed("onnxruntime")
+        return cls(find_exported(model, say))
+
+    def stream(
+        self, images: Iterable[ImageSource], *, batch_size: int = 32, **options: Any
+    ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
+        """Caption any number of images, in their order, with an error in place of a bad one.
+
+        Files are opened ahead of the model by threads; memory does not grow with the number.
+
+        Args:
+            images: Image sources, as for `Captioner.stream`.
+            batch_size: Images the model sees at once.
+            **options: ``beam_size``, ``n_best``, ``max_length``, ``min_length``,
+                ``length_penalty``, ``block_ngrams``, where not the model's own.
+
+        Yields:
+            The source, and its caption or what is wrong with it.
+
+        Raises:
+            ConfigError: An option has a value that means nothing.
+        """
+        try:
+            chosen = self.model.options(**options)
+        except self._mistake as error:
+            raise ConfigError(str(error)) from error
+        for batch in self._batches(images, batch_size):
+            good = [(source, *one) for source, one in batch if not isinstance(one, ImageError)]
+            pixels = [each for _, each, _ in good]
+            found = self._search(self.model, np.stack(pixels), **chosen) if good else []
+            captions = iter(
+                self._ranked(each, geometry, source)
+                for each, (source, _, geometry) in zip(found, good, strict=True)
+            )
+            for source, one in batch:
+                yield source, one if isinstance(one, ImageError) else next(captions)
+
+    def caption(self, image: ImageSource, **options: Any) -> Caption:
+        """Caption one image; options as for `stream`.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            ConfigError: An option has a value that means nothing.
+        """
+        ((_, result),) = self.stream([image], **options)
+        if isinstance(result, ImageError):
+            raise result
+        return result
+
+    def _open(self, source: ImageSource) -> Opened:
+        try:
+            return self.preprocessing.load_pixels(source)
+        except ImageError as error:
+            return error
+
+    def _batches(
+        self, images: Iterable[ImageSource], size: int
+    ) -> Iterator[list[tuple[ImageSource, Opened]]]:
+        """Batches of opened images, in order; threads are at most two batches ahead."""
+        waiting: deque[tuple[ImageSource, Future[Opened]]] = deque()
+        with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
+            for source in images:
+                waiting.append((source, pool.submit(self._open, source)))
+                if len(waiting) == 3 * size:
+                    yield [_result(*waiting.popleft()) for _ in range(size)]
+            while waiting:
+                yield [_result(*waiting.popleft()) for _ in range(min(size, len(waiting)))]
+
+    @staticmethod
+    def _ranked(found: list[program.Caption], geometry: Geometry, image: ImageSource) -> Caption:
+        best, *rest = (
+            Caption(
+                words=tuple(each.words),
+                log_probs=tuple(each.log_probs),
+                attention=each.attention,
+                betas=each.betas,
+                geometry=geometry,
+                score=each.score,
+                image=image,
+            )
+            for each in found
+        )
+        return replace(best, alternatives=tuple(rest))
+
+
+def _result(source: ImageSource, opened: Future[Opened]) -> tuple[ImageSource, Opened]:
+    return source, opened.result()

@@ -1,0 +1,251 @@
+"""The exported networks give the model's captions and maps, whatever the model is built like."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from showattend.caption import Caption
+from showattend.captioner import Captioner
+from showattend.errors import ConfigError, ImageError, UserError
+from showattend.export import engine
+from showattend.export.engine import OnnxCaptioner, find_exported
+from showattend.export.folder import export
+from tests.export.conftest import alike, toy
+
+KINDS = [  # gate, attend_with, projection; the fixture's is another one
+    ("scalar", "previous", 0),
+    ("none", "current", 0),
+    *(
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in (("scalar", "current", 12), ("vector", "previous", 0), ("none", "previous", 12))
+    ),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_captions_and_maps_are_those_of_torch(
+    kind: tuple[str, str, int], pictures: list[Path], tmp_path: Path, kept: Callable[..., None]
+) -> None:
+    kept("encoder")  # the toys' are the same
+    captioner = toy(*kind)
+    export(captioner, tmp_path / "out")
+    runner = OnnxCaptioner(tmp_path / "out")
+    texts = set()
+    for options in ({"beam_size": 1}, {"beam_size": 4, "n_best": 3}):
+        wanted = captioner.caption(pictures, **options)
+        found = [result for _, result in runner.stream(pictures, **options)]
+        for one, other in zip(found, wanted, strict=True):
+            assert isinstance(one, Caption)
+            alike(one, other)
+        texts |= {each.text for each in wanted}
+    assert len(texts) > 2  # a model that says one thing would prove nothing
+
+
+@pytest.mark.slow
+def test_the_shipped_model(photos: list[Path], tmp_path: Path) -> None:
+    captioner = Captioner.from_pretrained(device="cpu", precision="fp32")
+    sizes = export(captioner, tmp_path / "out")
+    assert sum(sizes.values()) < 60e6
+    runner = OnnxCaptioner(tmp_path / "out")
+    wanted = captioner.caption(photos, n_best=3)
+    for (_, found), each in zip(runner.stream(photos, n_best=3), wanted, strict=True):
+        assert isinstance(found, Caption)
+        alike(found, each)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam_size": 1},
+        {"n_best": 5},
+        {"max_length": 3},
+        {"beam_size": 2, "min_length": 12, "max_length": 14},
+        {"block_ngrams": 1, "max_length": 25},
+        {"block_ngrams": 2, "min_length": 8},
+        {"length_penalty": 0.0, "n_best": 5},
+        {"length_penalty": 2.0, "beam_size": 3, "n_best": 3},
+        {"beam_size": 40, "n_best": 40, "max_length": 4},  # more than there are words
+        {"beam_size": 30, "n_best": 30, "max_length": 1},
+    ],
+    ids=str,
+)
+def test_search_options(
+    captioner: Captioner, exported: Path, pictures: list[Path], options: dict[str, float]
+) -> None:
+    runner = OnnxCaptioner(exported)
+    wanted = captioner.caption(pictures, **options)
+    assert len({each.text for each in wanted}) > 1
+    found = [result for _, result in runner.stream(pictures, batch_size=2, **options)]
+    for one, other in zip(found, wanted, strict=True):
+        assert isinstance(one, Caption)
+        alike(one, other)
+
+
+def test_a_broken_model_still_says_something(exported: Path, pictures: list[Path]) -> None:
+    runner = OnnxCaptioner(exported)
+    advance = runner.model.advance
+
+    def broken(*inputs: np.ndarray) -> list[np.ndarray]:
+        log_probs, *rest = advance(*inputs)
+        return [np.full_like(log_probs, np.nan), *rest]
+
+    runner.model.advance = broken  # type: ignore[method-assign]
+    assert isinstance(runner.caption(pictures[0]), Caption)
+
+
+def test_a_stream_keeps_order_and_names_what_is_bad(
+    captioner: Captioner, exported: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no photo")
+    sources = [pictures[0], bad, *pictures[1:], *pictures, bad]
+    runner = OnnxCaptioner(exported)
+    results = list(runner.stream(sources, batch_size=2))
+    assert [source for source, _ in results] == sources
+    for source, result in results:
+        if source == bad:
+            assert isinstance(result, ImageError)
+        else:
+            assert isinstance(result, Caption)
+            alike(result, captioner.caption(source))
+    with pytest.raises(ImageError, match="not an image"):
+        runner.caption(bad)
+    array = np.zeros((9, 9, 3), np.uint8)
+    alike(runner.caption(array), captioner.caption(array))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam_size": 0}, "beam_size is 0; it must be 1 or more"),
+        ({"n_best": 9}, "n_best 9 is over beam_size 5"),
+        ({"min_length": 31}, "min_length 31 is over max_length 30"),
+        ({"length_penalty": -1}, "length_penalty is -1"),
+    ],
+)
+def test_options_that_mean_nothing(
+    exported: Path, pictures: list[Path], options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        OnnxCaptioner(exported).caption(pictures[0], **options)
+
+
+def test_it_is_the_cpu_and_fp32(exported: Path) -> None:
+    with pytest.raises(ConfigError, match="runs on the CPU; --device cuda"):
+        OnnxCaptioner.from_pretrained(exported, device="cuda")
+    with pytest.raises(ConfigError, match="in fp32; --precision bf16"):
+        OnnxCaptioner.from_pretrained(exported, precision="bf16")
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "step.onnx"])
+def test_damaged_networks(exported: Path, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    (folder / name).write_bytes((exported / name).read_bytes()[:1000])
+    with pytest.raises(UserError, match=f"{name}: missing or damaged"):
+        OnnxCaptioner(folder)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: missing or damaged"):
+        OnnxCaptioner(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ('{"format": "showattend onnx 1"}', "damaged"),
+        ('{"format": "showattend onnx 9"}', "its format is 'showattend onnx 9'"),
+    ],
+)
+def test_damaged_settings(exported: Path, tmp_path: Path, text: str, message: str) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    (folder / "model.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        OnnxCaptioner(folder)
+
+
+def test_files_of_two_exports(exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    text = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(text.replace('"dog",', ""))
+    with pytest.raises(UserError, match="of different models"):
+        OnnxCaptioner(folder)
+
+
+# The cache -------------------------------------------------------------------------------------
+
+
+def test_a_model_is_exported_once(
+    exported: Path, captioner: Captioner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"one")
+    loads = []
+
+    def load(*_: object, **options: object) -> Captioner:
+        loads.append(options)
+        return captioner
+
+    def copy(model: Captioner, out: Path) -> None:
+        assert model is captioner
+        shutil.copytree(exported, out)
+
+    monkeypatch.setattr(Captioner, "from_pretrained", load)
+    monkeypatch.setattr("showattend.export.folder.export", copy)
+    said: list[str] = []
+    first = find_exported(file, said.append)
+    assert (first / "caption.py").is_file()
+    assert loads == [{"device": "cpu", "precision": "fp32"}]
+    assert len(said) == 1
+    assert str(first) in said[0]
+    assert find_exported(file, said.append) == first
+    assert find_exported(first) == first
+    assert len(loads) == len(said) == 1
+    file.write_bytes(b"another")
+    assert find_exported(file) != first
+    assert len(loads) == 2
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "model.safetensors").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot be written .*showattend export --out DIR"):
+        find_exported(tmp_path / "model.safetensors")
+
+
+def test_torch_is_not_imported(exported: Path, pictures: list[Path]) -> None:
+    program = (
+        "import sys; from showattend.cli import main; "
+        f"code = main(['caption', {str(pictures[0])!r}, '--engine', 'onnx', "
+        f"'--model', {str(exported)!r}]); "
+        "sys.exit(code or 10 * ('torch' in sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{pictures[0]}\t")
+    assert result.stderr == ""
+
+
+def test_what_is_not_installed_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from showattend.export import folder
+
+    monkeypatch.setattr(folder, "find_spec", lambda _: None)
+    with pytest.raises(
+        UserError, match=r'needs onnxruntime; run: pip install "showattend\[onnx\]"'
+    ):
+        OnnxCaptioner(exported)
+    assert engine.is_exported(exported)
