@@ -132,11 +132,7 @@ class Captioner:
             weights.setdefault(part, {})[rest] = (
                 tensor.float() if tensor.is_floating_point() else tensor
             )
-        encoder = build_encoder(
-            name=encoder_config.name,
-            pretrained=not weights["encoder"],
-            beside=encoder_config.beside,
-        )
+        encoder = build_encoder(name=encoder_config.name, pretrained=not weights["encoder"])
         try:
             if weights["encoder"]:
                 encoder.load_state_dict(weights["encoder"])
@@ -255,14 +251,20 @@ class Captioner:
             ImageError: The image cannot be opened.
             UserError: The sentence holds no word.
         """
-        tokens = tokenize(text)
-        if not tokens:
+        return self.attend_all(image, [text])[0]
+
+    def attend_all(self, image: ImageSource, texts: Sequence[str]) -> list[Caption]:
+        """`attend` for several sentences about one image, which is encoded once."""
+        said = [tuple(tokenize(text)) for text in texts]
+        if () in said:
+            text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         pixels, geometry = self.preprocessing.load_pixels(image)
         with torch.inference_mode():
             features = self._features([pixels])
-            found = force(self.decoder, features.flatten(1, 2), self.vocabulary.encode(tokens))
-        return self._to_caption(found, tuple(tokens), geometry, image, features.shape[1:3])
+            found = [force(self.decoder, features, self.vocabulary.encode(w)) for w in said]
+        shared = (geometry, image, features.shape[1:3])
+        return [self._to_caption(each, w, *shared) for each, w in zip(found, said, strict=True)]
 
     def sample(
         self,

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from showattend.errors import UserError
-from showattend.terminal import complain, printable, say
+from showattend.terminal import bars, complain, printable, say
+
+if TYPE_CHECKING:
+    from showattend.captioner import Captioner
+
+PAGE = ".html"
+MANY = 20
+"""From so many photos on, a gallery shows a progress bar."""
+LARGE = 100_000_000
+"""Bytes from which on a gallery is said to be slow to open."""
 
 
 def attend(
-    image: Annotated[str, typer.Argument(help="The photograph.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            help="The photograph; for a gallery (.html) several, folders, globs.",
+            metavar="PHOTOS",
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option(
             help="The file to write. A figure: .png, .jpg, .svg, .pdf; an animation: .gif, "
-            ".webp; a page for the browser: .html; the maps themselves: .npz, .json.",
+            ".webp; a page for the browser, or a gallery of many photos: .html; the maps "
+            "themselves: .npz, .json.",
             metavar="FILE",
         ),
     ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look into the folders' subfolders too.")
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
@@ -55,32 +77,59 @@ def attend(
         int | None,
         typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
     ] = None,
+    n_best: Annotated[
+        int | None,
+        typer.Option(
+            help="Of a page or gallery: candidates a photo, best first.",
+            show_default="the beam size",
+            min=1,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")
     ] = "auto",
 ) -> None:
-    """Show where the model looks for each word of a caption."""
+    """Show where the model looks for each word of a caption.
+
+    Several photos, a folder or a glob make a gallery: one .html file that
+    holds them all. A photo that cannot be opened is named and left out, and
+    the exit code is 1.
+    """
     from showattend.outputs import make_room
     from showattend.visualize import check_output, lettering
 
     chosen = None if words is None else [word for word in words.split(",") if word.strip()]
     if chosen == []:
         raise UserError("--words names no word; give some, such as --words dog,ball")
-    if given is not None and beam_size is not None:
-        raise UserError("--caption says the words, there is no search; leave --beam-size out")
+    if given is not None and (beam_size, n_best) != (None, None):
+        option = "--n-best" if beam_size is None else "--beam-size"
+        raise UserError(f"--caption says the words, there is no search; leave {option} out")
     asked = {"words": chosen, "layout": layout, "scale": scale, "style": style}
     options = {name: value for name, value in asked.items() if value is not None}
     suffix = check_output(output, options)
+    if n_best is not None and suffix != PAGE:
+        raise UserError(f"{output}: a {suffix} file shows one caption; --n-best is for {PAGE}")
+    search = {} if beam_size is None else {"beam_size": beam_size}
+    if n_best is not None:
+        search["n_best"] = n_best
+    if _are_many(photos):
+        if suffix != PAGE:
+            raise UserError(
+                f"{output}: a {suffix} file shows one photo; name an {PAGE} file for a gallery, or "
+                "use caption --overlay for a figure each"
+            )
+        for option, value in (("--caption", given), ("--words", words)):
+            if value is not None:
+                raise UserError(f"{option} is about one photo, a gallery has many; leave it out")
+        _gallery(photos, output, recursive, search, (model, device, precision))
+        return
     make_room(output)
-
-    from showattend.captioner import Captioner
-
-    captioner = Captioner.from_pretrained(model, device=device, precision=precision)
+    image = photos[0]
+    captioner = _captioner(model, device, precision)
     if given is None:
-        search: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
-        if suffix == ".html":  # the page shows what the search found beside it
-            search["n_best"] = search.get("beam_size", captioner.search.beam_size)
+        if suffix == PAGE:  # the page shows what the search found beside it
+            search = _all_candidates(captioner, search)
         result = captioner.caption(image, **search)
     else:
         result = captioner.attend(image, given)
@@ -88,9 +137,101 @@ def attend(
         if unknown:
             complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
     result.save_overlay(output, **options)
-    if suffix not in (".html", ".npz", ".json"):  # those hold the letters, and draw none
+    if suffix not in (PAGE, ".npz", ".json"):  # those hold the letters, and draw none
         shortage = lettering(result.raw).shortage
         if shortage:
             complain(shortage)
     print(f"{printable(image)}\t{result.text}")
     say(f"wrote {printable(output)}")
+
+
+def _gallery(
+    photos: Sequence[str],
+    output: Path,
+    recursive: bool,
+    search: dict[str, Any],
+    how: tuple[str | None, str, str],
+) -> None:
+    """Caption photos and write them all into one page; what fails is named and left out."""
+    from showattend.images import find_images
+    from showattend.outputs import make_room, write_text
+    from showattend.visualize.page import GalleryPage, longest_side
+
+    found, problems = find_images(photos, recursive)
+    for problem in problems:
+        complain(problem)
+    if not found:
+        raise typer.Exit(2)
+    make_room(output)
+    captioner = _captioner(*how)
+    page = GalleryPage(longest_side(len(found)))
+    folder, names = _names(found)
+    title = folder if len(photos) == 1 else None
+
+    def write(path: Path) -> int:
+        """Write the page; how many bytes it has."""
+        write_text(path, page.html(title))
+        return path.stat().st_size
+
+    stream = captioner.stream(found, **_all_candidates(captioner, search))
+    # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
+    stdout = None if sys.stdout.isatty() else sys.stdout
+    try:
+        with bars(len(found) >= MANY) as progress:
+            for done, (path, (_, result)) in enumerate(zip(found, stream, strict=True), 1):
+                try:
+                    if isinstance(result, UserError):
+                        raise result
+                    page.add([result, *result.alternatives], names[path])
+                    print(f"{printable(path)}\t{result.text}", file=stdout, flush=True)
+                except UserError as error:
+                    problems.append(str(error))
+                    complain(str(error))
+                progress("Captioning", done, len(found))
+    except BaseException:
+        if len(page):
+            partial = output.with_name(f"{output.stem}.part{output.suffix}")
+            write(partial)
+            say(f"the photos done so far are in {printable(partial)}")
+        raise
+    if not len(page):
+        raise typer.Exit(2)
+    size = write(output)
+    say(f"wrote {printable(output)} ({len(page):,} of {len(found):,} photos, {size / 1e6:.1f} MB)")
+    if size > LARGE:
+        complain(
+            f"{output}: browsers open a page of {size / 1e6:.0f} MB slowly; --n-best 1, or a "
+            "gallery for each folder, makes it smaller"
+        )
+    if problems:
+        raise typer.Exit(1)
+
+
+def _are_many(photos: Sequence[str]) -> bool:
+    """Whether what is named is more than one file: several, a folder, or a pattern."""
+    import glob
+
+    first = Path(photos[0])
+    return len(photos) > 1 or first.is_dir() or (glob.has_magic(photos[0]) and not first.exists())
+
+
+def _names(photos: Sequence[Path]) -> tuple[str | None, dict[Path, str]]:
+    """The name of the folder that holds all photos, and what each is called within it."""
+    whole = {path: path.parent.resolve() / path.name for path in photos}
+    try:
+        common = Path(os.path.commonpath([path.parent for path in whole.values()]))
+    except ValueError:  # on several drives
+        return None, {path: each.as_posix() for path, each in whole.items()}
+    names = {path: each.relative_to(common).as_posix() for path, each in whole.items()}
+    return common.name or None, names
+
+
+def _all_candidates(captioner: Captioner, search: dict[str, Any]) -> dict[str, Any]:
+    """The search options with as many candidates as there are, unless they say how many."""
+    return {"n_best": search.get("beam_size", captioner.search.beam_size)} | search
+
+
+def _captioner(model: str | None, device: str, precision: str) -> Captioner:
+    from showattend.captioner import Captioner
+
+    return Captioner.from_pretrained(model, device=device, precision=precision)

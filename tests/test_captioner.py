@@ -286,6 +286,30 @@ def test_a_sentence_without_words_is_refused(text: str, captioner: Captioner, ph
         captioner.attend(photo, text)
 
 
+def test_many_sentences_cost_one_encoding(
+    captioner: Captioner, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["a dog runs", "the man in the red shirt", "a zebra"]
+    alone = [captioner.attend(pictures[0], text) for text in texts]
+    encoded: list[int] = []
+    encode = captioner.encoder.forward
+
+    def counted(images: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(captioner.encoder, "forward", counted)
+    together = captioner.attend_all(pictures[0], texts)
+    assert encoded == [1]
+    for one, other in zip(together, alone, strict=True):
+        assert one.words == other.words
+        assert one.log_probs == other.log_probs
+        assert np.array_equal(one.attention, other.attention)
+    assert captioner.attend_all(pictures[0], []) == []
+    with pytest.raises(UserError, match="'!' holds no word"):
+        captioner.attend_all(pictures[0], ["a dog", "!"])
+
+
 # Loading ---------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from PIL import Image
 
 from showattend.captioner import Captioner
+from showattend.visualize.page import longest_side
 from tests.commandline import CommandLine
 
 
@@ -73,7 +77,7 @@ def test_attend_shows_the_runners_up_in_a_page(
 ) -> None:
     shown: list[Any] = []
     monkeypatch.setattr(
-        "showattend.visualize.page.write_page", lambda _, captions: shown.append(captions)
+        "showattend.visualize.page.write_page", lambda _, captions, **__: shown.append(captions)
     )
     args = ("attend", photo, "--output", tmp_path / "a.html", "--model", run.model)
     assert run(*args, "--beam-size", "3").code == 0
@@ -81,6 +85,146 @@ def test_attend_shows_the_runners_up_in_a_page(
     assert shown[0][0].score >= shown[0][-1].score
     assert run(*args, "--caption", "a dog").code == 0
     assert [caption.text for caption in shown[1]] == ["A dog."]
+
+
+def test_a_page_of_some_words(run: CommandLine, photo: Path, tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
+    args = ("attend", photo, "--output", page, "--model", run.model, "--caption", "a dog on a dog")
+    result = run(*args, "--words", "dog,on")
+    assert (result.code, result.err) == (0, [f"wrote {page}"])
+    (values,) = photos_in(page)
+    assert values["captions"][0]["only"] == [1, 2, 4]
+    line = run.refused(*args, "--words", "cat")
+    assert "not in the caption: cat; its words are: a, dog, on" in line
+    assert run(*args).code == 0
+    assert "only" not in photos_in(page)[0]["captions"][0]
+
+
+# The gallery -----------------------------------------------------------------------------------
+
+
+def photos_in(page: Path) -> list[dict[str, Any]]:
+    """What a page says of its photos."""
+    (data,) = re.findall(r'id="photos">(.*?)</script>', page.read_text(encoding="utf-8"))
+    return json.loads(data)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two photos in a folder, one broken, one in a folder within that has the name of another."""
+    folder = tmp_path / "holiday"
+    (folder / "within").mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for name in ("a.png", "b.png", "within/a.png"):
+        pixels = draw.integers(0, 256, (30, 1000, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+def test_a_folder_makes_a_gallery(run: CommandLine, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "made" / "gallery.html"
+    args = ("attend", folder, "--output", page, "--model", run.model)
+    result = run(*args)
+    assert result.code == 1, "one file is broken"
+    assert result.out == run.caption(folder).out
+    assert len(result.err) == 2
+    assert "broken.jpg: not an image" in result.err[0]
+    assert result.err[1].startswith(f"wrote {page} (2 of 3 photos, 0.")
+    assert "<h1>holiday</h1>" in page.read_text(encoding="utf-8")
+    assert [photo["name"] for photo in photos_in(page)] == ["a.png", "b.png"]
+    for photo, line in zip(photos_in(page), result.out, strict=True):
+        assert len(photo["captions"]) == 5
+        assert photo["captions"][0]["caption"] == line.split("\t")[1]
+    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page.read_text(encoding="utf-8"))
+    sizes = [Image.open(io.BytesIO(base64.b64decode(each))).size for each in pictures]
+    assert sizes == [(720, 22)] * 2  # 1000 × 30 would make the page large
+    assert sorted(path.name for path in page.parent.iterdir()) == ["gallery.html"]
+
+    (folder / "broken.jpg").unlink()
+    result = run(*args, "--recursive", "--n-best", 2, "--beam-size", 3)
+    assert (result.code, len(result.err)) == (0, 1)
+    # Photos of one name are told apart by their folder.
+    assert [photo["name"] for photo in photos_in(page)] == ["a.png", "b.png", "within/a.png"]
+    assert {len(photo["captions"]) for photo in photos_in(page)} == {2}
+    assert "is over beam_size" in run.refused(*args, "--n-best", 9)
+
+
+@pytest.mark.parametrize("how", ["several", "glob", "folder of one"])
+def test_what_makes_a_gallery(how: str, run: CommandLine, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "gallery.html"
+    named = {
+        "several": [folder / "a.png", folder / "b.png"],
+        "glob": [folder / "*.png"],
+        "folder of one": [folder / "within"],
+    }[how]
+    result = run("attend", *named, "--output", page, "--model", run.model, "--beam-size", 1)
+    assert (result.code, len(result.out)) == (0, 1 if how == "folder of one" else 2)
+    assert 'class="cards"' in page.read_text(encoding="utf-8")
+    assert ("<h1>2 photos</h1>" in page.read_text(encoding="utf-8")) == (how == "several")
+    # A file that is named like a pattern is one photo.
+    odd = folder / "[1].png"
+    (folder / "a.png").rename(odd)
+    result = run("attend", odd, "--output", page, "--model", run.model, "--beam-size", 1)
+    assert (result.code, result.err) == (0, [f"wrote {page}"])
+    assert 'class="cards"' not in page.read_text(encoding="utf-8")
+
+
+def test_nothing_to_show_leaves_the_old_gallery(
+    run: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "gallery.html"
+    page.write_text("old")
+    args = ("--output", page, "--model", run.model)
+    assert "broken.jpg: not an image" in run.refused("attend", folder / "broken.*", *args)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no images in this folder" in run.refused("attend", empty, *args)
+    result = run("attend", folder / "b.png", tmp_path / "gone.png", *args)
+    assert result.code == 1
+    assert "gone.png: no such file" in result.err[0]
+    assert [photo["name"] for photo in photos_in(page)] == ["b.png"]
+
+
+def test_an_interrupted_gallery_keeps_what_is_done(
+    run: CommandLine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "gallery.html"
+    page.write_text("old")
+    stream = Captioner.stream
+
+    def interrupted(self: Captioner, *args: Any, **more: Any) -> Any:
+        yield next(iter(stream(self, *args, **more)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Captioner, "stream", interrupted)
+    result = run("attend", folder, "--output", page, "--model", run.model)
+    assert result.code == 130
+    partial = tmp_path / "gallery.part.html"
+    assert result.err == [
+        f"the photos done so far are in {partial}", "showattend: interrupted",
+    ]  # fmt: skip
+    assert page.read_text() == "old"
+    assert [photo["name"] for photo in photos_in(partial)] == ["a.png"]
+
+
+def test_many_photos_are_smaller() -> None:
+    sides = [longest_side(count) for count in (1, 100, 101, 400, 401, 100_000)]
+    assert sides == [720, 720, 560, 560, 420, 420]
+
+
+def test_a_large_gallery_is_said_to_be_slow(
+    run: CommandLine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("showattend.cli_attend.LARGE", 1000)
+    args = ("--output", tmp_path / "a.html", "--model", run.model)
+    result = run("attend", folder / "*.png", *args)
+    assert result.code == 0
+    assert "open a page of" in result.err[-1]
+    assert "--n-best 1" in result.err[-1]
+
+
+# What cannot be ---------------------------------------------------------------------------------
 
 
 def test_attend_says_which_letters_it_cannot_draw(
@@ -108,7 +252,12 @@ def test_attend_to_words_that_are_not_said(run: CommandLine, photo: Path, tmp_pa
     [
         ("--output a.gif --layout grid", "a .gif file has no layout"),
         ("--output a.npz --style heat", "a .npz file has no style"),
-        ("--output a.html --words dog", "a .html file has no words"),
+        ("--output a.html --layout strip", "a .html file has no layout; only .png"),
+        ("--output a.png --n-best 2", "a .png file shows one caption; --n-best is for .html"),
+        ("--output a.html --caption dog --n-best 2", "leave --n-best out"),
+        ("other.png --output a.png", "a .png file shows one photo; name an .html file"),
+        ("other.png --output a.html --words dog", "--words is about one photo"),
+        ("other.png --output a.html --caption dog", "--caption is about one photo"),
         ("--output a.png --scale log", "no scale 'log'; choose of word, common"),
         ("--output a.mp4", "no form .mp4; use one of .png"),
     ],

@@ -53,7 +53,7 @@
       const answer = await response.json();
       if (mine.signal.aborted) return;
       if (!response.ok) throw new Error(answer.error);
-      await show(answer, acting);
+      await show(answer, acting, mine.signal);
     } catch (error) {
       if (mine.signal.aborted) return;
       $("progress").textContent = "";
@@ -71,11 +71,11 @@
     return $("seed").value ? { ...values, seed: $("seed").value } : values;
   }
 
-  async function show(answer, acting) {
+  async function show(answer, acting, signal) {
     preview = answer.preview ?? preview;
     $("viewer").hidden = false;
     document.body.classList.add("has-photo");
-    await viewer.show(answer, preview);
+    if (!(await viewer.show(answer, preview)) || signal.aborted) return;
     $("prefix").value = prefix;
     const chips = rejected.map((word) => make("button", {
       type: "button", class: "rejected", "aria-label": `Allow “${word}” again`,
@@ -87,7 +87,7 @@
       [`Caption: ${answer.captions[0].caption || "(no words)"}`, ...answer.notes].join(" ") +
       ` (${answer.name}, ${answer.seconds.toFixed(1)} s${how})`;
     // Whoever steered with a word's buttons, which are gone, goes on at the first new word.
-    if (acting) (viewer.words[answer.fixed] ?? viewer.words.at(-1))?.focus();
+    if (acting) viewer.focus(answer.fixed);
   }
 
   function busy(is) {

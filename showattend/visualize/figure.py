@@ -83,6 +83,7 @@ def draw_figure(
     shown: list[int | None] = [*([] if layout == "word" and positions else [None]), *positions]
     photo = photo_of(caption)
     plan = arrange(layout, len(shown), photo.size, width, columns)
+    plan = replace(plan, from_right=right_to_left(caption.text))
     figures = {t: figures_of(caption, t) for t in positions}
     note = _note(caption, positions, scale)
     sheet = Sheet(plan.width, f"{caption.text} {caption.raw} {note} {_SIGNS}", plan.unit)
@@ -102,7 +103,7 @@ def draw_figure(
             f"the figure would be {sheet.height} pixels high, more than {LONGEST_SIDE}; "
             "choose more columns, fewer words or a smaller width"
         )
-    _write_headline(sheet, plan, headline, right_to_left(caption.text))
+    _write_headline(sheet, plan, headline)
     for number, line in enumerate(notes):
         y = bottom + key + plan.px((number * 1.5 + 1.3) * NOTE)
         sheet.text(plan.px(MARGIN), y, line, NOTE, QUIET)
@@ -110,13 +111,14 @@ def draw_figure(
     base = fitted(photo, plan.photo)
     look = {"style": style, "colormap": colormap, "alpha": alpha}
     for index, t in enumerate(shown):
-        x, y = plan.corner(index)
+        x, y = plan.photo_corner(index)
         if t is None:
             sheet.picture(x, top + y, base, plan.photo)
             continue
         heat = heat_of(caption, t, plan.photo, scale)
         sheet.picture(x, top + y, paint(base, heat, **look), plan.photo)  # type: ignore[arg-type]
-        _write_label(sheet, plan, (x, top + y), caption.words[t], figures[t])
+        corner = plan.corner(index)[0], top + y
+        _write_label(sheet, plan, corner, caption.words[t], figures[t])
     if positions:
         _draw_key(sheet, plan, bottom + plan.px(NOTE * 1.3), _full(caption, scale), look)
     return sheet.figure
@@ -177,11 +179,11 @@ def _with_room_for_figures(
     return plan
 
 
-def _write_headline(sheet: Sheet, plan: Layout, lines: Sequence[str], from_right: bool) -> None:
+def _write_headline(sheet: Sheet, plan: Layout, lines: Sequence[str]) -> None:
     margin = plan.px(MARGIN)
     for number, line in enumerate(lines):
         y = plan.px(MARGIN + (number * 1.35 + 0.8) * HEADLINE)
-        if from_right:
+        if plan.from_right:
             sheet.text(plan.width - margin, y, line, HEADLINE, INK, ha="right")
         else:
             sheet.text(margin, y, line, HEADLINE, INK)
@@ -191,17 +193,20 @@ def _write_label(
     sheet: Sheet, plan: Layout, corner: tuple[int, int], word: str, figures: str
 ) -> None:
     """A word over its panel, smaller if it is long; its figures beside it or below."""
-    x, y = corner[0], corner[1] - plan.px(9)
+    y = corner[1] - plan.px(9)
     room = float(plan.panel[0])
+    # Where a line begins, and where it ends.
+    ends = (corner[0] + room, corner[0]) if plan.from_right else (corner[0], corner[0] + room)
+    begin, end = ("right", "left") if plan.from_right else ("left", "right")
     smaller = min(1.0, room / max(sheet.text_width(figures, NOTE), 1))
     if plan.strip > LABEL_STRIP:  # two lines
-        sheet.text(x, y, figures, NOTE * smaller, QUIET)
+        sheet.text(ends[0], y, figures, NOTE * smaller, QUIET, ha=begin)
         y -= plan.px(NOTE_LINE)
     else:
-        sheet.text(x + room, y, figures, NOTE, QUIET, ha="right")
+        sheet.text(ends[1], y, figures, NOTE, QUIET, ha=end)
         room -= sheet.text_width(figures, NOTE) + plan.px(10)
     shrink = min(1.0, room / max(sheet.text_width(word, LABEL), 1))
-    sheet.text(x, y, word, LABEL * max(shrink, 0.3), INK)
+    sheet.text(ends[0], y, word, LABEL * max(shrink, 0.3), INK, ha=begin)
 
 
 def _draw_key(sheet: Sheet, plan: Layout, y: int, full: str, look: dict[str, Any]) -> None:

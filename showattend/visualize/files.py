@@ -50,7 +50,7 @@ def check_output(path: str | Path, options: Mapping[str, Any] | None = None) -> 
         raise UserError(f"{path}: {asked}; use one of {', '.join([*FORMS, PAGE])}")
     for option, value in (options or {}).items():
         if option not in _options_of(suffix):
-            able = ", ".join(form for form in FORMS if option in _options_of(form))
+            able = ", ".join(form for form in [*FORMS, PAGE] if option in _options_of(form))
             raise UserError(f"{path}: a {suffix} file has no {option}; only {able} have")
         if option in CHOICES and value not in CHOICES[option]:
             there = ", ".join(CHOICES[option])
@@ -67,7 +67,8 @@ def save_figure(caption: Caption, path: str | Path, **options: Any) -> None:
         caption: The caption, with its image (which .npz and .json can do without).
         path: A figure (.png, .jpg, .pdf, .svg), an animation (.gif, .webp), a page for the
             browser with the runners-up (.html), or the maps themselves (.npz, .json).
-        options: Those of ``draw_figure``, ``animation_bytes``, or ``words`` for the maps.
+        options: Those of ``draw_figure``, ``animation_bytes``, or ``words`` for a page and the
+            maps.
 
     Raises:
         UserError: An unknown suffix, an option that this form does not have, a file that cannot
@@ -78,7 +79,7 @@ def save_figure(caption: Caption, path: str | Path, **options: Any) -> None:
     if suffix == PAGE:
         from showattend.visualize.page import write_page
 
-        write_page(path, [caption, *caption.alternatives])
+        write_page(path, [caption, *caption.alternatives], **options)
         return
     content = FORMS[suffix](caption, suffix, **options)
     aside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
@@ -96,6 +97,6 @@ def save_figure(caption: Caption, path: str | Path, **options: Any) -> None:
 def _options_of(suffix: str) -> set[str]:
     """The names of what may be asked of a form."""
     if suffix == PAGE:
-        return set()
+        return {"words"}
     make: Callable[..., Any] = draw_figure if FORMS[suffix] is figure_bytes else FORMS[suffix]
     return set(inspect.signature(make).parameters) - {"caption", "suffix", "_suffix"}

@@ -36,9 +36,11 @@ class Layout:
         columns: Panels in a row.
         rows: Rows of panels.
         panel: Width and height that each panel has to itself.
-        photo: Width and height of the picture within, at the panel's upper left corner.
+        photo: Width and height of the picture within, at the panel's upper left corner, or at
+            the upper right one if the panels go from right to left.
         width: Of the figure.
         strip: Height above each panel for its word, in units.
+        from_right: The panels go from right to left, as the caption's letters do.
     """
 
     unit: float
@@ -48,13 +50,20 @@ class Layout:
     photo: tuple[int, int]
     width: int
     strip: int = LABEL_STRIP
+    from_right: bool = False
 
     def corner(self, index: int) -> tuple[int, int]:
-        """Left and top of the photo in panel ``index``, below the top of the first row."""
+        """Left and top of panel ``index``, below the top of the first row."""
         row, col = divmod(index, self.columns)
         x = self.px(MARGIN) + col * (self.panel[0] + self.px(GAP))
-        y = row * self.row_height + self.px(self.strip)
-        return x, y
+        if self.from_right:
+            x = self.width - x - self.panel[0]
+        return x, row * self.row_height + self.px(self.strip)
+
+    def photo_corner(self, index: int) -> tuple[int, int]:
+        """Left and top of the photo in panel ``index``: on the side where reading begins."""
+        x, y = self.corner(index)
+        return (x + self.panel[0] - self.photo[0] if self.from_right else x), y
 
     @property
     def row_height(self) -> int:

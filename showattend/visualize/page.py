@@ -11,7 +11,7 @@ import hashlib
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.errors import UserError
 from showattend.outputs import write_text
-from showattend.visualize.maps import fitted, photo_of
+from showattend.visualize.maps import fitted, photo_of, positions_of
 
 LONGEST_SIDE = 1024
 """Of the photo in a page, in pixels."""
 LONGEST_SIDE_IN_GALLERY = 720
+_SIDES = ((100, LONGEST_SIDE_IN_GALLERY), (400, 560), (float("inf"), 420))  # at most so many photos
 
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
@@ -35,24 +36,32 @@ _ICON = (
 )
 
 
-def write_page(path: str | Path, captions: Sequence[Caption], *, title: str | None = None) -> None:
+def write_page(
+    path: str | Path,
+    captions: Sequence[Caption],
+    *,
+    title: str | None = None,
+    words: Sequence[str] | None = None,
+) -> None:
     """Write a photo with its captions and maps into one HTML file that needs no other.
 
     Args:
         path: The file.
         captions: Candidates of one photo, best first.
         title: The headline; the photo's name when left out.
+        words: Only these words' maps, the first of them shown at once; they are words of the best
+            candidate, and of the others where those say them.
 
     Raises:
-        UserError: There is no caption, the file cannot be written, or the caption does not know
-            its image.
+        UserError: There is no caption, a word is not in the best one, the file cannot be written,
+            or the caption does not know its image.
         ImageError: The image cannot be opened (any more).
     """
-    write_text(Path(path), page_html(captions, title=title))
+    write_text(Path(path), page_html(captions, title=title, words=words))
 
 
 def write_gallery_page(
-    path: str | Path, photos: Sequence[Sequence[Caption]], *, title: str | None = None
+    path: str | Path, photos: Iterable[Sequence[Caption]], *, title: str | None = None
 ) -> None:
     """Write many photos with their captions and maps into one HTML file that needs no other.
 
@@ -65,62 +74,91 @@ def write_gallery_page(
         UserError: There are no photos, or as ``write_page``.
         ImageError: An image cannot be opened (any more).
     """
-    write_text(Path(path), gallery_html(photos, title=title))
+    page = GalleryPage()
+    for captions in photos:
+        page.add(captions)
+    write_text(Path(path), page.html(title))
 
 
-def page_html(captions: Sequence[Caption], *, title: str | None = None) -> str:
-    """The page of one photo, as text.
-
-    Args:
-        captions: Candidates of the photo, best first.
-        title: The headline; the photo's name when left out.
-
-    Raises:
-        UserError: There is no caption, or it does not know its image.
-        ImageError: The image cannot be opened (any more).
-    """
+def page_html(
+    captions: Sequence[Caption], *, title: str | None = None, words: Sequence[str] | None = None
+) -> str:
+    """The page of one photo, as text; arguments and errors as of ``write_page``."""
     photo = photo_values(captions)
+    if words is not None:
+        positions_of(captions[0], words)  # it must say them; the others need not
+        wanted = {word.strip().lower() for word in words}
+        for values, caption in zip(photo["captions"], captions, strict=True):
+            values["only"] = [t for t, word in enumerate(caption.words) if word.lower() in wanted]
     said = html.escape(captions[0].text)
     body = f"""\
 <div id="viewer">
 <figure class="stage">{_img(captions, 0, LONGEST_SIDE, said)}</figure>
-<p class="sentence">{said}</p>
+<p class="sentence" dir="auto">{said}</p>
 </div>
 <noscript><p class="quiet">The maps are drawn by JavaScript, which is off here.</p></noscript>
 {_data([photo])}"""
     return shell(title or photo["name"], body, scripts=[asset("viewer.js"), asset("pages.js")])
 
 
-def gallery_html(photos: Sequence[Sequence[Caption]], *, title: str | None = None) -> str:
-    """The page of many photos, as text.
+class GalleryPage:
+    """Many photos with their captions and maps, gathered one by one into one HTML page.
+
+    A photo is kept as what the page says of it, so memory grows with the page, not the photos.
 
     Args:
-        photos: For each photo its candidates, best first.
-        title: The headline; how many photos there are when left out.
-
-    Raises:
-        UserError: There are no photos, a photo has no caption, or it does not know its image.
-        ImageError: An image cannot be opened (any more).
+        longest: The photos' longer side in pixels, at most; see ``longest_side``.
     """
-    if not photos:
-        raise UserError("there is nothing to show in the gallery")
-    values = [photo_values(captions) for captions in photos]
-    cards = [
-        f'<li><button type="button" class="card">'
-        f"{_img(captions, number, LONGEST_SIDE_IN_GALLERY, '')}"
-        f"<span>{html.escape(captions[0].text) or '(no words)'}</span>"
-        f'<span class="name">{html.escape(each["name"])}</span></button></li>'
-        for number, (captions, each) in enumerate(zip(photos, values, strict=True))
-    ]
-    count = f"{len(photos)} photo{'' if len(photos) == 1 else 's'}"
-    newline = "\n"
-    body = f"""\
+
+    def __init__(self, longest: int = LONGEST_SIDE_IN_GALLERY) -> None:
+        self._longest = longest
+        self._cards: list[str] = []
+        self._values: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._cards)
+
+    def add(self, captions: Sequence[Caption], name: str | None = None) -> None:
+        """Add a photo.
+
+        Args:
+            captions: Its candidates, best first.
+            name: What it is called; its file's name when left out.
+
+        Raises:
+            UserError: It has no caption, or that does not know its image.
+            ImageError: The image cannot be opened (any more).
+        """
+        values = photo_values(captions)
+        values["name"] = name or values["name"]
+        picture = _img(captions, len(self), self._longest, "")
+        self._values.append(values)
+        self._cards.append(
+            f'<li><button type="button" class="card">{picture}'
+            f'<span dir="auto">{html.escape(captions[0].text) or "(no words)"}</span>'
+            f'<span class="name">{html.escape(values["name"])}</span></button></li>'
+        )
+
+    def html(self, title: str | None = None) -> str:
+        """The page, as text.
+
+        Args:
+            title: The headline; how many photos there are when left out.
+
+        Raises:
+            UserError: There are no photos.
+        """
+        if not self._cards:
+            raise UserError("there is nothing to show in the gallery")
+        count = f"{len(self):,} photo{'' if len(self) == 1 else 's'}"
+        newline = "\n"
+        body = f"""\
 <div class="finder" role="search">
 <label for="find">Find in captions and names</label> <input type="search" id="find">
 <span class="quiet" id="found" role="status">{count}</span>
 </div>
 <ul class="cards">
-{newline.join(cards)}
+{newline.join(self._cards)}
 </ul>
 <dialog aria-labelledby="shown">
 <div class="top"><h2 id="shown"></h2><div class="buttons">
@@ -130,8 +168,13 @@ def gallery_html(photos: Sequence[Sequence[Caption]], *, title: str | None = Non
 </div></div>
 <div class="place"></div>
 </dialog>
-{_data(values)}"""
-    return shell(title or count, body, scripts=[asset("viewer.js"), asset("pages.js")])
+{_data(self._values)}"""
+        return shell(title or count, body, scripts=[asset("viewer.js"), asset("pages.js")])
+
+
+def longest_side(photos: int) -> int:
+    """The longer side, in pixels, of each of so many photos in one page: the more, the smaller."""
+    return next(side for most, side in _SIDES if photos <= most)
 
 
 def photo_values(captions: Sequence[Caption]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ const showattend = (() => {
       this.canvas = make("canvas", { role: "img", width: 4, height: 3 });
       this.context = this.canvas.getContext("2d", { willReadFrequently: true });
       this.sentence = make("div", {
-        class: "sentence", role: "toolbar", "aria-label": "The caption, word by word",
+        class: "sentence", role: "toolbar", dir: "auto", "aria-label": "The caption, word by word",
         keydown: (event) => this.move(event),
         pointerleave: () => this.preview(null),
         pointermove: (event) => event.pointerType !== "mouse" && this.slide(event),
@@ -208,25 +208,29 @@ const showattend = (() => {
       return make("div", { class: "slider" }, make("label", { for: id }, name), input, shown);
     }
 
-    // Show a photo: {geometry, captions} and its picture, as any address an image can have.
+    // Show a photo: {geometry, captions} and its picture, as any address an image can have. Says
+    // whether it is shown: another one, asked for later, may have been quicker.
     async show(photo, source) {
-      const image = new Image();
+      const image = (this.coming = new Image());
       image.src = source;
       await image.decode();
+      if (this.coming !== image) return false;
       const { naturalWidth: width, naturalHeight: height } = image;
       const times = Math.max(1, Math.ceil(SMALLEST / Math.max(width, height)));
       this.canvas.width = width * times;
       this.canvas.height = height * times;
+      this.canvas.style.setProperty("--aspect", width / height);
       this.context.imageSmoothingEnabled = times < 4; // a tiny photo keeps its pixels
       this.context.drawImage(image, 0, 0, this.canvas.width, this.canvas.height);
       this.pixels = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
       this.photo = photo;
       this.others.replaceChildren(...photo.captions.map((caption, number) =>
         make("li", {}, make("button", { type: "button", click: () => this.choose(number) },
-          make("span", { class: "text" }, caption.caption || "(no words)"),
+          make("span", { class: "text", dir: "auto" }, caption.caption || "(no words)"),
           make("span", { class: "score", title: "Score: log-probability, by length" },
             fixed(caption.score, 2))))));
       this.choose(0);
+      return true;
     }
 
     // Choose a candidate.
@@ -235,26 +239,31 @@ const showattend = (() => {
       this.caption = this.photo.captions[number];
       [...this.others.children].forEach((item, k) =>
         item.firstChild.setAttribute("aria-pressed", k === number));
-      this.words = pieces(this.caption.words).map(([before, shown, after], t) => {
-        const kind = [t && !before && "joined", t < (this.photo.fixed ?? 0) && "fixed"];
-        const word = make("button", {
-          type: "button", class: ["word", ...kind.filter(Boolean)].join(" "),
-          "aria-pressed": "false", tabindex: t ? -1 : 0,
-          click: () => this.pin(t), focus: () => this.pin(t),
-          pointerenter: (event) => event.pointerType === "mouse" && this.preview(t),
-        }, shown);
+      const { words, only } = this.caption; // only: where the words are whose maps were asked for
+      this.at = words.map((_, t) => t).filter((t) => !only || only.includes(t));
+      this.words = new Map();
+      const shown = pieces(words).map(([before, said, after], t) => {
+        const kind = ["word", t && !before && "joined", t < (this.photo.fixed ?? 0) && "fixed"];
+        const style = kind.filter(Boolean).join(" ");
+        const word = !this.at.includes(t) ? make("span", { class: `${style} still` }, said)
+          : make("button", {
+            type: "button", class: style,
+            "aria-pressed": "false", tabindex: t === this.at[0] ? 0 : -1,
+            click: () => this.pin(t), focus: () => this.pin(t),
+            pointerenter: (event) => event.pointerType === "mouse" && this.preview(t),
+          }, said);
+        if (this.at.includes(t)) this.words.set(t, word);
         return [before, word, after && make("span", { class: "stop" }, after)];
       });
-      this.sentence.replaceChildren(...(this.words.length ? this.words.flat() : ["(no words)"]));
-      this.words = this.words.map((each) => each[1]);
+      this.sentence.replaceChildren(...(words.length ? shown.flat() : ["(no words)"]));
       this.tabulate();
-      this.player.disabled = this.plain.disabled = !this.words.length;
-      this.pin(null);
+      this.player.disabled = this.plain.disabled = !this.at.length;
+      this.pin(only ? this.at[0] ?? null : null);
     }
 
     // Show a word's map until another is pinned; null shows the photo alone.
     pin(t) {
-      if (this.playing !== undefined && t !== this.step) this.stop();
+      if (this.playing !== undefined && t !== this.at[this.step]) this.stop();
       this.pinned = t;
       this.words.forEach((word, k) => {
         word.setAttribute("aria-pressed", k === t);
@@ -265,6 +274,11 @@ const showattend = (() => {
         make("button", { type: "button", click: () => action.run(this.caption, t) },
           action.label(this.caption, t)))));
       this.preview(null);
+    }
+
+    // Go to a word, or to the last one where the caption is shorter.
+    focus(t) {
+      (this.words.get(t) ?? this.words.get(this.at.at(-1)))?.focus();
     }
 
     // Show a word's map while it is pointed at; null goes back to the pinned one.
@@ -278,19 +292,22 @@ const showattend = (() => {
     // A finger that slides over the words.
     slide(event) {
       const under = document.elementFromPoint(event.clientX, event.clientY);
-      const t = this.words.indexOf(under);
-      if (t >= 0 && t !== this.pinned) this.pin(t);
+      const t = this.at.find((each) => this.words.get(each) === under);
+      if (t !== undefined && t !== this.pinned) this.pin(t);
     }
 
     move(event) {
-      const last = this.words.length - 1, at = this.words.indexOf(document.activeElement);
+      const last = this.at.length - 1;
+      const at = this.at.findIndex((t) => this.words.get(t) === document.activeElement);
+      const [ahead, back] = getComputedStyle(this.sentence).direction === "rtl"
+        ? ["ArrowLeft", "ArrowRight"] : ["ArrowRight", "ArrowLeft"];
       const to = {
-        ArrowRight: Math.min(at + 1, last), ArrowDown: Math.min(at + 1, last),
-        ArrowLeft: Math.max(at - 1, 0), ArrowUp: Math.max(at - 1, 0), Home: 0, End: last,
+        [ahead]: Math.min(at + 1, last), ArrowDown: Math.min(at + 1, last),
+        [back]: Math.max(at - 1, 0), ArrowUp: Math.max(at - 1, 0), Home: 0, End: last,
       }[event.key];
       if (at < 0 || to === undefined) return;
       event.preventDefault();
-      this.words[to].focus();
+      this.words.get(this.at[to]).focus();
     }
 
     // Go through the words, one after the other.
@@ -299,8 +316,8 @@ const showattend = (() => {
       this.player.textContent = "Stop";
       this.step = -1;
       const next = () => {
-        if (++this.step >= this.words.length) return this.stop();
-        this.pin(this.step);
+        if (++this.step >= this.at.length) return this.stop();
+        this.pin(this.at[this.step]);
       };
       this.playing = setInterval(next, 900);
       next();
@@ -332,7 +349,7 @@ const showattend = (() => {
     // Say in words what is shown, for everybody.
     describe() {
       const t = this.shown, { caption, words } = this.caption;
-      let text = words.length ? "Point at a word to see where the model looked when it said it." : "";
+      let text = this.at.length ? "Point at a word to see where the model looked when it said it." : "";
       let label = `The photo. Caption: ${caption || "no words"}`;
       if (t != null) {
         const { log_probs, betas, attention } = this.caption;
@@ -341,7 +358,7 @@ const showattend = (() => {
         const how = most * cells < 2 ? "looked all over the photo, a little more" : "looked most";
         text = `“${words[t]}”, word ${t + 1} of ${words.length}: ${how} at the ${where}, ` +
           `with ${percent(most)} of its attention in one cell of ${cells}. ` +
-          `Probability ${percent(Math.exp(log_probs[t]))}, gate β ${fixed(betas[t], 2)}.`;
+          `Probability ${percent(Math.exp(log_probs[t]))}, gate β\u00a0${fixed(betas[t], 2)}.`;
         label += ` Bright: where the model looked for “${words[t]}”, most at the ${where}.`;
       }
       this.reading.textContent = text;
@@ -354,10 +371,10 @@ const showattend = (() => {
       const head = ["Word", "Probability", "log p", "Gate β", "Brightest cell", "Where"];
       const row = (name, ...cells) => make("tr", {},
         make("th", { scope: "row" }, name), cells.map((cell) => make("td", {}, cell)));
-      const body = words.map((word, t) => row(
-        word, percent(Math.exp(log_probs[t])), fixed(log_probs[t], 3), fixed(betas[t], 3),
+      const body = this.at.map((t) => row(
+        words[t], percent(Math.exp(log_probs[t])), fixed(log_probs[t], 3), fixed(betas[t], 3),
         percent(peak(attention[t])), place(attention[t], geometry)));
-      if (log_probs.length > words.length) {
+      if (log_probs.length > words.length && this.at.length === words.length) {
         const end = log_probs[words.length];
         body.push(row("(end)", percent(Math.exp(end)), fixed(end, 3), "", "", ""));
       }

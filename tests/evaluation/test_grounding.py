@@ -13,18 +13,11 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.errors import DataError, ImageError, UserError
-from showattend.evaluation.grounding import (
-    MEASURES,
-    Instances,
-    centre_map,
-    ground,
-    ground_caption,
-    intervals,
-    mass,
-    pointing,
-)
+from showattend.errors import DataError, ImageError
+from showattend.evaluation.grounding import MEASURES, ground, ground_caption, intervals
+from showattend.evaluation.instances import Instances
 from showattend.evaluation.nouns import _NOUNS, NounTable
+from showattend.evaluation.pointing import Look, centre_map
 from showattend.images import Geometry, open_image
 
 GRID = 4
@@ -61,10 +54,10 @@ class Fake:
             except ImageError as error:
                 yield image, error
 
-    def attend(self, image: Any, text: str) -> Caption:
-        if not text.strip():
-            raise UserError("holds no word")
-        return self._say(text.split(), image)
+    def attend_all(self, image: Any, texts: list[str]) -> list[Caption]:
+        opened = open_image(image)  # once an image
+        assert all(text.strip() for text in texts)
+        return [self._say(text.split(), opened) for text in texts]
 
     def _say(self, words: list[str], image: Image.Image) -> Caption:
         return make_caption(words, [self.look(word) for word in words], image.size)
@@ -159,15 +152,15 @@ def test_a_uniform_model_scores_the_area_like_the_uniform_baseline(world):
 def test_centre_baseline_by_hand():
     mask = np.zeros((5, 5), bool)
     mask[2, 2] = True
-    assert pointing(centre_map((5, 5)), mask) == 1
+    assert Look(centre_map((5, 5))).pointing(mask) == 1
     # With an even size four pixels are the middle; one of them is covered.
     even = np.zeros((4, 4), bool)
     even[1, 1] = True
-    assert pointing(centre_map((4, 4)), even) == 0.25
+    assert Look(centre_map((4, 4))).pointing(even) == 0.25
     # Half of the image holds half of a symmetric map; width and height are not mixed up.
     half = np.zeros((4, 6), bool)
     half[:, :3] = True
-    assert mass(centre_map((6, 4)), half) == pytest.approx(0.5)
+    assert Look(centre_map((6, 4))).mass(half) == pytest.approx(0.5)
     # The Gaussian's value at the middle of the leftmost of 8 pixels: 0.4375 / 0.25 sigmas out.
     line = centre_map((8, 1))[0]
     assert line[0] / line[3] == pytest.approx(np.exp(-0.5 * (1.75**2 - 0.25**2)))

@@ -190,6 +190,35 @@ def test_long_and_strange_captions_draw() -> None:
         assert box.y1 <= height
 
 
+@pytest.mark.parametrize("layout", ["grid", "strip"])
+@pytest.mark.parametrize("size", [(320, 200), (40, 400)])
+def test_captions_from_the_right_have_their_panels_from_the_right(
+    layout: str, size: tuple[int, int]
+) -> None:
+    words = "كلب يركض في حديقة كبيرة"
+    caption = caption_of(shaded(*size), CELLS, words=words)
+    figure = draw_figure(caption, layout=layout)
+    photo, *panels = panels_of(caption, layout=layout)
+    for cell, panel in zip(CELLS, panels, strict=True):
+        assert landing(photo, panel, cell) == (0, 0)
+    boxes = [axes.get_position() for axes in figure.axes[:-1]]
+    first_row = [box for box in boxes if box.y0 == boxes[0].y0]
+    assert len(first_row) > 1
+    assert [box.x0 for box in first_row] == sorted((box.x0 for box in first_row), reverse=True)
+    width = figure.get_size_inches()[0] * figure.dpi
+    with quiet():
+        labels = {
+            text.get_text(): text.get_window_extent()
+            for text in figure.texts
+            if text.get_text() in words.split()
+        }
+    # A word begins where its panel does, at the right, also if the photo is narrow.
+    for word, box in zip(words.split(), boxes[1:], strict=True):
+        assert labels[word].x1 == pytest.approx(box.x1 * width, abs=3)
+    wide = draw_figure(caption_of(shaded(*size), CELLS)).axes[0].get_position()
+    assert wide.x0 < 0.1 < 0.8 < boxes[0].x1
+
+
 # --- surroundings ---------------------------------------------------------------------------------
 
 

@@ -69,7 +69,8 @@ def test_unknown_forms_are_refused(tmp_path: Path) -> None:
     [
         ("a.gif", {"layout": "grid"}, "a .gif file has no layout; only .png, .jpg"),
         ("a.npz", {"style": "heat"}, "a .npz file has no style"),
-        ("a.html", {"words": ["dog"]}, "a .html file has no words"),
+        ("a.html", {"style": "heat"}, "a .html file has no style"),
+        ("a.html", {"words": ["dog"]}, "not in the caption: dog"),
         ("a.png", {"style": "dim"}, "no style 'dim'; choose of heat, light"),
         ("a.png", {"layout": "pile"}, "choose of grid, strip, word"),
         ("a.gif", {"scale": "log"}, "choose of word, common"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from showattend.errors import UserError
@@ -17,7 +19,7 @@ def test_panels_do_not_overlap(layout: str, count: int, size: tuple[int, int]) -
     plan = arrange(layout, count, size, None, None)
     assert plan.width <= (1600 if layout == "grid" else LONGEST_SIDE)
     assert min(plan.photo) >= 1
-    places = [plan.corner(index) for index in range(count)]
+    places = [plan.photo_corner(index) for index in range(count)]
     for i, (x, y) in enumerate(places):
         assert 0 <= x <= plan.width - plan.photo[0]
         for other_x, other_y in places[:i]:
@@ -26,6 +28,18 @@ def test_panels_do_not_overlap(layout: str, count: int, size: tuple[int, int]) -
             assert apart_x or apart_y
     if layout != "grid":
         assert plan.rows * plan.row_height < LONGEST_SIDE
+
+
+@pytest.mark.parametrize("layout", ["grid", "strip", "word"])
+@pytest.mark.parametrize("size", SIZES)
+def test_from_the_right_is_the_mirror_image(layout: str, size: tuple[int, int]) -> None:
+    plan = arrange(layout, 8, size, None, None)
+    mirrored = replace(plan, from_right=True)
+    for index in range(8):
+        (x, y), (from_right, same) = plan.photo_corner(index), mirrored.photo_corner(index)
+        assert (plan.width - from_right - plan.photo[0], same) == (x, y)
+        left = mirrored.corner(index)[0]
+        assert left <= from_right <= left + plan.panel[0] - plan.photo[0]
 
 
 def test_strips_are_one_row_and_one_column_for_panoramas() -> None:

@@ -1,0 +1,186 @@
+r"""Lay several models' attention side by side: the tables of docs/attention.md, as Markdown.
+
+    python scripts/ground_models.py --annotations instances.json --images DIR \
+        --captions captions.json --out runs/grounding --last \
+        previous=runs/ablation/6_projection/seed-0 current=runs/ablation/7_current/seed-0 \
+        --pair current previous --tables pointing difference
+
+Grounds each model (NAME=RUN; what `showattend ground` measures) on its own captions, and with
+--captions on human ones too, and prints the tables asked for: pointing, the game and the mass;
+difference, of the --pairs; words, right and wrong; confusions, of the last model; objects, big
+ones said and unsaid. With --into FILE NAME they take the place of what stands in FILE between
+<!-- NAME --> and <!-- end of NAME -->.
+
+With --last it takes the weights of each run's last epoch, not those of its best: equal epochs.
+RUN/start.safetensors is where that run's self-critical training began. What has been measured is
+kept in --out and used again while model and data are the same; empty it when the program has
+changed. A run that is not there, or with --last not at its end, is named and left out, and the
+exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from showattend import checkpoint as checkpoints
+from showattend.captioner import Captioner
+from showattend.checkpoint import Checkpoint, load_tensors
+from showattend.device import choose_device
+from showattend.errors import CheckpointError, UserError
+from showattend.evaluation import side_by_side
+from showattend.evaluation.grounding import ground
+from showattend.outputs import write_json, write_text
+from showattend.training.state import find_state
+
+START = "start.safetensors"
+TABLES = ("pointing", "difference", "words", "confusions", "objects")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", nargs="+", metavar="NAME=RUN")
+    parser.add_argument("--annotations", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--captions", type=Path, help="human captions, forced")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is measured")
+    parser.add_argument("--last", action="store_true", help="weights of the last epoch")
+    parser.add_argument("--pair", nargs=2, action="append", default=[], metavar=("ONE", "OTHER"))
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--into", nargs=2, metavar=("FILE", "NAME"))
+    parser.add_argument("--precision", default="fp32", help="fp32 (the default) rounds nothing off")
+    given = parser.parse_intermixed_args(args)
+    # The last sign of equality: a name may hold one, as in "λ = 1".
+    named = {name: run for name, _, run in (each.rpartition("=") for each in given.models)}
+    if "" in named:
+        parser.error("give each model as NAME=RUN")
+    if unknown := {name for pair in given.pair for name in pair} - named.keys():
+        parser.error(f"--pair: no model is named {', '.join(sorted(unknown))}")
+
+    missing = 0
+    found: dict[str, dict[str, Any]] = {"own": {}} | ({"human": {}} if given.captions else {})
+    for name, run in named.items():
+        try:
+            for kind, models in found.items():
+                models[name] = measured(run, given.captions if kind == "human" else None, given)
+        except CheckpointError as error:
+            missing += 1
+            print(f"{name} is left out: {error}", file=sys.stderr)
+    text = "\n\n".join(
+        part
+        for kind, models in found.items()
+        if models
+        for part in (SAID[kind], *tables(models, given.pair, given.tables))
+    )
+    if given.into:
+        put_into(Path(given.into[0]), given.into[1], text)
+    else:
+        print(text)
+    return 1 if missing else 0
+
+
+SAID = {"own": "Their own captions:", "human": "Human captions, forced:"}
+
+
+def tables(
+    models: Mapping[str, Mapping[str, Any]], pairs: Sequence[Sequence[str]], wanted: Sequence[str]
+) -> list[str]:
+    """The tables wanted, of what `ground` says of each model."""
+    there = [(one, other) for one, other in pairs if {one, other} <= models.keys()]
+    made = {
+        "pointing": lambda: side_by_side.pointing_table(models),
+        "difference": lambda: side_by_side.difference_table(models, there) if there else "",
+        "words": lambda: side_by_side.wrong_words_table(models),
+        "confusions": lambda: side_by_side.confusion_table(models[list(models)[-1]]),
+        "objects": lambda: side_by_side.objects_table(models),
+    }
+    return [text for name in TABLES if name in wanted and (text := made[name]())]
+
+
+def put_into(path: Path, name: str, text: str) -> None:
+    """Put a text between a document's marks.
+
+    Raises:
+        UserError: The document cannot be read or written, or has no such marks.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    try:
+        document = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(document):
+        raise UserError(f"{path}: has no {begin} ... {end}")
+    write_text(path, pattern.sub(lambda _: f"{begin}\n\n{text}\n\n{end}", document))
+
+
+def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict[str, Any]:
+    """What `ground` says of a model, with the epoch and its validation CIDEr; kept in a file.
+
+    Raises:
+        CheckpointError: There is no such model, or with --last its run is not at its end.
+    """
+    start = Path(run) if Path(run).name == START else None
+    model = checkpoints.find_model(start.parent if start else run)
+    weights = start or (find_state(model.parent) if given.last else model)
+    files = [weights, given.annotations, captions]
+    stamps = [(str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f]
+    asked = (stamps, str(given.images.resolve()), given.precision)
+    kept = given.out / f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    checkpoint = checkpoints.load(model)
+    history = checkpoint.record.get("history", [])
+    epoch = checkpoint.record.get("best", {}).get("epoch")
+    if start is not None:
+        checkpoint.weights = load_tensors(start, "the weights of a run")[0]
+        scored = [each for each in history if each["phase"] == "cross-entropy" and "CIDEr" in each]
+        epoch = max(scored, key=lambda each: each["CIDEr"])["epoch"]
+    elif given.last:
+        checkpoint, history = last_epoch(checkpoint, weights)
+        epoch = history[-1]["epoch"]
+    captioner = Captioner.from_checkpoint(
+        checkpoint, name=run, device=choose_device("auto"), precision=given.precision
+    )
+    print(f"grounding {run} ...", file=sys.stderr, flush=True)
+    found = ground(given.annotations, given.images, captioner, captions)
+    scores = {each["epoch"]: each.get("CIDEr") for each in history}
+    found |= {"epoch": epoch, "CIDEr": scores.get(epoch)}
+    given.out.mkdir(parents=True, exist_ok=True)
+    write_json(kept, found)
+    return found
+
+
+def last_epoch(checkpoint: Checkpoint, state: Path) -> tuple[Checkpoint, list[dict[str, Any]]]:
+    """The checkpoint with the weights of the run's last epoch, and the history up to it.
+
+    Of a run with an average of the weights, those of the average: what is validated and saved.
+
+    Raises:
+        CheckpointError: The run has not come to its end.
+    """
+    tensors, meta = load_tensors(state, "a training state")
+    done, wanted = len(meta["progress"]["history"]), meta["config"]["train"]["epochs"]
+    if done < wanted:
+        raise CheckpointError(f"{state}: has {done} of its {wanted} epochs")
+    weights = {}
+    for key in checkpoint.weights:
+        part, _, rest = key.partition(".")
+        averaged = f"average_{part}.model.{rest}"
+        weights[key] = tensors[averaged if averaged in tensors else key]
+    checkpoint.weights = weights
+    return checkpoint, meta["progress"]["history"]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"ground_models: {error}")

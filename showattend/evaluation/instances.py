@@ -1,0 +1,128 @@
+"""Where objects are in photographs: COCO's instances files."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from showattend.data.readers import read_json
+from showattend.errors import DataError
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Object annotations in COCO's format.
+
+    Attributes:
+        images: The images that show at least one annotated object, by id.
+        categories: The categories' names, by id.
+        objects: The annotations of each of these images.
+    """
+
+    images: dict[int | str, dict[str, Any]]
+    categories: dict[int | str, str]
+    objects: dict[int | str, list[dict[str, Any]]]
+
+    @classmethod
+    def load(cls, path: Path) -> Instances:
+        """Read an instances JSON.
+
+        Raises:
+            DataError: It cannot be read, or holds no objects.
+        """
+        content = read_json(path)
+        try:
+            images = {image["id"]: image for image in content["images"]}
+            categories = {category["id"]: category["name"] for category in content["categories"]}
+            objects: dict[int | str, list[dict[str, Any]]] = {}
+            for annotation in content["annotations"]:
+                if annotation["category_id"] in categories:
+                    objects.setdefault(annotation["image_id"], []).append(annotation)
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"{path}: is not a COCO instances file, with images, annotations and categories"
+            ) from error
+        shown = {i: image for i, image in images.items() if i in objects}
+        if not shown:
+            raise DataError(f"{path}: names no object in any image")
+        return cls(shown, categories, {i: objects[i] for i in shown})
+
+    def path(self, folder: Path, image_id: int | str) -> Path:
+        """An image's file, also where the folder leaves out the subfolder its name carries."""
+        named = Path(self.images[image_id]["file_name"])
+        return folder / named if (folder / named).exists() else folder / named.name
+
+    def masks(
+        self, image_id: int | str, size: tuple[int, int], boxes: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Where each category is in an image.
+
+        Args:
+            image_id: The image.
+            size: Its width and height in pixels; masks annotated at another size are scaled.
+            boxes: Fill the objects' bounding boxes instead.
+
+        Returns:
+            For each category shown the union of its objects, crowds included
+            [height, width] bool.
+        """
+        image = self.images[image_id]
+        annotated = (image.get("width", size[0]), image.get("height", size[1]))
+        masks: dict[str, np.ndarray] = {}
+        for annotation in self.objects[image_id]:
+            mask = _object_mask(_box_only(annotation) if boxes else annotation, annotated)
+            if mask is None:
+                continue
+            mask = _scale(mask, size)
+            if not mask.any():  # a sliver that covers no pixel's centre: nothing to point at
+                continue
+            name = self.categories[annotation["category_id"]]
+            masks[name] = mask | masks[name] if name in masks else mask
+        return masks
+
+
+def _box_only(annotation: dict[str, Any]) -> dict[str, Any]:
+    """The annotation without its segmentation, where it has a box."""
+    if "bbox" not in annotation:
+        return annotation
+    return {key: value for key, value in annotation.items() if key != "segmentation"}
+
+
+def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
+    """One object's mask [height, width] bool; its box where there is no segmentation."""
+    from pycocotools import mask as coco_mask
+
+    width, height = size
+    shape = annotation.get("segmentation")
+    if not shape:
+        if "bbox" not in annotation:
+            return None
+        x, y, w, h = annotation["bbox"]
+        shape = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    try:
+        if isinstance(shape, list):
+            encoded = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
+        elif isinstance(shape["counts"], list):
+            encoded = coco_mask.frPyObjects(shape, *shape["size"])
+        else:
+            encoded = shape
+        with warnings.catch_warnings():  # of NumPy 2, about what pycocotools calls inside
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return coco_mask.decode(encoded).astype(bool)
+    except Exception as error:  # pycocotools raises plain Exceptions
+        raise DataError(
+            f"object {annotation.get('id')} of image {annotation['image_id']}: its segmentation "
+            "is neither polygons nor a run-length mask"
+        ) from error
+
+
+def _scale(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask at another (width, height): each pixel takes what lies at its centre."""
+    width, height = size
+    rows = ((np.arange(height) + 0.5) * mask.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * mask.shape[1] / width).astype(int)
+    return mask[rows[:, None], columns]

@@ -1,0 +1,184 @@
+"""Several models' groundings in tables of Markdown, and whether one model's maps are better.
+
+Two models are compared on the same images: the bootstrap draws the images, and each draw takes all
+words that either model said of them. Where both were made to say the same sentences, the words are
+the same too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from showattend.evaluation.pointing import BASELINES, as_pair, drawn_again
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def difference(one: Rows, other: Rows, measure: str) -> dict[str, Any]:
+    """How much better one model's maps are than another's.
+
+    Args:
+        one: Its captions, as `grounding.ground` lists them.
+        other: The other's, of the same images.
+        measure: One of `grounding.MEASURES`.
+
+    Returns:
+        difference: the mean over the one's words minus the mean over the other's; interval: its
+        95 % interval [low, high], by a bootstrap over images; images: how many have a word.
+    """
+    tables = [_sums(rows, measure) for rows in (one, other)]
+    images = sorted(set().union(*tables), key=str)
+    times = drawn_again(len(images))
+    means, drawn = [], []
+    for table in tables:
+        sums, counts = np.array([table.get(image, (0.0, 0)) for image in images]).T
+        means.append(sums.sum() / counts.sum())
+        words = times @ counts
+        drawn.append(
+            np.divide(times @ sums, words, where=words > 0, out=np.full(len(times), np.nan))
+        )
+    interval = np.nanpercentile(drawn[0] - drawn[1], [2.5, 97.5])
+    return {
+        "difference": float(means[0] - means[1]),
+        "interval": as_pair(interval),
+        "images": len(images),
+    }
+
+
+def _sums(rows: Rows, measure: str) -> dict[Any, tuple[float, int]]:
+    found: dict[Any, tuple[float, int]] = {}
+    for row in rows:
+        for word in row["words"]:
+            total, count = found.get(row["image_id"], (0.0, 0))
+            found[row["image_id"]] = (total + word[measure]["model"], count + 1)
+    return found
+
+
+def pointing_table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row a model: the pointing game and the mass, with the intervals of the leads.
+
+    Args:
+        models: What `grounding.ground` says, by the model's name; with epoch and CIDEr, if known.
+    """
+    header = ["model", "epoch", "CIDEr", "words", "images", "pointing"]
+    header += [f"over {_title(name)}" for name in BASELINES]
+    header += ["mass", "over centre"]
+    rows = []
+    for name, found in models.items():
+        cells = [name, str(found.get("epoch", "")), _number(found.get("CIDEr"))]
+        cells += [str(found["words"]), str(found["images"])]
+        for measure, bases in (("pointing", BASELINES), ("mass", ("centre",))):
+            cells.append(_number(found[measure]["model"]))
+            cells += [span(found["interval"][measure][base]) for base in bases]
+        rows.append(cells)
+    return markdown(header, rows)
+
+
+def difference_table(
+    models: Mapping[str, Mapping[str, Any]], pairs: Sequence[tuple[str, str]]
+) -> str:
+    """A row a pair: how much better the first one's maps are than the second one's.
+
+    Args:
+        models: As for ``pointing_table``.
+        pairs: Names among them.
+    """
+    header = ["", "images", "pointing", "95 %", "mass", "95 %"]
+    rows = []
+    for one, other in pairs:
+        each = [
+            difference(models[one]["captions"], models[other]["captions"], measure)
+            for measure in ("pointing", "mass")
+        ]
+        cells = [f"{one}, minus {other}", str(each[0]["images"])]
+        for found in each:
+            cells += [f"{found['difference']:+.3f}", span(found["interval"])]
+        rows.append(cells)
+    return markdown(header, rows)
+
+
+def wrong_words_table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Two rows a model: on what the peaks of right and wrong words are, and on any object or not.
+
+    Args:
+        models: As for ``pointing_table``.
+    """
+    header = ["model", "words", "n", "own object", "another", "none"]
+    header += [f"any object, {_title(name)}" for name in BASELINES]
+    header += [f"over {_title(name)}" for name in BASELINES]
+    rows = []
+    for name, found in models.items():
+        for kind in ("right", "wrong"):
+            where = found["where"][kind]
+            cells = [name if kind == "right" else "", kind, str(where["words"])]
+            if where["words"]:
+                places = where["peak"]["model"]
+                cells.append(_number(places["own"]) if kind == "right" else "-")
+                cells += [_number(places["another"]), _number(places["none"])]
+                peaks, leads = where["peak"], where["interval"]["peak"]["object"]
+                cells += [_number(1 - peaks[base]["none"]) for base in BASELINES]
+                cells += [span(leads[base]) for base in BASELINES]
+            rows.append(cells + [""] * (len(header) - len(cells)))
+    return markdown(header, rows)
+
+
+def confusion_table(found: Mapping[str, Any], most: int = 8) -> str:
+    """What one model looked at when it said a wrong word, the commonest pairs first.
+
+    Args:
+        found: What `grounding.ground` says.
+        most: How many pairs.
+    """
+    rows = [
+        [
+            *(pair["said"], pair["at"], str(pair["words"]), str(pair["said_wrong"])),
+            *(f"{pair['uniform']:.1f}", f"{pair['centre']:.1f}"),
+        ]
+        for pair in found["where"]["confusions"][:most]
+    ]
+    header = ["said", "looked at", "words", "of", "a uniform map", "the centre"]
+    return markdown(header, rows)
+
+
+def objects_table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Two rows a model: how much a caption's words look at the big objects it says, and does not.
+
+    Args:
+        models: As for ``pointing_table``.
+    """
+    header = ["model", "big objects", "n", "peaks", "uniform", "centre", "over uniform"]
+    header += ["mass", "over uniform", "over centre"]
+    rows = []
+    for name, found in models.items():
+        for kind in ("mentioned", "overlooked"):
+            where = found["where"]["big"][kind]
+            cells = [name if kind == "mentioned" else "", kind, str(where["objects"])]
+            if where["objects"]:
+                cells += [_number(where["peak"][base]) for base in ("model", "uniform", "centre")]
+                cells.append(span(where["interval"]["peak"]["uniform"]))
+                cells.append(_number(where["mass"]["model"]))
+                cells += [span(where["interval"]["mass"][base]) for base in ("uniform", "centre")]
+            rows.append(cells + [""] * (len(header) - len(cells)))
+    return markdown(header, rows)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; no cell's text can end its cell."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |" for line in lines)
+
+
+def span(interval: Sequence[float]) -> str:
+    """An interval as text."""
+    return "{:.3f} to {:.3f}".format(*interval)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _title(name: str) -> str:
+    return "another word" if name == "other_word" else name

@@ -1,0 +1,106 @@
+"""The gallery in the browser, and a page of a real caption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from showattend.captioner import Captioner
+from showattend.images import Geometry
+from showattend.visualize.page import (
+    write_gallery_page,
+)
+from tests.browser import pixels_of
+from tests.visualize.pages import (
+    Visit,
+    caption_of,
+    opened,
+    saved,
+)
+
+# In the browser: the gallery -------------------------------------------------------------------
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    photos = []
+    for number, text in enumerate(("a dog runs", "a red car", "two dogs play")):
+        image = saved(tmp_path / f"photo {number}.png", (300 + 100 * number, 200))
+        photos.append([caption_of(image, text), caption_of(image, f"{text} outside")])
+    write_gallery_page(tmp_path / "gallery.html", photos, title="Holiday")
+    return tmp_path / "gallery.html"
+
+
+def test_a_gallery_opens_photos_by_keyboard(gallery: Path, visit: Visit) -> None:
+    tab = visit(gallery.as_uri())
+    assert tab.locator(".card").count() == 3
+    for key in ("Tab", "Tab", "Tab", "Tab"):  # theme, finder, first card, second card
+        tab.keyboard.press(key)
+    tab.keyboard.press("Enter")
+    dialog = tab.get_by_role("dialog", name="photo 1.png")
+    dialog.wait_for()
+    tab.wait_for_selector("dialog .word")
+    assert tab.locator("dialog .sentence").text_content() == "A red car."
+    assert pixels_of(tab, "dialog canvas").shape == (400, 800, 3)  # twice 400 × 200
+    dialog.get_by_role("button", name="Next").focus()
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("dialog .sentence:has-text('Two dogs play')")
+    assert pixels_of(tab, "dialog canvas").shape == (200, 500, 3)
+    assert dialog.page.get_by_role("button", name="Next").is_disabled()
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector("dialog", state="hidden")
+    # The browser tells the page a little later, and only then the page moves the focus.
+    tab.wait_for_function("() => document.activeElement.textContent.includes('Two dogs play.')")
+
+
+def test_the_photo_asked_for_last_is_shown(gallery: Path, visit: Visit) -> None:
+    """The first photo takes longer to decode than the second."""
+    tab = visit(gallery.as_uri())
+    tab.evaluate(
+        """() => {
+          const decode = Image.prototype.decode;
+          let wait = 300;
+          Image.prototype.decode = function () {
+            const mine = wait;
+            wait = 0;
+            return decode.call(this).then(() => new Promise((done) => setTimeout(done, mine)))
+              .then(() => { window.decoded = (window.decoded ?? 0) + 1; });
+          };
+        }"""
+    )
+    tab.locator(".card").first.click()
+    tab.get_by_role("button", name="Next").click()
+    tab.wait_for_function("() => window.decoded === 2")
+    tab.wait_for_selector("dialog .word")
+    assert tab.locator("dialog .sentence").text_content() == "A red car."
+    assert tab.locator("#shown").text_content() == "photo 1.png"
+    assert pixels_of(tab, "dialog canvas").shape == (400, 800, 3)
+
+
+def test_a_gallery_finds(gallery: Path, visit: Visit) -> None:
+    tab = visit(gallery.as_uri())
+    tab.get_by_label("Find in captions").fill("DOG")
+    visible = [each for each in tab.locator(".card").all() if each.is_visible()]
+    assert len(visible) == 2
+    assert tab.locator("#found").text_content() == "2 of 3 photos"
+    visible[0].click()
+    tab.wait_for_selector("dialog .word")
+    tab.get_by_role("button", name="Next").click()  # passes over the one that is hidden
+    tab.wait_for_selector("dialog .sentence:has-text('Two dogs play')")
+    tab.get_by_role("button", name="Close").click()
+    tab.get_by_label("Find in captions").fill("")
+    assert tab.locator(".card").last.is_visible()
+    assert tab.locator("#found").text_content() == "3 of 3 photos"
+
+
+def test_a_real_caption_on_a_page(
+    untrained: Captioner, photos: list[Path], visit: Visit, tmp_path: Path
+) -> None:
+    """What a captioner gives, as it gives it."""
+    best = untrained.caption(photos[0], beam_size=3, n_best=3)
+    ranked = [best, *best.alternatives]
+    tab = opened(visit, tmp_path / "page.html", ranked)
+    assert tab.locator(".candidates li").count() == len(ranked)
+    assert isinstance(best.geometry, Geometry)
+    assert pixels_of(tab).shape == (512, 512, 3)
