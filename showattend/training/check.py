@@ -30,6 +30,7 @@ def check(config: Config) -> None:
         ("self_critical.max_length", critical.max_length),
         ("self_critical.runs", critical.runs),
         ("train.batch_size", train.batch_size),
+        ("encoder.size", config.encoder.size),
         ("train.accumulate", train.accumulate),
         ("decoder.embedding_dim", decoder.embedding_dim),
         ("decoder.hidden_dim", decoder.hidden_dim),
@@ -57,6 +58,9 @@ def check(config: Config) -> None:
         ("train.patience", train.patience),
         ("train.rare_words", train.rare_words),
         ("train.finetune_after", train.finetune_after),
+        ("train.save_every", train.save_every),
+        ("train.seed", train.seed),
+        ("decoder.projection_dim", decoder.projection_dim),
         ("data.crops", data.crops),
         ("train.epochs", train.epochs),
         ("self_critical.epochs", critical.epochs),
@@ -64,6 +68,10 @@ def check(config: Config) -> None:
     ):
         if not (math.isfinite(number) and number >= 0):
             raise ConfigError(f"{key} is {number:g}; it must be a number that is not negative")
+    if train.epochs + critical.epochs == 0:
+        raise ConfigError("train.epochs and self_critical.epochs are 0; one of them must not be")
+    if train.seed >= 2**32:
+        raise ConfigError(f"train.seed is {train.seed}; it must be below {2**32}")
     if not 0 < data.crop_area <= 1:
         raise ConfigError(f"data.crop_area is {data.crop_area:g}; it must be above 0, at most 1")
     if critical.samples < 2:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
 from showattend.config import Config, find_config, load_config, to_dict
 from showattend.errors import CheckpointError, ConfigError, DataError, UserError
@@ -26,7 +25,7 @@ from showattend.training.check import check
 from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.state import FILE_NAME as STATE_NAME
-from showattend.training.state import FREE, differences
+from showattend.training.state import FREE, differences, has_begun
 from showattend.training.trainer import train
 
 RESULTS = "results.json"
@@ -238,8 +237,8 @@ def train_and_score(
         UserError: It cannot be trained, resumed, scored or written.
     """
     reporter, out = reporter or Silent(), Path(config.train.out)
-    begun = (out / STATE_NAME).is_file()
-    if not begun and (out / checkpoints.FILE_NAME).exists():
+    begun = has_begun(out)
+    if begun and not (out / STATE_NAME).is_file():
         raise DataError(f"{out}: holds a model, but no scores and no training state; move it away")
     record = train(config, reporter, begun)
     scored = score(config, reporter)

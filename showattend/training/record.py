@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from showattend import __version__
+from showattend.config import Config, to_dict
 from showattend.errors import UserError
+from showattend.training.state import Progress
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
@@ -23,6 +28,37 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def run_record(
+    config: Config, data: dict[str, Any], progress: Progress, machine: dict[str, Any]
+) -> dict[str, Any]:
+    """What is known of a run: its config, its data in numbers, every epoch, the machine."""
+    best = {"epoch": progress.best_epoch, "CIDEr": progress.best}
+    return {
+        "showattend": __version__,
+        "config": to_dict(config),
+        "data": data,
+        "best": best if progress.best_epoch > 0 else None,
+        "history": progress.history,
+        "seconds": round(progress.seconds, 1),
+        "machine": machine,
+    }
+
+
+def check_finite(figures: Mapping[str, float], epoch: int, out: Path) -> None:
+    """Stop a run that has diverged.
+
+    Raises:
+        UserError: A figure is no finite number any more.
+    """
+    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
+    if wrong:
+        raise UserError(
+            f"{out}: the run has diverged ({wrong[0]} is {figures[wrong[0]]} in epoch {epoch}); "
+            "start again in another train.out, with a lower learning rate (train.lr, "
+            "train.encoder_lr, self_critical.lr) or train.clip_norm"
+        )
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

@@ -11,14 +11,15 @@ import torch
 
 from showattend.captioner import Captioner, build_decoder, build_preprocessing
 from showattend.config import Config, to_dict
-from showattend.data.loader import CaptionLoader
+from showattend.data.loader import CaptionLoader, wordless
+from showattend.data.records import PackedRecords
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import give_back_freed_memory
 from showattend.encoders import Encoder, build_encoder
 from showattend.images import Preprocessing
 from showattend.processes import Processes
 from showattend.search import SearchOptions
-from showattend.text import Vocabulary
+from showattend.text import Vocabulary, tokenize
 from showattend.training.inputs import (
     Rows,
     cached_inputs,
@@ -72,12 +73,8 @@ def set_up(
         DataError: The data set cannot be read, or a split of it is empty.
         ConfigError: A value of the config means nothing, or the model to start from does not fit.
     """
-    records = read_records(config)
-    encoder = build_encoder(
-        name=config.encoder.name,
-        pretrained=config.encoder.pretrained,
-        beside=config.encoder.beside,
-    )
+    records = read_records(config, processes)
+    encoder = build_encoder(name=config.encoder.name, pretrained=config.encoder.pretrained)
     preprocessing = build_preprocessing(config.encoder)
     encoder.measure(preprocessing.size)
     start = config.train.init_from
@@ -87,6 +84,7 @@ def set_up(
         encoder_config["pretrained"] = False  # the model is to carry it
     opened = encoder.finetune_from(config.encoder.finetune_from)
     encoder.to(device)
+    _try_words(config, records, encoder.dim, source)
     # Cached is what the frozen part of the encoder yields: all of it, or what precedes the
     # opened stages. Where these cannot be cut off, or the config wants no cache, images are
     # decoded for every batch.
@@ -107,11 +105,7 @@ def set_up(
             reporter=reporter,
         )
     train, val = split_rows(records, config.data.path)
-    vocabulary = Vocabulary.from_captions(
-        (text for i in train for text in records[i].captions), config.data.min_count
-    )
-    if source is not None:
-        vocabulary = merge_words(source.vocabulary, vocabulary)
+    vocabulary = _vocabulary(config, records, source)
     train_loader, val_loader = (
         CaptionLoader(
             records.take(rows),
@@ -160,5 +154,36 @@ def set_up(
             processes,
         ),
         identity=to_dict(config)
-        | {"data set": digest.hexdigest()[:12], "processes": processes.count},
+        | {"data set": digest.hexdigest()[:12], "processes": processes.count}
+        # Frozen stages are not in the state.
+        | ({} if source is None else {"encoder's weights": encoder.fingerprint()[:12]}),
     )
+
+
+def _try_words(
+    config: Config, records: PackedRecords, feature_dim: int, source: Captioner | None
+) -> None:
+    """Stumble over captions, vocabulary and the model to start from now, not after hours of work.
+
+    Raises:
+        DataError: An image's captions hold no word, or the vocabulary would be empty.
+        ConfigError: The model to start from does not fit.
+    """
+    for record in records:
+        if not any(map(tokenize, record.captions)):
+            raise wordless(record)
+    vocabulary = _vocabulary(config, records, source)
+    if source is not None:
+        with torch.random.fork_rng(devices=()):
+            decoder = build_decoder(
+                config.decoder, vocabulary_size=len(vocabulary), feature_dim=feature_dim
+            )
+        take_decoder(source, decoder, config.train.init_from or "")
+
+
+def _vocabulary(config: Config, records: PackedRecords, source: Captioner | None) -> Vocabulary:
+    """The words of the training captions, after those of the model to start from."""
+    train, _ = split_rows(records, config.data.path)
+    said = (text for i in train for text in records[i].captions)
+    vocabulary = Vocabulary.from_captions(said, config.data.min_count)
+    return vocabulary if source is None else merge_words(source.vocabulary, vocabulary)

@@ -63,6 +63,13 @@ def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
     Raises:
         ConfigError: Its decoder is of another shape.
     """
+    for key in ("attend_with", "gate"):  # shapes alone would not tell
+        theirs, wanted = getattr(source.decoder, key), getattr(decoder, key)
+        if theirs != wanted:
+            raise ConfigError(
+                f"train.init_from: {where} has decoder.{key} {theirs}, the config {wanted}; "
+                "they must be the same"
+            )
     weights = source.decoder.state_dict()
     first, new = len(Vocabulary.SPECIALS), decoder.L_o.out_features - len(source.vocabulary)
     for key in ("embedding.weight", "L_o.weight"):

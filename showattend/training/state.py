@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from showattend.checkpoint import FILE_NAME as MODEL_NAME
 from showattend.checkpoint import load_tensors, save_tensors
 from showattend.config import Config, to_dict
 from showattend.errors import CheckpointError
@@ -106,6 +107,17 @@ def find_state(folder: Path) -> Path:
     return path
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether the run in a folder has something to lose: a model, or steps that were made."""
+    if (folder / MODEL_NAME).exists() or not (folder / FILE_NAME).exists():
+        return (folder / MODEL_NAME).exists()
+    try:
+        progress = Progress(**load_tensors(folder / FILE_NAME, "a training state")[1]["progress"])
+    except (CheckpointError, KeyError, TypeError):
+        return True  # whatever it is, it is not ours to write over
+    return progress.epoch + progress.batch > 0
+
+
 def load_state(
     folder: Path,
     models: dict[str, nn.Module],
@@ -134,7 +146,8 @@ def load_state(
     tensors, meta = load_tensors(path, "a training state")
     if meta.get("kind") != "state":
         raise CheckpointError(f"{path}: not a training state")
-    if changed := differences(meta["config"], config, except_for=FREE):
+    free = FREE if _cached(meta["config"]) == _cached(config) else FREE - {"data.cache"}
+    if changed := differences(meta["config"], config, except_for=free):
         raise CheckpointError(
             f"{path}: the run was started with another config ({'; '.join(changed)}); "
             "restore these values, or start a new run with another train.out. "
@@ -168,6 +181,11 @@ def load_state(
     if "cuda" in random and torch.cuda.is_available():
         torch.cuda.set_rng_state(random["cuda"])
     return progress
+
+
+def _cached(config: Mapping[str, Any]) -> bool:
+    """Whether features come from a cache, in half precision; from pixels they are not the same."""
+    return config.get("data", {}).get("cache", "") is not None
 
 
 def differences(

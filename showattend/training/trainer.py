@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from showattend import __version__
 from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
@@ -29,12 +28,11 @@ from showattend.training.compiling import compile_step
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
-from showattend.training.record import machine, write_record
+from showattend.training.record import check_finite, machine, run_record, write_record
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.setup import set_up
-from showattend.training.state import FILE_NAME as STATE_NAME
-from showattend.training.state import Progress, find_state, load_state, save_state
+from showattend.training.state import Progress, find_state, has_begun, load_state, save_state
 
 
 class Trainer:
@@ -133,6 +131,8 @@ class Trainer:
             self.progress = now
             self.reporter.message(f"Resuming at epoch {now.epoch + 1}, batch {now.batch}")
         self.started -= now.seconds  # building, and what earlier sittings took
+        if not resume:  # from here on there is something to resume, whatever happens
+            self._save_state()
         # Numbers too small for float32's full precision cost a CPU a hundred times an ordinary one.
         torch.set_flush_denormal(True)
         if self.device.type == "cpu":
@@ -248,7 +248,9 @@ class Trainer:
         total, parameters = len(self.train_loader), self._parameters()
         all_steps = total * (now.phase_start + self.phase.epochs)
         for batch in self.train_loader.batches(now.epoch, now.batch):
-            for key, value in self._backward(batch).items():
+            figures = self._backward(batch)
+            check_finite(figures, now.epoch + 1, self.out)
+            for key, value in figures.items():
                 now.sums[key] = now.sums.get(key, 0.0) + value
             if not batch.last:
                 continue
@@ -361,6 +363,7 @@ class Trainer:
         """Into the history; the model is kept when its captions are the best so far."""
         now, best = self.progress, False
         if "CIDEr" in entry:
+            check_finite({"the validation loss": entry["val_loss"]}, entry["epoch"], self.out)
             # On a small split CIDEr may stand still, at zero even: then the lower loss wins.
             before = (now.best, -self._best_entry().get("val_loss", math.inf))
             best = (entry["CIDEr"], -entry["val_loss"]) > before
@@ -410,21 +413,13 @@ class Trainer:
             write_record(self.out, self._record())
 
     def _record(self) -> dict[str, Any]:
-        now = self.progress
-        return {
-            "showattend": __version__,
-            "config": to_dict(self.config),
-            "data": {
-                "train_images": len(self.train_loader.records),
-                "val_images": len(self.val_loader.records),
-                "vocabulary": len(self.made.vocabulary),
-                "grid": list(self.encoder.grid(self.made.preprocessing.size)),
-            },
-            "best": {"epoch": now.best_epoch, "CIDEr": now.best} if now.best_epoch > 0 else None,
-            "history": now.history,
-            "seconds": round(now.seconds, 1),
-            "machine": machine(self.device, self.dtype),
+        data = {
+            "train_images": len(self.train_loader.records),
+            "val_images": len(self.val_loader.records),
+            "vocabulary": len(self.made.vocabulary),
+            "grid": list(self.encoder.grid(self.made.preprocessing.size)),
         }
+        return run_record(self.config, data, self.progress, machine(self.device, self.dtype))
 
 
 def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:
@@ -437,7 +432,7 @@ def train(config: Config, reporter: Reporter | None = None, resume: bool = False
     out = Path(config.train.out)  # looked at first: building may compute features for minutes
     if resume:
         find_state(out)
-    elif (out / STATE_NAME).exists() or (out / checkpoints.FILE_NAME).exists():
+    elif has_begun(out):
         raise DataError(f"{out}: holds a run already; add --resume, or choose another train.out")
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):

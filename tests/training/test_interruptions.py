@@ -18,7 +18,7 @@ import yaml
 from showattend.checkpoint import FILE_NAME, load_tensors
 from showattend.config import load_config
 from showattend.data.toy import write_toy
-from showattend.errors import UserError
+from showattend.errors import DataError, UserError
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import Silent, train
 
@@ -100,7 +100,7 @@ def test_the_last_good_state_survives_a_full_disk(
     assert STATE_NAME in good
     often = 0.0 if full == STATE_NAME else 1e9
     later, stop = load_config(file, [f"train.out={tmp_path}", f"train.save_every={often}"]), Stop(0)
-    limit = len(good[full]) - 1 if full in good else (whole / full).stat().st_size - 1000
+    limit = (len(good[full]) if full in good else (whole / full).stat().st_size) - 1000
     with no_file_above(limit), pytest.raises(UserError) as caught:
         train(later, stop, resume=True)
     assert str(caught.value).startswith(f"{tmp_path / full}: cannot be written (")
@@ -109,6 +109,31 @@ def test_the_last_good_state_survives_a_full_disk(
     assert (changed in stop.messages) == (often > 0)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == good
     train(later, resume=True)
+    same(tmp_path, whole)
+
+
+def test_what_is_cut_off_before_anything_was_saved_goes_on_or_begins_anew(
+    file: Path, whole: Path, tmp_path: Path
+) -> None:
+    """The model of the first epoch is written, and the larger state does not fit."""
+    config = load_config(file, [f"train.out={tmp_path}", "train.save_every=1e9"])
+    limit = (whole / FILE_NAME).stat().st_size + 1000
+    first = (whole / STATE_NAME).stat().st_size
+    assert limit < first
+    with pytest.raises(KeyboardInterrupt):
+        train(config, Stop(3))
+    assert {path.name for path in tmp_path.iterdir()} == {STATE_NAME}
+    train(load_config(file, [f"train.out={tmp_path}", "train.epochs=1"]))  # nothing is lost by it
+    with pytest.raises(DataError, match="holds a run already; add --resume"):
+        train(config)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train(config, Stop(3))
+    with no_file_above(limit), pytest.raises(UserError, match="cannot be written"):
+        train(config, resume=True)
+    assert (tmp_path / FILE_NAME).exists()
+    train(config, resume=True)
     same(tmp_path, whole)
 
 

@@ -89,6 +89,7 @@ def test_what_does_not_change_the_training_may_change(
         (change("train", lr=0.2), r"another config \(train.lr was 0.1, is 0.2\)"),
         (change("data", path="other"), "data.path was toy, is other"),
         (change("train", new=1), "train.new was None, is 1"),
+        (change("data", cache=None), "data.cache was here, is None"),  # half precision, or not
     ],
 )
 def test_another_config_is_refused_with_the_key(

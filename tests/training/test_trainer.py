@@ -20,7 +20,7 @@ from showattend.checkpoint import FILE_NAME, load, load_tensors
 from showattend.config import Config, from_dict
 from showattend.data.toy import write_toy
 from showattend.encoders import Encoder, build_encoder
-from showattend.errors import CheckpointError, ConfigError, DataError
+from showattend.errors import CheckpointError, ConfigError, DataError, UserError
 from showattend.text import tokenize
 from showattend.training.optimizer import rate_share
 from showattend.training.state import FILE_NAME as STATE_NAME
@@ -568,6 +568,12 @@ def test_an_encoder_that_was_tuned_is_carried_on(
     [
         ({"encoder": {"size": 96}}, r"init_from.*encoder\.size 64, the config 96"),
         ({"decoder": {"hidden_dim": 16}}, r"init_from.*another decoder"),
+        (
+            {"decoder": {"attend_with": "current"}},
+            r"init_from.*decoder\.attend_with previous, the config current",
+        ),
+        ({"decoder": {"gate": "none"}}, r"init_from.*decoder\.gate scalar, the config none"),
+        ({"train": {"epochs": 0}}, r"train\.epochs and self_critical\.epochs are 0"),
     ],
 )
 def test_a_model_that_does_not_fit_is_no_start(
@@ -577,10 +583,46 @@ def test_a_model_that_does_not_fit_is_no_start(
     config: Callable[..., Config],
     tmp_path: Path,
 ) -> None:
-    changes.setdefault("train", {"init_from": str(run[0])})
+    """It is told before features are computed, which may take hours."""
+    train = changes.get("train", {}) | {"init_from": str(run[0])}
     with pytest.raises(ConfigError, match=message) as caught:
-        Trainer(config(tmp_path, **changes))
+        Trainer(config(tmp_path, **changes | {"train": train, "data": {"cache": str(tmp_path)}}))
     assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resuming_with_another_model_to_start_from_is_refused(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """Its encoder is not in the state of a run that leaves it frozen."""
+    for name, rate in (("one", 1e-2), ("other", 2e-2)):
+        tuned = {"encoder": {"finetune_from": "bn2"}, "train": {"epochs": 1, "encoder_lr": rate}}
+        train(config(tmp_path / name, **tuned))
+    start = {"init_from": str(tmp_path / "one"), "epochs": 1}
+    train(config(tmp_path / "on", train=start))
+    shutil.copy(tmp_path / "other" / FILE_NAME, tmp_path / "one" / FILE_NAME)
+    with pytest.raises(CheckpointError, match="encoder's weights was"):
+        train(config(tmp_path / "on", train=start), resume=True)
+
+
+def test_a_run_that_diverges_stops_and_keeps_no_such_model(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    wild = {"lr": 1e30, "clip_norm": 0.0, "warmup": 0.0}
+    with pytest.raises(UserError, match=r"diverged \(.* is (nan|inf) in epoch 1\); start again"):
+        train(config(tmp_path, train=wild))
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+def test_an_image_without_a_word_is_named_before_features_are_computed(
+    copied: Path, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    first, *others = copied.read_text().splitlines()
+    copied.write_text("\n".join([json.dumps(json.loads(first) | {"captions": ["!"]}), *others]))
+    cache = tmp_path / "cache"
+    with pytest.raises(DataError, match="its captions hold no word"):
+        Trainer(config(tmp_path, data={"path": str(copied), "cache": str(cache)}))
+    assert not cache.exists()
 
 
 def test_no_patience_with_a_run_that_does_not_improve(
@@ -710,6 +752,9 @@ def test_a_data_set_without_a_readable_image_is_refused(
         ("train", "lr", -1.0),
         ("train", "lr", float("nan")),
         ("train", "lr", float("inf")),
+        ("train", "seed", -1),
+        ("train", "seed", 10**20),
+        ("train", "save_every", float("nan")),
         ("data", "train_images", -5),
         ("data", "crops", -1),
         ("data", "crop_area", 0.0),
@@ -718,6 +763,8 @@ def test_a_data_set_without_a_readable_image_is_refused(
         ("decoder", "gate", "both"),
         ("decoder", "dropout", 1.0),
         ("decoder", "hidden_dim", 0),
+        ("decoder", "projection_dim", -1),
+        ("encoder", "size", 0),
         ("search", "max_length", 0),
     ],
 )

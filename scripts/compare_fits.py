@@ -1,0 +1,130 @@
+"""Compare squashing, cutting and padding photographs to the encoder's square.
+
+    python scripts/compare_fits.py data/coco_subset/dataset.jsonl --out runs/fits
+
+Takes the photographs that are not square, and no others: data sets that were resized to squares
+have lost what this is about. They are dealt into folds. For each fold and each fit, the shipped
+model, told to see images that way, is trained further on the other folds and captions this one, so
+that every photograph is captioned by a model that has not seen it. Prints the scores over all of
+them, and 95 % intervals of the difference to squash (paired bootstrap over images). Finished runs
+are kept in --out and not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from showattend import Captioner, checkpoint
+from showattend.checkpoint import FILE_NAME, Checkpoint
+from showattend.config import load_config
+from showattend.evaluation.metrics import Scores, score_captions
+from showattend.training.state import FILE_NAME as STATE_NAME
+from showattend.training.trainer import train
+
+FITS = ("squash", "crop", "pad")
+SHOWN = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+
+
+def seen_as(model: Checkpoint, fit: str) -> Checkpoint:
+    """The model, told to bring photographs to a square in another way."""
+    config = model.config | {"encoder": model.config["encoder"] | {"fit": fit}}
+    return replace(model, config=config, preprocessing=model.preprocessing | {"fit": fit})
+
+
+def not_square(path: Path) -> list[dict[str, Any]]:
+    """The records of a data set whose photographs keep their shape, in an order drawn by lot."""
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = []
+    for record in records:
+        file = path.parent / record["image"]
+        with Image.open(file) as image:
+            if image.width != image.height:
+                kept.append(record | {"image": str(file.resolve())})
+    return [kept[i] for i in np.random.default_rng(0).permutation(len(kept))]
+
+
+def caption(model: Checkpoint, records: list[dict[str, Any]]) -> dict[str, str]:
+    """What a model says of photographs, beam 5."""
+    captioner = Captioner.from_checkpoint(model)
+    files = [Path(record["image"]) for record in records]
+    said = captioner.caption(files, beam_size=5)
+    return {str(r["image_id"]): each.text for r, each in zip(records, said, strict=True)}
+
+
+def trained(
+    records: list[dict[str, Any]], fit: str, fold: int, folds: int, given: argparse.Namespace
+) -> dict[str, str]:
+    """Train on all folds but one, and caption that one."""
+    out: Path = given.out / f"{fit}-{fold}"
+    data = given.out / f"fold-{fold}.jsonl"
+    split = [r | {"split": "val" if i % folds == fold else "train"} for i, r in enumerate(records)]
+    data.write_text("".join(json.dumps(record) + "\n" for record in split), encoding="utf-8")
+    start = given.out / f"start-{fit}"
+    checkpoint.save(start, seen_as(checkpoint.load(given.model), fit))
+    config = load_config(
+        given.config,
+        [
+            f"data.path={data}", f"train.out={out}", f"train.init_from={start}",
+            f"encoder.fit={fit}", f"train.epochs={given.epochs}", f"train.lr={given.lr}",
+            f"train.validate_from={given.epochs}", "train.patience=0", "data.crops=0",
+        ],
+    )  # fmt: skip
+    train(config, resume=(out / STATE_NAME).is_file())
+    held_out = [record for record in split if record["split"] == "val"]
+    return caption(checkpoint.load(out / FILE_NAME), held_out)
+
+
+def difference(one: Scores, other: Scores, times: int = 2000) -> tuple[float, float]:
+    """95 % interval of the difference in CIDEr, by a paired bootstrap over images."""
+    pairs = [one.per_image[i]["CIDEr"] - other.per_image[i]["CIDEr"] for i in one.per_image]
+    drawn = np.random.default_rng(0).integers(0, len(pairs), (times, len(pairs)))
+    low, high = np.percentile(np.asarray(pairs)[drawn].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path, help="dataset.jsonl of `showattend prepare`")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--model", default=None, help="what to start from; the shipped one")
+    parser.add_argument("--config", default="configs/coco_subset.yaml")
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--lr", type=float, default=3e-4)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    records = not_square(given.data)
+    references = {str(record["image_id"]): record["captions"] for record in records}
+    print(f"{len(records)} photographs that are not square, beam 5, {given.folds} folds\n")
+    print("| model | fit | " + " | ".join(SHOWN) + " | CIDEr less squash's |")
+    print("|---|---|" + "---:|" * (len(SHOWN) + 1))
+    for name in ("as it is", "trained further"):
+        squash: Scores | None = None
+        for fit in FITS:
+            if name == "as it is":
+                said = caption(seen_as(checkpoint.load(given.model), fit), records)
+            else:
+                said = {}
+                for fold in range(given.folds):
+                    said |= trained(records, fit, fold, given.folds, given)
+            scores = score_captions(references, said)
+            interval = ""
+            if squash is None:
+                squash = scores
+            else:
+                low, high = difference(scores, squash)
+                interval = f"{low:+.3f} to {high:+.3f}"
+            figures = " | ".join(f"{scores.metrics.get(key, float('nan')):.3f}" for key in SHOWN)
+            print(f"| {name} | {fit} | {figures} | {interval} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
