@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from showattend.data.prepare import Report, prepare_flickr8k, prepare_folder, prepare_karpathy
+from showattend.data.prepare import Report, prepare_flickr8k, prepare_karpathy
+from showattend.data.prepare_folder import prepare_folder
 from showattend.terminal import bars, examples, printable, say
 
 prepare_app = typer.Typer(

@@ -234,6 +234,26 @@ def test_outputs_that_cannot_be_written(
     assert "figure.doc: no form .doc; use one of .png" in line
 
 
+def test_what_the_system_refuses(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a" * 300 + ".yaml"
+    refused = PermissionError(13, "Permission denied", str(tmp_path / "locked" / "a.yaml"))
+
+    def load(*_: object) -> None:
+        raise refused
+
+    monkeypatch.setattr("showattend.config.load_config", load)
+    assert run.refused("train", name) == f"showattend: {tmp_path}/locked/a.yaml: Permission denied"
+    refused = OSError(28, "No space left on device")
+    assert run.refused("train", name) == "showattend: No space left on device"
+    refused = OSError("no such thing")
+    assert run.refused("train", name) == "showattend: no such thing"
+    refused = BrokenPipeError(104, "Broken pipe")
+    with pytest.raises(BrokenPipeError):
+        run("train", name)
+
+
 # Data sets -------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,11 @@ these is another folder.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -27,6 +30,7 @@ from showattend.processes import ALONE, Processes
 
 _TODO, _DONE, _FAILED = 0, 1, 2
 _BATCH = 32
+_NOT_RESERVED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # by a file system that cannot
 WHOLE = View()
 
 
@@ -79,44 +83,35 @@ def cache_features(
         advance: Called with (images done, images in all).
 
     Raises:
-        DataError: The folder cannot be written, the disk has no room for it, or a file of it is
-            damaged.
+        DataError: The folder cannot be read or written, the disk has no room for it, or a file of
+            it is damaged.
     """
     device = device or torch.device("cpu")
     rows, columns = encoder.grid(preprocessing.size)
     shape = (len(paths), rows, columns, encoder.dim)
     place = folder / _name(encoder, preprocessing, dtype, view, crop_area) / _files_key(paths)
-    features_file, status_file = place / "features.npy", place / "status.npy"
-    failures_file = place / "failures.json"
-    size = int(np.prod(shape)) * 2
     try:
-        if processes.first and not status_file.exists():
+        if processes.first and not (place / "status.npy").exists():
             message(
                 f"Writing the features of {len(paths):,} {_said(view)}images to "
                 f"{place} "
-                f"({size / 1e9:.2f} GB, computed once)"
+                f"({_gigabytes(int(np.prod(shape)) * 2)}, computed once)"
             )
-            _writable(place)
-            free = shutil.disk_usage(place).free
-            if free < size * 1.02:
-                raise DataError(
-                    f"{place}: needs {size / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB; "
-                    "set data.cache to a folder on another disk"
-                )
-            np.lib.format.open_memmap(features_file, "w+", np.float16, shape).flush()
-            np.save(status_file, np.zeros(len(paths), np.uint8))
+            _create(place, shape)
         processes.wait()
-        # A complete cache may lie on a disk that can only be read.
-        mode = "r" if (np.load(status_file) == _DONE).all() else "r+"
-        features = np.lib.format.open_memmap(features_file, mode)
-        status = np.lib.format.open_memmap(status_file, mode)
-        failures = json.loads(failures_file.read_text()) if failures_file.exists() else {}
-        if features.shape != shape or status.shape != shape[:1]:
-            raise ValueError("its shape is not the one expected")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{place}: the feature cache is damaged ({error}); delete it") from error
+        features, status, failures, writable = _open(place, shape)
+        if writable and processes.first:  # an earlier run's disk may have filled since
+            _reserve(place)
+    except (FileNotFoundError, EOFError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise DataError(f"{place}: the feature cache is damaged ({said}); delete it") from error
+    except OSError as error:
+        raise DataError(
+            f"{place}: the feature cache cannot be opened ({error.strerror}); make its files "
+            "readable and writable, or set data.cache to another folder"
+        ) from error
 
-    todo = np.flatnonzero(status != _DONE)
+    todo = np.flatnonzero(status != _DONE) if writable else np.empty(0, np.intp)
     processes.wait()  # all have seen the same
     if len(todo):
         encoder = encoder.to(device)
@@ -135,21 +130,114 @@ def cache_features(
         failures = {row: why for each in processes.gather(failures) for row, why in each.items()}
         failures = {row: why for row, why in failures.items() if status[int(row)] != _DONE}
         if processes.first:
-            failures_file.write_text(json.dumps(failures))
-    failed = {row: failures[str(row)] for row in np.flatnonzero(status != _DONE).tolist()}
+            _write_failures(place, failures)
+    failed = {
+        row: failures.get(str(row), f"{paths[row]}: could not be read")
+        for row in np.flatnonzero(status != _DONE).tolist()
+    }
     # From here on it is only read.
-    return FeatureCache(place, np.load(features_file, mmap_mode="r"), failed)
+    return FeatureCache(place, np.load(place / "features.npy", mmap_mode="r"), failed)
 
 
-def _writable(place: Path) -> None:
+def _create(place: Path, shape: tuple[int, ...]) -> None:
+    """The files of a new cache, in all their size: a mapped file must not outgrow the disk.
+
+    Raises:
+        DataError: They cannot be written, or the disk has no room for them.
+    """
+    new = not place.exists()
     try:
         place.mkdir(parents=True, exist_ok=True)
         (place / ".try").touch()
         (place / ".try").unlink()
+        size = int(np.prod(shape)) * 2
+        if shutil.disk_usage(place).free < size * 1.02:
+            raise DataError(_no_room(place, size))
+        np.lib.format.open_memmap(place / "features.npy", "w+", np.float16, shape).flush()
+        _reserve(place)
+        np.save(place / "new.npy", np.zeros(shape[0], np.uint8))
+        (place / "new.npy").replace(place / "status.npy")
+    except (OSError, DataError) as error:
+        with contextlib.suppress(OSError):
+            for name in ("features.npy", "new.npy"):
+                (place / name).unlink(missing_ok=True)
+            if new:
+                place.rmdir()
+        if isinstance(error, OSError):
+            raise _cannot_write(place, error) from error
+        raise
+
+
+def _write_failures(place: Path, failures: dict[str, str]) -> None:
+    part = place / "failures.json.part"  # a list cut short would make the cache a damaged one
+    try:
+        part.write_text(json.dumps(failures), encoding="utf-8")
+        part.replace(place / "failures.json")
     except OSError as error:
-        raise DataError(
-            f"{place}: cannot be written ({error.strerror}); set data.cache to another folder"
-        ) from error
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise _cannot_write(place, error) from error
+
+
+def _open(
+    place: Path, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, dict[str, str], bool]:
+    """Features, status, what could not be read, and whether there is work to do that can be.
+
+    A cache whose images have all been tried may lie on a disk that can only be read.
+
+    Raises:
+        OSError: A file cannot be read, or an unfinished one not be written.
+        EOFError: One is empty.
+        ValueError: One is damaged.
+    """
+    files = place / "features.npy", place / "status.npy"
+    tried = np.load(files[1])
+    writable = not (tried == _DONE).all()
+    if writable and not (tried == _TODO).any():
+        writable = all(os.access(file, os.W_OK) for file in files)
+    features, status = (np.lib.format.open_memmap(f, "r+" if writable else "r") for f in files)
+    listed = place / "failures.json"
+    failures = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
+    if features.shape != shape or status.shape != shape[:1] or not isinstance(failures, dict):
+        raise ValueError("its shape is not the one expected")
+    return features, status, failures, writable
+
+
+def _reserve(place: Path) -> None:
+    """Take the whole file's room on the disk: where a mapped file has none, writing to it kills.
+
+    Raises:
+        DataError: The disk has no room for it.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with (place / "features.npy").open("r+b") as file:
+        stat = os.fstat(file.fileno())
+        left = max(0, stat.st_size - stat.st_blocks * 512)  # st_blocks counts in 512 bytes
+        try:
+            os.posix_fallocate(file.fileno(), 0, stat.st_size)
+        except OSError as error:
+            if error.errno not in _NOT_RESERVED:
+                raise DataError(_no_room(place, left)) from error
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+def _no_room(place: Path, size: int) -> str:
+    return (
+        f"{place}: needs {_gigabytes(size)}, the disk has "
+        f"{_gigabytes(shutil.disk_usage(place).free)}; "
+        "set data.cache to a folder on another disk, or make room on this one"
+    )
+
+
+def _cannot_write(place: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{place}: cannot be written ({error.strerror}); set data.cache to another folder"
+    )
 
 
 @torch.inference_mode()

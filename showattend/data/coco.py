@@ -5,6 +5,7 @@ Nothing is fetched here. An `Entry` is an image with its captions, and where COC
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import re
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from showattend.data.readers import (
     check_ids,
+    check_name,
     coco_records,
     karpathy_records,
     read_json,
@@ -133,8 +135,9 @@ def _entry(record: Record, source: Path, url: Any = None) -> Entry:
 
 def _remote(name: PurePosixPath, source: Path, url: Any) -> str | None:
     """Where COCO has the image: as its address, its name or its annotation file says."""
-    if isinstance(url, str) and (path := urlsplit(url).path.strip("/")):
-        return path
+    with contextlib.suppress(ValueError):  # what is no address tells nothing
+        if isinstance(url, str) and (path := urlsplit(url).path.strip("/")):
+            return check_name(path, str(source))
     if found := re.fullmatch(r"COCO_((?:train|val|test)20\d\d)_\d{12}\.jpg", name.name):
         return f"{found[1]}/{name.name}"
     year = re.search(r"(?:train|val|test)20\d\d", source.name)

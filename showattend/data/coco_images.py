@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +18,7 @@ from showattend.data.download import (
     MissingError,
     UnreachableError,
 )
+from showattend.data.threads import in_order
 from showattend.errors import DataError, ImageError
 
 Progress = Callable[..., None]
@@ -83,13 +83,12 @@ class ImageFolder:
                 found.add(name)
             else:
                 unknown.append((name, size))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            opened = pool.map(lambda each: _opens(self.folder / each[0]), unknown)
-            for done, ((name, size), good) in enumerate(zip(unknown, opened, strict=True), 1):
-                progress("Looking at what is there", done, len(unknown))
-                if good:
-                    self.note(name, size)
-                    found.add(name)
+        opened = in_order(lambda each: _opens(self.folder / each[0]), unknown)
+        for done, ((name, size), good) in enumerate(opened, 1):
+            progress("Looking at what is there", done, len(unknown))
+            if good:
+                self.note(name, size)
+                found.add(name)
         return found
 
 

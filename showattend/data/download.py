@@ -40,7 +40,7 @@ class DownloadError(DataError):
 
 
 class MissingError(DownloadError):
-    """A file that the server does not have, or does not give."""
+    """A file that the server does not have, or does not give, or whose address is none."""
 
 
 class UnreachableError(DownloadError):
@@ -103,10 +103,9 @@ class Downloader:
         Raises:
             UnreachableError: There is no server.
         """
-        request = self._request(url, method="HEAD")
         for attempt in range(2):
             try:
-                with self._open(request) as response:
+                with self._open(self._request(url, method="HEAD")) as response:
                     return _number(response.headers.get("Content-Length"))
             except _BrokenOffError as error:
                 if error.unreachable and attempt:
@@ -133,7 +132,7 @@ class Downloader:
             Its bytes.
 
         Raises:
-            MissingError: The server does not have it.
+            MissingError: The server does not have it, or the address is none.
             UnreachableError: There is no server.
             DownloadError: It broke off, or did not pass the check, as often as it was asked for.
             DataError: It cannot be written.
@@ -224,7 +223,10 @@ class Downloader:
 
     def _request(self, url: str, **options: Any) -> urllib.request.Request:
         agent = {"User-Agent": f"showattend/{__version__}", "Accept-Encoding": "identity"}
-        return urllib.request.Request(url, headers=agent, **options)
+        try:
+            return urllib.request.Request(url, headers=agent, **options)
+        except ValueError as error:
+            raise MissingError(f"{url}: not an address ({said(error)})") from None
 
     def _open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         """The server's answer, if it is a good one."""
@@ -245,6 +247,8 @@ class Downloader:
                 raise MissingError(f"{url}: {reason}") from None
         except urllib.error.URLError as error:
             raise _BrokenOffError(said(error.reason), unreachable=True) from None
+        except (ValueError, http.client.InvalidURL) as error:  # asking again does not mend it
+            raise MissingError(f"{url}: not an address ({said(error)})") from None
         except (OSError, http.client.HTTPException) as error:
             self._answered = True
             raise _BrokenOffError(said(error)) from None

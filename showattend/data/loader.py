@@ -16,7 +16,7 @@ import torch
 
 from showattend.data.cache import FeatureCache
 from showattend.data.records import Record
-from showattend.data.views import View, show
+from showattend.data.views import View, Views, show
 from showattend.errors import DataError, ImageError
 from showattend.images import Preprocessing
 from showattend.processes import ALONE, Processes
@@ -161,10 +161,7 @@ class CaptionLoader:
         for record in records:
             spoken = [words for text in record.captions if (words := tokenize(text))]
             if not spoken:
-                raise DataError(
-                    f"{record.path}: its captions hold no word; `showattend prepare` leaves such "
-                    "images out of the data set"
-                )
+                raise wordless(record)
             for words in spoken:
                 tokens.extend(vocabulary.encode(words)[:max_length])
                 ends.append(len(tokens))
@@ -200,26 +197,22 @@ class CaptionLoader:
         """Images a step, over all processes."""
         return self.batch_size * self.accumulate * self.processes.count
 
-    def order(self, epoch: int | None) -> list[int]:
-        """The records in the order of this epoch; None: as they stand."""
+    def order(self, epoch: int | None) -> np.ndarray:
+        """The records in the order of this epoch, [N] int32; None: as they stand."""
         if epoch is None:
-            return list(range(len(self.records)))
+            return np.arange(len(self.records), dtype=np.int32)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
-        return torch.randperm(len(self.records), generator=generator).tolist()
+        return torch.randperm(len(self.records), generator=generator).numpy().astype(np.int32)
 
-    def views(self, epoch: int | None) -> list[View]:
+    def views(self, epoch: int | None) -> Views:
         """How the records are shown in this epoch; None: as they are."""
-        if epoch is None:
-            return [View()] * len(self.records)
+        if epoch is None or not (self.mirror or self.crops):
+            return Views.plain(len(self.records))
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch + 50_000)
         turns = torch.rand(len(self.records), generator=generator) < 0.5
         crops = torch.randint(self.crops + 1, (len(self.records),), generator=generator)
-        return [
-            View(crop, bool(self.mirror and turn and turnable))
-            for crop, turn, turnable in zip(
-                crops.tolist(), turns.tolist(), self._turnable.tolist(), strict=True
-            )
-        ]
+        turned = turns.numpy() & self._turnable & self.mirror
+        return Views(crops.numpy().astype(np.min_scalar_type(self.crops)), turned)
 
     def batches(self, epoch: int | None = None, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch that are for this process, each read while the last is used.
@@ -229,22 +222,21 @@ class CaptionLoader:
             start: The step to begin with.
         """
         views = self.views(epoch)
-        parts = list(self._parts(epoch, start))
+        parts = self._parts(epoch, start)
 
-        def read(number: int) -> torch.Tensor:
-            rows = parts[number].rows
+        def read(rows: list[int]) -> torch.Tensor:
             return self.inputs.read(rows, [views[row] for row in rows])
 
         def captions(rows: list[int]) -> list[list[np.ndarray]]:
             return [self.captions(row, views[row].mirrored) for row in rows]
 
         with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(read, 0) if parts else None
-            for number, part in enumerate(parts):
-                assert upcoming is not None
+            part = next(parts, None)
+            upcoming = part and pool.submit(read, part.rows)
+            while part and upcoming:
                 inputs = upcoming.result()
-                if number + 1 < len(parts):
-                    upcoming = pool.submit(read, number + 1)
+                following = next(parts, None)
+                upcoming = following and pool.submit(read, following.rows)
                 mine = captions(part.rows)
                 step = mine if part.step == part.rows else captions(part.step)
                 padded, lengths = self._pad(mine)
@@ -258,13 +250,14 @@ class CaptionLoader:
                     of_tokens=part.counts * _targets(mine) / _targets(step),
                     last=part.last,
                 )
+                part = following
 
     def _parts(self, epoch: int | None, start: int) -> Iterator[_Part]:
         """What this process is to do; all of them must do the same number of batches."""
         order, processes = self.order(epoch), self.processes
         parts = self.accumulate * processes.count
         for begin in range(start * self.step_size, len(order), self.step_size):
-            step = order[begin : begin + self.step_size]
+            step = order[begin : begin + self.step_size].tolist()
             cuts = [round(len(step) * i / parts) for i in range(parts + 1)]
             for turn in range(self.accumulate):
                 number = turn * processes.count + processes.rank
@@ -286,6 +279,14 @@ class CaptionLoader:
                 padded[b, k, 1 + length] = Vocabulary.END
                 lengths[b, k] = length + 1
         return padded, lengths
+
+
+def wordless(record: Record) -> DataError:
+    """What to say of an image whose captions hold no word."""
+    return DataError(
+        f"{record.path}: its captions hold no word; `showattend prepare` leaves such images out "
+        "of the data set"
+    )
 
 
 def _captions(images: list[list[np.ndarray]]) -> int:

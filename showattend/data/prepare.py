@@ -6,14 +6,12 @@ form, for ``showattend evaluate`` and other people's tools; ``report.json`` is t
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 import json
 import os
-import random
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,10 @@ from showattend.data.readers import (
     read_coco,
     read_flickr8k,
     read_json,
-    read_jsonl,
     read_karpathy,
-    read_lines,
-    read_text,
 )
 from showattend.data.records import SPLITS, Record
+from showattend.data.threads import in_order
 from showattend.errors import DataError, ImageError
 from showattend.text import tokenize
 
@@ -121,9 +117,10 @@ class Report:
                 lines.append(f"  and {len(self.skipped) - _LISTED:,} more: see report.json")
         lines.append(f"{'written:':<12}{self.out / 'dataset.jsonl'}")
         if "val" in self.images:
+            captions, images = self.out / "captions_val.json", self.image_root
             lines.append(
-                f"{'to score:':<12}showattend evaluate "
-                f"--annotations {self.out / 'captions_val.json'} --images {self.image_root}"
+                f"{'to score:':<12}showattend evaluate --annotations {shlex.quote(str(captions))} "
+                f"--images {shlex.quote(str(images))}"
             )
         return lines
 
@@ -151,7 +148,7 @@ def prepare(
     """
     check_ids(records)
     check_out(out_dir)
-    kept, sizes, problems, empty = _usable(records, progress or (lambda *_: None))
+    kept, sizes, problems, empty = _usable(records, out_dir, progress or (lambda *_: None))
     problems = [*skipped, *problems]
     if not kept:
         first = problems[0] if problems else "none was given"
@@ -161,8 +158,9 @@ def prepare(
     files = {"dataset.jsonl": "".join(_jsonl_line(record, out_dir) for record in kept)}
     for split, content in _coco(kept, sizes, root).items():
         files[f"captions_{split}.json"] = json.dumps(content, ensure_ascii=False) + "\n"
-    files["report.json"] = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    _write(out_dir, files)
+    # First of all: the files beside it are known as ours by it, when a run breaks off.
+    told = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    _write(out_dir, {"report.json": told} | files)
     return report
 
 
@@ -191,98 +189,11 @@ def prepare_coco_files(
     return prepare(records, out, **options)
 
 
-def prepare_folder(
-    folder: Path, out: Path, val_fraction: float = 0.1, seed: int = 0, **options: Any
-) -> Report:
-    """Prepare a folder of one's own photos.
-
-    The captions come from ``captions.jsonl`` in it (see ``read_jsonl``), else from
-    ``captions.csv`` (columns ``image``, ``caption`` and, if wanted, ``split``; a line a caption),
-    else from ``photo.txt`` beside each ``photo.jpg``, a caption a line, folders within it too.
-
-    Args:
-        folder: The folder.
-        out: Where to write.
-        val_fraction: Share of the images to validate on, drawn when the captions name no split
-            but ``train``; 0 draws none.
-        seed: The seed of that draw.
-        options: See `prepare`.
-
-    Raises:
-        DataError: No captions are found, or `prepare` refuses.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    if not 0 <= val_fraction < 1:
-        raise DataError(f"val_fraction is {val_fraction:g}: give a share from 0 to below 1")
-    skipped: list[str] = []
-    if (folder / "captions.jsonl").is_file():
-        records = read_jsonl(folder / "captions.jsonl")
-    elif (folder / "captions.csv").is_file():
-        records = _read_csv(folder / "captions.csv")
-    else:
-        records, skipped = _read_sidecars(folder)
-    if all(record.split == "train" for record in records) and len(records) > 1 and val_fraction:
-        count = min(max(1, round(len(records) * val_fraction)), len(records) - 1)
-        drawn = set(random.Random(seed).sample(range(len(records)), count))
-        records = [
-            replace(record, split="val") if i in drawn else record
-            for i, record in enumerate(records)
-        ]
-    return prepare(records, out, skipped=skipped, **options)
-
-
-def _read_csv(path: Path) -> list[Record]:
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
-    missing = {"image", "caption"} - set(rows.fieldnames or ())
-    if missing:
-        raise DataError(
-            f"{path}, line 1: no column {' and '.join(sorted(missing))}; "
-            "the first line must name the columns image,caption or image,caption,split"
-        )
-    captions: dict[str, list[str]] = {}
-    splits: dict[str, str] = {}
-    for row in rows:
-        where = f"{path}, line {rows.line_num}"
-        image, caption, split = row["image"], row["caption"], row.get("split") or "train"
-        if not image or caption is None or None in row:
-            raise DataError(
-                f"{where}: not one value a column; a caption with commas needs quotes around it"
-            )
-        if split not in SPLITS:
-            raise DataError(f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)}")
-        if splits.setdefault(image, split) != split:
-            raise DataError(f"{where}: {image} is in the split {splits[image]!r} already")
-        captions.setdefault(image, []).append(caption)
-    return [
-        Record(image, path.parent / image, tuple(texts), splits[image])
-        for image, texts in captions.items()
-    ]
-
-
-def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
-    from showattend.images import find_images
-
-    images, _ = find_images([folder], recursive=True)
-    records, skipped = [], []
-    for image in images:
-        beside = image.with_suffix(".txt")
-        captions = tuple(line for _, line in read_lines(beside)) if beside.is_file() else ()
-        if captions:
-            name = image.relative_to(folder).as_posix()
-            records.append(Record(name, image, captions, "train"))
-        else:
-            skipped.append(f"{image}: no caption in {beside.name} beside it")
-    if not images:
-        raise DataError(f"{folder}: holds no images, and no captions.jsonl or captions.csv")
-    return records, skipped
-
-
 # Checking --------------------------------------------------------------------------------------
 
 
 def _usable(
-    records: Sequence[Record], progress: Progress
+    records: Sequence[Record], out: Path, progress: Progress
 ) -> tuple[list[Record], list[tuple[int, int]], list[str], int]:
     """The records that can be used, their image sizes, what was wrong, empty captions."""
     from showattend.images import open_image
@@ -294,21 +205,26 @@ def _usable(
             return str(error)
 
     kept, sizes, problems, empty = [], [], [], 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        for done, (record, found) in enumerate(
-            zip(records, pool.map(size, records), strict=True), start=1
-        ):
-            progress("Images", done, len(records))
-            captions = tuple(caption for caption in record.captions if tokenize(caption))
-            empty += len(record.captions) - len(captions)
-            if isinstance(found, str):
-                problems.append(found)
-            elif not captions:
-                problems.append(f"{record.path}: no caption with a word")
-            else:
-                kept.append(replace(record, captions=captions))
-                sizes.append(found)
+    # Pillow decodes outside Python's lock.
+    for done, (record, found) in enumerate(in_order(size, records), start=1):
+        progress("Images", done, len(records))
+        captions = tuple(text for each in record.captions if tokenize(text := _whole(each)))
+        empty += len(record.captions) - len(captions)
+        if isinstance(found, str):
+            problems.append(found)
+        elif not captions:
+            problems.append(f"{record.path}: no caption with a word")
+        elif _whole(name := _name_in(out, record.path)) != name:
+            problems.append(f"{record.path}: its name is not UTF-8 text; rename it")
+        else:
+            kept.append(replace(record, captions=captions))
+            sizes.append(found)
     return kept, sizes, problems, empty
+
+
+def _whole(text: str) -> str:
+    """The text without halves of characters, which no file of ours could hold as they are."""
+    return text.encode("utf-8", "ignore").decode("utf-8")
 
 
 def _report(
@@ -419,11 +335,14 @@ def _coco(
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:
-    """Write all files aside, then rename them; splits of an earlier run go."""
+    """Write all files aside, then rename them in their order; splits of an earlier run go.
+
+    Half a character, as in a folder's name that is not UTF-8, becomes its JSON escape.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (out / f".{name}.part").write_text(text, encoding="utf-8", newline="\n")
+            (out / f".{name}.part").write_bytes(text.encode("utf-8", "backslashreplace"))
         for name in files:
             (out / f".{name}.part").replace(out / name)
         for split in SPLITS:
@@ -431,3 +350,7 @@ def _write(out: Path, files: Mapping[str, str]) -> None:
                 (out / f"captions_{split}.json").unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from None
+    finally:
+        with contextlib.suppress(OSError):
+            for name in files:
+                (out / f".{name}.part").unlink(missing_ok=True)

@@ -6,12 +6,13 @@ what every data set has (see `prepare`).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from showattend.data import coco
 from showattend.data.archives import check_zip, extract
@@ -96,6 +97,10 @@ class _Source:
                 found[name] = self.out / "annotations" / name
                 extract(zipped, name, self.out / "annotations" / name)
         return [path for path in found.values() if path is not None]
+
+    def has(self, names: Sequence[str], archive: str) -> bool:
+        """Whether nothing need be fetched for these files."""
+        return None not in map(self._look, names) or self._look(archive) is not None
 
     def official(self, names: Sequence[str], year: int) -> list[Path]:
         """COCO's own annotation files."""
@@ -252,10 +257,30 @@ def prepare_coco(
 
 
 def _check_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise DataError(f"{url}: not an address; --base-url looks like {coco.IMAGE_SERVER}")
-    return url.rstrip("/")
+    """The address of a server, with what is not ASCII in its path quoted.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        name = parts.hostname or ""
+        if not (
+            parts.scheme in ("http", "https")
+            and re.fullmatch(r"[^\s\0-\x1f%/\\]+", name)
+            and parts.port != 0  # reading it refuses what is no number
+            and not parts.query + parts.fragment
+        ):
+            raise ValueError
+        name.encode("idna")  # as the resolver will be asked: no part is empty, or too long
+        if not (host := parts.netloc).isascii():
+            host = host.encode("idna").decode()
+        path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
+    except ValueError:
+        raise DataError(
+            f"{url}: not an address; --base-url looks like {coco.IMAGE_SERVER}"
+        ) from None
+    return f"{parts.scheme}://{host}{path}".rstrip("/")
 
 
 def _expand(paths: Sequence[Path], split: str | None) -> list[Path]:
@@ -290,12 +315,13 @@ def _instances(
     beside = [path for folder in folders for path in sorted(folder.glob("instances*.json"))]
     if annotations and beside:
         return beside
-    if annotations and kind == "official":
+    names, year = coco.instance_names(subset.year), subset.year
+    if annotations and (kind == "official" or not source.has(names, coco.archive_name(year))):
         raise DataError(
             f"{files[0].parent}: holds no instances*.json, which --categories needs; "
             "give --instances FILE"
         )
-    return source.official(coco.instance_names(subset.year), subset.year)
+    return source.official(names, year)
 
 
 # Images ----------------------------------------------------------------------------------------
@@ -349,7 +375,9 @@ class _Images:
         here = len(entries) - len(absent)
         if here:
             self.source.say(f"{here:,} of {len(entries):,} images are there already")
-        names = {entry.remote: entry for entry in absent if entry.remote is not None}
+        names: dict[str, list[Entry]] = {}  # two ids may name one file
+        for entry in absent:
+            names.setdefault(str(entry.remote), []).append(entry)
         try:
             self.problems = fetch_images(
                 list(names),
@@ -361,8 +389,8 @@ class _Images:
             )
         except UnreachableError as error:
             raise DataError(f"{error}; what came is kept; {_ADVICE}") from None
-        for name, entry in names.items():
-            if name not in self.problems:
+        for name in names.keys() - self.problems.keys():
+            for entry in names[name]:
                 self.places[entry.image_id] = self.folder.folder / name
         if self.problems:
             self.source.say(

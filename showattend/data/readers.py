@@ -6,9 +6,8 @@ not opened here and need not exist; what is malformed is a ``DataError`` that sa
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +64,8 @@ def _parse_json(text: str, path: Path, line: int = 1) -> Any:
         raise DataError(f"{where}: broken JSON ({error.msg}, column {error.colno})") from None
     except RecursionError:
         raise DataError(f"{path}, line {line}: broken JSON (nested too deeply)") from None
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise DataError(f"{path}, line {line}: broken JSON (a number too long to read)") from None
 
 
 # COCO ------------------------------------------------------------------------------------------
@@ -92,32 +93,15 @@ def read_coco(annotations: Path, image_root: Path, split: str) -> list[Record]:
 
 def coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Record]:
     """The records of COCO captions that are read already; ``path`` is for messages."""
-    from pycocotools.coco import COCO
-
-    _check_coco(data, path)
-    coco = COCO()
-    coco.dataset = data
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    records = []
-    for image in data["images"]:
-        if captions := tuple(found["caption"] for found in coco.imgToAnns.get(image["id"], ())):
-            file = image_root / image["file_name"]
-            records.append(Record(image["id"], file, captions, split))
-    return _not_empty(records, path)
-
-
-def _check_coco(data: Any, path: Path) -> None:
-    """Refuse what ``COCO`` would trip over, or read wrongly without a word."""
     images, annotations = (_list(data, key, path) for key in ("images", "annotations"))
-    ids = set()
+    captions: dict[int | str, list[str]] = {}
     for number, image in enumerate(images):
         where = f"{path}: images[{number}]"
         image_id = _image_id(_value(image, "id", int | str, where), where)
-        _value(image, "file_name", str, where)
-        if image_id in ids:
+        check_name(_value(image, "file_name", str, where), where)
+        if image_id in captions:
             raise DataError(f"{where}: a second image with the id {image_id!r}")
-        ids.add(image_id)
+        captions[image_id] = []
     for number, annotation in enumerate(annotations):
         where = f"{path}: annotations[{number}]"
         if isinstance(annotation, dict) and "bbox" in annotation and "caption" not in annotation:
@@ -125,10 +109,16 @@ def _check_coco(data: Any, path: Path) -> None:
                 f"{path}: these are object instances, not captions; "
                 "give the captions_*.json of the data set"
             )
-        _value(annotation, "caption", str, where)
-        if _value(annotation, "image_id", int | str, where) not in ids:
-            raise DataError(f"{where}: names the image {annotation['image_id']!r}, not in 'images'")
-        annotation.setdefault("id", number)
+        caption = _value(annotation, "caption", str, where)
+        if (image_id := _value(annotation, "image_id", int | str, where)) not in captions:
+            raise DataError(f"{where}: names the image {image_id!r}, not in 'images'")
+        captions[image_id].append(caption)
+    records = [
+        Record(image["id"], image_root / image["file_name"], tuple(captions[image["id"]]), split)
+        for image in images
+        if captions[image["id"]]
+    ]
+    return _not_empty(records, path)
 
 
 # Karpathy --------------------------------------------------------------------------------------
@@ -156,7 +146,7 @@ def karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> 
     seen = set()
     for number, image in enumerate(_list(data, "images", path)):
         where = f"{path}: images[{number}]"
-        name = _value(image, "filename", str, where)
+        name = check_name(_value(image, "filename", str, where), where)
         split = _value(image, "split", str, where)
         if split not in (*SPLITS, "restval"):
             raise DataError(
@@ -172,7 +162,7 @@ def karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> 
         if _image_id(image_id, where) in seen:
             raise DataError(f"{where}: a second image with the id {image_id!r}")
         seen.add(image_id)
-        folder = image_root / str(image.get("filepath", ""))
+        folder = image_root / check_name(str(image.get("filepath", "")), where)
         if not folder.is_dir() and (image_root / name).is_file():
             folder = image_root  # given the folder itself, or all images in one
         if split == "restval" and not restval:
@@ -234,6 +224,7 @@ def _flickr8k_captions(path: Path) -> dict[str, list[str]]:
         name, mark, _ = key.rpartition("#")
         if not tab or not mark or not name:
             raise DataError(f"{path}, line {number}: not of the form file.jpg#0<TAB>caption")
+        check_name(name, f"{path}, line {number}")
         if key in keys:
             raise DataError(f"{path}, line {number}: {key} stands in line {keys[key]} already")
         keys[key] = number
@@ -263,7 +254,7 @@ def read_jsonl(path: Path, image_root: Path | None = None) -> list[Record]:
     for number, text in read_lines(path):
         where = f"{path}, line {number}"
         line = _parse_json(text, path, number)
-        image = _value(line, "image", str, where)
+        image = check_name(_value(line, "image", str, where), where)
         captions = _value(line, "captions", list, where)
         if not image or not captions or not all(isinstance(caption, str) for caption in captions):
             raise DataError(f"{where}: needs an image and a list of at least one caption")
@@ -384,6 +375,20 @@ def _image_id(value: Any, where: str) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(f"{where}: an image id must be a number or text, not {value!r}")
     return value
+
+
+def check_name(name: str, where: str) -> str:
+    """The name of an image, which must be one that a file can have.
+
+    Raises:
+        DataError: It holds what no name can: a zero byte, or half a character.
+    """
+    try:
+        if b"\0" not in os.fsencode(name):
+            return name
+    except UnicodeEncodeError:
+        pass
+    raise DataError(f"{where}: {name!r} cannot be the name of a file")
 
 
 def _not_empty(records: list[Record], path: Path) -> list[Record]:

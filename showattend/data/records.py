@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
+
+from showattend.errors import DataError
 
 SPLITS = ("train", "val", "test")
 
@@ -39,18 +42,28 @@ class PackedRecords(Sequence[Record]):
 
     Args:
         records: What to hold.
+
+    Raises:
+        DataError: The temporary folder has no room for them, or cannot be written.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._ends = array("Q", [0])
-        with tempfile.TemporaryFile() as file:
-            for r in records:
-                values = [r.image_id, str(r.path), r.captions, r.split]
-                line = json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
-                self._ends.append(self._ends[-1] + file.write(line))
-            file.write(b"\n")  # an empty file cannot be mapped
-            file.flush()
-            self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            with tempfile.TemporaryFile() as file:
+                for r in records:
+                    values = [r.image_id, str(r.path), r.captions, r.split]
+                    line = json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
+                    self._ends.append(self._ends[-1] + file.write(line))
+                file.write(b"\n")  # an empty file cannot be mapped
+                file.flush()
+                self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            folder = tempfile.tempdir or os.environ.get("TMPDIR", "the temporary folder")
+            raise DataError(
+                f"{folder}: cannot hold the text of the data set ({error.strerror}); make room "
+                "there, or set TMPDIR to a folder on another disk"
+            ) from error
         self._rows: Sequence[int] = range(len(self._ends) - 1)
 
     def take(self, rows: Iterable[int]) -> PackedRecords:

@@ -117,15 +117,17 @@ def write_toy(out_dir: Path, images: int = 600, seed: int = 0, size: int = 128) 
         raise DataError(f"{images} toy pictures of {size} pixels: draw at least 6, of 32 or more")
     recipe = {"version": _VERSION, "images": images, "seed": seed, "size": size}
     marker = out_dir / "toy.json"
-    if marker.is_file():
-        if read_json(marker) == recipe | {"complete": True}:
+    if marker.is_file():  # an empty one is of a run that was stopped
+        if marker.stat().st_size and read_json(marker) == recipe | {"complete": True}:
             return out_dir / "dataset.jsonl"
     elif out_dir.is_dir() and any(out_dir.iterdir()):
         raise DataError(f"{out_dir}: holds other files; choose a new folder for the toy pictures")
     try:
-        shutil.rmtree(out_dir / "images", ignore_errors=True)
-        (out_dir / "images").mkdir(parents=True)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        # First of all: the folder is known as ours by it, when the drawing is stopped.
         marker.write_text(json.dumps(recipe | {"complete": False}), encoding="utf-8")
+        shutil.rmtree(out_dir / "images", ignore_errors=True)
+        (out_dir / "images").mkdir()
         val_scenes: dict[int, Scene] = {}
         records = []
         for number in range(1, images + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,39 @@ class View(NamedTuple):
 
     crop: int = 0  # 0: all of it; n: the nth of its random crops
     mirrored: bool = False
+
+
+class Views:
+    """One view for each record, in a few bytes a record; each is made when it is asked for.
+
+    Args:
+        crops: Which crop, [N].
+        mirrored: Whether it is mirrored, [N].
+    """
+
+    def __init__(self, crops: np.ndarray, mirrored: np.ndarray) -> None:
+        self._crops, self._mirrored = crops, mirrored
+
+    @classmethod
+    def plain(cls, count: int) -> Views:
+        """All images as they are, in no memory at all."""
+        return cls(np.broadcast_to(np.uint8(0), count), np.broadcast_to(np.False_, count))
+
+    def __len__(self) -> int:
+        """How many records."""
+        return len(self._crops)
+
+    def __getitem__(self, row: int) -> View:
+        """How this record is shown."""
+        return View(int(self._crops[row]), bool(self._mirrored[row]))
+
+    def __iter__(self) -> Iterator[View]:
+        """Record by record."""
+        return map(self.__getitem__, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other views, or a list of them, show every record alike."""
+        return isinstance(other, Views | Sequence) and list(self) == list(other)
 
 
 def show(pixels: np.ndarray, view: View, *, name: str, area: float) -> np.ndarray:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from showattend.config import Config, DataConfig
@@ -18,32 +19,48 @@ from showattend.data.views import View
 from showattend.encoders import Encoder
 from showattend.errors import DataError
 from showattend.images import Preprocessing
-from showattend.processes import Processes
+from showattend.processes import ALONE, Processes
 from showattend.training.reporter import Reporter
 
+_LISTED = 10  # images left out that are named; the others are only counted
 
-def dataset_file(data: DataConfig) -> tuple[Path, Path | None]:
+
+def dataset_file(data: DataConfig, processes: Processes = ALONE) -> tuple[Path, Path | None]:
     """The data set that a config names, or draws; and the image folder, where it names one.
 
+    Of several processes, all of which call this, the first draws.
+
     Raises:
-        DataError: It names none.
+        DataError: It names none, or the pictures cannot be drawn.
     """
     if not data.path:
         raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
     if data.path == "toy":
         folder = Path(data.cache or "data/cache") / f"toy-{data.toy_images}"
-        return write_toy(folder, images=data.toy_images), None
+        failed = None
+        if processes.first:
+            try:
+                write_toy(folder, images=data.toy_images)
+            except DataError as error:
+                failed = str(error)
+        if (failed := processes.gather(failed)[0]) is not None:  # all wait for it
+            raise DataError(failed)
+        return folder / "dataset.jsonl", None
     return Path(data.path), Path(data.images) if data.images else None
 
 
-def read_records(config: Config) -> PackedRecords:
+def read_records(config: Config, processes: Processes) -> PackedRecords:
     """The training and validation images that the config names, or draws.
+
+    Args:
+        config: The config of the run.
+        processes: All of them call this.
 
     Raises:
         DataError: There is no such data set, or one of its two splits is empty.
     """
     data = config.data
-    records = PackedRecords(read_dataset(*dataset_file(data)))
+    records = PackedRecords(read_dataset(*dataset_file(data, processes)))
     splits = [record.split for record in records]
     keep: set[int] = set()
     for split, count in (("train", data.train_images), ("val", data.val_images)):
@@ -86,7 +103,11 @@ def cached_inputs(
 
     Returns:
         The records whose images could be read, and their inputs in the same order.
+
+    Raises:
+        DataError: None of the images is there, or the cache cannot be used.
     """
+    _not_moved(records, config.data)  # before room is taken for their features
     everything = range(len(records))
     training, _ = split_rows(records, config.data.path)
     caches: dict[View, FeatureCache] = {}
@@ -107,8 +128,7 @@ def cached_inputs(
             advance=lambda done, total: reporter.task("Features", done, total),
         )
         failed |= {rows[row]: reason for row, reason in caches[view].failed.items()}
-    for reason in failed.values():
-        reporter.message(f"skipped: {reason}")
+    _tell(failed.values(), reporter)
     kept = [i for i in everything if i not in failed]
     place = {i: row for row, i in enumerate(training)}  # in the caches of the training images
     lines = {view: [place.get(i, -1) for i in kept] for view in caches}
@@ -127,23 +147,51 @@ def pixel_inputs(
 
     Returns:
         The records whose files are there, and their inputs in the same order.
+
+    Raises:
+        DataError: None of them is there.
     """
-    present = []
-    for i, record in enumerate(records):
-        if record.path.is_file():
-            present.append(i)
-        else:
-            reporter.message(f"skipped: {record.path}: no such file")
-    records = records.take(present)
+    _not_moved(records, config.data)
+    there = [_is_there(record.path) for record in records]
+    absent = (i for i, found in enumerate(there) if not found)
+    _tell((f"{records[i].path}: no such file" for i in absent), reporter)
+    records = records.take(i for i, found in enumerate(there) if found)
     return records, Pixels(records, preprocessing, config.train.workers, config.data.crop_area)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be searched
+        return False
+
+
+def _not_moved(records: PackedRecords, data: DataConfig) -> None:
+    """Refuse a data set without any of its images."""
+    if not any(_is_there(record.path) for record in records):
+        raise DataError(
+            f"{records[0].path.parent}: none of the {len(records):,} images of {data.path} is "
+            f"there (the first: {records[0].path.name}); give their folder as data.images=DIR, "
+            "or prepare the data set again"
+        )
+
+
+def _tell(reasons: Iterable[str], reporter: Reporter) -> None:
+    """Name the images that are left out, if they are few."""
+    count = 0
+    for count, reason in enumerate(reasons, start=1):
+        if count <= _LISTED:
+            reporter.message(f"skipped: {reason}")
+    if count > _LISTED:
+        reporter.message(f"skipped: and {count - _LISTED:,} more")
 
 
 class Rows:
     """A subset of the inputs."""
 
     def __init__(self, inputs: Inputs, rows: Sequence[int]) -> None:
-        self.inputs, self.rows = inputs, rows
+        self.inputs, self.rows = inputs, np.asarray(rows)
 
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
         """The inputs of these rows of the subset."""
-        return self.inputs.read([self.rows[row] for row in rows], views)
+        return self.inputs.read(self.rows[np.asarray(rows)].tolist(), views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -214,7 +215,119 @@ def test_a_damaged_file_is_named(
 ) -> None:
     (tmp_path / "images" / "0.png").write_bytes(b"")
     place = extract(tmp_path, encoder, paths).folder
-    (place / name).write_bytes(b"[")
-    with pytest.raises(DataError, match=r"the feature cache is damaged .*; delete it") as caught:
+    for content in (b"[", b"", b"[]"):
+        (place / name).write_bytes(content)
+        with pytest.raises(
+            DataError, match=r"the feature cache is damaged .*; delete it"
+        ) as caught:
+            extract(tmp_path, encoder, paths)
+        assert str(place) in str(caught.value)
+
+
+needs_reserving = pytest.mark.skipif(
+    not hasattr(os, "posix_fallocate"), reason="no way to take a file's room beforehand"
+)
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@needs_reserving
+def test_its_room_is_taken_before_it_is_computed(
+    tmp_path: Path, encoder: Encoder, paths: list[Path], calls: Calls
+) -> None:
+    calls.stop_at = 0
+    with pytest.raises(KeyboardInterrupt):
         extract(tmp_path, encoder, paths)
-    assert str(place) in str(caught.value)
+    (file,) = tmp_path.glob("cache/*/*/features.npy")
+    assert file.stat().st_blocks * 512 >= file.stat().st_size
+
+
+@needs_reserving
+def test_a_disk_that_fills_is_one_line(
+    tmp_path: Path, encoder: Encoder, paths: list[Path], calls: Calls, monkeypatch: Any
+) -> None:
+    message = r"needs \d+\.\d\d GB, the disk has .* GB; set data.cache .*, or make room"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(DataError, match=message):
+            extract(tmp_path, encoder, paths)
+    assert [path for path in tmp_path.glob("cache/**/*") if path.is_file()] == []
+    calls.stop_at = 8
+    with pytest.raises(KeyboardInterrupt):
+        extract(tmp_path, encoder, paths)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(DataError, match=message):
+            extract(tmp_path, encoder, paths)
+    calls.stop_at = 10**9
+    assert extract(tmp_path, encoder, paths).failed == {}
+    assert calls.images == COUNT  # what there was is kept
+
+    def cannot(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)  # a file system that has no such thing
+    assert extract(tmp_path, encoder, paths[:3]).failed == {}
+
+
+def test_a_disk_that_fills_after_all_is_one_line(
+    tmp_path: Path, encoder: Encoder, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = r"cannot be written \(No space left .*; set data.cache"
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(DataError, match=message):
+            extract(tmp_path, encoder, paths)
+    assert [path for path in tmp_path.glob("cache/**/*") if path.is_file()] == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda a, b: full() if "failures" in b.name else a.rename(b))
+        with pytest.raises(DataError, match=message):
+            extract(tmp_path, encoder, paths)
+    assert extract(tmp_path, encoder, paths).failed == {}
+
+
+class ReadOnly:
+    """Files that nobody may write, whoever runs the tests."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.open = np.lib.format.open_memmap
+        patch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+        patch.setattr(np.lib.format, "open_memmap", self)
+
+    def __call__(self, file: Path, mode: str, *args: Any, **options: Any) -> Any:
+        if mode != "r":
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return self.open(file, mode, *args, **options)
+
+
+def test_a_cache_whose_images_were_all_tried_may_be_read_only(
+    tmp_path: Path, encoder: Encoder, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths[2].write_bytes(b"broken")
+    first = extract(tmp_path, encoder, paths)
+    with monkeypatch.context() as patch:
+        ReadOnly(patch)
+        again = extract(tmp_path, encoder, paths)
+    assert again.failed == first.failed
+    assert again.failed.keys() == {2}
+    (first.folder / "failures.json").unlink()
+    ReadOnly(monkeypatch)
+    assert extract(tmp_path, encoder, paths).failed == {2: f"{paths[2]}: could not be read"}
+
+
+def test_what_may_not_be_written_is_not_called_damaged(
+    tmp_path: Path,
+    encoder: Encoder,
+    paths: list[Path],
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls.stop_at = 4
+    with pytest.raises(KeyboardInterrupt):
+        extract(tmp_path, encoder, paths)
+    ReadOnly(monkeypatch)
+    with pytest.raises(DataError, match=r"cannot be opened \(Permission denied\)") as caught:
+        extract(tmp_path, encoder, paths)
+    assert "delete" not in str(caught.value)

@@ -67,6 +67,12 @@ def test_karpathy(folder: Path, restval: bool, train: int) -> None:
             "train2017/x.jpg",
         ),
         ("mine.json", {"file_name": "x.jpg", "coco_url": None}, None),
+        ("mine.json", {"file_name": "x.jpg", "coco_url": "http://[x"}, None),
+        (
+            "mine.json",
+            {"file_name": "COCO_val2014_000000000042.jpg", "coco_url": "http://[x"},
+            "val2014/COCO_val2014_{}",
+        ),
     ],
 )
 def test_where_the_server_has_it(

@@ -93,6 +93,26 @@ def test_a_missing_file_is_asked_for_once(
 
 
 @pytest.mark.parametrize(
+    "address", ["http://[x", "http://ex..ample.com/", "http://localhost:abc/", "http://local host/"]
+)
+def test_what_is_no_address_is_asked_for_once(
+    fetcher: Downloader, waits: Waits, tmp_path: Path, address: str
+) -> None:
+    with pytest.raises(MissingError, match="not an address"):
+        fetcher.fetch(address, tmp_path / "a.jpg")
+    assert fetcher.size(address) is None
+    assert waits == []
+
+
+def test_an_address_that_is_not_ascii(
+    fetcher: Downloader, waits: Waits, server: Server, tmp_path: Path
+) -> None:
+    with pytest.raises(MissingError, match="not an address"):
+        fetcher.fetch(f"{server.url}/ä.jpg", tmp_path / "a.jpg")
+    assert waits == []
+
+
+@pytest.mark.parametrize(
     ("fault", "reason"),
     [
         ("truncate", rf"broke off at \d+ of {len(PHOTO):,} bytes, 4 times"),

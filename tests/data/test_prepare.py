@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from showattend.data.prepare import (
     prepare,
     prepare_coco_files,
     prepare_flickr8k,
-    prepare_folder,
     prepare_karpathy,
 )
 from showattend.data.readers import read_coco, read_dataset
@@ -134,6 +134,54 @@ def test_files_of_others_are_not_written_over(tmp_path: Path) -> None:
     assert original.read_text() == "{}"
 
 
+class Kill(BaseException):
+    """As a kill between two steps."""
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_a_run_that_was_killed_while_writing_is_done_again(
+    renames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, out = records(tmp_path), tmp_path / "out"
+    done = 0
+
+    def rename(path: Path, target: Path) -> None:
+        nonlocal done
+        if done == renames:
+            raise Kill
+        done += 1
+        path.rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", rename)
+        if renames < 4:
+            with pytest.raises(Kill):
+                prepare(given, out)
+        else:
+            prepare(given, out)
+    assert list(out.glob(".*.part")) == []
+    assert prepare(given, out).images == {"train": 2, "val": 1}
+
+
+def test_no_part_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DataError, match=r"cannot be written \(No space left"):
+        prepare(records(tmp_path), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_line_to_score_is_for_a_shell(tmp_path: Path) -> None:
+    report = prepare(records(tmp_path / "my photos"), tmp_path / "it's")
+    (line,) = (line for line in report.lines() if line.startswith("to score:"))
+    assert shlex.split(line.removeprefix("to score:")) == [
+        *("showattend", "evaluate", "--annotations", str(tmp_path / "it's/captions_val.json")),
+        *("--images", str(tmp_path / "my photos")),
+    ]
+
+
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no image is left of 3; the first: .*no such file"):
         prepare(records(tmp_path)[3:], tmp_path / "out")
@@ -151,95 +199,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         prepare(records(tmp_path), tmp_path / "file" / "out")
-
-
-# Folders of one's own --------------------------------------------------------------------------
-
-
-def sidecars(folder: Path, count: int) -> Path:
-    for number in range(count):
-        image = picture(folder / ("trip" if number % 2 else ".") / f"{number}.jpg")
-        image.with_suffix(".txt").write_text(f"A dog {number}.\n\nIt runs.\n", "utf-8")
-    return folder
-
-
-def splits(out: Path) -> dict[int | str, str]:
-    return {record.image_id: record.split for record in read_dataset(out)}
-
-
-def test_sidecars(tmp_path: Path) -> None:
-    folder = sidecars(tmp_path / "photos", 20)
-    picture(folder / "lonely.jpg")
-    report = prepare_folder(folder, tmp_path / "one")
-    assert report.images == {"train": 18, "val": 2}
-    assert report.captions == {"train": 36, "val": 4}
-    assert len(report.skipped) == 1
-    assert "lonely.jpg: no caption in lonely.txt" in report.skipped[0]
-    one = splits(tmp_path / "one")
-    assert "trip/1.jpg" in one
-    prepare_folder(folder, tmp_path / "two")
-    prepare_folder(folder, tmp_path / "three", seed=1)
-    assert splits(tmp_path / "two") == one != splits(tmp_path / "three")
-
-
-def test_val_fraction(tmp_path: Path) -> None:
-    folder = sidecars(tmp_path / "photos", 5)
-    for fraction, expected in ((0, 0), (0.01, 1), (0.5, 2), (0.99, 4)):
-        report = prepare_folder(folder, tmp_path / "out", val_fraction=fraction)
-        assert report.images.get("val", 0) == expected
-    with pytest.raises(DataError, match="val_fraction is 1"):
-        prepare_folder(folder, tmp_path / "out", val_fraction=1)
-
-
-def test_csv(tmp_path: Path) -> None:
-    for name in "ab":
-        picture(tmp_path / "photos" / f"{name}.jpg")
-    (tmp_path / "photos/captions.csv").write_text(
-        '\ufeffimage,caption,split\r\na.jpg,"A dog, running.",train\r\nb.jpg,Ein Hund,val\r\n'
-        "a.jpg,A dog,train\r\n",
-        "utf-8",
-    )
-    prepare_folder(tmp_path / "photos", tmp_path / "out")
-    assert [(r.image_id, r.captions, r.split) for r in read_dataset(tmp_path / "out")] == [
-        ("a.jpg", ("A dog, running.", "A dog"), "train"),
-        ("b.jpg", ("Ein Hund",), "val"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "line 1: no column caption and image"),
-        ("image;caption\na.jpg;A dog", "line 1: no column caption and image"),
-        ("image,caption\na.jpg,A dog, running\n", "line 2: not one value a column"),
-        ("image,caption\na.jpg\n", "line 2: not one value a column"),
-        ("image,caption,split\na.jpg,A,dev\n", "line 2: unknown split 'dev'"),
-        ("image,caption,split\na.jpg,A,val\na.jpg,B,train\n", "line 3: a.jpg is in the split"),
-    ],
-)
-def test_broken_csv(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "captions.csv").write_text(content)
-    with pytest.raises(DataError, match=message):
-        prepare_folder(tmp_path, tmp_path / "out")
-
-
-def test_json_lines_in_a_folder_keep_their_splits(tmp_path: Path) -> None:
-    lines = [
-        {"image": picture(tmp_path / f"{i}.png").name, "captions": ["A dog."], "split": split}
-        for i, split in enumerate(["train", "train", "test"])
-    ]
-    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert prepare_folder(tmp_path, tmp_path / "out").images == {"train": 2, "test": 1}
-
-
-def test_folders_without_captions(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
-        prepare_folder(tmp_path / "none", tmp_path / "out")
-    with pytest.raises(DataError, match="holds no images, and no captions"):
-        prepare_folder(tmp_path, tmp_path / "out")
-    picture(tmp_path / "a.jpg")
-    with pytest.raises(DataError, match=r"no image is left of 1; the first: .*a\.txt beside it"):
-        prepare_folder(tmp_path, tmp_path / "out")
 
 
 # Known data sets -------------------------------------------------------------------------------

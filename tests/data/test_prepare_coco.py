@@ -361,6 +361,50 @@ def test_wishes_that_cannot_be(options: dict[str, Any], message: str) -> None:
         Subset(**options)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[x", "http://ex..ample.com", "http://localhost:abc", "http://localhost:99999",
+        "http://local host", "http://", "http://a\0b", "http://host/?q", "http://host/\ud800",
+    ],
+)  # fmt: skip
+def test_addresses_that_cannot_be(url: str, out: Path) -> None:
+    with pytest.raises(DataError, match="not an address; --base-url looks like"):
+        prepare_coco(out, base_url=url, downloader=Downloader(attempts=1, sleep=nothing))
+
+
+def test_an_address_that_is_not_ascii(server: Server, out: Path) -> None:
+    server.files = {f"/%C3%A4%20b{name}": content for name, content in COCO.files.items()}
+    report = prepare_coco(out, Subset(images=2), base_url=f"{server.url}/ä b/", min_count=1)
+    assert sum(report.images.values()) == 2
+
+
+def test_two_ids_of_one_file(server: Server, out: Path, tmp_path: Path) -> None:
+    name = "COCO_train2014_000000000001.jpg"
+    images = [{"id": number, "file_name": name} for number in (1, 2)]
+    (tmp_path / "captions_train.json").write_text(json.dumps(COCO.captions(images)))
+    server.files = dict(COCO.files)
+    for _ in range(2):
+        report = run(server, out, annotations=[tmp_path / "captions_train.json"])
+        assert (report.images, report.skipped) == ({"train": 2}, ())
+    assert server.got == [f"/train2014/{name}"]
+
+
+def test_objects_are_not_fetched_beside_ones_own_annotations(
+    coco: Server, out: Path, tmp_path: Path
+) -> None:
+    mine = local(tmp_path / "mine", "train", "val")
+    karpathy = mine / "dataset_coco.json"
+    karpathy.write_text(json.dumps(COCO.karpathy()))
+    subset, options = {"categories": ("dog",)}, {"annotations": [karpathy], "image_root": mine}
+    run(coco, out, **subset, **options)  # annotations/ of the images' folder has them
+    for file in (mine / "annotations").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=r"holds no instances\*\.json, which --categories needs"):
+        run(coco, out, **subset, **options)
+    assert coco.log == []
+
+
 def test_places_that_cannot_be(out: Path, tmp_path: Path) -> None:
     captions = tmp_path / "captions_mine.json"
     captions.write_text(json.dumps(COCO.captions([{"id": 1, "file_name": "beach.jpg"}])))

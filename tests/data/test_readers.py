@@ -240,6 +240,9 @@ def test_json_lines(tmp_path: Path) -> None:
         ('{"image": "b.jpg", "captions": ["A"], "image_id": [1]}', "image id must be"),
         ('{"image": "a.jpg", "captions": ["A"]}', "a second image with the id 'a.jpg' .line 1"),
         ('{"image": "b.jpg", "captions": ["A"]', "broken JSON"),
+        (f'{{"image": "b.jpg", "image_id": {"9" * 5000}}}', "a number too long"),
+        (r'{"image": "b\u0000.jpg", "captions": ["A"]}', "cannot be the name of a file"),
+        (r'{"image": "b\ud83d.jpg", "captions": ["A"]}', "cannot be the name of a file"),
         ('"b.jpg"', "not an object"),
     ],
 )
@@ -301,3 +304,24 @@ def test_real_coco(real_data: Path) -> None:
     assert Counter(record.split for record in records) == {"train": 863, "val": 152}
     with pytest.raises(DataError, match="object instances, not captions"):
         read_dataset(real_data / "coco_subset" / "instances.json")
+
+
+@pytest.mark.parametrize("number", [[1], {"a": 1}, None, 2, "x"])
+def test_the_numbers_of_captions_do_not_matter(tmp_path: Path, number: Any) -> None:
+    content = changed(COCO, caption="It runs.") | {"categories": [{}]}
+    content["annotations"][-1]["id"] = number
+    path = write(tmp_path / "captions.json", content)
+    assert read_coco(path, Path(), "val") == read_coco(
+        write(tmp_path / "same.json", COCO), Path(), "val"
+    )
+
+
+@pytest.mark.parametrize("name", ["a\0.jpg", "a\ud83d.jpg"])
+def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    message = "cannot be the name of a file"
+    with pytest.raises(DataError, match=rf"images\[2\]: .*{message}"):
+        read_coco(write(tmp_path / "c.json", changed(COCO, file_name=name)), Path(), "val")
+    for key in ("filename", "filepath"):
+        path = write(tmp_path / "k.json", changed(KARPATHY, **{key: name}))
+        with pytest.raises(DataError, match=rf"images\[3\]: .*{message}"):
+            read_karpathy(path, Path())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from showattend.data.records import PackedRecords, Record
+from showattend.errors import DataError
 
 RECORDS = [
     Record(7, Path("a/b.jpg"), ("A dog.", "Ein Hund läuft."), "train"),
@@ -31,3 +33,23 @@ def test_some_of_them() -> None:
     turned = packed.take([2, 0])
     assert list(turned) == [RECORDS[2], RECORDS[0]]
     assert list(turned.take([1])) == [RECORDS[0]]
+
+
+def test_a_full_folder_of_temporary_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def write(self, _: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    with pytest.raises(DataError, match=r"No space left .* set TMPDIR") as caught:
+        PackedRecords(RECORDS)
+    assert str(caught.value).startswith(f"{tmp_path}: ")

@@ -234,6 +234,28 @@ def test_an_interrupted_drawing_is_done_again(
     assert len(read_dataset(write_toy(tmp_path / "toy", images=6, size=32))) == 6
 
 
+@pytest.mark.parametrize("state", ["just begun", "no name yet", "half of the data set"])
+def test_a_drawing_that_was_killed_is_done_again(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "toy"
+
+    def kill(path: Path, *args: object, **_: object) -> None:
+        if state == "half of the data set":  # after the first file got its name
+            path.rename(args[0])  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if state == "just begun":
+            folder.mkdir()
+            (folder / "toy.json").touch()
+        else:
+            patch.setattr(Path, "write_text" if state == "no name yet" else "replace", kill)
+            with pytest.raises(KeyboardInterrupt):
+                write_toy(folder, images=6, size=32)
+    assert len(read_dataset(write_toy(folder, images=6, size=32))) == 6
+
+
 def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(DataError, match="holds other files"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from showattend.data.views import View, show
+from showattend.data.views import View, Views, show
 
 SIZE = 64
 # Red tells the column, green the row: a crop can be read back from its corners.
@@ -39,3 +39,16 @@ def test_crops_are_each_images_own_and_always_the_same() -> None:
     assert np.array_equal(one[:, ::-1], show(RAMP, View(1, True), name="7.jpg", area=0.7))
     assert not np.array_equal(one, show(RAMP, View(2), name="7.jpg", area=0.7))
     assert not np.array_equal(one, show(RAMP, View(1), name="8.jpg", area=0.7))
+
+
+def test_views_of_many_records() -> None:
+    views = Views(np.array([0, 3, 1]), np.array([True, False, False]))
+    wanted = [View(0, True), View(3, False), View(1, False)]
+    assert list(views) == wanted
+    assert (len(views), views[1], views[-1]) == (3, wanted[1], wanted[2])
+    assert views == wanted
+    assert views == Views(np.array([0, 3, 1]), np.array([True, False, False]))
+    assert views != wanted[:2]
+    assert views != Views.plain(3)
+    assert Views.plain(3) == [View()] * 3
+    assert views != "abc"

@@ -1,0 +1,125 @@
+"""``showattend prepare folder``: photos of one's own, with captions beside them or in a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from showattend.data.prepare import Report, prepare
+from showattend.data.readers import check_name, read_jsonl, read_lines, read_text
+from showattend.data.records import SPLITS, Record
+from showattend.errors import DataError
+
+
+def prepare_folder(
+    folder: Path, out: Path, val_fraction: float = 0.1, seed: int = 0, **options: Any
+) -> Report:
+    """Prepare a folder of one's own photos.
+
+    The captions come from ``captions.jsonl`` in it (see ``read_jsonl``), else from
+    ``captions.csv`` (columns ``image``, ``caption`` and, if wanted, ``split``; a line a caption),
+    else from ``photo.txt`` beside each ``photo.jpg``, a caption a line, folders within it too.
+
+    Args:
+        folder: The folder.
+        out: Where to write.
+        val_fraction: Share of the images to validate on, drawn when the captions name no split
+            but ``train``; 0 draws none.
+        seed: The seed of that draw.
+        options: See `prepare`.
+
+    Raises:
+        DataError: No captions are found, or `prepare` refuses.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    if not 0 <= val_fraction < 1:
+        raise DataError(f"val_fraction is {val_fraction:g}: give a share from 0 to below 1")
+    skipped: list[str] = []
+    if (folder / "captions.jsonl").is_file():
+        records = read_jsonl(folder / "captions.jsonl")
+    elif (folder / "captions.csv").is_file():
+        records = _read_csv(folder / "captions.csv")
+    else:
+        records, skipped = _read_sidecars(folder)
+    if all(record.split == "train" for record in records) and len(records) > 1 and val_fraction:
+        count = min(max(1, round(len(records) * val_fraction)), len(records) - 1)
+        drawn = set(random.Random(seed).sample(range(len(records)), count))
+        records = [
+            replace(record, split="val") if i in drawn else record
+            for i, record in enumerate(records)
+        ]
+    return prepare(records, out, skipped=skipped, **options)
+
+
+def _read_csv(path: Path) -> list[Record]:
+    captions: dict[str, list[str]] = {}
+    splits: dict[str, str] = {}
+    for where, row in _csv_rows(path):
+        image, caption, split = row["image"], row["caption"], row.get("split") or "train"
+        if not image or caption is None or None in row:
+            raise DataError(
+                f"{where}: not one value a column; a caption with commas needs quotes around it"
+            )
+        if "\n" in image or "\r" in image:
+            raise DataError(f"{where}: a line end in an image's name; is a quote left open?")
+        check_name(image, where)
+        if split not in SPLITS:
+            raise DataError(f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)}")
+        if splits.setdefault(image, split) != split:
+            raise DataError(f"{where}: {image} is in the split {splits[image]!r} already")
+        captions.setdefault(image, []).append(caption)
+    return [
+        Record(image, path.parent / image, tuple(texts), splits[image])
+        for image, texts in captions.items()
+    ]
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str | None, str | None]]]:
+    """The rows of the table, with where each of them ends.
+
+    Raises:
+        DataError: The columns are others, or a quote is not closed.
+    """
+    text = io.StringIO(read_text(path), newline="")
+    rows = csv.DictReader(text, skipinitialspace=True, strict=True)
+    began = 1
+    try:
+        missing = {"image", "caption"} - set(rows.fieldnames or ())
+        if missing:
+            raise DataError(
+                f"{path}, line 1: no column {' and '.join(sorted(missing))}; "
+                "the first line must name the columns image,caption or image,caption,split"
+            )
+        began = rows.line_num + 1
+        for row in rows:
+            yield f"{path}, line {rows.line_num}", row
+            began = rows.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {began}: broken CSV, noticed in line {rows.reader.line_num} ({error}); "
+            "is a quote left open? One within a caption is written twice"
+        ) from None
+
+
+def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
+    from showattend.images import find_images
+
+    images, _ = find_images([folder], recursive=True)
+    records, skipped = [], []
+    for image in images:
+        beside = image.with_suffix(".txt")
+        captions = tuple(line for _, line in read_lines(beside)) if beside.is_file() else ()
+        if captions:
+            name = image.relative_to(folder).as_posix()
+            records.append(Record(name, image, captions, "train"))
+        else:
+            skipped.append(f"{image}: no caption in {beside.name} beside it")
+    if not images:
+        raise DataError(f"{folder}: holds no images, and no captions.jsonl or captions.csv")
+    return records, skipped
