@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint clean help
+.PHONY: demo test test-slow lint benchmark clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
@@ -34,6 +34,9 @@ test-slow: .venv/ready-dev  ## all tests, the slow ones too
 
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (ten minutes)
+	$(BIN)/python scripts/benchmark.py
 
 clean:  ## remove what make has made
 	rm -rf .venv demo build dist

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from showattend.attention import AdditiveAttention, additive_weights
+from showattend.attention import AdditiveAttention, additive_weights, powers
 from showattend.decoders.dropout import dropout
 from showattend.decoders.shared_product import SharedProduct
 from showattend.errors import ConfigError
@@ -26,19 +26,23 @@ GATES = ("scalar", "vector", "none")
 
 
 class Weights(NamedTuple):
-    """The weights that the time loop uses, cast once to the precision it runs in."""
+    """The weights that words and time steps use, cast once to the precision they run in."""
 
     h_in: SharedProduct  # [A + gate (+ 4M), M]: W_h, f_beta (and the LSTM's recurrence) in one
     recurrence: SharedProduct | None  # [4M, M], where it cannot be in h_in
     z_in: SharedProduct  # [4M, D]: the LSTM's input from the context
     v: torch.Tensor  # [A]
+    word: SharedProduct  # [4M, E]: the LSTM's input from the word
+    L_h: SharedProduct  # [E, M]
+    L_z: SharedProduct  # [E, D]
+    L_o: SharedProduct  # [V, E]
 
 
 class Memory(NamedTuple):
     """What the decoder keeps of a batch of images; nothing in it is repeated for K."""
 
     features: torch.Tensor  # [B, L, D]
-    keys: torch.Tensor  # [B, L, A]
+    keys: torch.Tensor  # [B, L, A]: the `powers` of W_a a, float32 at least
     weights: Weights
 
 
@@ -93,8 +97,6 @@ class LSTMDecoder(nn.Module):
         dropout: Dropout before the output product L_o.
         projection_dim: Annotations pass through a trained ReLU layer of this width first, and D
             is this from there on; 0 takes them as the encoder gives them (the paper).
-        tie_embeddings: L_o has E's weights (Press and Wolf 2017, "Using the output embedding to
-            improve language models") and a bias of its own.
 
     Raises:
         ConfigError: gate or attend_with is not one of the above.
@@ -114,7 +116,6 @@ class LSTMDecoder(nn.Module):
         feature_dropout: float = 0.0,
         dropout: float = 0.5,
         projection_dim: int = 0,
-        tie_embeddings: bool = False,
     ) -> None:
         super().__init__()
         if gate not in GATES:
@@ -146,9 +147,6 @@ class LSTMDecoder(nn.Module):
         self.L_h = nn.Linear(hidden_dim, embedding_dim)
         self.L_z = nn.Linear(feature_dim, embedding_dim, bias=False)
         self.L_o = nn.Linear(embedding_dim, vocabulary_size)
-        self.tie_embeddings = tie_embeddings
-        if tie_embeddings:
-            self.L_o.register_parameter("weight", None)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -162,8 +160,6 @@ class LSTMDecoder(nn.Module):
     @torch.no_grad()
     def sharpen(self, temperature: float) -> None:
         """Divide the scores of words by a temperature, for good: softmax(x / temperature)."""
-        if self.tie_embeddings:
-            raise ConfigError("decoder.tie_embeddings: such a model cannot be sharpened")
         self.L_o.weight.div_(temperature)
         self.L_o.bias.div_(temperature)
 
@@ -198,7 +194,8 @@ class LSTMDecoder(nn.Module):
             features = torch.relu(_linear(self.projection, features))
         if self.training:
             features = dropout(features, self.feature_dropout)
-        return Memory(features, self.attention.keys(features), self._weights(features.dtype))
+        keys = powers(self.attention.keys(features))
+        return Memory(features, keys, self._weights(features.dtype))
 
     def _weights(self, dtype: torch.dtype) -> Weights:
         rows = [self.attention.W_h.weight]
@@ -211,12 +208,16 @@ class LSTMDecoder(nn.Module):
             rows.append(self.lstm_hidden.weight)
             bias.append(torch.zeros_like(self.lstm_hidden.weight[:, 0]))
         else:  # the recurrence runs before the state that asks exists
-            recurrence = SharedProduct(self.lstm_hidden.weight.to(dtype))
+            recurrence = _product(self.lstm_hidden.weight, None, dtype)
         return Weights(
-            SharedProduct(torch.cat(rows).to(dtype), torch.cat(bias).to(dtype)),
+            _product(torch.cat(rows), torch.cat(bias), dtype),
             recurrence,
-            SharedProduct(self.lstm_context.weight.to(dtype)),
+            _product(self.lstm_context.weight, None, dtype),
             self.attention.v.to(dtype),
+            _product(self.lstm_word.weight, self.lstm_word.bias, dtype),
+            _product(self.L_h.weight, self.L_h.bias, dtype),
+            _product(self.L_z.weight, None, dtype),
+            _product(self.L_o.weight, self.L_o.bias, dtype),
         )
 
     def select(self, memory: Memory, images: torch.Tensor) -> Memory:
@@ -232,26 +233,25 @@ class LSTMDecoder(nn.Module):
 
     # Words -----------------------------------------------------------------------------------
 
-    def embed(self, words: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    def embed(self, words: torch.Tensor, memory: Memory) -> tuple[torch.Tensor, torch.Tensor]:
         """E y and the LSTM's input from it, for words [...]: [..., E] and [..., 4M].
 
         Words are known before the time loop in training, so this is one product for all of them.
         """
         embedded = F.embedding(words, self.embedding.weight)
-        embedded = embedded.to(dtype)
+        embedded = embedded.to(memory.features.dtype)
         if self.training:
             embedded = dropout(embedded, self.embedding_dropout)
-        return embedded, _linear(self.lstm_word, embedded)
+        return embedded, memory.weights.word(embedded)
 
-    def logits(self, embedded: torch.Tensor, h: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    def logits(
+        self, embedded: torch.Tensor, h: torch.Tensor, z: torch.Tensor, memory: Memory
+    ) -> torch.Tensor:
         """The deep output layer (equation 7): [..., E], [..., M], [..., D] to [..., V]."""
-        output = embedded + _linear(self.L_h, h) + _linear(self.L_z, z)
+        output = embedded + memory.weights.L_h(h) + memory.weights.L_z(z)
         if self.training:
             output = dropout(output, self.dropout)
-        if self.tie_embeddings:
-            weight = self.embedding.weight.to(output.dtype)
-            return F.linear(output, weight, self.L_o.bias.to(output.dtype))
-        return _linear(self.L_o, output)
+        return memory.weights.L_o(output)
 
     # Time ------------------------------------------------------------------------------------
 
@@ -295,9 +295,9 @@ class LSTMDecoder(nn.Module):
         Returns:
             log-probabilities [B, K, V] (float32 at least), alpha [B, K, L], beta [B, K], state.
         """
-        embedded, word_BK4M = self.embed(words, memory.features.dtype)
+        embedded, word_BK4M = self.embed(words, memory)
         step = self.step(word_BK4M, state, memory)
-        logits = self.logits(embedded, step.state.h, step.state.z)
+        logits = self.logits(embedded, step.state.h, step.state.z, memory)
         log_probs = torch.log_softmax(logits.to(_wide(logits.dtype)), -1)
         return log_probs, step.alpha, step.beta, step.state
 
@@ -331,7 +331,7 @@ class LSTMDecoder(nn.Module):
         state = State(*(part.expand(-1, lengths_BK.shape[1], -1) for part in state))
 
         steps = int(lengths_BK.max())
-        embedded_BKTE, words_BKT = self.embed(captions_BKT[:, :, :steps], memory.features.dtype)
+        embedded_BKTE, words_BKT = self.embed(captions_BKT[:, :, :steps], memory)
         coverage_BKL = torch.zeros(
             *lengths_BK.shape,
             memory.features.shape[1],
@@ -361,7 +361,7 @@ class LSTMDecoder(nn.Module):
             embedded.append(embedded_BKTE[:b, :k, t].flatten(0, 1).index_select(0, index))
             targets.append(captions_BKT[:b, :k, t + 1].flatten().index_select(0, index))
             numbers.append(number_BK[:b, :k].flatten().index_select(0, index))
-        logits = self.logits(torch.cat(embedded), torch.cat(hidden), torch.cat(context))
+        logits = self.logits(torch.cat(embedded), torch.cat(hidden), torch.cat(context), memory)
         # Back to the order of the arguments.
         coverage_BKL = coverage_BKL[order.argsort()]
         coverage_BKL = coverage_BKL.gather(
@@ -379,6 +379,10 @@ def _linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
     """The layer in the precision of x."""
     bias = None if layer.bias is None else layer.bias.to(x.dtype)
     return F.linear(x, layer.weight.to(x.dtype), bias)
+
+
+def _product(weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> SharedProduct:
+    return SharedProduct(weight.to(dtype), None if bias is None else bias.to(dtype))
 
 
 def lstm_cell(gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

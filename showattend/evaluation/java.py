@@ -26,6 +26,12 @@ _JVM_FLAGS = (
 )
 
 
+# What the tokenizer made of a text: captions of several models are scored against the same
+# references.
+_tokens: dict[str, str] = {}
+_KEPT = 200_000
+
+
 class JavaError(Exception):
     """Java is missing, does not start, or one of the programs failed; says which, in one line."""
 
@@ -65,6 +71,8 @@ def one_line(text: str) -> str:
 def tokenize_ptb(texts: Sequence[str]) -> list[str]:
     """Tokenize captions as pycocoevalcap does: Stanford's PTB tokenizer, punctuation dropped.
 
+    Texts that it has seen before in this process (some of the last ones) are remembered.
+
     Args:
         texts: Captions as written.
 
@@ -74,11 +82,27 @@ def tokenize_ptb(texts: Sequence[str]) -> list[str]:
     Raises:
         JavaError: Java is missing or the tokenizer failed.
     """
+    lines = [one_line(text) for text in texts]
+    if any(lines):
+        find_java()  # whoever lacks it is told so, whatever is remembered
+    new = [line for line in dict.fromkeys(lines) if line and line not in _tokens]
+    if len(_tokens) + len(new) > _KEPT:
+        forget()
+        new = [line for line in dict.fromkeys(lines) if line]
+    if new:
+        _tokens.update(zip(new, _tokenize(new), strict=True))
+    return [_tokens[line] if line else "" for line in lines]
+
+
+def forget() -> None:
+    """Let go of the texts that `tokenize_ptb` remembers."""
+    _tokens.clear()
+
+
+def _tokenize(lines: Sequence[str]) -> list[str]:
+    """One run of the tokenizer over lines that hold something each."""
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
-    lines = [one_line(text) for text in texts]
-    if not any(lines):
-        return lines
     command = [str(find_java()), *_JVM_FLAGS]
     command += ["-cp", str(_package_file("tokenizer/stanford-corenlp-3.4.1.jar"))]
     command += ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]

@@ -54,3 +54,49 @@ def test_a_product_that_was_never_called_has_no_gradient() -> None:
     product = SharedProduct(weight)
     (weight.sum() + 0 * product.weight.sum()).backward()
     assert torch.equal(weight.grad, torch.ones(3, 3))
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 3, 5), (0, 5)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_float32_products_are_right_whoever_multiplies(
+    shape: tuple[int, ...], with_bias: bool
+) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(7, 5)
+    bias = torch.randn(7) if with_bias else None
+    x = torch.randn(shape)
+    exact = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
+    with torch.no_grad():
+        found = SharedProduct(weight, bias)(x)
+    assert found.shape == (*shape[:-1], 7)
+    torch.testing.assert_close(found, exact.float(), rtol=1e-5, atol=1e-5)
+
+
+def test_float32_gradients_are_autograds_too() -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(3, 3, requires_grad=True), torch.randn(3, requires_grad=True)
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    one, other = (recurrence(weight, bias, x, shared=shared) for shared in (True, False))
+    for found, wanted in zip(
+        torch.autograd.grad(one, (weight, bias, x)),
+        torch.autograd.grad(other, (weight, bias, x)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+class Doubled(torch.nn.Module):
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.product = SharedProduct(weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * self.product(x)
+
+
+def test_an_exporter_sees_a_plain_product() -> None:
+    module, x = Doubled(torch.randn(3, 3)), torch.randn(4, 3)
+    with torch.no_grad():
+        exported = torch.export.export(module, (x,))
+        assert "mkldnn" not in str(exported.graph)
+        torch.testing.assert_close(exported.module()(x), module(x))

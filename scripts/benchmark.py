@@ -1,0 +1,85 @@
+"""How fast showattend is, against the usual implementation and against what the machine can do.
+
+python scripts/benchmark.py                       all rows; about ten minutes on two cores
+python scripts/benchmark.py training search       some of them
+python scripts/benchmark.py --growth              how cost grows, as a plot
+python scripts/benchmark.py --quick               tiny sizes: a try-out, no measurement
+
+Writes benchmark.json and benchmark.md (or growth.json and growth.png) into --out. Both sides of a
+ratio run in turn in one process; ratios are medians of the rounds, with the least and the greatest
+in brackets. The opponent, scripts/usual.py, has the same weights, and what it yields is compared
+first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from benchmark_growth import grow
+from benchmark_images import epochs, evaluation, extraction
+from benchmark_rows import Setting, cold_start, memory, peak_work, searching, training
+from benchmark_tools import Rates, Row, as_json, as_markdown, machine, peak
+
+ROWS: dict[str, Callable[[Setting], list[Row]]] = {
+    "start": cold_start,
+    "memory": memory,
+    "evaluation": evaluation,
+    "extraction": extraction,
+    "epoch": epochs,
+    "search": searching,
+    "training": training,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of each comparison")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch takes")
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/benchmark"), help="folder to write to"
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes")
+    parser.add_argument("--growth", action="store_true", help="how cost grows with the sizes")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)  # what `memory` runs
+    options = parser.parse_args(arguments)
+    if unknown := set(options.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if options.repeats < 1:
+        parser.error("--repeats must be 1 or more")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.peak:
+        peak_work(options.peak, options.quick)
+        print(peak())
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    rates = Rates.measure(256 if options.quick else 2048)
+    about = machine(rates, torch.get_num_threads())
+    if options.growth:
+        grow(options.out, about, quick=options.quick)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="showattend-benchmark-"))
+    setting = Setting(rates, options.repeats, options.quick, folder)
+    rows: list[Row] = []
+    try:
+        for name in options.rows or ROWS:
+            rows += ROWS[name](setting)
+            text = as_markdown(rows, about)
+            (options.out / "benchmark.md").write_text(text, encoding="utf-8")
+            content = json.dumps(as_json(rows, about), indent=1)
+            (options.out / "benchmark.json").write_text(content + "\n", encoding="utf-8")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""The rows of scripts/benchmark.py: each checks that both sides do the same, then times them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmark_tools import Rates, Row, Spread, alternate, peak_megabytes, row, run
+from usual import UsualDecoder, translate
+
+from showattend.decoders.lstm import LSTMDecoder
+from showattend.device import keep_freed_memory
+from showattend.search import SearchOptions, search
+from showattend.text import Vocabulary
+from showattend.training.compiling import compile_step
+from showattend.training.losses import captioning_loss
+from showattend.training.optimizer import build_optimizer
+
+PHOTO = "assets/photos/astronaut.jpg"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is computed; the defaults are the bars'."""
+
+    images: int = 16
+    captions: int = 5
+    words: int = 15
+    locations: int = 196
+    feature: int = 2048
+    hidden: int = 512
+    vocabulary: int = 9490
+    searched: int = 64
+    beams: int = 5
+    longest: int = 20
+
+    def decoder(self) -> LSTMDecoder:
+        """With A = E = M, and the same weights every time."""
+        torch.manual_seed(0)
+        return LSTMDecoder(
+            vocabulary_size=self.vocabulary,
+            feature_dim=self.feature,
+            embedding_dim=self.hidden,
+            hidden_dim=self.hidden,
+            attention_dim=self.hidden,
+            dropout=0.0,
+        )
+
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features, captions and lengths for a training step."""
+        generator = torch.Generator().manual_seed(1)
+        B, K, T = self.images, self.captions, self.words
+        features = torch.rand(B, self.locations, self.feature, generator=generator)
+        captions = torch.full((B, K, T + 2), Vocabulary.END)
+        captions[:, :, 0] = Vocabulary.START
+        drawn = torch.randint(4, self.vocabulary, (B, K, T), generator=generator)
+        captions[:, :, 1 : T + 1] = drawn
+        return features, captions, torch.full((B, K), T + 1)
+
+    def token_operations(self) -> float:
+        """Of all products outside the keys, for one token forwards: 2 for each weight used."""
+        M, D, V = self.hidden, self.feature, self.vocabulary
+        recurrence = (M + 1 + 4 * M) * M + 4 * M * D
+        output = 4 * M * M + M * M + D * M + V * M
+        return 2.0 * (recurrence + output + self.locations * D + self.locations * M)
+
+    def key_operations(self, images: int) -> float:
+        """Of the keys' product."""
+        return 2.0 * images * self.locations * self.feature * self.hidden
+
+    def training_operations(self) -> float:
+        """Forwards, and twice as much backwards; features get no gradient."""
+        tokens = self.images * self.captions * (self.words + 1)
+        return 3 * tokens * self.token_operations() + 2 * self.key_operations(self.images)
+
+
+QUICK = Sizes(
+    images=2, captions=2, words=3, locations=9, feature=16, hidden=8, vocabulary=40,
+    searched=3, beams=2, longest=5,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to measure."""
+
+    rates: Rates
+    repeats: int = 5
+    quick: bool = False
+    folder: Path = Path(tempfile.gettempdir())
+
+    @property
+    def sizes(self) -> Sizes:
+        """What is computed."""
+        return QUICK if self.quick else Sizes()
+
+
+# Training ------------------------------------------------------------------------------------
+
+
+def our_step(decoder: LSTMDecoder, batch: tuple[torch.Tensor, ...]) -> Callable[[], float]:
+    """A training step of ours: loss, gradients, update."""
+    features, captions, lengths = batch
+    optimizer = build_optimizer(decoder, [], weight_decay=0.0)
+
+    def step() -> float:
+        loss = captioning_loss(decoder(features, captions, lengths), lengths).total
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def usual_step(usual: UsualDecoder, batch: tuple[torch.Tensor, ...]) -> Callable[[], float]:
+    """The same of the usual implementation; features are given to it repeated."""
+    features, captions, lengths = batch
+    repeated = features.repeat_interleave(captions.shape[1], 0)
+    words, counts = captions.flatten(0, 1), lengths.flatten()
+    optimizer = torch.optim.Adam(usual.parameters(), fused=True)
+
+    def step() -> float:
+        loss = usual(repeated, words, counts)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def check_training(decoder: LSTMDecoder, batch: tuple[torch.Tensor, ...]) -> dict[str, float]:
+    """Loss and gradients of both, in fp32.
+
+    Returns:
+        The relative difference of the losses, and the largest of the gradients: each against
+        the largest gradient of the same weight.
+
+    Raises:
+        AssertionError: They differ by more than rounding.
+    """
+    features, captions, lengths = batch
+    usual = UsualDecoder.like(decoder)
+    ours = captioning_loss(decoder(features, captions, lengths), lengths).total
+    theirs = usual(
+        features.repeat_interleave(captions.shape[1], 0), captions.flatten(0, 1), lengths.flatten()
+    )
+    names, parameters = zip(*decoder.named_parameters(), strict=True)
+    found = translate(dict(zip(names, torch.autograd.grad(ours, parameters), strict=True)))
+    found.pop("decode_step.bias_hh")  # the LSTM cell's second bias, which we do not have
+    wanted_names = [name for name, _ in usual.named_parameters() if name in found]
+    wanted = torch.autograd.grad(theirs, [usual.get_parameter(name) for name in wanted_names])
+    gradients = max(
+        float((found[name] - each).abs().max() / each.abs().max().clamp(min=1e-12))
+        for name, each in zip(wanted_names, wanted, strict=True)
+    )
+    loss = float((ours - theirs).abs().detach() / theirs.detach())
+    assert loss < 1e-5, f"the losses differ: {loss}"
+    assert gradients < 1e-3, f"the gradients differ: {gradients}"
+    return {"loss": loss, "gradients": gradients}
+
+
+def training(setting: Setting) -> list[Row]:
+    """One step: loss, gradients, Adam."""
+    sizes = setting.sizes
+    decoder, batch = sizes.decoder().train(), sizes.batch()
+    checked = check_training(decoder, batch)
+    keep_freed_memory()  # as the training run does; the opponent has it too
+    low = (batch[0].bfloat16(), *batch[1:])
+    contenders = {
+        "usual": usual_step(UsualDecoder.like(decoder), batch),
+        "fp32": our_step(decoder, batch),
+        "bf16": our_step(sizes.decoder().train(), low),
+    }
+    compiled = sizes.decoder().train()
+    trouble = None if not setting.quick else "not in a quick run"
+    trouble = trouble or compile_step(compiled, torch.bfloat16)
+    if trouble is None:
+        contenders["compiled"] = our_step(compiled, low)
+    seconds = alternate(contenders, setting.repeats)
+    operations = sizes.training_operations()
+    moved = 3.0 * sum(p.numel() * p.element_size() for p in decoder.parameters())
+    floors = [setting.rates.floor(operations, moved, low) for low in (False, True)]
+    note = f"losses equal to {checked['loss']:.0e}, gradients to {checked['gradients']:.0e}"
+    made = [
+        row("training step, fp32", seconds, "fp32", floor=floors[0], bar=6.5, note=note),
+        row("training step, bf16 against fp32", seconds, "bf16", floor=floors[1], bar=16),
+    ]
+    if trouble is None:
+        name = "training step, bf16 and torch.compile against fp32"
+        made.append(row(name, seconds, "compiled", floor=floors[1], bar=16))
+    return made
+
+
+# Search --------------------------------------------------------------------------------------
+
+
+def speaking(sizes: Sizes) -> tuple[LSTMDecoder, torch.Tensor]:
+    """A decoder whose captions differ and end, and features of the images to search."""
+    decoder = sizes.decoder().eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, weight in decoder.named_parameters():
+            if weight.ndim > 1:
+                weight.mul_(3)
+            elif name == "attention.v":
+                weight.mul_(5)
+        decoder.L_o.bias[Vocabulary.END] += 4 if sizes.vocabulary > 1000 else 1
+    shape = (sizes.searched, sizes.locations, sizes.feature)
+    return decoder, torch.randn(shape, generator=generator).relu()
+
+
+def searching(setting: Setting) -> list[Row]:
+    """Beam search on given features."""
+    sizes = setting.sizes
+    decoder, features = speaking(sizes)
+    rough, low = sizes.decoder().bfloat16().eval(), features.bfloat16()
+    rough.load_state_dict(decoder.state_dict())
+    usual = UsualDecoder.like(decoder)
+    options = SearchOptions(beam_size=sizes.beams, max_length=sizes.longest)
+    found: dict[str, list[list[int]]] = {}
+
+    def one_by_one() -> None:
+        limits: dict[str, Any] = {"beam_size": sizes.beams, "max_length": sizes.longest}
+        found["usual"] = [usual.search(each, **limits) for each in features]
+
+    def ours(name: str, decoder: LSTMDecoder, features: torch.Tensor) -> None:
+        found[name] = [each[0].words for each in search(decoder, features, options)]
+
+    seconds = alternate(
+        {
+            "usual": one_by_one,
+            "fp32": partial(ours, "fp32", decoder, features),
+            "bf16": partial(ours, "bf16", rough, low),
+        },
+        setting.repeats,
+        warm=0 if setting.repeats > 1 and not setting.quick else 1,
+    )
+    same = {
+        name: sum(a == b for a, b in zip(found[name], found["usual"], strict=True))
+        for name in ("fp32", "bf16")
+    }
+    lengths = [len(words) for words in found["fp32"]]
+    steps = sum(min(length + 1, sizes.longest) for length in lengths)
+    operations = sizes.key_operations(sizes.searched)
+    operations += steps * sizes.beams * sizes.token_operations()
+    moved = float(features.numel() * features.element_size())
+    made = []
+    for name, bar in (("fp32", 8.0), ("bf16", 14.0)):
+        title = name if name == "fp32" else "bf16 against fp32"
+        note = f"{same[name]} of {len(lengths)} captions identical"
+        if name == "fp32":
+            note += f", of {min(lengths)} to {max(lengths)} words"
+        floor = setting.rates.floor(operations, moved, name == "bf16")
+        made.append(row(f"search, {title}", seconds, name, floor=floor, bar=bar, note=note))
+    assert same["fp32"] == len(lengths), f"only {same['fp32']} captions are identical"
+    return made
+
+
+# Start and memory ----------------------------------------------------------------------------
+
+
+def cold_start(setting: Setting) -> list[Row]:
+    """From the command to its end, with files in the page cache."""
+    contenders: dict[str, Callable[[], Any]] = {
+        "help": partial(run, "showattend", "--help"),
+        "usual": partial(run, "python", "-c", "import torch, torchvision"),
+    }
+    if not setting.quick:
+        contenders["ours"] = partial(run, "showattend", "caption", PHOTO)
+    seconds = alternate(contenders, 1 if setting.quick else max(7, setting.repeats))
+    helped = Row("showattend --help", Spread.of(seconds["help"]), note="bar: 0.4 s at most")
+    if setting.quick:
+        return [helped]
+    name = "showattend caption photo.jpg against import torch, torchvision"
+    return [row(name, seconds, bar=1.5, at_most=True), helped]
+
+
+def memory(setting: Setting) -> list[Row]:
+    """Peaks of processes of their own, less what importing takes."""
+    script = str(Path(__file__).with_name("benchmark.py"))
+    quick = ["--quick"] if setting.quick else []
+
+    def peak(what: str) -> Spread:
+        return Spread.of([peak_megabytes(script, "--peak", what, *quick) - base])
+
+    base = 0.0
+    base = peak("nothing").median
+    made = []
+    for what in ("training", "search"):
+        ours, usual = peak(f"{what} ours"), peak(f"{what} usual")
+        ratio = Spread.of([usual.median / max(ours.median, 1e-9)])
+        made.append(Row(f"peak memory, {what}, fp32", ours, usual, ratio, unit="MB"))
+    return made
+
+
+def peak_work(what: str, quick: bool) -> None:
+    """What `memory` measures in a process of its own."""
+    sizes = QUICK if quick else Sizes()
+    kind, _, side = what.partition(" ")
+    if kind == "training":
+        decoder, batch = sizes.decoder().train(), sizes.batch()
+        if side == "ours":
+            our_step(decoder, batch)()
+        else:
+            usual_step(UsualDecoder.like(decoder), batch)()
+    elif kind == "search":
+        speaker, features = speaking(sizes)
+        options = SearchOptions(beam_size=sizes.beams, max_length=sizes.longest)
+        if side == "ours":
+            search(speaker, features, options)
+        else:
+            usual = UsualDecoder.like(speaker)
+            usual.search(features[0], beam_size=sizes.beams, max_length=sizes.longest)

@@ -1,0 +1,226 @@
+"""What scripts/benchmark.py measures with: clocks, rates of the machine, and tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some measurements, and the least and the greatest."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of one value or more."""
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+    def __str__(self) -> str:
+        """Three digits each."""
+        if self.count == 1:
+            return f"{self.median:.3g}"
+        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+def alternate(
+    contenders: Mapping[str, Callable[[], Any]], repeats: int, warm: int = 1
+) -> dict[str, list[float]]:
+    """Time contenders in turn, so that what disturbs the machine disturbs all of them.
+
+    Args:
+        contenders: What to call, by name.
+        repeats: Rounds that count.
+        warm: Rounds before them.
+
+    Returns:
+        Seconds of each round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(warm + repeats):
+        for name, work in contenders.items():
+            started = time.perf_counter()
+            work()
+            if number >= warm:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the machine can do, measured in this run.
+
+    Attributes:
+        fp32: Floating-point operations a second of a large float32 product, multiplication and
+            addition counted as two.
+        bf16: The same in bfloat16.
+        copy: Bytes a second of a copy, read and written ones added.
+    """
+
+    fp32: float
+    bf16: float
+    copy: float
+
+    @classmethod
+    def measure(cls, size: int = 2048, repeats: int = 5) -> Rates:
+        """The best of some repeats: a floor is what is possible."""
+
+        def products(dtype: torch.dtype) -> float:
+            a = torch.rand(size, size).to(dtype)
+            out = torch.empty_like(a)
+            return min(alternate({"": lambda: torch.mm(a, a, out=out)}, repeats)[""])
+
+        source = torch.zeros(size * size * 16)
+        target = torch.zeros_like(source)
+        copied = min(alternate({"": lambda: target.copy_(source)}, repeats)[""])
+        operations = 2 * size**3
+        return cls(
+            operations / products(torch.float32),
+            operations / products(torch.bfloat16),
+            2 * source.numel() * source.element_size() / copied,
+        )
+
+    def floor(self, operations: float, moved: float, low: bool) -> float:
+        """Seconds that this much arithmetic, or moving this many bytes, takes at least."""
+        return max(operations / (self.bf16 if low else self.fp32), moved / self.copy)
+
+
+@dataclass
+class Row:
+    """One comparison.
+
+    Attributes:
+        name: What is done.
+        ours: Seconds, or megabytes.
+        usual: The same of the opponent.
+        ratio: Usual over ours, round by round.
+        floor: Seconds that the machine needs for our arithmetic, or for our bytes.
+        bar: What the ratio is to be; with ``at_most`` what ours over the opponent may be.
+        note: What was checked, and what else a reader should know.
+    """
+
+    name: str
+    ours: Spread
+    usual: Spread | None = None
+    ratio: Spread | None = None
+    floor: float | None = None
+    bar: float | None = None
+    at_most: bool = False
+    unit: str = "s"
+    note: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float | None:
+        """Of the floor that is reached."""
+        return None if self.floor is None else self.floor / self.ours.median
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is."""
+        if self.bar is None or self.ratio is None:
+            return None
+        if self.at_most:
+            return 1 / self.ratio.median <= self.bar
+        return self.ratio.median >= self.bar
+
+
+def row(
+    name: str, seconds: Mapping[str, Sequence[float]], ours: str = "ours", **values: Any
+) -> Row:
+    """A row from what `alternate` measured; the other contender is "usual"."""
+    mine, theirs = seconds[ours], seconds.get("usual")
+    if not theirs:
+        return Row(name, Spread.of(mine), **values)
+    ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+    return Row(name, Spread.of(mine), Spread.of(theirs), Spread.of(ratios), **values)
+
+
+def as_json(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values."""
+    return {
+        "about": dict(about),
+        "rows": [asdict(each) | {"share": each.share, "met": each.met} for each in rows],
+    }
+
+
+def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
+    """A table, with a line about the machine."""
+    lines = [", ".join(f"{key} {value}" for key, value in about.items()) + ".", ""]
+    lines += [
+        "| | ours | usual | ratio | bar | floor | share | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in rows:
+        bar = ""
+        if each.bar is not None:
+            sign = "≤ 1/" if each.at_most else "≥ "
+            bar = f"{sign}{each.bar:g} {'met' if each.met else 'not met'}"
+        unit = f" {each.unit}"
+        cells = (
+            each.name,
+            str(each.ours) + unit,
+            "" if each.usual is None else str(each.usual) + unit,
+            "" if each.ratio is None else str(each.ratio),
+            bar,
+            "" if each.floor is None else f"{each.floor:.3g} s",
+            "" if each.share is None else f"{each.share:.0%}",
+            each.note,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def machine(rates: Rates, threads: int) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    model = ""
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
+    return {
+        "processor": model or platform.processor() or platform.machine(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "fp32 products": f"{rates.fp32 / 1e9:.0f} GF/s",
+        "bf16 products": f"{rates.bf16 / 1e9:.0f} GF/s",
+        "copy": f"{rates.copy / 1e9:.0f} GB/s",
+    }
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would; it must succeed."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    )
+
+
+def peak() -> float:
+    """The most memory that this process has had, in megabytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # resource's figure is at least that of the process that started this one
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def peak_megabytes(*command: str) -> float:
+    """The peak of memory of a Python command, as it prints it in its last line."""
+    return float(run(sys.executable, *command).stdout.split()[-1])

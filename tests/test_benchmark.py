@@ -1,0 +1,181 @@
+"""The benchmark: its arithmetic, that its opponent is the same model, and a run of it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from showattend.evaluation import java
+from showattend.search import SearchOptions, search
+from showattend.text import Vocabulary
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+
+
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def tiny(**values: Any) -> Any:
+    rows = script("benchmark_rows")
+    return rows.Sizes(
+        **{
+            "images": 3, "captions": 2, "words": 4, "locations": 6, "feature": 7, "hidden": 5,
+            "vocabulary": 20, "searched": 4, "beams": 3, "longest": 6, **values,
+        }
+    )  # fmt: skip
+
+
+# Statistics ----------------------------------------------------------------------------------
+
+
+def test_a_spread_is_the_median_and_the_ends() -> None:
+    spread = script("benchmark_tools").Spread.of([3.0, 1.0, 2.0, 10.0])
+    assert (spread.median, spread.low, spread.high, spread.count) == (2.5, 1.0, 10.0, 4)
+    assert str(spread) == "2.5 (1 to 10)"
+
+
+def test_contenders_run_in_turn_and_warm_rounds_do_not_count() -> None:
+    called: list[str] = []
+    contenders = {name: (lambda name=name: called.append(name)) for name in ("a", "b")}
+    seconds = script("benchmark_tools").alternate(contenders, 2, warm=1)
+    assert called == ["a", "b"] * 3
+    assert [len(each) for each in seconds.values()] == [2, 2]
+
+
+def test_a_ratio_is_of_rounds_and_bars_are_held_against_it() -> None:
+    tools = script("benchmark_tools")
+    seconds = {"ours": [1.0, 2.0, 4.0], "usual": [8.0, 18.0, 20.0]}
+    made = tools.row("x", seconds, bar=8, floor=0.5)
+    assert made.ratio.median == 8.0
+    assert made.share == 0.25
+    assert made.met is True
+    assert tools.row("x", seconds, bar=8.1).met is False
+    assert tools.row("x", seconds).met is None
+    slower = {"ours": [3.0], "usual": [2.0]}
+    assert tools.row("x", slower, bar=1.5, at_most=True).met is True
+    assert tools.row("x", slower, bar=1.4, at_most=True).met is False
+
+
+def test_a_floor_is_arithmetic_or_bytes_whichever_takes_longer() -> None:
+    rates = script("benchmark_tools").Rates(fp32=100.0, bf16=200.0, copy=10.0)
+    assert rates.floor(500.0, 20.0, low=False) == 5.0
+    assert rates.floor(500.0, 20.0, low=True) == 2.5
+    assert rates.floor(500.0, 80.0, low=True) == 8.0
+
+
+def test_operations_are_those_that_pytorch_counts() -> None:
+    """Forwards, in search of one beam through all time steps."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    sizes = tiny(searched=2, beams=1)
+    decoder = sizes.decoder().double().eval()
+    features = torch.rand(2, sizes.locations, sizes.feature, dtype=torch.float64)
+    options = SearchOptions(beam_size=1, max_length=4, min_length=4)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        search(decoder, features, options)
+    counted = sizes.key_operations(2) + 2 * 4 * sizes.token_operations()
+    # The scores are elementwise here, which PyTorch does not count; it counts the initial state.
+    scores = 2 * 4 * 2 * sizes.locations * sizes.hidden
+    initial = 2 * 2 * sizes.feature * 2 * sizes.hidden
+    assert counter.get_total_flops() == counted - scores + initial
+
+
+# The opponent --------------------------------------------------------------------------------
+
+
+def test_the_opponent_has_the_same_loss_and_gradients() -> None:
+    sizes = tiny()
+    decoder, (features, captions, lengths) = sizes.decoder().train(), sizes.batch()
+    lengths[0, 1], lengths[2, 0] = 2, 3  # its captions leave the batch one by one
+    rows = script("benchmark_rows")
+    found = rows.check_training(decoder, (features, captions, lengths))
+    assert found["loss"] < 1e-6
+    assert found["gradients"] < 1e-4
+    usual = script("usual").UsualDecoder.like(decoder)
+    with torch.no_grad():
+        usual.L_z.weight[0, 0] += 1  # a model that is another one is noticed
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(rows.UsualDecoder, "like", lambda _: usual)
+    with pytest.raises(AssertionError, match="differ"):
+        rows.check_training(decoder, (features, captions, lengths))
+    monkey.undo()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_opponent_finds_the_same_captions(beams: int) -> None:
+    sizes = tiny(searched=12, beams=beams, longest=8)
+    decoder, features = script("benchmark_rows").speaking(sizes)
+    with torch.no_grad():  # captions of several lengths
+        decoder.L_o.bias[Vocabulary.END] -= 2.0
+    usual = script("usual").UsualDecoder.like(decoder)
+    ours = search(decoder, features, SearchOptions(beam_size=beams, max_length=8))
+    theirs = [usual.search(each, beam_size=beams, max_length=8) for each in features]
+    assert [each[0].words for each in ours] == theirs
+    assert len({len(words) for words in theirs}) > 1
+    assert len({tuple(words) for words in theirs}) > 3
+
+
+def test_only_the_papers_form_is_written() -> None:
+    decoder = tiny().decoder()
+    decoder.attend_with = "current"
+    with pytest.raises(ValueError, match="form"):
+        script("usual").UsualDecoder.like(decoder)
+
+
+# Running it ----------------------------------------------------------------------------------
+
+
+def test_a_quick_run_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script("benchmark").main(["search", "--quick", "--repeats", "1", "--out", str(tmp_path)])
+    content = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [row["name"] for row in content["rows"]] == ["search, fp32", "search, bf16 against fp32"]
+    assert content["rows"][0]["ratio"]["count"] == 1
+    assert content["rows"][0]["share"] > 0
+    assert content["about"]["threads"] == torch.get_num_threads()
+    text = (tmp_path / "benchmark.md").read_text()
+    assert text in capsys.readouterr().out
+    assert "3 of 3 captions identical" in text
+
+
+def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
+    script("benchmark").main(["--quick", "--growth", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "growth.json").read_text())["milliseconds an image"]
+    assert set(found) == {"locations", "vocabulary", "beams", "images"}
+    assert "training" not in found["beams"]
+    assert all(value > 0 for each in found.values() for value in each["search"])
+    assert (tmp_path / "growth.png").stat().st_size < 100_000
+
+
+def test_unknown_rows_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        script("benchmark").main(["trainings"])
+    assert "no such row: trainings" in capsys.readouterr().err
+
+
+def test_java_starts_are_counted() -> None:
+    with script("benchmark_images").counted_java() as started:
+        java.forget()
+        assert java.tokenize_ptb(["A dog runs.", "A dog runs.", ""]) == ["a dog runs"] * 2 + [""]
+        assert java.tokenize_ptb(["A dog runs."]) == ["a dog runs"]
+    assert started == ["tokenizer"]
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Any:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    sys.modules.pop("benchmark", None)
