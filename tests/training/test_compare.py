@@ -209,6 +209,7 @@ def test_two_configs_are_trained_scored_and_compared(
     assert not list(out.rglob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_java")
 @pytest.mark.parametrize(
     "step",
