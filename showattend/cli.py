@@ -20,10 +20,12 @@ from showattend.cli_compare import compare
 from showattend.cli_errors import errors
 from showattend.cli_export import EXPORT_HELP, Engine, export, onnx_captioner, refuse_exported
 from showattend.cli_ground import ground
+from showattend.cli_options import BatchSize, BeamSize, Device, Images, Json, Model, Precision
 from showattend.cli_prepare import prepare_app
 from showattend.cli_serve import serve
 from showattend.errors import UserError
 from showattend.terminal import (
+    MANY,
     bars,
     complain,
     console,
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from showattend.captioner import Captioner
     from showattend.export.engine import OnnxCaptioner
 
-MANY = 20
-"""From so many images on, ``caption`` shows a progress bar."""
 
 # click's UsageError, whether typer stands on click or carries its own copy of it.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -87,25 +87,6 @@ app.command(
     epilog=examples("export --out exported", "export --model runs/mine --out exported"),
 )(export)
 app.command(epilog=examples("serve", "serve --model runs/mine --port 8080"))(serve)
-
-Model = Annotated[
-    str | None,
-    typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")]
-BeamSize = Annotated[
-    int | None,
-    typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
-]
-BatchSize = Annotated[int, typer.Option(help="Images the model sees at once.", min=1)]
-Images = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the images.", show_default="where the annotations say"),
-]
-Json = Annotated[
-    Path | None, typer.Option(help="Write figures and captions as JSON.", metavar="FILE")
-]
 
 
 def _print_version(wanted: bool) -> None:

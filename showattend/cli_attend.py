@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from showattend.cli_options import BeamSize, Device, Model, Precision
 from showattend.errors import UserError
-from showattend.terminal import bars, complain, printable, say
+from showattend.terminal import MANY, bars, complain, printable, say
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
 
 PAGE = ".html"
-MANY = 20
-"""From so many photos on, a gallery shows a progress bar."""
 LARGE = 100_000_000
 """Bytes from which on a gallery is said to be slow to open."""
 
@@ -43,10 +42,7 @@ def attend(
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Look into the folders' subfolders too.")
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
-    ] = None,
+    model: Model = None,
     given: Annotated[
         str | None, typer.Option("--caption", help="Make the model say this sentence.")
     ] = None,
@@ -73,10 +69,7 @@ def attend(
             show_default="heat",
         ),
     ] = None,
-    beam_size: Annotated[
-        int | None,
-        typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
-    ] = None,
+    beam_size: BeamSize = None,
     n_best: Annotated[
         int | None,
         typer.Option(
@@ -85,10 +78,8 @@ def attend(
             min=1,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")
-    ] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Show where the model looks for each word of a caption.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from showattend.cli_options import Model
 from showattend.errors import UserError
 from showattend.terminal import printable, say
 
@@ -42,10 +43,7 @@ def export(
             metavar="DIR",
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
-    ] = None,
+    model: Model = None,
 ) -> None:
     """Write a model as ONNX, with a small program that captions without PyTorch."""
     from showattend.export.folder import NEEDED, check_folder, check_installed

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from showattend.cli_options import BatchSize, BeamSize, Device, Json, Model, Precision
 from showattend.errors import UserError
 from showattend.terminal import bars, finish, printable, say, table
 
-PLACES = ("own", "another", "none")
 CONFUSIONS = 5
 """How many of what was said and looked at are printed; the JSON has them all."""
 
@@ -25,27 +25,17 @@ def ground(
         Path | None,
         typer.Option(help="Human captions to say, instead of the model's own.", metavar="FILE"),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
-    ] = None,
-    beam_size: Annotated[
-        int | None,
-        typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Write figures and captions as JSON.", metavar="FILE")
-    ] = None,
+    model: Model = None,
+    beam_size: BeamSize = None,
+    output: Json = None,
     gallery: Annotated[
         Path | None,
         typer.Option(help="Draw hits and misses on a .png or .pdf sheet.", metavar="FILE"),
     ] = None,
     shown: Annotated[int, typer.Option(help="How many of each to draw.", min=1)] = 6,
-    batch_size: Annotated[int, typer.Option(help="Images the model sees at once.", min=1)] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")
-    ] = "auto",
+    batch_size: BatchSize = 32,
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Measure whether the model looks at what it names (the pointing game).
 
@@ -118,6 +108,8 @@ def _print_pointing(found: Mapping[str, Any]) -> None:
 
 def _print_where(where: Mapping[str, Any]) -> None:
     """What right and wrong words look at, and the big things that nobody mentions."""
+    from showattend.evaluation.wrong_words import PLACES
+
     rows = []
     for kind in ("right", "wrong"):
         found = where[kind]

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from showattend.cli_options import Device, Model, Precision
 from showattend.errors import UserError
 from showattend.terminal import say
 
@@ -18,20 +19,15 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart")
 
 
 def serve(
-    model: Annotated[
-        str | None,
-        typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
-    ] = None,
+    model: Model = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
     max_megabytes: Annotated[float, typer.Option(help="Largest file.", min=0.1)] = 20,
     max_megapixels: Annotated[float, typer.Option(help="Largest image.", min=0.1)] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds for a photo.", min=1)] = 30,
     queue: Annotated[int, typer.Option(help="Photos that wait for their turn.", min=0)] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")
-    ] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Serve a page to drop photos on, and its JSON API (POST /api/caption)."""
     for package in NEEDED:

@@ -56,6 +56,10 @@ def console() -> Console:
     return Console(stderr=True)
 
 
+MANY = 20
+"""From so many images on, captioning shows a progress bar."""
+
+
 @contextmanager
 def bars(wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
     """Progress bars told by (name, done, total), on a terminal only."""

@@ -26,7 +26,7 @@ ROOMS = [
     ["data", "depthwise", "encoders", "decoders", "search", "checkpoint", "caption"],
     ["captioner"],
     ["training", "evaluation", "visualize", "outputs", "export"],
-    ["terminal", "server"],
+    ["terminal", "server", "cli_options"],
     [
         *("cli_prepare", "cli_compare", "cli_attend", "cli_errors", "cli_ground"),
         *("cli_export", "cli_serve"),

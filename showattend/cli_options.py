@@ -1,0 +1,27 @@
+"""Options that several commands have, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")]
+BeamSize = Annotated[
+    int | None,
+    typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
+]
+BatchSize = Annotated[int, typer.Option(help="Images the model sees at once.", min=1)]
+Images = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the images.", show_default="where the annotations say"),
+]
+Json = Annotated[
+    Path | None, typer.Option(help="Write figures and captions as JSON.", metavar="FILE")
+]
