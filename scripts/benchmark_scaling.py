@@ -242,6 +242,7 @@ def learn(bench: Bench) -> None:
     opened = ("encoder.finetune_from=blocks.5", "train.finetune_after=0", *plain)
     bench.note("train", "the same, last two stages opened", _trained(bench, 96, subset, *opened))
     pixels = (
+        "data.cache=null",
         "train.epochs=4",
         "train.finetune_after=0",
         "train.batch_size=16",
