@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,19 @@ def test_a_gallery_opens_photos_by_keyboard(gallery: Path, visit: Visit) -> None
     assert dialog.page.get_by_role("button", name="Next").is_disabled()
     tab.keyboard.press("Escape")
     tab.wait_for_selector("dialog", state="hidden")
-    # The browser tells the page a little later, and only then the page moves the focus.
-    tab.wait_for_function("() => document.activeElement.textContent.includes('Two dogs play.')")
+    wait_for_focus_on(tab, "Two dogs play.")
+
+
+def wait_for_focus_on(tab: Any, card: str) -> None:
+    """After a dialog has closed: the browser tells the page so a little later than it hides it.
+
+    Only then the page moves the focus, away from wherever a test may have put it meanwhile.
+    """
+    tab.wait_for_function(
+        "(text) => document.activeElement.matches('.card')"
+        " && document.activeElement.textContent.includes(text)",
+        arg=card,
+    )
 
 
 def test_the_photo_asked_for_last_is_shown(gallery: Path, visit: Visit) -> None:
@@ -89,9 +101,10 @@ def test_a_gallery_finds(gallery: Path, visit: Visit) -> None:
     tab.get_by_role("button", name="Next").click()  # passes over the one that is hidden
     tab.wait_for_selector("dialog .sentence:has-text('Two dogs play')")
     tab.get_by_role("button", name="Close").click()
+    wait_for_focus_on(tab, "Two dogs play.")
     tab.get_by_label("Find in captions").fill("")
-    assert tab.locator(".card").last.is_visible()
-    assert tab.locator("#found").text_content() == "3 of 3 photos"
+    tab.wait_for_selector("#found:has-text('3 of 3 photos')")
+    assert all(card.is_visible() for card in tab.locator(".card").all())
 
 
 def test_a_real_caption_on_a_page(
