@@ -6,15 +6,17 @@ L locations, D feature dimension, M hidden size, A attention size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from showattend.shared_gradient import SharedSum
+
 _LIMIT = 40.0  # e to the power of twice this is still a float32, and so is its reciprocal
-_AT_ONCE = 1 << 21  # numbers [b, K, L, A] at a time: blocks that stay in cache and are reused
+_AT_ONCE = 1 << 20  # numbers [b, K, L, A] at a time: blocks that stay in cache and are reused
 
 
 class AdditiveAttention(nn.Module):
@@ -56,20 +58,54 @@ def powers(keys_BLA: torch.Tensor) -> torch.Tensor:
     return torch.exp(2 * keys_BLA.to(wide).clamp(-_LIMIT, _LIMIT))
 
 
+class Kernels(NamedTuple):
+    """The two loops over every pair of a query and a key; a training run may compile them."""
+
+    scores: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    """u [B, K, A], v [A], E [B, L, A] to -2 sum_a v_a u_a / (u_a + E_a), [B, K, L]."""
+
+    gradients: Callable[
+        [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+        tuple[torch.Tensor, torch.Tensor],
+    ]
+    """u, E, the scores' gradient g [B, K, L] and a tensor [B, L, A] to sums with r = u / (u + E):
+    of g r over everything [A], and of g r (1 - r) over locations [B, K, A]; the latter's sum over
+    queries is added to the tensor."""
+
+
 def additive_weights(
-    query_BKA: torch.Tensor, powers_BLA: torch.Tensor, v_A: torch.Tensor
+    query_BKA: torch.Tensor,
+    powers_BLA: torch.Tensor,
+    v_A: torch.Tensor,
+    *,
+    shared: SharedSum | None = None,
+    kernels: Kernels | None = None,
 ) -> torch.Tensor:
     """The weights alpha [B, K, L] for projected queries and the `powers` of keys.
 
     Everything here is in float32 (at least) whatever the precision of the products, so that a
     map sums to one. The scores lack sum_a v_a, which cancels in the softmax.
+
+    Args:
+        query_BKA: q = W_h h.
+        powers_BLA: E = e^(2k).
+        v_A: v.
+        shared: `share_powers` of the powers, if many steps share them and autograd shall know of
+            it; they are then the leading part of its value.
+        kernels: What computes the loops; None takes PyTorch's operations.
     """
     if torch.compiler.is_compiling():  # or exporting: it shall see the plain operations
         u_BKA = _reciprocal_powers(query_BKA, powers_BLA.dtype)
-        scores_BKL = _scores(u_BKA, v_A, powers_BLA)
+        scores_BKL = plain_scores(u_BKA, v_A, powers_BLA)
     else:
-        scores_BKL = _Scores.apply(query_BKA, powers_BLA, v_A)
+        handle = None if shared is None else shared.handle
+        scores_BKL = _Scores.apply(query_BKA, powers_BLA, v_A, handle, shared, kernels or _EAGER)
     return torch.softmax(scores_BKL, -1)
+
+
+def share_powers(powers_BLA: torch.Tensor, v_A: torch.Tensor) -> SharedSum:
+    """Powers for many steps; these add up sum_k g r (1 - r), and the rest is done once."""
+    return SharedSum(powers_BLA, factor=2 * v_A.detach().to(powers_BLA) / powers_BLA.detach())
 
 
 def _reciprocal_powers(query_BKA: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -77,63 +113,102 @@ def _reciprocal_powers(query_BKA: torch.Tensor, dtype: torch.dtype) -> torch.Ten
     return torch.exp(-2 * query_BKA.to(dtype).clamp(-_LIMIT, _LIMIT))
 
 
-def _scores(u_BKA: torch.Tensor, v_A: torch.Tensor, powers_BLA: torch.Tensor) -> torch.Tensor:
-    """-2 sum_a v_a u_a / (u_a + E_a), [B, K, L]."""
-    sums_BKLA = u_BKA.unsqueeze(2) + powers_BLA.unsqueeze(1)
+def plain_scores(u_BKA: torch.Tensor, v_A: torch.Tensor, powers_BLA: torch.Tensor) -> torch.Tensor:
+    """`Kernels.scores`, for a compiler."""
     scaled_BKA = -2 * v_A.to(u_BKA) * u_BKA
-    if sums_BKLA.requires_grad:
-        return (scaled_BKA.unsqueeze(2) / sums_BKLA).sum(-1)
-    return torch.div(scaled_BKA.unsqueeze(2), sums_BKLA, out=sums_BKLA).sum(-1)
+    return (scaled_BKA.unsqueeze(2) / (u_BKA.unsqueeze(2) + powers_BLA.unsqueeze(1))).sum(-1)
 
 
-class _Scores(torch.autograd.Function):
-    """The scores; backward computes the quotients anew instead of keeping them.
+def plain_gradients(
+    u_BKA: torch.Tensor,
+    powers_BLA: torch.Tensor,
+    gradient_BKL: torch.Tensor,
+    over_k_BLA: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`Kernels.gradients`, for a compiler."""
+    u_BK1A = u_BKA.unsqueeze(2)
+    r_BKLA = u_BK1A / (u_BK1A + powers_BLA.unsqueeze(1))
+    gr_BKLA = gradient_BKL.unsqueeze(3) * r_BKLA
+    w_BKLA = gr_BKLA - gr_BKLA * r_BKLA
+    over_k_BLA.add_(w_BKLA.sum(1))
+    return gr_BKLA.sum(2).sum((0, 1)), w_BKLA.sum(2)
+
+
+def _scores(u_BKA: torch.Tensor, v_A: torch.Tensor, powers_BLA: torch.Tensor) -> torch.Tensor:
+    """The same by few passes, a few images at a time, in blocks that stay in the cache."""
+    scaled_BKA = -2 * v_A.to(u_BKA) * u_BKA
+    found = []
+    for u, E, scaled in _blocks(u_BKA, powers_BLA, scaled_BKA):
+        r = u.unsqueeze(2) + E.unsqueeze(1)
+        found.append(torch.div(scaled.unsqueeze(2), r, out=r).sum(-1))
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _gradients(
+    u_BKA: torch.Tensor,
+    powers_BLA: torch.Tensor,
+    gradient_BKL: torch.Tensor,
+    over_k_BLA: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Likewise, the quotients computed anew.
 
     They are as many as B·K·L·A numbers in every time step: to write and to read them again takes
     as long as to compute them, and they would fill the memory.
     """
+    of_v, over_l_BKA = torch.zeros_like(u_BKA[0, 0]), torch.empty_like(u_BKA)
+    room = None
+    for u, E, g, over_k, over_l in _blocks(u_BKA, powers_BLA, gradient_BKL, over_k_BLA, over_l_BKA):
+        if room is None:
+            room = u.new_empty(2, *g.shape, len(of_v))
+        r, w = room[:, : len(u)]
+        torch.add(u.unsqueeze(2), E.unsqueeze(1), out=r)
+        torch.div(u.unsqueeze(2), r, out=r)
+        of_v += (g.reshape(1, -1) @ r.flatten(0, 2)).squeeze(0)
+        # PyTorch has r (1 - r) times something in one pass: it is the derivative of a sigmoid.
+        torch.ops.aten.sigmoid_backward(g.unsqueeze(3).expand_as(r), r, grad_input=w)
+        torch.sum(w, 2, out=over_l)
+        over_k += w.sum(1)
+    return of_v, over_l_BKA
 
+
+_EAGER = Kernels(_scores, _gradients)
+
+
+class _Scores(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query_BKA: torch.Tensor, powers_BLA: torch.Tensor, v_A: torch.Tensor
+        ctx: Any,
+        query_BKA: torch.Tensor,
+        powers_BLA: torch.Tensor,
+        v_A: torch.Tensor,
+        handle: torch.Tensor | None,  # noqa: ARG004, only so that autograd comes back to it
+        shared: SharedSum | None,
+        kernels: Kernels,
     ) -> torch.Tensor:
         u_BKA = _reciprocal_powers(query_BKA, powers_BLA.dtype)
         ctx.save_for_backward(u_BKA, powers_BLA, v_A)
-        ctx.dtype = query_BKA.dtype
-        blocks = list(_blocks(u_BKA, powers_BLA))
-        if len(blocks) == 1:
-            return _scores(u_BKA, v_A, powers_BLA)
-        return torch.cat([_scores(u, v_A, E) for u, E in blocks])
+        ctx.dtype, ctx.shared, ctx.kernels = query_BKA.dtype, shared, kernels
+        return kernels.scores(u_BKA, v_A, powers_BLA)
 
     @staticmethod
-    def backward(
-        ctx: Any, *gradients: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient_BKL,) = gradients
         u_BKA, powers_BLA, v_A = ctx.saved_tensors
         v = v_A.to(u_BKA)
-        of_query, of_powers = torch.empty_like(u_BKA), torch.empty_like(powers_BLA)
-        of_v = torch.zeros_like(v)
-        start = 0
-        for u, E in _blocks(u_BKA, powers_BLA):
-            here = slice(start, start := start + len(u))
-            # With r = u / (u + E), d tanh / dq = d tanh / dk = 4 r (1 - r).
-            r = u.unsqueeze(2) + E.unsqueeze(1)
-            torch.div(u.unsqueeze(2), r, out=r)
-            g = r * gradient_BKL[here].unsqueeze(3)
-            of_v += g.sum(2).sum((0, 1))
-            g -= r.mul_(g)
-            torch.sum(g, 2, out=of_query[here])
-            torch.sum(g, 1, out=of_powers[here])
-        of_query *= 4 * v
-        of_powers *= 2 * v / powers_BLA  # dE = 2 E dk
-        return of_query.to(ctx.dtype), of_powers, of_v.mul_(-2).to(v_A)
+        shared = ctx.shared or share_powers(powers_BLA, v_A)
+        of_v, over_l_BKA = ctx.kernels.gradients(
+            u_BKA, powers_BLA, gradient_BKL, shared.leading(len(powers_BLA))
+        )
+        # d tanh / dq = d tanh / dk = 4 r (1 - r), and dE = 2 E dk.
+        of_query = (over_l_BKA * (4 * v)).to(ctx.dtype)
+        of_powers = shared.take() if ctx.shared is None else None
+        return of_query, of_powers, of_v.mul(-2).to(v_A), None, None, None
 
 
 def _blocks(
-    u_BKA: torch.Tensor, powers_BLA: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """A few images at a time."""
+    u_BKA: torch.Tensor, powers_BLA: torch.Tensor, *others: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """A few images at a time, of every tensor."""
     (_, K, A), L = u_BKA.shape, powers_BLA.shape[1]
     images = max(1, _AT_ONCE // (K * L * A))
-    return zip(u_BKA.split(images), powers_BLA.split(images), strict=True)
+    return zip(*(each.split(images) for each in (u_BKA, powers_BLA, *others)), strict=True)

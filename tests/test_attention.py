@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from showattend import attention
-from showattend.attention import AdditiveAttention, additive_weights, powers
+from showattend.attention import (
+    AdditiveAttention,
+    Kernels,
+    additive_weights,
+    plain_gradients,
+    plain_scores,
+    powers,
+)
 
 
 def test_weights_are_a_distribution_over_locations() -> None:
@@ -58,13 +65,18 @@ def inputs(scale: float) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
-@pytest.mark.parametrize("at_once", [1, 80, 1 << 21])
+@pytest.mark.parametrize("at_once", [1, 80, 1 << 21, None])
 def test_without_a_tanh_weights_and_gradients_are_the_same(
-    scale: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+    scale: float, at_once: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "_AT_ONCE", at_once)  # one image at a time, two, all of them
+    kernels = None
+    if at_once is None:  # what is given to a compiler
+        kernels = Kernels(plain_scores, plain_gradients)
+    else:  # one image at a time, two, all of them
+        monkeypatch.setattr(attention, "_AT_ONCE", at_once)
     query, keys, v = inputs(scale)
-    found, wanted = additive_weights(query, powers(keys), v), literal(query, keys, v)
+    found = additive_weights(query, powers(keys), v, kernels=kernels)
+    wanted = literal(query, keys, v)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
     towards = torch.randn(3, 2, 5, dtype=torch.float64, generator=torch.manual_seed(1))
     for one, other in zip(

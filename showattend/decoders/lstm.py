@@ -10,65 +10,19 @@ E embedding, M hidden, V vocabulary, N real tokens of a batch, T time.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from showattend.attention import AdditiveAttention, additive_weights, powers
 from showattend.decoders.dropout import dropout
+from showattend.decoders.forcing import Forced, teacher_forcing
 from showattend.decoders.shared_product import SharedProduct
+from showattend.decoders.state import Memory, State, Step, Weights
 from showattend.errors import ConfigError
 
 ATTEND_WITH = ("previous", "current")
 GATES = ("scalar", "vector", "none")
-
-
-class Weights(NamedTuple):
-    """The weights that words and time steps use, cast once to the precision they run in."""
-
-    h_in: SharedProduct  # [A + gate (+ 4M), M]: W_h, f_beta (and the LSTM's recurrence) in one
-    recurrence: SharedProduct | None  # [4M, M], where it cannot be in h_in
-    z_in: SharedProduct  # [4M, D]: the LSTM's input from the context
-    v: torch.Tensor  # [A]
-    word: SharedProduct  # [4M, E]: the LSTM's input from the word
-    L_h: SharedProduct  # [E, M]
-    L_z: SharedProduct  # [E, D]
-    L_o: SharedProduct  # [V, E]
-
-
-class Memory(NamedTuple):
-    """What the decoder keeps of a batch of images; nothing in it is repeated for K."""
-
-    features: torch.Tensor  # [B, L, D]
-    keys: torch.Tensor  # [B, L, A]: the `powers` of W_a a, float32 at least
-    weights: Weights
-
-
-class State(NamedTuple):
-    """The recurrent state, with leading axes [B, K]."""
-
-    h: torch.Tensor  # [B, K, M], in the precision of the products
-    c: torch.Tensor  # [B, K, M], float32 at least
-    z: torch.Tensor  # [B, K, D], the last context; read only when attending with the current state
-
-
-class Step(NamedTuple):
-    """One time step: the new state, and where the model looked."""
-
-    state: State
-    alpha: torch.Tensor  # [B, K, L], float32 at least
-    beta: torch.Tensor  # [B, K]; a vector gate's mean
-
-
-class Forced(NamedTuple):
-    """What teacher forcing yields: logits of the real tokens only, and the maps' sums."""
-
-    logits: torch.Tensor  # [N, V]
-    targets: torch.Tensor  # [N]
-    captions: torch.Tensor  # [N]: which caption a token is of, counted through [B, K]
-    coverage: torch.Tensor  # [B, K, L]: sum over a caption's real time steps of alpha_t
 
 
 class LSTMDecoder(nn.Module):
@@ -141,6 +95,8 @@ class LSTMDecoder(nn.Module):
         )
         self.gate_dim = {"scalar": 1, "vector": feature_dim, "none": 0}[gate]
         self.f_beta = nn.Linear(hidden_dim, self.gate_dim) if self.gate_dim else None
+        # Of a number of rows that is no multiple of 32, a product takes up to twice as long.
+        self.padding = -(attention_dim + self.gate_dim) % 32 if self.gate_dim else 0
         self.lstm_word = nn.Linear(embedding_dim, 4 * hidden_dim)  # gates in the order i, f, g, o
         self.lstm_hidden = nn.Linear(hidden_dim, 4 * hidden_dim, bias=False)
         self.lstm_context = nn.Linear(feature_dim, 4 * hidden_dim, bias=False)
@@ -203,6 +159,8 @@ class LSTMDecoder(nn.Module):
         if self.f_beta is not None:
             rows.append(self.f_beta.weight)
             bias.append(self.f_beta.bias)
+            rows.append(self.f_beta.weight.new_zeros(self.padding, self.hidden_dim))
+            bias.append(self.f_beta.bias.new_zeros(self.padding))
         recurrence = None
         if self.attend_with == "previous":
             rows.append(self.lstm_hidden.weight)
@@ -266,22 +224,28 @@ class LSTMDecoder(nn.Module):
         weights, A = memory.weights, self.attention_dim
         if weights.recurrence is None:
             from_h = weights.h_in(state.h)
-            query, gate, recurrence = from_h.split((A, self.gate_dim, 4 * self.hidden_dim), -1)
+            sizes = (A, self.gate_dim, self.padding, 4 * self.hidden_dim)
+            query, gate, _, recurrence = from_h.split(sizes, -1)
             z, alpha, beta = self._attend(query, gate, memory)
             gates = word_BK4M + recurrence + weights.z_in(z)
             h, c = self.cell(gates, state.c)
         else:
             gates = word_BK4M + weights.recurrence(state.h) + weights.z_in(state.z)
             h, c = self.cell(gates, state.c)
-            query, gate = weights.h_in(h).split((A, self.gate_dim), -1)
+            query, gate, _ = weights.h_in(h).split((A, self.gate_dim, self.padding), -1)
             z, alpha, beta = self._attend(query, gate, memory)
         return Step(State(h, c, z), alpha, beta)
 
     def _attend(
         self, query_BKA: torch.Tensor, gate_BKG: torch.Tensor, memory: Memory
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        alpha_BKL = self.score(query_BKA, memory.keys, memory.weights.v)
-        z_BKD = torch.bmm(alpha_BKL.to(memory.features.dtype), memory.features)
+        v_A, shared, precision = memory.weights.v, memory.shared, memory.features.dtype
+        if shared is None:
+            alpha_BKL = self.score(query_BKA, memory.keys, v_A)
+            z_BKD = torch.bmm(alpha_BKL.to(precision), memory.features)
+        else:
+            alpha_BKL = self.score(query_BKA, memory.keys, v_A, shared=shared.keys)
+            z_BKD = shared.context(alpha_BKL.to(precision))
         if self.gate == "none":
             return z_BKD, alpha_BKL, torch.ones_like(alpha_BKL[..., 0])
         beta_BKG = torch.sigmoid(gate_BKG)
@@ -304,70 +268,8 @@ class LSTMDecoder(nn.Module):
     def forward(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
     ) -> Forced:
-        """Teacher forcing over a batch of images with all their captions.
-
-        Rows of a batch fall silent as their captions end. Images are taken in the order of their
-        longest caption and captions of an image longest first, so that what is still alive at
-        time t is a leading block of both axes, and the loop computes little more than real
-        tokens. Everything outside the recurrence is one product over all tokens.
-
-        Args:
-            features: Annotations [B, L, D] in the precision to run in.
-            captions_BKT: ``<start> y_1 .. y_C <end>`` padded with ``<pad>``.
-            lengths_BK: The number of targets of each caption (its words and ``<end>``); 0 where
-                an image has fewer than K captions.
-
-        Returns:
-            Logits and targets of the N real tokens, in no particular order, and the coverage in
-            the order of the arguments.
-        """
-        lengths_BK, within = lengths_BK.sort(dim=1, descending=True, stable=True)
-        captions_BKT = captions_BKT.gather(1, within.unsqueeze(2).expand_as(captions_BKT))
-        order = lengths_BK[:, 0].argsort(dim=0, descending=True, stable=True)
-        lengths_BK, captions_BKT = lengths_BK[order], captions_BKT[order]
-        number_BK = order.unsqueeze(1) * lengths_BK.shape[1] + within[order]
-        memory = self.memory(features[order])
-        state = self.initial_state(memory)
-        state = State(*(part.expand(-1, lengths_BK.shape[1], -1) for part in state))
-
-        steps = int(lengths_BK.max())
-        embedded_BKTE, words_BKT = self.embed(captions_BKT[:, :, :steps], memory)
-        coverage_BKL = torch.zeros(
-            *lengths_BK.shape,
-            memory.features.shape[1],
-            dtype=_wide(features.dtype),
-            device=features.device,
-        )
-        hidden, context, embedded, targets, numbers = [], [], [], [], []
-        # Rounded up a little: few distinct shapes let the CPU reuse the kernels it has prepared.
-        alive_TB = [
-            min(-(-int((lengths_BK[:, 0] > t).sum()) // 4) * 4, len(lengths_BK))
-            for t in range(steps)
-        ]
-        alive_TK = [int((lengths_BK > t).any(0).sum()) for t in range(steps)]
-        for t, (b, k) in enumerate(zip(alive_TB, alive_TK, strict=True)):
-            state = State(*(part[:b, :k] for part in state))
-            alive = memory._replace(features=memory.features[:b], keys=memory.keys[:b])
-            step = self.step(words_BKT[:b, :k, t], state, alive)
-            state = step.state
-            real_bk = lengths_BK[:b, :k] > t
-            coverage_BKL = coverage_BKL + F.pad(
-                step.alpha * real_bk.unsqueeze(2),
-                (0, 0, 0, coverage_BKL.shape[1] - k, 0, coverage_BKL.shape[0] - b),
-            )
-            index = real_bk.flatten().nonzero().squeeze(1)
-            hidden.append(state.h.flatten(0, 1).index_select(0, index))
-            context.append(state.z.flatten(0, 1).index_select(0, index))
-            embedded.append(embedded_BKTE[:b, :k, t].flatten(0, 1).index_select(0, index))
-            targets.append(captions_BKT[:b, :k, t + 1].flatten().index_select(0, index))
-            numbers.append(number_BK[:b, :k].flatten().index_select(0, index))
-        logits = self.logits(torch.cat(embedded), torch.cat(hidden), torch.cat(context), memory)
-        # Back to the order of the arguments.
-        coverage_BKL = coverage_BKL[order.argsort()]
-        coverage_BKL = coverage_BKL.gather(
-            1, within.argsort(1).unsqueeze(2).expand_as(coverage_BKL)
-        )
-        return Forced(logits, torch.cat(targets), torch.cat(numbers), coverage_BKL)
+        """`teacher_forcing`: the logits of all words, and what the maps add up to."""
+        return teacher_forcing(self, features, captions_BKT, lengths_BK)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -22,7 +22,8 @@ from torch import nn
 from torch.export import Dim
 
 from showattend.captioner import Captioner
-from showattend.decoders.lstm import LSTMDecoder, State
+from showattend.decoders.lstm import LSTMDecoder
+from showattend.decoders.state import State
 from showattend.encoders import Encoder
 from showattend.errors import ConfigError
 from showattend.images import Preprocessing

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
-from showattend.attention import additive_weights
+from showattend.attention import Kernels, additive_weights, plain_gradients, plain_scores
 from showattend.decoders.lstm import LSTMDecoder, lstm_cell
 
 
@@ -22,7 +24,10 @@ def compile_step(decoder: LSTMDecoder, dtype: torch.dtype) -> str | None:
         None; or, where compiling fails and the decoder stays as it was, why, in one line.
     """
     cell = torch.compile(lstm_cell, dynamic=True)
-    score = torch.compile(additive_weights, dynamic=True)
+    kernels = Kernels(
+        torch.compile(plain_scores, dynamic=True), torch.compile(plain_gradients, dynamic=True)
+    )
+    score = partial(additive_weights, kernels=kernels)
     B, K, L, A, M = 4, 3, 9, decoder.attention_dim, decoder.hidden_dim
     device = decoder.L_o.weight.device
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional as F
 
-from showattend.decoders.lstm import Forced
+from showattend.decoders.forcing import Forced
+
+_AT_ONCE = 1 << 18  # logits at a time
 
 
 class Loss(NamedTuple):
@@ -38,18 +40,11 @@ def captioning_loss(
     """
     real = lengths > 0
     captions = real.sum()
-    log_probs = torch.log_softmax(
-        forced.logits.to(torch.promote_types(forced.logits.dtype, torch.float32)), -1
-    )
-    plain = F.nll_loss(log_probs, forced.targets, reduction="sum")
-    smoothed = plain
-    if label_smoothing:
-        even = -log_probs.mean(-1).sum()
-        smoothed = (1 - label_smoothing) * plain + label_smoothing * even
+    smoothed, plain = _CrossEntropy.apply(forced.logits, forced.targets, label_smoothing)
     penalty = doubly_stochastic_penalty(forced.coverage, lengths)
     return Loss(
         smoothed / captions + doubly_stochastic * penalty,
-        plain.detach() / len(forced.targets),
+        plain / len(forced.targets),
         penalty.detach(),
     )
 
@@ -63,3 +58,49 @@ def doubly_stochastic_penalty(coverage: torch.Tensor, lengths: torch.Tensor) -> 
     """
     real = lengths > 0
     return ((1 - coverage) ** 2).sum(-1)[real].sum() / real.sum()
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Sums of the cross-entropy over tokens, smoothed and not, in float32 (at least).
+
+    Logits are the largest tensor of a step by far, N x V. They are read a few rows at a time, and
+    neither probabilities nor anything else of that size is kept for backward, which computes the
+    softmax anew and writes its gradient once.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_NV: torch.Tensor, targets_N: torch.Tensor, smoothing: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        wide = torch.promote_types(logits_NV.dtype, torch.float32)
+        plain, even = logits_NV.new_zeros(2, dtype=wide)
+        for logits, targets in _rows(logits_NV, targets_N):
+            log_probs = torch.log_softmax(logits, -1, dtype=wide)
+            plain -= log_probs.gather(1, targets.unsqueeze(1)).sum()
+            if smoothing:
+                even -= log_probs.sum() / logits.shape[1]
+        ctx.save_for_backward(logits_NV, targets_N)
+        ctx.smoothing, ctx.wide = smoothing, wide
+        ctx.mark_non_differentiable(plain)
+        return (1 - smoothing) * plain + smoothing * even, plain
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        logits_NV, targets_N = ctx.saved_tensors
+        gradient, smoothing = gradients[0], ctx.smoothing
+        found_NV = torch.empty_like(logits_NV)
+        for logits, targets, found in _rows(logits_NV, targets_N, found_NV):
+            p = torch.softmax(logits, -1, dtype=ctx.wide)
+            if smoothing:
+                p -= smoothing / logits.shape[1]
+            target = targets.unsqueeze(1)
+            p.scatter_add_(1, target, p.new_full(target.shape, smoothing - 1))
+            found.copy_(p.mul_(gradient))
+        return found_NV, None, None
+
+
+def _rows(logits_NV: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """A few rows of each at a time on a CPU, so that they stay in its cache."""
+    N, V = logits_NV.shape
+    rows = max(1, _AT_ONCE // V) if logits_NV.device.type == "cpu" else max(1, N)
+    return zip(*(each.split(rows) for each in (logits_NV, *others)), strict=True)

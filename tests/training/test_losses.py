@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from showattend.decoders.lstm import Forced
+from showattend.decoders.forcing import Forced
+from showattend.training import losses
 from showattend.training.losses import captioning_loss
 
 # Three tokens over four words; the probabilities are exact.
@@ -63,3 +65,23 @@ def test_only_the_total_carries_a_gradient() -> None:
     assert loss.total.requires_grad
     assert not loss.cross_entropy.requires_grad
     assert not loss.penalty.requires_grad
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("at_once", [1, 14, 1 << 18])  # a row, two rows, all of them
+def test_loss_and_gradient_are_pytorchs(
+    smoothing: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "_AT_ONCE", at_once)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 7, dtype=torch.float64, generator=generator).requires_grad_()
+    targets = torch.tensor([0, 6, 3, 3, 1])
+    given = Forced(logits, targets, torch.tensor([0, 0, 0, 1, 1]), torch.ones(1, 2, 4).double())
+    found = captioning_loss(given, torch.tensor([[3, 2]]), label_smoothing=smoothing)
+    wanted = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum") / 2
+    torch.testing.assert_close(found.total, wanted, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(3 * loss, logits)[0] for loss in (found.total, wanted)),
+        rtol=1e-10,
+        atol=1e-12,
+    )

@@ -1,0 +1,78 @@
+"""Gradients that many steps make together, against autograd's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from showattend.attention import additive_weights, powers, share_powers
+from showattend.shared_gradient import SharedContext
+
+STEPS = ((3, 2), (3, 1), (1, 1))  # leading images, captions
+
+
+def leaves() -> tuple[torch.Tensor, ...]:
+    """Queries [B, K, A], keys [B, L, A], v [A], annotations [B, L, D]."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 2, 4), (3, 5, 4), (4,), (3, 5, 6))
+    return tuple(
+        torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+        for shape in shapes
+    )
+
+
+def attended(*given: torch.Tensor, shared: bool) -> torch.Tensor:
+    """Three steps, each of which asks what the one before has found."""
+    query, keys, v, features = given
+    E = powers(keys)
+    together, context = (share_powers(E, v), SharedContext(features)) if shared else (None, None)
+    total = features.new_zeros(())
+    for b, k in STEPS:
+        if together is not None and context is not None:
+            alpha = additive_weights(query[:b, :k], together.value[:b], v, shared=together)
+            z = context(alpha)
+        else:
+            alpha = additive_weights(query[:b, :k], E[:b], v)
+            z = torch.bmm(alpha, features[:b])
+        total = total + z.square().sum()
+        query = torch.tanh(query[:b, :k] + z[..., :4])
+    return total
+
+
+def test_gradients_are_autograds() -> None:
+    given = leaves()
+    one, other = (attended(*given, shared=shared) for shared in (True, False))
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+    for found, wanted in zip(
+        torch.autograd.grad(one, given), torch.autograd.grad(other, given), strict=True
+    ):
+        assert wanted.abs().max() > 0
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("fixed", [0, 1, 2, 3])
+def test_what_needs_no_gradient_is_left_out(fixed: int) -> None:
+    given = leaves()
+    given[fixed].requires_grad_(False)
+    rest = [leaf for leaf in given if leaf.requires_grad]
+    one, other = (
+        torch.autograd.grad(attended(*given, shared=shared), rest) for shared in (True, False)
+    )
+    for found, wanted in zip(one, other, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_of_two_backwards_do_not_mix() -> None:
+    """Nothing is left over from one batch to the next."""
+    given = leaves()
+    first = torch.autograd.grad(attended(*given, shared=True), given)
+    again = torch.autograd.grad(attended(*given, shared=True), given)
+    assert all(map(torch.equal, first, again))
+
+
+def test_what_no_step_has_read_has_no_gradient() -> None:
+    features = torch.randn(2, 3, 4, requires_grad=True)
+    shared = SharedContext(features)
+    assert shared.handle is not None
+    (features.sum() + 0 * shared.handle.sum()).backward()
+    assert torch.equal(features.grad, torch.ones(2, 3, 4))
