@@ -90,8 +90,10 @@ class _Collect(torch.autograd.Function):
     def backward(ctx: Any, *_: Any) -> tuple[None, torch.Tensor | None, torch.Tensor | None]:
         if not ctx.seen:
             return None, None, None
-        inputs = torch.cat([x for x, _ in ctx.seen])
-        gradients = torch.cat([gradient for _, gradient in ctx.seen])
+        inputs, gradients = ctx.seen[0]
+        if len(ctx.seen) > 1:
+            inputs = torch.cat([x for x, _ in ctx.seen])
+            gradients = torch.cat([gradient for _, gradient in ctx.seen])
         ctx.seen.clear()
         weight = gradients.T @ inputs if ctx.needs_input_grad[1] else None
         bias = gradients.sum(0) if ctx.needs_input_grad[2] else None
