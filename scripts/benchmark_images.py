@@ -22,6 +22,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from usual import UsualDecoder
 
+from showattend.config import TrainConfig
 from showattend.data.cache import cache_features
 from showattend.data.loader import CachedFeatures, CaptionLoader
 from showattend.data.records import Record
@@ -36,7 +37,7 @@ from showattend.text import Vocabulary
 from showattend.training.losses import captioning_loss
 from showattend.training.optimizer import build_optimizer
 
-BACKBONES = {"efficientnet_lite0": 32, "resnet101": 16}  # and how many images an epoch has
+BACKBONES = {"efficientnet_lite0": 64, "resnet101": 32}  # and how many images an epoch has
 
 
 def write_photos(folder: Path, count: int, size: tuple[int, int] = (500, 375)) -> list[Record]:
@@ -175,7 +176,7 @@ def epochs(setting: Setting) -> list[Row]:
         ) -> CaptionLoader:  # fmt: skip
             cache = cache_features(f, encoder=e, preprocessing=p, paths=ps)
             inputs = CachedFeatures({View(): cache}, {View(): range(len(r))})
-            return CaptionLoader(r, inputs, v, batch_size=16)
+            return CaptionLoader(r, inputs, v, batch_size=TrainConfig().batch_size)
 
         def epoch(
             batches: CaptionLoader, dtype: torch.dtype, d: Any = decoder, o: Any = optimizer

@@ -12,10 +12,10 @@ ones said and unsaid. With --into FILE NAME they take the place of what stands i
 <!-- NAME --> and <!-- end of NAME -->.
 
 With --last it takes the weights of each run's last epoch, not those of its best: equal epochs.
-RUN/start.safetensors is where that run's self-critical training began. What has been measured is
-kept in --out and used again while model and data are the same; empty it when the program has
-changed. A run that is not there, or with --last not at its end, is named and left out, and the
-exit code is 1.
+RUN@SIZE looks at images of that many pixels a side; RUN/start.safetensors is where that run's
+self-critical training began. What has been measured is kept in --out and used again while model
+and data are the same; empty it when the program has changed. A run that is not there, or with
+--last not at its end, is named and left out, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from showattend.device import choose_device
 from showattend.errors import CheckpointError, UserError
 from showattend.evaluation import side_by_side
 from showattend.evaluation.grounding import ground
+from showattend.evaluation.pointing import PAPER_SIGMA
 from showattend.outputs import write_json, write_text
 from showattend.training.state import find_state
 
@@ -55,6 +56,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--pair", nargs=2, action="append", default=[], metavar=("ONE", "OTHER"))
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--into", nargs=2, metavar=("FILE", "NAME"))
+    parser.add_argument("--smooth", type=float, default=PAPER_SIGMA, help="as of showattend ground")
     parser.add_argument("--precision", default="fp32", help="fp32 (the default) rounds nothing off")
     given = parser.parse_intermixed_args(args)
     # The last sign of equality: a name may hold one, as in "λ = 1".
@@ -127,12 +129,15 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     Raises:
         CheckpointError: There is no such model, or with --last its run is not at its end.
     """
+    run, _, size = run.partition("@")
+    if size and not size.isdigit():
+        raise UserError(f"{run}@{size}: give the size in pixels, as in {run}@352")
     start = Path(run) if Path(run).name == START else None
     model = checkpoints.find_model(start.parent if start else run)
     weights = start or (find_state(model.parent) if given.last else model)
     files = [weights, given.annotations, captions]
     stamps = [(str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f]
-    asked = (stamps, str(given.images.resolve()), given.precision)
+    asked = (stamps, str(given.images.resolve()), given.precision, size, given.smooth)
     kept = given.out / f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}.json"
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
@@ -149,8 +154,10 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     captioner = Captioner.from_checkpoint(
         checkpoint, name=run, device=choose_device("auto"), precision=given.precision
     )
+    if size:
+        captioner.resize(int(size))
     print(f"grounding {run} ...", file=sys.stderr, flush=True)
-    found = ground(given.annotations, given.images, captioner, captions)
+    found = ground(given.annotations, given.images, captioner, captions, sigma=given.smooth)
     scores = {each["epoch"]: each.get("CIDEr") for each in history}
     found |= {"epoch": epoch, "CIDEr": scores.get(epoch)}
     given.out.mkdir(parents=True, exist_ok=True)

@@ -64,9 +64,14 @@ class Caption:
         """The log-probability of the whole caption."""
         return float(sum(self.log_probs))
 
-    def heatmap(self, t: int) -> np.ndarray:
-        """The attention of word ``t`` at every pixel of the upright image [height, width]."""
-        return self.geometry.upsample(self.attention[t])
+    def heatmap(self, t: int, sigma: float = 0.0) -> np.ndarray:
+        """The attention of word ``t`` at every pixel of the upright image [height, width].
+
+        Args:
+            t: The word's place in the caption.
+            sigma: Of a Gaussian to blur it with, as `Geometry.upsample` takes it.
+        """
+        return self.geometry.upsample(self.attention[t], sigma=sigma)
 
     def save_overlay(self, path: str | Path, **options: Any) -> None:
         """Draw the maps over the image, one panel per word, into a file.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from showattend import checkpoint as checkpoints
 from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
 from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
+from showattend.data.threads import in_order
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import choose_device, choose_dtype
 from showattend.encoders import Encoder, build_encoder, encode, parse_name
@@ -25,8 +24,6 @@ from showattend.errors import CheckpointError, ConfigError, ImageError, UserErro
 from showattend.images import Geometry, ImageSource, Preprocessing
 from showattend.search import Hypothesis, SearchOptions, force, sample, search
 from showattend.text import Vocabulary, tokenize
-
-T = TypeVar("T")
 
 
 def build_preprocessing(config: EncoderConfig) -> Preprocessing:
@@ -84,7 +81,11 @@ class Captioner:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, device: str = "auto", precision: str = "auto"
+        cls,
+        model: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        size: int | None = None,
     ) -> Captioner:
         """Load a model.
 
@@ -92,17 +93,21 @@ class Captioner:
             model: A shipped model's name, a directory or a file; None is the shipped default.
             device: auto, cpu, cuda, mps.
             precision: auto (bf16 where the processor has it), fp32 or bf16.
+            size: As of `resize`; None is the model's.
 
         Raises:
             CheckpointError: There is no such model, or it is damaged.
-            ConfigError: The device or precision does not exist, or the encoder's weights are
-                not installed.
+            ConfigError: The device or precision does not exist, the encoder's weights are
+                not installed, or it does not take this size.
         """
         chosen = choose_device(device)
         path = checkpoints.find_model(model)
-        return cls.from_checkpoint(
+        captioner = cls.from_checkpoint(
             checkpoints.load(path), name=str(model or path), device=chosen, precision=precision
         )
+        if size is not None:
+            captioner.resize(size)
+        return captioner
 
     @classmethod
     def from_checkpoint(
@@ -164,6 +169,22 @@ class Captioner:
             device=device,
             precision=precision,
         )
+
+    def resize(self, size: int) -> None:
+        """Look at photos at another size from now on: a larger one makes a finer grid.
+
+        Convolutional encoders take other sizes than they were trained at, and a little more than
+        in training can help (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+
+        Args:
+            size: Pixels a side of the network's input.
+
+        Raises:
+            ConfigError: The encoder does not take this size.
+        """
+        if size != self.preprocessing.size:
+            self.encoder.measure(size)
+            self.preprocessing = replace(self.preprocessing, size=size)
 
     @overload
     def caption(self, images: ImageSource, **options: Any) -> Caption: ...
@@ -230,17 +251,14 @@ class Captioner:
         numbers, without = self._numbers(first), self._banned(banned)
         chosen = replace(self.search, prefix=numbers, banned=without, **options)
         threads = max(1, min(8, torch.get_num_threads()))
-        with ThreadPoolExecutor(threads) as pool:
-            opened = _ahead(pool, self._open, images, ahead=2 * batch_size)
-            while batch := list(itertools.islice(opened, batch_size)):
-                good = [
-                    (source, *result)
-                    for source, result in batch
-                    if not isinstance(result, ImageError)
-                ]
-                captions = iter(self._caption_batch(good, chosen, first) if good else [])
-                for source, result in batch:
-                    yield source, result if isinstance(result, ImageError) else next(captions)
+        opened = in_order(self._open, images, threads=threads, ahead=2 * batch_size)
+        while batch := list(itertools.islice(opened, batch_size)):
+            good = [
+                (source, *result) for source, result in batch if not isinstance(result, ImageError)
+            ]
+            captions = iter(self._caption_batch(good, chosen, first) if good else [])
+            for source, result in batch:
+                yield source, result if isinstance(result, ImageError) else next(captions)
 
     def attend(self, image: ImageSource, text: str) -> Caption:
         """Make the model say a given sentence, and record where it looks for each word.
@@ -427,18 +445,3 @@ def _as_delivered(config: dict[str, Any]) -> bool:
     """Whether the encoder's weights are those that its recipe installs."""
     encoder = config.get("encoder", {})
     return bool(encoder.get("pretrained", True)) and not encoder.get("finetune_from")
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, work: Any, sources: Iterable[T], ahead: int
-) -> Iterator[tuple[T, Any]]:
-    """Map in threads, in order, at most ``ahead`` items in flight."""
-    waiting: deque[tuple[T, Future[Any]]] = deque()
-    for source in sources:
-        waiting.append((source, pool.submit(work, source)))
-        if len(waiting) > ahead:
-            done, future = waiting.popleft()
-            yield done, future.result()
-    while waiting:
-        done, future = waiting.popleft()
-        yield done, future.result()

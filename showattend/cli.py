@@ -20,7 +20,16 @@ from showattend.cli_compare import compare
 from showattend.cli_errors import errors
 from showattend.cli_export import EXPORT_HELP, Engine, export, onnx_captioner, refuse_exported
 from showattend.cli_ground import ground
-from showattend.cli_options import BatchSize, BeamSize, Device, Images, Json, Model, Precision
+from showattend.cli_options import (
+    BatchSize,
+    BeamSize,
+    Device,
+    Images,
+    Json,
+    Model,
+    Precision,
+    Size,
+)
 from showattend.cli_prepare import prepare_app
 from showattend.cli_serve import serve
 from showattend.errors import UserError
@@ -143,6 +152,7 @@ def caption(
         Path | None, typer.Option(help="Write attention figures there.", metavar="DIR")
     ] = None,
     engine: Engine = "torch",
+    size: Size = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -163,10 +173,12 @@ def caption(
     )
     captioner: Captioner | OnnxCaptioner
     if engine == "onnx":
+        if size is not None:
+            raise UserError("an export has the size it was made with; showattend export --size")
         captioner = onnx_captioner(model, device, precision)
     else:
         refuse_exported(model)
-        captioner = _captioner(model, device, precision)
+        captioner = _captioner(model, device, precision, size)
     # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
@@ -251,6 +263,7 @@ def evaluate(
     beam_size: BeamSize = None,
     split: Annotated[str | None, typer.Option(help="Which split, where there are several.")] = None,
     output: Json = None,
+    size: Size = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -258,12 +271,14 @@ def evaluate(
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr (coco-caption)."""
     from showattend.evaluation.evaluate import evaluate as run
 
-    if results is not None and (images, model, beam_size) != (None, None, None):
-        raise UserError("--results scores captions that exist; no --images, --model, --beam-size")
+    if results is not None and (images, model, beam_size, size) != (None, None, None, None):
+        raise UserError(
+            "--results scores captions that exist; no --images, --model, --beam-size, --size"
+        )
     if allow_missing and results is None:
         raise UserError("--allow-missing is about --results; give both")
     _check_output(output)
-    captioner = _captioner(model, device, precision) if results is None else None
+    captioner = _captioner(model, device, precision, size) if results is None else None
     with bars() as progress:
         found = run(
             annotations,
@@ -335,10 +350,10 @@ def _complain_of_usage(error: Any) -> None:
 # Helpers -------------------------------------------------------------------------------------
 
 
-def _captioner(model: str | None, device: str, precision: str) -> Captioner:
+def _captioner(model: str | None, device: str, precision: str, size: int | None) -> Captioner:
     from showattend.captioner import Captioner
 
-    return Captioner.from_pretrained(model, device=device, precision=precision)
+    return Captioner.from_pretrained(model, device=device, precision=precision, size=size)
 
 
 def _fraction(value: float | None) -> str:

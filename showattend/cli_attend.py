@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showattend.cli_options import BeamSize, Device, Model, Precision
+from showattend.cli_options import BeamSize, Device, Model, Precision, Size
 from showattend.errors import UserError
 from showattend.terminal import MANY, bars, complain, printable, say
 
@@ -78,6 +78,7 @@ def attend(
             min=1,
         ),
     ] = None,
+    size: Size = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -113,11 +114,11 @@ def attend(
         for option, value in (("--caption", given), ("--words", words)):
             if value is not None:
                 raise UserError(f"{option} is about one photo, a gallery has many; leave it out")
-        _gallery(photos, output, recursive, search, (model, device, precision))
+        _gallery(photos, output, recursive, search, (model, device, precision, size))
         return
     make_room(output)
     image = photos[0]
-    captioner = _captioner(model, device, precision)
+    captioner = _captioner(model, device, precision, size)
     if given is None:
         if suffix == PAGE:  # the page shows what the search found beside it
             search = _all_candidates(captioner, search)
@@ -141,7 +142,7 @@ def _gallery(
     output: Path,
     recursive: bool,
     search: dict[str, Any],
-    how: tuple[str | None, str, str],
+    how: tuple[str | None, str, str, int | None],
 ) -> None:
     """Caption photos and write them all into one page; what fails is named and left out."""
     from showattend.images import find_images
@@ -222,7 +223,7 @@ def _all_candidates(captioner: Captioner, search: dict[str, Any]) -> dict[str, A
     return {"n_best": search.get("beam_size", captioner.search.beam_size)} | search
 
 
-def _captioner(model: str | None, device: str, precision: str) -> Captioner:
+def _captioner(model: str | None, device: str, precision: str, size: int | None) -> Captioner:
     from showattend.captioner import Captioner
 
-    return Captioner.from_pretrained(model, device=device, precision=precision)
+    return Captioner.from_pretrained(model, device=device, precision=precision, size=size)

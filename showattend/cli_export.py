@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from showattend.cli_options import Model
+from showattend.cli_options import Model, Size
 from showattend.errors import UserError
 from showattend.terminal import printable, say
 
@@ -44,6 +44,7 @@ def export(
         ),
     ],
     model: Model = None,
+    size: Size = None,
 ) -> None:
     """Write a model as ONNX, with a small program that captions without PyTorch."""
     from showattend.export.folder import NEEDED, check_folder, check_installed
@@ -55,7 +56,7 @@ def export(
     from showattend.captioner import Captioner
     from showattend.export.folder import export as run
 
-    captioner = Captioner.from_pretrained(model, device="cpu", precision="fp32")
+    captioner = Captioner.from_pretrained(model, device="cpu", precision="fp32", size=size)
     sizes = run(captioner, out, say)
     for name, size in sizes.items():
         say(f"{printable(out / name)}\t{size / 1e6:.2f} MB")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from showattend.cli_options import BatchSize, BeamSize, Device, Json, Model, Precision
+from showattend.cli_options import BatchSize, BeamSize, Device, Json, Model, Precision, Size
 from showattend.errors import UserError
 from showattend.terminal import bars, finish, printable, say, table
 
@@ -33,6 +33,16 @@ def ground(
         typer.Option(help="Draw hits and misses on a .png or .pdf sheet.", metavar="FILE"),
     ] = None,
     shown: Annotated[int, typer.Option(help="How many of each to draw.", min=1)] = 6,
+    size: Size = None,
+    smooth: Annotated[
+        float,
+        typer.Option(
+            help="Look for peaks in maps blurred with a Gaussian of this share of the photo's "
+            "sides; the paper's figures have 0.089. 0: none.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.089,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -58,7 +68,7 @@ def ground(
     from showattend.visualize.gallery import check_gallery, save_gallery
     from showattend.visualize.looks import Looks
 
-    looks = Looks(shown)
+    looks = Looks(shown, smooth)
     if gallery is not None:
         check_gallery(gallery)
         make_room(gallery)
@@ -69,13 +79,14 @@ def ground(
 
     from showattend.captioner import Captioner
 
-    captioner = Captioner.from_pretrained(model, device=device, precision=precision)
+    captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
     with bars() as progress:
         found = run(
             annotations,
             images,
             captioner,
             captions=captions,
+            sigma=smooth,
             beam_size=beam_size,
             batch_size=batch_size,
             progress=progress,

@@ -17,6 +17,16 @@ BeamSize = Annotated[
     int | None,
     typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
 ]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Pixels a side that the model sees; more make a finer grid of attention, and take "
+        "longer.",
+        show_default="the model's",
+        min=32,
+        max=2048,
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Images the model sees at once.", min=1)]
 Images = Annotated[
     Path | None,

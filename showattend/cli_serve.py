@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from showattend.cli_options import Device, Model, Precision
+from showattend.cli_options import Device, Model, Precision, Size
 from showattend.errors import UserError
 from showattend.terminal import say
 
@@ -26,6 +26,7 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(help="Largest image.", min=0.1)] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds for a photo.", min=1)] = 30,
     queue: Annotated[int, typer.Option(help="Photos that wait for their turn.", min=0)] = 8,
+    size: Size = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -42,7 +43,7 @@ def serve(
     limits = Limits(max_megabytes, max_megapixels, timeout, queue)
     listening = listen(host, port)
     try:
-        captioner = Captioner.from_pretrained(model, device=device, precision=precision)
+        captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
         private = host in LOOPBACK
         app = create_app(captioner, limits, hosts=LOOPBACK if private else ())
         config = uvicorn.Config(

@@ -7,6 +7,7 @@ that a cell of the feature grid leads back to pixels of the upright photograph.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class Geometry:
         row, col = int((y - top) / (bottom - top) * rows), int((x - left) / (right - left) * cols)
         return min(row, rows - 1), min(col, cols - 1)
 
-    def upsample(self, map_HW: np.ndarray, mode: str = "smooth") -> np.ndarray:
+    def upsample(self, map_HW: np.ndarray, mode: str = "smooth", sigma: float = 0.0) -> np.ndarray:
         """The map's value at every pixel of the upright image.
 
         A pixel takes the value at its centre; one larger than half a cell takes the average over
@@ -89,22 +90,30 @@ class Geometry:
             map_HW: The map on the feature grid [H, W].
             mode: "smooth": cubic interpolation through the cells' centres, kept between zero and
                 the map's maximum; "nearest": constant within a cell.
+            sigma: The standard deviation of a Gaussian to blur the result with, as a share of the
+                image's width and height. The image is mirrored at its borders: a map that is the
+                same everywhere stays so.
 
         Returns:
             The values [image height, image width], float32.
 
         Raises:
-            ValueError: The map is not two-dimensional or the mode is neither.
+            ValueError: The map is not two-dimensional, the mode is neither, or sigma is negative.
         """
-        if map_HW.ndim != 2 or mode not in ("smooth", "nearest"):
-            raise ValueError(f"cannot upsample a map of shape {map_HW.shape} in mode {mode!r}")
+        if map_HW.ndim != 2 or mode not in ("smooth", "nearest") or sigma < 0:
+            raise ValueError(
+                f"cannot upsample a map of shape {map_HW.shape} in mode {mode!r}, sigma {sigma}"
+            )
         rows, cols = map_HW.shape
         left, top, right, bottom = self.box
         width, height = self.image_size
         down = _interpolation(height, top, bottom, rows, mode)
         across = _interpolation(width, left, right, cols, mode)
         values = down @ map_HW.astype(np.float32) @ across.T
-        return np.clip(values, 0, map_HW.max(), out=values)
+        np.clip(values, 0, map_HW.max(), out=values)
+        if sigma:
+            values = _blur(height, sigma) @ values @ _blur(width, sigma).T
+        return values
 
     def resized(self, size: tuple[int, int]) -> Geometry:
         """The same geometry on a copy of the image of another (width, height)."""
@@ -146,6 +155,16 @@ def _interpolation(pixels: int, low: float, high: float, cells: int, mode: str) 
             weights[sample, cell.clip(0, cells - 1)] += np.where(t < 1, near, far)
     weights *= seen[:, None]
     return weights.reshape(pixels, samples, cells).mean(axis=1).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _blur(pixels: int, sigma: float) -> np.ndarray:
+    """A Gaussian along one axis as weights [pixels, pixels] float32, mirrored at both ends."""
+    at = np.arange(pixels) + 0.5
+    here, there = at[:, None], at[None, :]
+    places = np.stack([there, -there, 2 * pixels - there])
+    weights = np.exp(-0.5 * ((here - places) / (sigma * pixels)) ** 2).sum(axis=0)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @dataclass(frozen=True)

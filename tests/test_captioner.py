@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from showattend.caption import Caption
 from showattend.captioner import Captioner
 from showattend.checkpoint import save
 from showattend.decoders.lstm import LSTMDecoder
-from showattend.encoders import build_encoder
+from showattend.encoders import Encoder, build_encoder
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Preprocessing
 from showattend.search import SearchOptions
@@ -334,6 +335,32 @@ def test_preprocessing_travels_with_the_model(
     same(found, owner.caption(photo))
     assert found.geometry.image_size == (90, 60)
     assert found.geometry.box == pytest.approx(box)
+
+
+def test_a_larger_input_makes_a_finer_grid(
+    tmp_path: Path, captioner: Captioner, photo: Path
+) -> None:
+    path = save(tmp_path / "model", captioner.to_checkpoint())
+    own = captioner.preprocessing.size
+    finer = Captioner.from_pretrained(path, device="cpu", precision="fp32", size=2 * own)
+    assert finer.preprocessing == replace(captioner.preprocessing, size=2 * own)
+    one, other = (each.attend(photo, "a dog runs").attention for each in (captioner, finer))
+    assert other.shape[1:] == (2 * one.shape[1], 2 * one.shape[2])
+    same_size = Captioner.from_pretrained(path, device="cpu", precision="fp32", size=own)
+    same(same_size.caption(photo), captioner.caption(photo))
+
+
+def test_a_size_that_the_encoder_does_not_take_is_one_line(
+    tmp_path: Path, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "model", captioner.to_checkpoint())
+
+    def forward(*_: object) -> torch.Tensor:
+        raise AssertionError("Input height (160) doesn't match model (64).")
+
+    monkeypatch.setattr(Encoder, "forward", forward)
+    with pytest.raises(ConfigError, match="does not take images of 160 pixels"):
+        Captioner.from_pretrained(path, device="cpu", size=160)
 
 
 def test_bf16_looks_where_fp32_looks(tmp_path: Path, captioner: Captioner, photo: Path) -> None:

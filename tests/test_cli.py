@@ -24,15 +24,15 @@ from tests.commandline import CommandLine, load_once
 
 OPTIONS = {
     "caption": "PATHS --recursive --model --beam-size --n-best --output --sidecar --overlay "
-    "--device",
-    "attend": "IMAGE --model --caption --words --layout --scale --style --output",
+    "--size --device",
+    "attend": "IMAGE --model --caption --words --layout --scale --style --output --size",
     "train": "CONFIG KEY=VALUE --resume",
     "evaluate": "--annotations --images --model --beam-size --results --output --allow-missing",
-    "ground": "--annotations --images --captions --model --output",
+    "ground": "--annotations --images --captions --model --output --size --smooth",
     "compare": "CONFIG KEY=VALUE --out --seeds",
     "errors": "--annotations --results --train --images --gallery --output",
     "info": "--model",
-    "serve": "--model --host --port",
+    "serve": "--model --host --port --size",
     "prepare flickr8k": "--out --images",
     "prepare karpathy": "--out --images",
     "prepare coco": "--out --images --categories --split --year --annotations --image-root "
@@ -115,6 +115,7 @@ def test_version(run: CommandLine) -> None:
         ("attend photo.jpg --output a.png --caption dog --beam-size 3", "leave --beam-size out"),
         ("evaluate", "--annotations"),
         ("evaluate --annotations a.json --results b.json --images c", "no --images"),
+        ("evaluate --annotations a.json --results b.json --size 96", "no --images"),
         ("evaluate --annotations a.json --allow-missing", "--allow-missing"),
         ("ground --annotations a.json", "--images"),
         ("caption photo.jpg --overwrite", "--sidecar"),

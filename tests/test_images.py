@@ -467,6 +467,35 @@ def test_upsample_of_tiny_images_averages() -> None:
         assert small[1, 2] == 0
 
 
+def test_upsample_blurs_with_a_gaussian() -> None:
+    geometry = Geometry((180, 90), (0, 0, 180, 90))
+    one_hot = np.zeros((9, 9))
+    one_hot[4, 3] = 1
+    sharp, blurred = (geometry.upsample(one_hot, sigma=sigma) for sigma in (0.0, 0.05))
+    y, x = np.unravel_index(blurred.argmax(), blurred.shape)
+    assert (x + 0.5, y + 0.5) == pytest.approx((70, 45), abs=0.5)
+    for axis, pixels in ((0, 180), (1, 90)):  # variances of what follows on each other add up
+        at = np.arange(pixels)
+        spread = []
+        for values in (sharp, blurred):
+            share = values.sum(axis) / values.sum()
+            spread.append((share * at**2).sum() - (share * at).sum() ** 2)
+        assert spread[1] - spread[0] == pytest.approx((0.05 * pixels) ** 2, rel=0.02)
+
+
+def test_a_blur_draws_nothing_to_the_middle() -> None:
+    """A plain map stays plain up to the border, and no mass is lost there."""
+    geometry = Geometry((60, 40), (0, 0, 60, 40))
+    assert geometry.upsample(np.full((4, 6), 0.3), sigma=0.2) == pytest.approx(0.3, rel=1e-5)
+    corner = np.zeros((4, 6))
+    corner[0, 0] = 1
+    blurred = geometry.upsample(corner, sigma=0.1)
+    assert np.unravel_index(blurred.argmax(), blurred.shape) == (0, 0)
+    assert blurred.sum() == pytest.approx(geometry.upsample(corner).sum(), rel=0.05)
+    with pytest.raises(ValueError, match="sigma"):
+        geometry.upsample(corner, sigma=-0.1)
+
+
 def test_geometry_round_trip_and_resized() -> None:
     geometry = Geometry((640, 480), (80.0, 0.0, 560.0, 480.0))
     assert Geometry.from_dict(geometry.to_dict()) == geometry

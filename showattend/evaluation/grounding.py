@@ -27,6 +27,7 @@ from showattend.evaluation.pointing import (
     BASELINES,
     CENTRE_SIGMA,
     MAPS,
+    PAPER_SIGMA,
     RESAMPLES,
     SEED,
     Look,
@@ -139,6 +140,7 @@ def ground(
     captioner: Captioner,
     captions: Path | None = None,
     *,
+    sigma: float = PAPER_SIGMA,
     beam_size: int | None = None,
     batch_size: int = 32,
     progress: Progress | None = None,
@@ -152,6 +154,8 @@ def ground(
         captioner: The model.
         captions: Human captions of these images, in any format of ``read_dataset``: the model is
             made to say each of them. Without them it is measured on its own captions.
+        sigma: Peaks are looked for in maps blurred with such a Gaussian, a share of the image's
+            sides: the paper's figures' is the default. Mass is that of the maps as they are.
         beam_size: For the model's own captions; None is the model's own.
         batch_size: Images the model sees at once.
         progress: Called with a name, the number of images done, and of all.
@@ -193,7 +197,7 @@ def ground(
             size = found[0].geometry.image_size if found else (1, 1)
             masks, boxes = (instances.masks(image_id, size, boxed) for boxed in (False, True))
             for caption in found:
-                looks = looks_of(caption)
+                looks = looks_of(caption, sigma)
                 measured = ground_caption(caption, masks, nouns, boxes, looks)
                 judged = wrong_words.judge_caption(caption, masks, nouns, looks)
                 row = {"image_id": image_id, "caption": caption.raw, "words": measured, **judged}
@@ -218,6 +222,8 @@ def ground(
             "sentences": "model" if captions is None else "human",
             "beam_size": beam_size if captions is None else None,
             "images_captioned": opened,
+            "size": captioner.preprocessing.size,
+            "sigma": sigma,
             "centre_sigma": CENTRE_SIGMA,
             "interval": {"level": 0.95, "resamples": RESAMPLES, "over": "images", "seed": SEED},
         },

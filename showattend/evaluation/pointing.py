@@ -18,6 +18,11 @@ MAPS = ("model", "uniform", "centre", "other_word")
 that always looks at the middle, and the maps of the caption's other words."""
 BASELINES = MAPS[1:]
 
+PAPER_SIGMA = 20 / 224
+"""Of the Gaussian that the paper's figures blur the upsampled maps with, "to emulate the large
+receptive field" (section 5.4), as a share of the image's side: that of the authors' program,
+https://github.com/kelvinxu/arctic-captions (alpha_visualization.ipynb), which upsamples 14 x 14
+cells 16 times and blurs with 20 pixels."""
 CENTRE_SIGMA = 0.25  # of the image's width and height: the usual centre bias of a photographer
 RESAMPLES = 2000
 SEED = 0
@@ -28,15 +33,18 @@ class Look:
 
     Args:
         heat: The map [height, width].
+        blurred: The map that the peak is looked for in; None is the same.
 
     Attributes:
         heat: The map [height · width].
-        peak: The places in it that share the maximum.
+        blurred: The map with the peak.
+        peak: The places that share its maximum.
     """
 
-    def __init__(self, heat: np.ndarray) -> None:
+    def __init__(self, heat: np.ndarray, blurred: np.ndarray | None = None) -> None:
         self.heat = heat.ravel()
-        self.peak = np.flatnonzero(self.heat >= self.heat.max() * (1 - 1e-6))
+        self.blurred = self.heat if blurred is None else blurred.ravel()
+        self.peak = np.flatnonzero(self.blurred >= self.blurred.max() * (1 - 1e-6))
         self._total = self.heat.sum(dtype=np.float64)
 
     def pointing(self, mask: np.ndarray) -> float:
@@ -56,14 +64,26 @@ class Look:
         return float(self.heat[mask.ravel()].sum(dtype=np.float64) / self._total)
 
 
-def looks_of(caption: Caption) -> list[Look]:
-    """The map of each word of a caption, at every pixel of the photo."""
-    return [Look(caption.heatmap(t)) for t in range(len(caption.words))]
+def looks_of(caption: Caption, sigma: float = 0.0) -> list[Look]:
+    """The map of each word of a caption, at every pixel of the photo.
+
+    Args:
+        caption: The caption.
+        sigma: The peak is looked for in the map blurred with such a Gaussian.
+    """
+    steps = range(len(caption.words))
+    if not sigma:
+        return [Look(caption.heatmap(t)) for t in steps]
+    return [Look(caption.heatmap(t), caption.heatmap(t, sigma)) for t in steps]
 
 
 def look_of_words(looks: Sequence[Look], mention: Mention) -> Look:
     """The map of a name of several words: the mean of theirs."""
-    return Look(np.mean([looks[t].heat for t in range(mention.start, mention.stop)], axis=0))
+    of_name = looks[mention.start : mention.stop]
+    return Look(
+        np.mean([look.heat for look in of_name], axis=0),
+        np.mean([look.blurred for look in of_name], axis=0),
+    )
 
 
 def centre_map(size: tuple[int, int]) -> np.ndarray:

@@ -25,10 +25,11 @@ class Looks:
 
     Args:
         count: How many of each to keep.
+        sigma: Of the Gaussian that the maps are blurred with to find their peaks.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, sigma: float = 0.0) -> None:
+        self.count, self.sigma = count, sigma
         self._kept: dict[bool, list[tuple[float, int, Card]]] = {True: [], False: []}
         self._seen = 0
 
@@ -59,7 +60,9 @@ class Looks:
         share = f"{100 * word['mass']['model']:.0f} % of its map on the {word['categories'][0]}"
         told = f"“{word['word']}”: {'peak inside' if hit else 'peak outside'}, {share}"
         card = Card(
-            image=draw_look(caption, word["position"], len(word["word"].split()), inside),
+            image=draw_look(
+                caption, word["position"], len(word["word"].split()), inside, self.sigma
+            ),
             caption=caption.text,
             tags=() if hit else (told,),
             score=told if hit else "",
@@ -78,7 +81,9 @@ class Looks:
         ]
 
 
-def draw_look(caption: Caption, position: int, words: int, inside: np.ndarray) -> Image.Image:
+def draw_look(
+    caption: Caption, position: int, words: int, inside: np.ndarray, sigma: float = 0.0
+) -> Image.Image:
     """The photo lit where the model looked, the object outlined, the map's peak marked.
 
     Args:
@@ -86,12 +91,14 @@ def draw_look(caption: Caption, position: int, words: int, inside: np.ndarray) -
         position: The first word that names the object.
         words: How many do; their maps are averaged.
         inside: Where the object is [height, width] bool.
+        sigma: Of a Gaussian to blur the map with, as `Geometry.upsample` takes it.
 
     Raises:
         UserError, ImageError: As `photo_of`.
     """
     photo = photo_of(caption)
-    heat = np.mean([caption.heatmap(t) for t in range(position, position + words)], axis=0)
+    steps = range(position, position + words)
+    heat = np.mean([caption.heatmap(t, sigma) for t in steps], axis=0)
     # At an edge of the photo the peak is a plateau: its middle is marked.
     y, x = (places.mean() for places in np.nonzero(heat >= heat.max() * (1 - 1e-6)))
     scale = SIDE / max(photo.size)

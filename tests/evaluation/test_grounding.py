@@ -43,6 +43,7 @@ class Fake:
 
     name = "fake"
     search = SimpleNamespace(beam_size=5)
+    preprocessing = SimpleNamespace(size=128)
 
     def __init__(self, look: Any, words: tuple[str, ...] = ("a", "dog")) -> None:
         self.look, self.words = look, words
@@ -197,6 +198,24 @@ def test_peak_is_found_at_pixel_precision():
         mask[14:16, columns] = True
         (word,) = ground_caption(caption, {"dog": mask}, NounTable(["dog"]))
         assert word["pointing"]["model"] == hit
+
+
+def test_the_peak_is_that_of_the_blurred_map_and_the_mass_that_of_the_map(world):
+    """The dog's cell and those around it together outweigh one cell in the corner."""
+    alpha = np.zeros((GRID, GRID), np.float32)
+    alpha[0:3, 1:4] = 0.09
+    alpha[1, 2] = 0.118
+    alpha[3, 0] = 0.12  # the circle's
+    blurred, plain = (
+        ground(world / "instances.json", world, Fake(lambda _: alpha), sigma=sigma)
+        for sigma in (0.15, 0.0)
+    )
+    assert blurred["pointing"]["model"] == 1
+    assert plain["pointing"]["model"] == 0
+    assert blurred["mass"] == plain["mass"]
+    assert blurred["pointing"]["uniform"] == plain["pointing"]["uniform"] == 1 / 16
+    assert (blurred["settings"]["sigma"], plain["settings"]["sigma"]) == (0.15, 0.0)
+    assert blurred["settings"]["size"] == 128
 
 
 def test_words_are_counted_only_for_what_the_image_shows(world):

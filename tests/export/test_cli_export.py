@@ -39,7 +39,7 @@ def test_export_and_caption(
     monkeypatch.setattr(Captioner, "from_pretrained", load)
     out = tmp_path / "out"
     result = run("export", "--model", "mine", "--out", out)
-    assert asked == {"model": "mine", "device": "cpu", "precision": "fp32"}
+    assert asked == {"model": "mine", "device": "cpu", "precision": "fp32", "size": None}
     assert (result.code, result.out) == (0, [])
     assert result.err[-1].startswith(f"wrote {out}: 0.")
     assert result.err[-1].endswith(" MB")
@@ -98,6 +98,7 @@ def test_overlays_by_onnx(
         (["--engine", "onnx", "--device", "cuda"], "the onnx engine runs on the CPU"),
         (["--engine", "onnx", "--precision", "bf16"], "the onnx engine computes in fp32"),
         (["--engine", "onnx", "--model", "nowhere"], "nowhere: no such model"),
+        (["--engine", "onnx", "--size", "96"], "an export has the size it was made with"),
         (["--engine", "tvm"], "engine"),
     ],
 )
