@@ -218,6 +218,7 @@ def speaking(sizes: Sizes) -> tuple[LSTMDecoder, torch.Tensor]:
 
 def searching(setting: Setting) -> list[Row]:
     """Beam search on given features."""
+    keep_freed_memory()  # as the commands do; the opponent has it too
     sizes = setting.sizes
     decoder, features = speaking(sizes)
     rough, low = sizes.decoder().bfloat16().eval(), features.bfloat16()

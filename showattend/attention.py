@@ -136,12 +136,16 @@ def plain_gradients(
 
 def _scores(u_BKA: torch.Tensor, v_A: torch.Tensor, powers_BLA: torch.Tensor) -> torch.Tensor:
     """The same by few passes, a few images at a time, in blocks that stay in the cache."""
-    scaled_BKA = -2 * v_A.to(u_BKA) * u_BKA
-    found = []
-    for u, E, scaled in _blocks(u_BKA, powers_BLA, scaled_BKA):
-        r = u.unsqueeze(2) + E.unsqueeze(1)
-        found.append(torch.div(scaled.unsqueeze(2), r, out=r).sum(-1))
-    return found[0] if len(found) == 1 else torch.cat(found)
+    scores_BKL = u_BKA.new_empty(*u_BKA.shape[:2], powers_BLA.shape[1])
+    scaled_BKA, room = -2 * v_A.to(u_BKA) * u_BKA, None
+    for u, E, scaled, scores in _blocks(u_BKA, powers_BLA, scaled_BKA, scores_BKL):
+        if room is None:
+            room = u.new_empty(*scores.shape, u.shape[2])
+        r = room[: len(u)]
+        torch.add(u.unsqueeze(2), E.unsqueeze(1), out=r)
+        torch.div(scaled.unsqueeze(2), r, out=r)
+        torch.sum(r, -1, out=scores)
+    return scores_BKL
 
 
 def _gradients(

@@ -352,7 +352,9 @@ def _complain_of_usage(error: Any) -> None:
 
 def _captioner(model: str | None, device: str, precision: str, size: int | None) -> Captioner:
     from showattend.captioner import Captioner
+    from showattend.device import keep_freed_memory
 
+    keep_freed_memory()  # one batch after the other asks for the same
     return Captioner.from_pretrained(model, device=device, precision=precision, size=size)
 
 

@@ -78,7 +78,9 @@ def ground(
         make_room(output)
 
     from showattend.captioner import Captioner
+    from showattend.device import keep_freed_memory
 
+    keep_freed_memory()  # one image after the other asks for the same
     captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
     with bars() as progress:
         found = run(

@@ -61,9 +61,10 @@ def _has_bf16(device: torch.device) -> bool:
 def keep_freed_memory() -> bool:
     """Have the C library keep what is freed, for the next step to use.
 
-    A training step frees and asks again for the same hundreds of megabytes; glibc gives large
-    blocks back to the system at once, which then has to hand out zeroed pages again. Called
-    by the training run, which owns its process; nothing else does so.
+    A training step, or the search of a batch, frees and asks again for the same hundreds of
+    megabytes; glibc gives large blocks back to the system at once, which then has to hand out
+    zeroed pages again. Called by commands and training runs, which own their process; the
+    library and the server do not.
 
     Returns:
         Whether the C library took it.

@@ -160,22 +160,18 @@ def search(
 
     for t in range(options.max_length):
         log_probs, alpha, beta, state = decoder.advance(words, state, memory)
-        log_probs = _allowed(log_probs.float(), history, t, options)
-        V = log_probs.shape[-1]
+        next_BKC, log_probs_BKC = _ways_on(log_probs.float(), history, t, options)
         # A finished hypothesis has one continuation: itself, at no cost.
-        log_probs = log_probs.masked_fill(done.unsqueeze(2), BANNED)
-        log_probs[:, :, PAD] = torch.where(done, 0.0, BANNED)
+        log_probs_BKC.masked_fill_(done.unsqueeze(2), BANNED)
+        next_BKC[:, :, 0].masked_fill_(done, PAD)
+        log_probs_BKC[:, :, 0].masked_fill_(done, 0.0)
         grown = torch.where(done, length, length + 1)
-        if t < len(options.prefix):  # one hypothesis an image, and one way on for it
-            index = torch.full((len(log_probs), 1), options.prefix[t], device=device)
-        else:
-            power = grown.unsqueeze(2) ** options.length_penalty
-            candidates = (total.unsqueeze(2) + log_probs) / power
-            width = min(K, candidates.shape[1] * V)
-            _, index = candidates.flatten(1).topk(width, dim=1)
-        parents, words = index // V, index % V
+        power = grown.unsqueeze(2) ** options.length_penalty
+        ranked = ((total.unsqueeze(2) + log_probs_BKC) / power).flatten(1)
+        _, index = ranked.topk(min(K, ranked.shape[1]), dim=1)
+        parents, words = index // next_BKC.shape[2], next_BKC.flatten(1).gather(1, index)
 
-        chosen = log_probs.flatten(1).gather(1, index)
+        chosen = log_probs_BKC.flatten(1).gather(1, index)
         total, length = total.gather(1, parents) + chosen, grown.gather(1, parents)
         done = done.gather(1, parents) | (words == END)
         trace.append(_Trace(images, words, parents, chosen, alpha, beta))
@@ -202,28 +198,53 @@ def search(
     return _read_back(trace, ranks, options.n_best, forced=len(options.prefix))
 
 
-def _allowed(
-    log_probs: torch.Tensor, history_BKT: torch.Tensor, t: int, options: SearchOptions
-) -> torch.Tensor:
-    """Ban special words, early ends and repeated n-grams; a broken model's NaN is a ban too.
+def _ways_on(
+    log_probs_BKV: torch.Tensor, history_BKT: torch.Tensor, t: int, options: SearchOptions
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The words that may follow each hypothesis and lead into the pool: its ``beam_size`` best.
 
-    What is forced is not banned: up to the prefix's last word nothing is.
+    The vocabulary is read once, here: of a row's words, the best are taken, so many more than the
+    beam that enough are left when special words, early ends and repeated n-grams are banned. A
+    broken model's NaN is a ban too. Up to the prefix's last word, the one that is forced is all
+    there is.
+
+    Returns:
+        The words [B, K, C] and their log-probabilities, `BANNED` for what is banned.
     """
-    log_probs = log_probs.nan_to_num(nan=BANNED, neginf=BANNED, posinf=BANNED).clamp(min=BANNED)
+    V = log_probs_BKV.shape[-1]
     if t < len(options.prefix):
-        return log_probs
-    for word in (Vocabulary.PAD, Vocabulary.START, Vocabulary.UNK, *options.banned):
-        log_probs[:, :, word] = BANNED
-    n = options.block_ngrams
-    if n and t >= n:
-        windows = history_BKT.unfold(2, n, 1)  # every n-gram said so far
-        last = history_BKT[:, :, t - n + 1 :]  # the n - 1 words that the next one would complete
-        seen = (windows[..., : n - 1] == last.unsqueeze(2)).all(-1)
-        ban = torch.where(seen, windows[..., -1], Vocabulary.PAD)  # <pad> is banned anyway
-        log_probs = log_probs.scatter(2, ban, BANNED)
+        shape = (*log_probs_BKV.shape[:2], 1)
+        words = torch.full(shape, options.prefix[t], device=log_probs_BKV.device)
+        return words, _numbers(log_probs_BKV.gather(2, words))
+    banned = [Vocabulary.PAD, Vocabulary.START, Vocabulary.UNK, *options.banned]
     if t < options.min_length:
-        log_probs[:, :, Vocabulary.END] = BANNED
-    return log_probs
+        banned.append(Vocabulary.END)
+    said = _completing(history_BKT, options.block_ngrams)
+    count = min(options.beam_size + len(set(banned)) + said.shape[2], V)
+    best, words = log_probs_BKV.topk(count, dim=2)
+    if best.isnan().any():  # they count as greatest
+        best, words = _numbers(log_probs_BKV).topk(count, dim=2)
+    for word in banned:
+        best = best.masked_fill(words == word, BANNED)
+    for n in range(said.shape[2]):
+        best = best.masked_fill(words == said[:, :, n : n + 1], BANNED)
+    return words, _numbers(best)
+
+
+def _numbers(log_probs: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities with `BANNED` for what is none, or lower."""
+    return log_probs.nan_to_num(nan=BANNED, neginf=BANNED, posinf=BANNED).clamp(min=BANNED)
+
+
+def _completing(history_BKT: torch.Tensor, n: int) -> torch.Tensor:
+    """The words [B, K, N] that would complete an n-gram said before; ``<pad>`` where none would."""
+    t = history_BKT.shape[2]
+    if not n or t < n:
+        return history_BKT[:, :, :0]
+    windows = history_BKT.unfold(2, n, 1)  # every n-gram said so far
+    last = history_BKT[:, :, t - n + 1 :]  # the n - 1 words that the next one would complete
+    seen = (windows[..., : n - 1] == last.unsqueeze(2)).all(-1)
+    return torch.where(seen, windows[..., -1], Vocabulary.PAD)
 
 
 def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
