@@ -72,9 +72,12 @@ class UsualImages:
 
     @torch.no_grad()
     def encode(self, paths: list[Path]) -> torch.Tensor:
-        """Annotations [N, L, D]."""
-        features = self.body(torch.stack([self.load(path) for path in paths]))
-        return features.flatten(2).transpose(1, 2).contiguous()
+        """Annotations [N, L, D]; 32 images at a time, the usual batch, of more takes longer."""
+        found = []
+        for start in range(0, len(paths), 32):
+            pixels = torch.stack([self.load(path) for path in paths[start : start + 32]])
+            found.append(self.body(pixels).flatten(2).transpose(1, 2).contiguous())
+        return torch.cat(found)
 
 
 def backbone(name: str) -> tuple[Encoder, Preprocessing]:
@@ -216,7 +219,7 @@ def epochs(setting: Setting) -> list[Row]:
         what = f"{count} images"
         made += [
             row(f"epoch from the cache, {name}, fp32", seconds, "cached", bar=10, note=what),
-            row(f"the same, {name}, bf16 against fp32", seconds, "bf16", note=what),
+            row(f"the same, {name}, bf16 against fp32", seconds, "bf16", bar=10, note=what),
             row(f"first epoch, from images, {name}, fp32", seconds, "first", note=what),
         ]
         if setting.quick:
