@@ -29,12 +29,17 @@ def main() -> int:
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--split-name", default="Flickr8k validation split")
+    parser.add_argument("--size", type=int, help="pixels a side to caption at; the run's own")
     args = parser.parse_args()
 
     found = checkpoint.load(args.run)
     # The best epoch's file holds the history up to it; the run's record holds all of it.
     found.record = json.loads((args.run / "training.json").read_text(encoding="utf-8"))
-    half = Captioner.from_checkpoint(found, precision="fp32").to_checkpoint(half=True)
+    captioner = Captioner.from_checkpoint(found, precision="fp32")
+    if args.size:
+        captioner.resize(args.size)
+        found.preprocessing = captioner.preprocessing.to_dict()
+    half = captioner.to_checkpoint(half=True)
     scores = {}
     for name, model in (("float32", found), ("float16", half)):
         result = evaluate(
