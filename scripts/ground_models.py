@@ -59,6 +59,8 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--smooth", type=float, default=PAPER_SIGMA, help="as of showattend ground")
     parser.add_argument("--precision", default="fp32", help="fp32 (the default) rounds nothing off")
     given = parser.parse_intermixed_args(args)
+    if not 0 <= given.smooth <= 1:
+        parser.error(f"--smooth is {given.smooth}; it is a share, from 0 to 1")
     # The last sign of equality: a name may hold one, as in "λ = 1".
     named = {name: run for name, _, run in (each.rpartition("=") for each in given.models)}
     if "" in named:
@@ -129,9 +131,8 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     Raises:
         CheckpointError: There is no such model, or with --last its run is not at its end.
     """
-    run, _, size = run.partition("@")
-    if size and not size.isdigit():
-        raise UserError(f"{run}@{size}: give the size in pixels, as in {run}@352")
+    name, _, size = run.rpartition("@")
+    run, size = (name, size) if name and size.isdecimal() else (run, "")
     start = Path(run) if Path(run).name == START else None
     model = checkpoints.find_model(start.parent if start else run)
     weights = start or (find_state(model.parent) if given.last else model)

@@ -95,6 +95,8 @@ def additive_weights(
         kernels: What computes the loops; None takes PyTorch's operations.
     """
     if torch.compiler.is_compiling():  # or exporting: it shall see the plain operations
+        if shared is not None:
+            powers_BLA = shared.handle[: len(powers_BLA)]
         u_BKA = _reciprocal_powers(query_BKA, powers_BLA.dtype)
         scores_BKL = plain_scores(u_BKA, v_A, powers_BLA)
     else:
@@ -105,7 +107,12 @@ def additive_weights(
 
 def share_powers(powers_BLA: torch.Tensor, v_A: torch.Tensor) -> SharedSum:
     """Powers for many steps; these add up sum_k g r (1 - r), and the rest is done once."""
-    return SharedSum(powers_BLA, factor=2 * v_A.detach().to(powers_BLA) / powers_BLA.detach())
+    return SharedSum(powers_BLA, factor=_of_powers(powers_BLA.detach(), v_A.detach()))
+
+
+def _of_powers(powers_BLA: torch.Tensor, v_A: torch.Tensor) -> torch.Tensor:
+    """What sum_k g r (1 - r) is multiplied by to be the gradient of the powers."""
+    return 2 * v_A.to(powers_BLA) / powers_BLA
 
 
 def _reciprocal_powers(query_BKA: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -159,7 +166,7 @@ def _gradients(
     They are as many as B·K·L·A numbers in every time step: to write and to read them again takes
     as long as to compute them, and they would fill the memory.
     """
-    of_v, over_l_BKA = torch.zeros_like(u_BKA[0, 0]), torch.empty_like(u_BKA)
+    of_v, over_l_BKA = u_BKA.new_zeros(u_BKA.shape[2]), torch.empty_like(u_BKA)
     room = None
     for u, E, g, over_k, over_l in _blocks(u_BKA, powers_BLA, gradient_BKL, over_k_BLA, over_l_BKA):
         if room is None:
@@ -199,13 +206,12 @@ class _Scores(torch.autograd.Function):
         (gradient_BKL,) = gradients
         u_BKA, powers_BLA, v_A = ctx.saved_tensors
         v = v_A.to(u_BKA)
-        shared = ctx.shared or share_powers(powers_BLA, v_A)
-        of_v, over_l_BKA = ctx.kernels.gradients(
-            u_BKA, powers_BLA, gradient_BKL, shared.leading(len(powers_BLA))
-        )
+        alone = ctx.shared is None
+        over_k_BLA = torch.zeros_like(powers_BLA) if alone else ctx.shared.leading(len(powers_BLA))
+        of_v, over_l_BKA = ctx.kernels.gradients(u_BKA, powers_BLA, gradient_BKL, over_k_BLA)
         # d tanh / dq = d tanh / dk = 4 r (1 - r), and dE = 2 E dk.
         of_query = (over_l_BKA * (4 * v)).to(ctx.dtype)
-        of_powers = shared.take() if ctx.shared is None else None
+        of_powers = over_k_BLA * _of_powers(powers_BLA, v) if alone else None
         return of_query, of_powers, of_v.mul(-2).to(v_A), None, None, None
 
 
@@ -214,5 +220,6 @@ def _blocks(
 ) -> Iterator[tuple[torch.Tensor, ...]]:
     """A few images at a time, of every tensor."""
     (_, K, A), L = u_BKA.shape, powers_BLA.shape[1]
-    images = max(1, _AT_ONCE // (K * L * A))
+    at_once = _AT_ONCE if u_BKA.device.type == "cpu" else _AT_ONCE << 6
+    images = max(1, at_once // max(1, K * L * A))
     return zip(*(each.split(images) for each in (u_BKA, powers_BLA, *others)), strict=True)

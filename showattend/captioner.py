@@ -185,6 +185,8 @@ class Captioner:
         if size != self.preprocessing.size:
             self.encoder.measure(size)
             self.preprocessing = replace(self.preprocessing, size=size)
+            encoder = {**self.config.get("encoder", {}), "size": size}
+            self.config = {**self.config, "encoder": encoder}
 
     @overload
     def caption(self, images: ImageSource, **options: Any) -> Caption: ...

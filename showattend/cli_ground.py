@@ -35,14 +35,15 @@ def ground(
     shown: Annotated[int, typer.Option(help="How many of each to draw.", min=1)] = 6,
     size: Size = None,
     smooth: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="Look for peaks in maps blurred with a Gaussian of this share of the photo's "
-            "sides; the paper's figures have 0.089. 0: none.",
+            "sides. 0: none.",
+            show_default="0.089, as the paper's figures",
             min=0,
             max=1,
         ),
-    ] = 0.089,
+    ] = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -64,11 +65,13 @@ def ground(
     Only the annotations' categories count, and images with an object.
     """
     from showattend.evaluation.grounding import ground as run
+    from showattend.evaluation.pointing import PAPER_SIGMA
     from showattend.outputs import make_room
     from showattend.visualize.gallery import check_gallery, save_gallery
     from showattend.visualize.looks import Looks
 
-    looks = Looks(shown, smooth)
+    sigma = PAPER_SIGMA if smooth is None else smooth
+    looks = Looks(shown, sigma)
     if gallery is not None:
         check_gallery(gallery)
         make_room(gallery)
@@ -88,7 +91,7 @@ def ground(
             images,
             captioner,
             captions=captions,
-            sigma=smooth,
+            sigma=sigma,
             beam_size=beam_size,
             batch_size=batch_size,
             progress=progress,

@@ -129,15 +129,15 @@ class Encoder(nn.Module):
         """
         if size not in self._measured:
             parameter = next(self.parameters())
-            blank = torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype)
             try:
+                blank = parameter.new_zeros(1, 3, size, size)
                 with torch.inference_mode():
                     _, height, width, dim = self(blank).shape
             except (RuntimeError, AssertionError, ValueError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ConfigError(
                     f"encoder {self.name} does not take images of {size} pixels ({reason}); "
-                    "choose another encoder.size"
+                    "choose another size"
                 ) from error
             self._measured[size] = (height, width, dim)
         return self._measured[size]

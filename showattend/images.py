@@ -92,7 +92,7 @@ class Geometry:
                 the map's maximum; "nearest": constant within a cell.
             sigma: The standard deviation of a Gaussian to blur the result with, as a share of the
                 image's width and height. The image is mirrored at its borders: a map that is the
-                same everywhere stays so.
+                same everywhere stays so (but for what the network did not see).
 
         Returns:
             The values [image height, image width], float32.
@@ -100,7 +100,7 @@ class Geometry:
         Raises:
             ValueError: The map is not two-dimensional, the mode is neither, or sigma is negative.
         """
-        if map_HW.ndim != 2 or mode not in ("smooth", "nearest") or sigma < 0:
+        if map_HW.ndim != 2 or mode not in ("smooth", "nearest") or not sigma >= 0:
             raise ValueError(
                 f"cannot upsample a map of shape {map_HW.shape} in mode {mode!r}, sigma {sigma}"
             )
@@ -157,13 +157,14 @@ def _interpolation(pixels: int, low: float, high: float, cells: int, mode: str) 
     return weights.reshape(pixels, samples, cells).mean(axis=1).astype(np.float32)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _blur(pixels: int, sigma: float) -> np.ndarray:
     """A Gaussian along one axis as weights [pixels, pixels] float32, mirrored at both ends."""
     at = np.arange(pixels) + 0.5
     here, there = at[:, None], at[None, :]
-    places = np.stack([there, -there, 2 * pixels - there])
-    weights = np.exp(-0.5 * ((here - places) / (sigma * pixels)) ** 2).sum(axis=0)
+    weights = np.zeros((pixels, pixels))
+    for place in (there, -there, 2 * pixels - there):
+        weights += np.exp(-0.5 * ((here - place) / (sigma * pixels)) ** 2)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

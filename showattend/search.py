@@ -222,13 +222,12 @@ def _ways_on(
     said = _completing(history_BKT, options.block_ngrams)
     count = min(options.beam_size + len(set(banned)) + said.shape[2], V)
     best, words = log_probs_BKV.topk(count, dim=2)
-    if best.isnan().any():  # they count as greatest
+    if (best.isnan() | best.isposinf()).any():  # they count as greatest
         best, words = _numbers(log_probs_BKV).topk(count, dim=2)
-    for word in banned:
-        best = best.masked_fill(words == word, BANNED)
-    for n in range(said.shape[2]):
-        best = best.masked_fill(words == said[:, :, n : n + 1], BANNED)
-    return words, _numbers(best)
+    ban = torch.isin(words, torch.tensor(banned, device=words.device))
+    if said.shape[2]:
+        ban |= (words.unsqueeze(3) == said.unsqueeze(2)).any(3)
+    return words, _numbers(best.masked_fill(ban, BANNED))
 
 
 def _numbers(log_probs: torch.Tensor) -> torch.Tensor:

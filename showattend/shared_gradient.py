@@ -14,7 +14,44 @@ import torch
 
 
 class _Gathers(Protocol):
+    """Where the steps leave what they know. It must not know the handle: the graph that keeps it
+    would keep itself, and with it the step's largest tensors, until Python looks for cycles.
+    """
+
     def take(self) -> torch.Tensor | None: ...
+
+
+class _Sum:
+    def __init__(self, factor: torch.Tensor) -> None:
+        self.factor = factor
+        self.total: torch.Tensor | None = None
+
+    def take(self) -> torch.Tensor | None:
+        total, self.total = self.total, None
+        return None if total is None else total.mul_(self.factor)
+
+
+class _Factors:
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def take(self) -> torch.Tensor | None:
+        """The sum over all steps of alpha^T dz: one product an image."""
+        if not self.seen:
+            return None
+        rows = sum(alpha.shape[1] for alpha, _ in self.seen)
+        alphas, gradients = (
+            torch.zeros(self.images, rows, part.shape[2], dtype=part.dtype, device=part.device)
+            for part in self.seen[0]
+        )
+        start = 0
+        for alpha, gradient in self.seen:
+            (b, k), here = alpha.shape[:2], start
+            start += k
+            alphas[:b, here:start], gradients[:b, here:start] = alpha, gradient
+        self.seen.clear()
+        return torch.bmm(alphas.transpose(1, 2), gradients)
 
 
 class SharedSum:
@@ -30,20 +67,14 @@ class SharedSum:
     """
 
     def __init__(self, tensor: torch.Tensor, *, factor: torch.Tensor) -> None:
-        self.value, self.factor = tensor.detach(), factor
-        self.handle = _Collect.apply(self, tensor)
-        self.total: torch.Tensor | None = None
+        self.value, self._sum = tensor.detach(), _Sum(factor)
+        self.handle = _Collect.apply(self._sum, tensor)
 
     def leading(self, images: int) -> torch.Tensor:
         """The sum's part for the leading images, for a step to add to."""
-        if self.total is None:
-            self.total = torch.zeros_like(self.value)
-        return self.total[:images]
-
-    def take(self) -> torch.Tensor | None:
-        """The gradient, when all steps have added theirs."""
-        total, self.total = self.total, None
-        return None if total is None else total.mul_(self.factor)
+        if self._sum.total is None:
+            self._sum.total = torch.zeros_like(self.value)
+        return self._sum.total[:images]
 
 
 class SharedContext:
@@ -54,61 +85,47 @@ class SharedContext:
     """
 
     def __init__(self, features_BLD: torch.Tensor) -> None:
-        self.value = features_BLD.detach()
-        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.value, self._factors = features_BLD.detach(), _Factors(len(features_BLD))
         self.handle = None
         if features_BLD.requires_grad:
-            self.handle = _Collect.apply(self, features_BLD)
+            self.handle = _Collect.apply(self._factors, features_BLD)
 
     def __call__(self, alpha_BKL: torch.Tensor) -> torch.Tensor:
         """The sums [b, K, D] for weights [b, K, L] of the b leading images."""
         features = self.value[: len(alpha_BKL)]
         if self.handle is None:
             return torch.bmm(alpha_BKL, features)
-        return _Context.apply(self, alpha_BKL, features, self.handle)
-
-    def take(self) -> torch.Tensor | None:
-        """The gradient, sum over all steps of alpha^T dz: one product an image."""
-        if not self.seen:
-            return None
-        B, rows = len(self.value), sum(alpha.shape[1] for alpha, _ in self.seen)
-        alphas, gradients = (
-            torch.zeros(B, rows, part.shape[2], dtype=part.dtype, device=part.device)
-            for part in self.seen[0]
-        )
-        start = 0
-        for alpha, gradient in self.seen:
-            (b, k), here = alpha.shape[:2], start
-            start += k
-            alphas[:b, here:start], gradients[:b, here:start] = alpha, gradient
-        self.seen.clear()
-        return torch.bmm(alphas.transpose(1, 2), gradients)
+        return _Context.apply(self._factors, alpha_BKL, features, self.handle)
 
 
 class _Collect(torch.autograd.Function):
     """Stands before every step: autograd comes back to it when all of them are done."""
 
     @staticmethod
-    def forward(ctx: Any, shared: _Gathers, tensor: torch.Tensor) -> torch.Tensor:
-        ctx.shared = shared
+    def forward(ctx: Any, gathers: _Gathers, tensor: torch.Tensor) -> torch.Tensor:
+        ctx.gathers = gathers
         ctx.set_materialize_grads(False)
         return tensor.view_as(tensor)
 
     @staticmethod
-    def backward(ctx: Any, *_: Any) -> tuple[None, torch.Tensor | None]:
-        return None, ctx.shared.take()
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[None, torch.Tensor | None]:
+        (gradient,) = gradients  # of whoever has used the handle as a tensor
+        taken = ctx.gathers.take()
+        if gradient is None or taken is None:
+            return None, gradient if taken is None else taken
+        return None, gradient + taken
 
 
 class _Context(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        shared: SharedContext,
+        factors: _Factors,
         alpha_BKL: torch.Tensor,
         features_BLD: torch.Tensor,
         handle: torch.Tensor,  # noqa: ARG004, only so that autograd comes back to it
     ) -> torch.Tensor:
-        ctx.shared = shared
+        ctx.factors = factors
         ctx.save_for_backward(alpha_BKL, features_BLD)
         return torch.bmm(alpha_BKL, features_BLD)
 
@@ -116,5 +133,5 @@ class _Context(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor, None, None]:
         (gradient_BKD,) = gradients
         alpha_BKL, features_BLD = ctx.saved_tensors
-        ctx.shared.seen.append((alpha_BKL, gradient_BKD))
+        ctx.factors.seen.append((alpha_BKL, gradient_BKD))
         return None, torch.bmm(gradient_BKD, features_BLD.transpose(1, 2)), None, None

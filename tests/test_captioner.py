@@ -346,6 +346,7 @@ def test_a_larger_input_makes_a_finer_grid(
     assert finer.preprocessing == replace(captioner.preprocessing, size=2 * own)
     one, other = (each.attend(photo, "a dog runs").attention for each in (captioner, finer))
     assert other.shape[1:] == (2 * one.shape[1], 2 * one.shape[2])
+    assert finer.to_checkpoint().config["encoder"]["size"] == 2 * own
     same_size = Captioner.from_pretrained(path, device="cpu", precision="fp32", size=own)
     same(same_size.caption(photo), captioner.caption(photo))
 

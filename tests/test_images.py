@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from showattend.errors import ConfigError, ImageError
+from showattend.evaluation.pointing import Look
 from showattend.images import Geometry, Preprocessing, find_images, open_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -487,6 +488,9 @@ def test_a_blur_draws_nothing_to_the_middle() -> None:
     """A plain map stays plain up to the border, and no mass is lost there."""
     geometry = Geometry((60, 40), (0, 0, 60, 40))
     assert geometry.upsample(np.full((4, 6), 0.3), sigma=0.2) == pytest.approx(0.3, rel=1e-5)
+    even = np.full((4, 6), 1 / 24)
+    look = Look(geometry.upsample(even), geometry.upsample(even, sigma=0.09))
+    assert len(look.peak) == 60 * 40
     corner = np.zeros((4, 6))
     corner[0, 0] = 1
     blurred = geometry.upsample(corner, sigma=0.1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -68,6 +71,37 @@ def test_gradients_of_two_backwards_do_not_mix() -> None:
     first = torch.autograd.grad(attended(*given, shared=True), given)
     again = torch.autograd.grad(attended(*given, shared=True), given)
     assert all(map(torch.equal, first, again))
+
+
+def test_nothing_is_kept_when_a_step_is_over() -> None:
+    """Freed at once, not when Python next looks for cycles: these are the largest tensors."""
+    gc.collect()
+    gc.disable()
+    try:
+        query, keys, v, features = leaves()
+        shared, context = share_powers(powers(keys), v), SharedContext(features)
+        kept = weakref.ref(shared), weakref.ref(context)
+        z = context(additive_weights(query, shared.value, v, shared=shared))
+        z.square().sum().backward()
+        assert keys.grad is not None
+        assert features.grad is not None
+        del shared, context, z
+        assert [each() for each in kept] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_a_handle_is_the_tensor_too() -> None:
+    """What a compiler makes of a step reads it as autograd knows it."""
+    query, keys, v, _ = leaves()
+    shared = share_powers(powers(keys), v)
+    alpha = additive_weights(query, shared.value, v, shared=shared)
+    again = additive_weights(query, shared.handle, v)
+    (found,) = torch.autograd.grad((alpha[..., 0] * again[..., 1]).sum(), keys)
+    E = powers(keys)
+    one, other = (additive_weights(query, E, v) for _ in range(2))
+    (wanted,) = torch.autograd.grad((one[..., 0] * other[..., 1]).sum(), keys)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_what_no_step_has_read_has_no_gradient() -> None:

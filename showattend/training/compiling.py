@@ -36,7 +36,7 @@ def compile_step(decoder: LSTMDecoder, dtype: torch.dtype) -> str | None:
 
     try:
         h, c = cell(new(B, K, 4 * M), new(B, K, M, kind=torch.float32))
-        alpha = score(new(B, K, A), new(B, L, A), new(A))
+        alpha = score(new(B, K, A), new(B, L, A, kind=torch.float32), new(A))
         (h.float().sum() + c.sum() + alpha.sum()).backward()
     except Exception as error:  # of the compiler, of what it runs, or that it is not there
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
