@@ -22,7 +22,16 @@ MODULES = {
 # From below to above: a module imports from its own room and from those before it.
 ROOMS = [
     ["errors", "quiet"],
-    ["config", "imagefiles", "images", "text", "attention", "device", "processes"],
+    [
+        "config",
+        "imagefiles",
+        "images",
+        "text",
+        "attention",
+        "device",
+        "processes",
+        "shared_gradient",
+    ],
     ["data", "depthwise", "encoders", "decoders", "search", "checkpoint", "caption"],
     ["captioner"],
     ["training", "evaluation", "visualize", "outputs", "export"],

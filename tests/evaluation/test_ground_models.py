@@ -58,9 +58,11 @@ def test_models_are_laid_side_by_side(
     real = script.ground
     asked: list[Path | None] = []
 
-    def human_only(annotations: Path, images: Path, captioner: Any, captions: Path | None) -> Any:
+    def human_only(
+        annotations: Path, images: Path, captioner: Any, captions: Path | None, *, sigma: float
+    ) -> Any:
         asked.append(captions)
-        return real(annotations, images, captioner, world / "captions.json")
+        return real(annotations, images, captioner, world / "captions.json", sigma=sigma)
 
     monkeypatch.setattr(script, "ground", human_only)
     models = (f"λ = 1={model}", f"again={model}")
