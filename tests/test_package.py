@@ -75,13 +75,15 @@ def test_imports_run_one_way(module: str) -> None:
 
 
 def test_the_core_knows_as_little_as_it_should() -> None:
-    for below in ("attention", "images", "imagefiles", "text", "errors"):
+    assert imports(PACKAGE / "shared_gradient.py") == set()
+    assert imports(PACKAGE / "attention.py") <= {"shared_gradient"}
+    for below in ("images", "imagefiles", "text", "errors"):
         known = imports(PACKAGE / f"{below}.py")
         assert known <= {"errors", "quiet", "images", "imagefiles"}, (below, known)
     # Search knows decoders by a protocol only; a decoder gets plain arguments, no config.
     assert imports(PACKAGE / "search.py") <= {"errors", "text"}
     for path in (PACKAGE / "decoders").glob("*.py"):
-        assert imports(path) <= {"attention", "decoders", "errors"}
+        assert imports(path) <= {"attention", "decoders", "errors", "shared_gradient"}
     # Only builders read configs.
     configured = {name.split(".")[1] for name, path in MODULES.items() if "config" in imports(path)}
     assert configured <= {"captioner", "cli", "training"}
