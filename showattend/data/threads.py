@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 32  # all at once would be kilobytes for every file that waits
+_AHEAD = 32  # for each thread; all at once would be kilobytes for every file that waits
 
 
 def in_order(
