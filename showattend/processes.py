@@ -6,6 +6,7 @@ process alone is the ordinary case and needs nothing of this: its `Processes()` 
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -93,6 +94,9 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
+        # The optimizer imports it anyway. A group that is older than it is never freed (seen with
+        # torch 2.15), and its threads may then take the process down with them when it ends.
+        importlib.import_module("torch._dynamo")
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=_PATIENCE)
     return Processes(rank, count), device
