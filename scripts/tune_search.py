@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("model", help="a shipped model's name, a directory or a file")
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--images", type=Path)
+    parser.add_argument("--size", type=int, help="pixels a side; default: the model's own")
     parser.add_argument("--train", type=Path, help="training captions, for --rare-words")
     parser.add_argument("--start-shares", type=float, nargs="+", default=[])
     parser.add_argument("--rare-words", type=float, nargs="+", default=[0.0])
@@ -48,7 +49,7 @@ def main() -> None:
     if any(args.rare_words) and args.train is None:
         parser.error("--rare-words counts words: give --train")
 
-    captioner = Captioner.from_pretrained(args.model)
+    captioner = Captioner.from_pretrained(args.model, size=args.size)
     records = read_references(args.annotations, args.images)
     validator = CiderValidator({record.image_id: record.captions for record in records})
     batches = []

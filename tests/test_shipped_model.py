@@ -23,7 +23,7 @@ def test_it_sees_a_person(captioner: Captioner, photos: list[Path]) -> None:
     result = captioner.caption(astronaut)
     assert {"man", "woman", "person", "boy", "girl", "child"} & set(result.words)
     assert 4 <= len(result.words) <= 20
-    assert result.attention.shape == (len(result.words), 9, 9)
+    assert result.attention.shape == (len(result.words), 11, 11)
     np.testing.assert_allclose(result.attention.sum((1, 2)), 1, atol=1e-4)
 
 
