@@ -1,0 +1,61 @@
+"""Measure how fast configs train on this machine, and what that makes of their whole runs.
+
+    python scripts/benchmark_configs.py configs/ablation/*.yaml [--images N] [--out FILE]
+
+Each is trained for four short epochs of its own data set, from the cache, its encoder open from the
+start where it is fine-tuned; the rate is that of the second and the third. "Minutes" is arithmetic:
+all epochs of cross-entropy over all training images at that rate, without validations, feature
+extraction and self-critical epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from showattend.config import load_config
+from showattend.data.readers import read_dataset
+from showattend.training.inputs import dataset_file
+from showattend.training.trainer import train
+
+EPOCHS = 4
+
+
+def rate(config: Path, images: int, folder: Path) -> float:
+    """Images a second, five captions each or as many as they have."""
+    changes = [
+        f"train.out={folder / 'runs' / config.stem}", f"data.cache={folder / 'cache'}",
+        f"data.train_images={images}", "data.val_images=32", f"train.epochs={EPOCHS}",
+        "train.validate_from=99", "train.validate_beam=1", "train.patience=0",
+        "train.finetune_after=0", "train.save_every=60", "train.rare_words=0",
+        "self_critical.epochs=0",
+    ]  # fmt: skip
+    ends = [entry["seconds"] for entry in train(load_config(config, changes))["history"]]
+    return (EPOCHS - 2) * images / (ends[-2] - ends[0])
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("configs", type=Path, nargs="+")
+    parser.add_argument("--images", type=int, default=640, help="an epoch")
+    parser.add_argument("--out", type=Path, help="write the table here too")
+    args = parser.parse_args()
+    rows = ["| config | images a second | epochs | minutes |", "|---|---:|---:|---:|"]
+    with tempfile.TemporaryDirectory() as folder:
+        for path in args.configs:
+            config = load_config(path)
+            found = rate(path, args.images, Path(folder))
+            records = read_dataset(*dataset_file(config.data))
+            whole = sum(record.split == "train" for record in records)
+            minutes = config.train.epochs * whole / found / 60
+            rows.append(f"| {path.stem} | {found:.1f} | {config.train.epochs} | {minutes:.0f} |")
+            print(rows[-1], flush=True)
+    print("\n".join(rows))
+    if args.out:
+        args.out.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
