@@ -32,10 +32,15 @@ FITS = ("squash", "crop", "pad")
 SHOWN = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
-def seen_as(model: Checkpoint, fit: str) -> Checkpoint:
-    """The model, told to bring photographs to a square in another way."""
-    config = model.config | {"encoder": model.config["encoder"] | {"fit": fit}}
-    return replace(model, config=config, preprocessing=model.preprocessing | {"fit": fit})
+def seen_as(model: Checkpoint, fit: str, config: str) -> Checkpoint:
+    """The model, told to bring photographs to a square in another way, and to the config's size."""
+    seen = {"fit": fit, "size": load_config(config).encoder.size or model.preprocessing["size"]}
+    encoder = model.config["encoder"] | seen
+    return replace(
+        model,
+        config=model.config | {"encoder": encoder},
+        preprocessing=model.preprocessing | seen,
+    )
 
 
 def not_square(path: Path) -> list[dict[str, Any]]:
@@ -67,7 +72,7 @@ def trained(
     split = [r | {"split": "val" if i % folds == fold else "train"} for i, r in enumerate(records)]
     data.write_text("".join(json.dumps(record) + "\n" for record in split), encoding="utf-8")
     start = given.out / f"start-{fit}"
-    checkpoint.save(start, seen_as(checkpoint.load(given.model), fit))
+    checkpoint.save(start, seen_as(checkpoint.load(given.model), fit, given.config))
     config = load_config(
         given.config,
         [
@@ -110,7 +115,7 @@ def main() -> None:
         squash: Scores | None = None
         for fit in FITS:
             if name == "as it is":
-                said = caption(seen_as(checkpoint.load(given.model), fit), records)
+                said = caption(seen_as(checkpoint.load(given.model), fit, given.config), records)
             else:
                 said = {}
                 for fold in range(given.folds):

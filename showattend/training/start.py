@@ -25,13 +25,12 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
         Whether they were other weights than the encoder had.
 
     Raises:
-        ConfigError: The source sees images through another encoder than the config's.
+        ConfigError: The source sees images through another encoder than the config's. At
+            another size is no hindrance: the weights are the same.
     """
-    size, fit = source.preprocessing.size, source.preprocessing.fit
     for key, wanted, theirs in (
         ("name", encoder.name, source.encoder.name),
-        ("size", config.size or size, size),
-        ("fit", config.fit, fit),
+        ("fit", config.fit, source.preprocessing.fit),
     ):
         if wanted != theirs:
             raise ConfigError(

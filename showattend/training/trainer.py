@@ -56,7 +56,8 @@ class Trainer:
         self.progress = Progress()
         self.phases = plan(config)
         critical = config.self_critical
-        self.merger = Merger(self.out, critical.runs, critical.start_share)
+        share = critical.start_share if critical.epochs else 0.0
+        self.merger = Merger(self.out, critical.runs if critical.epochs else 1, share)
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
         made = set_up(

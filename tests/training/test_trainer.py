@@ -429,6 +429,14 @@ def test_self_critical_runs_begin_at_one_start_and_are_averaged(
     torch.testing.assert_close(state["average_decoder.model.L_h.weight"], mean)
 
 
+def test_without_self_critical_epochs_there_is_nothing_to_average(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    without = {"self_critical": AVERAGED["self_critical"] | {"epochs": 0}, "train": {"epochs": 1}}
+    (entry,) = train(config(tmp_path, **without))["history"]
+    assert entry["phase"] == "cross-entropy"
+
+
 # In the second run; between the runs; in the validation of the average.
 @pytest.mark.parametrize(
     "at", [("Training", 4 * BATCHES + 2), ("Training", 4 * BATCHES + 1), ("Validation", 6)]
@@ -554,7 +562,8 @@ def test_an_encoder_that_was_tuned_is_carried_on(
 ) -> None:
     tuned = {"encoder": {"finetune_from": "bn2"}, "train": {"epochs": 1, "encoder_lr": 1e-2}}
     train(config(tmp_path / "tuned", **tuned))
-    train(config(tmp_path / "on", train={"init_from": str(tmp_path / "tuned"), "epochs": 1}))
+    start = {"init_from": str(tmp_path / "tuned"), "epochs": 1}
+    train(config(tmp_path / "on", encoder={"size": 96}, train=start))  # the size may be another
     one, other = (
         Captioner.from_pretrained(tmp_path / name, device="cpu", precision="fp32")
         for name in ("tuned", "on")
@@ -566,7 +575,7 @@ def test_an_encoder_that_was_tuned_is_carried_on(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder": {"size": 96}}, r"init_from.*encoder\.size 64, the config 96"),
+        ({"encoder": {"fit": "crop"}}, r"init_from.*encoder\.fit squash, the config crop"),
         ({"decoder": {"hidden_dim": 16}}, r"init_from.*another decoder"),
         (
             {"decoder": {"attend_with": "current"}},
