@@ -16,13 +16,14 @@ import torch
 
 from showattend.captioner import Captioner
 from showattend.checkpoint import FILE_NAME, load_tensors
-from showattend.config import Config, from_dict
+from showattend.config import Config
 from showattend.data.toy import write_toy
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.search import SearchOptions, sample, search
 from showattend.training.compiling import compile_step
 from showattend.training.losses import captioning_loss
 from showattend.training.trainer import Silent, train
+from tests.tinyrun import tiny_run
 
 DEVICE = os.environ.get("SHOWATTEND_GPU") or ("cuda" if torch.cuda.is_available() else "")
 pytestmark = pytest.mark.skipif(not DEVICE, reason="no GPU")
@@ -166,23 +167,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(toy: Path, out: Path, **sections: dict[str, Any]) -> Config:
-    values: dict[str, dict[str, Any]] = {
-        "data": {"path": str(toy), "cache": str(toy.parent / "cache"), "min_count": 1},
-        "encoder": {"size": 64},
-        "decoder": {
-            "embedding_dim": 32, "hidden_dim": 32, "attention_dim": 32,
-            "dropout": 0.2, "embedding_dropout": 0.1, "feature_dropout": 0.1,
-        },
-        "train": {
-            "out": str(out), "epochs": 3, "batch_size": 4, "lr": 1e-2, "precision": "fp32",
-            "device": DEVICE, "save_every": 0.0, "ema": 0.9,
-        },
-        "self_critical": {},
-        "search": {"max_length": 12},
-    }  # fmt: skip
-    for section, changes in sections.items():
-        values[section] |= changes
-    return from_dict(Config, values, "test")
+    on_it = {"device": DEVICE, "ema": 0.9}
+    return tiny_run(toy, out, **sections | {"train": on_it | sections.get("train", {})})
 
 
 class Heard(Silent):

@@ -67,7 +67,7 @@ class Merger:
     @property
     def wanted(self) -> bool:
         """Whether there is anything to average."""
-        return len(self.files) > 1 or self.start_share > 0
+        return len(self.files) > (0 if self.start_share else 1)
 
     def save_start(self, models: Mapping[str, nn.Module]) -> None:
         """Keep the weights that every run starts from."""

@@ -56,8 +56,8 @@ class Trainer:
         self.progress = Progress()
         self.phases = plan(config)
         critical = config.self_critical
-        share = critical.start_share if critical.epochs else 0.0
-        self.merger = Merger(self.out, critical.runs if critical.epochs else 1, share)
+        runs = sum(phase.name == SELF_CRITICAL for phase in self.phases)
+        self.merger = Merger(self.out, runs, critical.start_share)
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
         made = set_up(

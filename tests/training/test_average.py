@@ -72,7 +72,7 @@ def test_runs_are_averaged_with_a_share_of_their_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("runs", "share", "wanted"), [(1, 0.0, False), (2, 0, True), (1, 0.1, True)]
+    ("runs", "share", "wanted"), [(1, 0.0, False), (2, 0, True), (1, 0.1, True), (0, 0.1, False)]
 )
 def test_one_run_alone_needs_no_average(
     runs: int, share: float, wanted: bool, tmp_path: Path

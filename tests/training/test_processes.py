@@ -52,7 +52,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 ONE_OF_THEM = """
-import os, sys
+import sys
 from pathlib import Path
 from showattend.cli import main
 code = main()

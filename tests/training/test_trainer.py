@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 
 from showattend.captioner import Captioner
 from showattend.checkpoint import FILE_NAME, load, load_tensors
-from showattend.config import Config, from_dict
+from showattend.config import Config
 from showattend.data.toy import write_toy
 from showattend.encoders import Encoder, build_encoder
 from showattend.errors import CheckpointError, ConfigError, DataError, UserError
@@ -25,6 +26,7 @@ from showattend.text import tokenize
 from showattend.training.optimizer import rate_share
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import Silent, Trainer, train
+from tests.tinyrun import tiny_run
 
 EPOCHS = 3
 BATCHES = 10  # 40 training pictures (5 in 6 of 48), 4 a batch
@@ -38,27 +40,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def config(toy: Path) -> Callable[..., Config]:
     """A tiny run; overrides as section=dict(...)."""
-
-    def make(out: Path, **sections: dict[str, Any]) -> Config:
-        values: dict[str, dict[str, Any]] = {
-            "data": {"path": str(toy), "cache": str(toy.parent / "cache"), "min_count": 1},
-            "encoder": {"size": 64},
-            "decoder": {
-                "embedding_dim": 32, "hidden_dim": 32, "attention_dim": 32,
-                "dropout": 0.2, "embedding_dropout": 0.1, "feature_dropout": 0.1,
-            },
-            "train": {
-                "out": str(out), "epochs": EPOCHS, "batch_size": 4, "lr": 1e-2,
-                "precision": "fp32", "device": "cpu", "save_every": 0.0,
-            },
-            "self_critical": {},
-            "search": {"max_length": 12},
-        }  # fmt: skip
-        for section, changes in sections.items():
-            values[section] |= changes
-        return from_dict(Config, values, "test")
-
-    return make
+    return partial(tiny_run, toy)
 
 
 class Log(Silent):
