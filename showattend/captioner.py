@@ -22,7 +22,8 @@ from showattend.device import choose_device, choose_dtype
 from showattend.encoders import Encoder, build_encoder, encode, parse_name
 from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
-from showattend.search import Hypothesis, SearchOptions, force, sample, search
+from showattend.sampling import sample
+from showattend.search import Hypothesis, SearchOptions, force_all, search
 from showattend.text import Vocabulary, tokenize
 
 
@@ -92,7 +93,7 @@ class Captioner:
         Args:
             model: A shipped model's name, a directory or a file; None is the shipped default.
             device: auto, cpu, cuda, mps.
-            precision: auto (bf16 where the processor has it), fp32 or bf16.
+            precision: auto (bf16 where the processor has it), fp32, bf16 or fp16.
             size: As of `resize`; None is the model's.
 
         Raises:
@@ -131,12 +132,10 @@ class Captioner:
             vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
         except (KeyError, TypeError, UserError) as error:
             raise CheckpointError(f"{name}: its header cannot be read ({error})") from error
-        weights: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "decoder": {}}
-        for key, tensor in checkpoint.weights.items():
-            part, _, rest = key.partition(".")
-            weights.setdefault(part, {})[rest] = (
-                tensor.float() if tensor.is_floating_point() else tensor
-            )
+        parts = checkpoints.unflatten(
+            {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
+        )
+        weights = {name: parts.get(name, {}) for name in ("encoder", "decoder")}
         encoder = build_encoder(name=encoder_config.name, pretrained=not weights["encoder"])
         try:
             if weights["encoder"]:
@@ -282,7 +281,7 @@ class Captioner:
         pixels, geometry = self.preprocessing.load_pixels(image)
         with torch.inference_mode():
             features = self._features([pixels])
-            found = [force(self.decoder, features, self.vocabulary.encode(w)) for w in said]
+            found = force_all(self.decoder, features, [self.vocabulary.encode(w) for w in said])
         shared = (geometry, image, features.shape[1:3])
         return [self._to_caption(each, w, *shared) for each, w in zip(found, said, strict=True)]
 
@@ -328,20 +327,20 @@ class Captioner:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        found = []
         with torch.inference_mode():
             features = self._features([pixels])
             drawn = sample(
                 self.decoder, features, samples=samples, temperature=temperature,
                 max_length=most, prefix=numbers, banned=without, generator=generator,
             )  # fmt: skip
-            lines = zip(drawn.captions[0].tolist(), drawn.lengths[0].tolist(), strict=True)
-            for said in dict.fromkeys(tuple(line[1 : length + 1]) for line, length in lines):
-                words = [word for word in said if word != Vocabulary.END]
-                each = force(self.decoder, features, words)
-                log_probs = each.log_probs[: len(said)]  # one that was cut off has no end
-                score = sum(log_probs) / len(log_probs) ** self.search.length_penalty
-                found.append(each._replace(log_probs=log_probs, score=score))
+            said = drawn.distinct(0)
+            words = [[word for word in each if word != Vocabulary.END] for each in said]
+            forced = force_all(self.decoder, features, words)
+        found = []
+        for each, hypothesis in zip(said, forced, strict=True):
+            log_probs = hypothesis.log_probs[: len(each)]  # one that was cut off has no end
+            score = sum(log_probs) / len(log_probs) ** self.search.length_penalty
+            found.append(hypothesis._replace(log_probs=log_probs, score=score))
         found.sort(key=lambda each: -each.score)
         return self._ranked(found, first, geometry, image, features.shape[1:3])
 
@@ -350,13 +349,14 @@ class Captioner:
 
         A model that was loaded with precision bf16 has rounded weights: load it with fp32 first.
         """
-        dtype = torch.float16 if half else torch.float32
-        weights = {f"decoder.{k}": v.to(dtype) for k, v in self.decoder.state_dict().items()}
+        models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
         if not _as_delivered(self.config):
-            weights |= {
-                f"encoder.{k}": v.to(dtype) if v.is_floating_point() else v
-                for k, v in self.encoder.state_dict().items()
-            }
+            models["encoder"] = self.encoder
+        dtype = torch.float16 if half else torch.float32
+        weights = {
+            key: value.to(dtype) if value.is_floating_point() else value
+            for key, value in checkpoints.flatten(models).items()
+        }
         return Checkpoint(
             weights=weights,
             config=self.config,
@@ -383,7 +383,8 @@ class Captioner:
 
     def _banned(self, words: Iterable[str]) -> tuple[int, ...]:
         """The numbers of words not to say; those that the model cannot say need no ban."""
-        tokens = [token for word in words for token in tokenize(word)]
+        texts = [words] if isinstance(words, str) else words
+        tokens = [token for text in texts for token in tokenize(text)]
         return self._numbers(dict.fromkeys(t for t in tokens if t in self.vocabulary))
 
     @torch.inference_mode()
@@ -394,9 +395,9 @@ class Captioner:
         first: tuple[str, ...],
     ) -> list[Caption]:
         features = self._features([pixels for _, pixels, _ in batch])
-        found = search(self.decoder, features, options)
+        found, grid = search(self.decoder, features, options), features.shape[1:3]
         return [
-            self._ranked(hypotheses, first, geometry, source, features.shape[1:3])
+            self._ranked(hypotheses, first, geometry, source, grid)
             for (source, _, geometry), hypotheses in zip(batch, found, strict=True)
         ]
 

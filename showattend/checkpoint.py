@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from showattend.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import Module
 
 FORMAT_VERSION = 1
 FILE_NAME = "model.safetensors"
@@ -111,6 +114,18 @@ def load_tensors(path: Path, what: str) -> tuple[dict[str, torch.Tensor], dict[s
         CheckpointError: It is missing, damaged, or something else; ``what`` names what it
             should be.
     """
+    with _opened(path, what) as (file, meta):
+        return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
+
+
+def load_meta(path: Path, what: str) -> dict[str, Any]:
+    """Read what stands beside the tensors only; the errors are those of `load_tensors`."""
+    with _opened(path, what) as (_, meta):
+        return meta
+
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -118,12 +133,29 @@ def load_tensors(path: Path, what: str) -> tuple[dict[str, torch.Tensor], dict[s
             header = file.metadata() or {}
             if "showattend" not in header:
                 raise CheckpointError(f"{path}: a safetensors file, but not {what} of showattend")
-            meta = json.loads(header["showattend"])
-            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
+            yield file, json.loads(header["showattend"])
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise CheckpointError(f"{path}: no such file") from error
         raise CheckpointError(f"{path}: damaged, or not {what} of showattend") from error
+
+
+def flatten(models: Mapping[str, Module]) -> dict[str, torch.Tensor]:
+    """The weights of several models in one dictionary, as ``NAME.*``."""
+    return {
+        f"{name}.{key}": value
+        for name, model in models.items()
+        for key, value in model.state_dict().items()
+    }
+
+
+def unflatten(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """What `flatten` made one dictionary of, by name."""
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, rest = key.partition(".")
+        parts.setdefault(name, {})[rest] = value
+    return parts
 
 
 def save(path: str | Path, checkpoint: Checkpoint) -> Path:
@@ -176,11 +208,14 @@ def describe(path: Path) -> str:
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
     encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
     parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
-    if not encoder.get("pretrained", True):
-        trained = "trained from scratch" if encoder.get("finetune_from") else "random weights"
-    else:
-        trained = "fine-tuned" if encoder.get("finetune_from") else "ImageNet weights"
     record = checkpoint.record
+    start = record.get("config", {}).get("train", {}).get("init_from")
+    if encoder.get("pretrained", True):
+        trained = "fine-tuned" if encoder.get("finetune_from") else "ImageNet weights"
+    elif start:
+        trained = f"weights of {start}" + (", fine-tuned" if encoder.get("finetune_from") else "")
+    else:
+        trained = "trained from scratch" if encoder.get("finetune_from") else "random weights"
     lines = [
         f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
         f"encoder      {encoder['name']}, {checkpoint.preprocessing['size']} pixels "

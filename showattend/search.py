@@ -1,4 +1,4 @@
-"""Greedy and beam search over a batch of images, attention maps included; and sampling.
+"""Greedy and beam search over a batch of images, attention maps included; and forced sentences.
 
 Search knows decoders only by a protocol (`Decoder`), and keeps one record a time step: the word
 of each hypothesis, the hypothesis it continues, and where the model looked. A caption and its maps
@@ -9,6 +9,8 @@ Shape suffixes: B images, K hypotheses (beams) of an image, L locations, V vocab
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -157,10 +159,13 @@ def search(
     images = torch.arange(B, device=device)  # which images the rows are of
     scores: dict[int, list[float]] = {}
     trace: list[_Trace] = []
+    never = dict.fromkeys([PAD, Vocabulary.START, Vocabulary.UNK, *options.banned])
+    banned = torch.tensor([*never, END], device=device)  # <end> before the minimum length only
 
     for t in range(options.max_length):
         log_probs, alpha, beta, state = decoder.advance(words, state, memory)
-        next_BKC, log_probs_BKC = _ways_on(log_probs.float(), history, t, options)
+        now = banned if t < options.min_length else banned[:-1]
+        next_BKC, log_probs_BKC = _ways_on(log_probs.float(), history, t, now, options)
         # A finished hypothesis has one continuation: itself, at no cost.
         log_probs_BKC.masked_fill_(done.unsqueeze(2), BANNED)
         next_BKC[:, :, 0].masked_fill_(done, PAD)
@@ -179,10 +184,10 @@ def search(
         if t + 1 == options.max_length:
             over = torch.ones_like(over)
         # Taking rows out copies the others: only where it saves a good part of the work.
-        if over.all() or over.sum() * 4 >= len(over):
+        if (count := int(over.sum())) * 4 >= len(over):
             ended = (total / length.clamp(min=1) ** options.length_penalty)[over]
             scores |= zip(images[over].tolist(), ended.tolist(), strict=True)
-            if over.all():
+            if count == len(over):
                 break
             left = (~over).nonzero().squeeze(1)
             images, words, parents, history = (
@@ -199,7 +204,11 @@ def search(
 
 
 def _ways_on(
-    log_probs_BKV: torch.Tensor, history_BKT: torch.Tensor, t: int, options: SearchOptions
+    log_probs_BKV: torch.Tensor,
+    history_BKT: torch.Tensor,
+    t: int,
+    banned: torch.Tensor,
+    options: SearchOptions,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The words that may follow each hypothesis and lead into the pool: its ``beam_size`` best.
 
@@ -215,22 +224,19 @@ def _ways_on(
     if t < len(options.prefix):
         shape = (*log_probs_BKV.shape[:2], 1)
         words = torch.full(shape, options.prefix[t], device=log_probs_BKV.device)
-        return words, _numbers(log_probs_BKV.gather(2, words))
-    banned = [Vocabulary.PAD, Vocabulary.START, Vocabulary.UNK, *options.banned]
-    if t < options.min_length:
-        banned.append(Vocabulary.END)
+        return words, as_numbers(log_probs_BKV.gather(2, words))
     said = _completing(history_BKT, options.block_ngrams)
-    count = min(options.beam_size + len(set(banned)) + said.shape[2], V)
+    count = min(options.beam_size + len(banned) + said.shape[2], V)
     best, words = log_probs_BKV.topk(count, dim=2)
     if (best.isnan() | best.isposinf()).any():  # they count as greatest
-        best, words = _numbers(log_probs_BKV).topk(count, dim=2)
-    ban = torch.isin(words, torch.tensor(banned, device=words.device))
+        best, words = as_numbers(log_probs_BKV).topk(count, dim=2)
+    ban = torch.isin(words, banned)
     if said.shape[2]:
         ban |= (words.unsqueeze(3) == said.unsqueeze(2)).any(3)
-    return words, _numbers(best.masked_fill(ban, BANNED))
+    return words, as_numbers(best.masked_fill(ban, BANNED))
 
 
-def _numbers(log_probs: torch.Tensor) -> torch.Tensor:
+def as_numbers(log_probs: torch.Tensor) -> torch.Tensor:
     """Log-probabilities with `BANNED` for what is none, or lower."""
     return log_probs.nan_to_num(nan=BANNED, neginf=BANNED, posinf=BANNED).clamp(min=BANNED)
 
@@ -256,146 +262,100 @@ def _read_back(
     trace: list[_Trace], scores: list[list[float]], n_best: int, forced: int
 ) -> list[list[Hypothesis]]:
     """Follow the links from the last time step to the first; the first ones were forced."""
-    steps = [_Trace(*(part.cpu() for part in step)) for step in trace]
-    rows = [{image: row for row, image in enumerate(step.images.tolist())} for step in steps]
+    steps = _Steps(trace)
     results = []
     for image, ranks in enumerate(scores):
-        mine = [(step, at[image]) for step, at in zip(steps, rows, strict=True) if image in at]
+        found: list[Hypothesis] = []
         order = sorted(range(len(ranks)), key=lambda beam: -ranks[beam])
-        found = [_hypothesis(mine, beam, ranks[beam], forced) for beam in order]
-        # A beam that only a ban could fill (more beams than words, say) is no caption.
-        possible = [each for each in found if min(each.log_probs, default=0.0) > BANNED / 2]
-        results.append((possible or found[:1])[:n_best])
+        for beam in order:
+            each = steps.hypothesis(image, beam, ranks[beam], forced)
+            # A beam that only a ban could fill (more beams than words, say) is no caption.
+            if min(each.log_probs, default=0.0) > BANNED / 2:
+                found.append(each)
+            if len(found) == n_best:
+                break
+        results.append(found or [steps.hypothesis(image, order[0], ranks[order[0]], forced)])
     return results
 
 
-def _hypothesis(
-    steps: list[tuple[_Trace, int]], beam: int, score: float, forced: int
-) -> Hypothesis:
-    """The hypothesis that ends in a beam, from the steps of its image and its row in each."""
-    words: list[int] = []
-    log_probs: list[float] = []
-    alpha, beta = [], []
-    for t, (step, row) in reversed(list(enumerate(steps))):
-        word, parent = int(step.words[row, beam]), int(step.parents[row, beam])
-        log_prob = float(step.log_probs[row, beam])
-        if word != Vocabulary.PAD or log_prob:  # <pad> at no cost: it had ended before this step
-            log_probs.append(log_prob)
-        if word not in SPECIAL or t < forced:
-            words.append(word)
-            alpha.append(step.alpha[row, parent])
-            beta.append(step.beta[row, parent])
-        beam = parent
-    L = steps[0][0].alpha.shape[-1]
-    return Hypothesis(
-        words[::-1],
-        log_probs[::-1],
-        torch.stack(alpha[::-1]).float() if alpha else torch.zeros(0, L),
-        torch.stack(beta[::-1]).float() if beta else torch.zeros(0),
-        score,
-    )
+class _Steps:
+    """A trace as Python's numbers, which are read one by one; its maps in one tensor."""
 
-
-class Samples(NamedTuple):
-    """Captions drawn from the model, as teacher forcing takes them."""
-
-    captions: torch.Tensor  # [B, K, T + 2]: <start>, words, <end>, padded with <pad>
-    lengths: torch.Tensor  # [B, K]: words and <end>; the words alone where it was cut off
-
-
-@torch.inference_mode()
-def sample(
-    decoder: Decoder,
-    features: torch.Tensor,
-    *,
-    samples: int,
-    max_length: int = 30,
-    temperature: float = 1.0,
-    prefix: tuple[int, ...] = (),
-    banned: tuple[int, ...] = (),
-    generator: torch.Generator | None = None,
-) -> Samples:
-    """Draw captions word by word from the model's distribution.
-
-    Special words other than ``<end>`` are never drawn.
-
-    Args:
-        decoder: Follows the `Decoder` protocol; put it in eval mode first.
-        features: Annotations [B, L, D] or [B, H, W, D].
-        samples: K, captions an image.
-        max_length: Most words of a caption.
-        temperature: The words' scores are divided by it: under 1 the likely become likelier.
-        prefix: Words that every caption begins with, ``<unk>`` allowed.
-        banned: Words that are not drawn after the prefix.
-        generator: Of the random numbers; PyTorch's own when left out.
-
-    Raises:
-        ConfigError: The prefix holds what is no word, or leaves no room for another.
-    """
-    check_prefix(prefix, max_length)
-    memory = decoder.memory(features)
-    state = decoder.initial_state(memory)
-    B, device = features.shape[0], features.device
-    state = type(state)(*(part.expand(-1, samples, *part.shape[2:]) for part in state))
-    END, PAD = Vocabulary.END, Vocabulary.PAD
-    words = torch.full((B, samples), Vocabulary.START, device=device)
-    captions = torch.full((B, samples, max_length + 2), PAD, device=device)
-    captions[:, :, 0] = Vocabulary.START
-    done = torch.zeros_like(words, dtype=torch.bool)
-    images = torch.arange(B, device=device)  # those that are not done
-    for t in range(max_length):
-        log_probs, _, _, state = decoder.advance(words, state, memory)
-        log_probs = log_probs.float() / temperature
-        log_probs[:, :, [PAD, Vocabulary.START, Vocabulary.UNK, *banned]] = BANNED
-        # One random number a word: torch.multinomial would draw one for all of the vocabulary.
-        cumulated = log_probs.softmax(-1).cumsum(-1)
-        total = cumulated[:, :, -1:]
-        # Below the total, rounding or not: the word found is then one that has a probability.
-        random = (
-            torch.rand_like(total)
-            if generator is None
-            else torch.rand(total.shape, generator=generator, device=device)
+    def __init__(self, trace: list[_Trace]) -> None:
+        self.rows = [{image: i for i, image in enumerate(s.images.tolist())} for s in trace]
+        self.words, self.parents, self.log_probs = (
+            [getattr(step, name).tolist() for step in trace]
+            for name in ("words", "parents", "log_probs")
         )
-        level = random * total * (1 - 1e-6)
-        drawn = torch.searchsorted(cumulated, level, right=True).squeeze(2)
-        if t < len(prefix):
-            drawn = torch.full_like(drawn, prefix[t])
-        words = torch.where(done, PAD, drawn)
-        captions[images, :, t + 1] = words
-        done = done | (words == END)
-        over = done.all(1)
-        if over.all():
-            break
-        if over.sum() * 4 >= len(over):
-            left = (~over).nonzero().squeeze(1)
-            images, words, done = images[left], words[left], done[left]
-            state = type(state)(*(part[left] for part in state))
-            memory = decoder.select(memory, left)
-    captions = captions[:, :, : t + 3]
-    return Samples(captions, (captions[:, :, 1:] != PAD).sum(2))
+        self.alpha = torch.cat([step.alpha.flatten(0, 1) for step in trace]).float().cpu()
+        self.beta = torch.cat([step.beta.flatten() for step in trace]).float().cpu()
+        # Where in these a step begins, and how many maps an image has in it.
+        self.first = [0, *itertools.accumulate(step.beta.numel() for step in trace)]
+        self.maps = [step.beta.shape[1] for step in trace]
+
+    def hypothesis(self, image: int, beam: int, score: float, forced: int) -> Hypothesis:
+        """The hypothesis that ends in a beam of an image."""
+        words: list[int] = []
+        log_probs: list[float] = []
+        looked: list[int] = []
+        for t in reversed([t for t, rows in enumerate(self.rows) if image in rows]):
+            row = self.rows[t][image]
+            word, parent = self.words[t][row][beam], self.parents[t][row][beam]
+            log_prob = self.log_probs[t][row][beam]
+            if word != Vocabulary.PAD or log_prob:  # <pad> at no cost: it had ended before
+                log_probs.append(log_prob)
+            if word not in SPECIAL or t < forced:
+                words.append(word)
+                looked.append(self.first[t] + row * self.maps[t] + parent)
+            beam = parent
+        maps = torch.tensor(looked[::-1], dtype=torch.long)
+        return Hypothesis(words[::-1], log_probs[::-1], self.alpha[maps], self.beta[maps], score)
+
+
+def force(decoder: Decoder, features: torch.Tensor, words: Sequence[int]) -> Hypothesis:
+    """`force_all` for one sentence."""
+    return force_all(decoder, features, [words])[0]
 
 
 @torch.inference_mode()
-def force(decoder: Decoder, features: torch.Tensor, words: list[int]) -> Hypothesis:
-    """Make the model say the given words, and record where it looks.
+def force_all(
+    decoder: Decoder, features: torch.Tensor, sentences: Sequence[Sequence[int]]
+) -> list[Hypothesis]:
+    """Make the model say the given sentences about one image, and record where it looks.
 
     Args:
         decoder: Follows the `Decoder` protocol; put it in eval mode first.
-        features: Annotations of one image, [1, L, D] or [1, H, W, D].
-        words: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
+        features: Annotations of the image, [1, L, D] or [1, H, W, D].
+        sentences: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
 
     Returns:
         The words with their log-probabilities (of ``<unk>`` where that was given) and maps; the
         score is log p / (T + 1), the mean of a word and ``<end>``.
     """
+    if not sentences:
+        return []
     memory = decoder.memory(features)
-    state = decoder.initial_state(memory)
-    log_probs, maps, betas = [], [], []
-    for previous, word in zip([Vocabulary.START, *words], [*words, Vocabulary.END], strict=True):
-        given = torch.full((1, 1), previous, device=features.device)
-        scores, alpha, beta, state = decoder.advance(given, state, memory)
-        log_probs.append(float(scores[0, 0, word]))
-        maps.append(alpha[0, 0].float().cpu())
-        betas.append(beta[0, 0].float().cpu())
-    alphas, gates = torch.stack(maps)[:-1], torch.stack(betas)[:-1]
-    return Hypothesis(list(words), log_probs, alphas, gates, sum(log_probs) / len(log_probs))
+    state = repeat(decoder.initial_state(memory), len(sentences))
+    lengths = [len(words) + 1 for words in sentences]
+    targets = torch.full((len(sentences), max(lengths)), Vocabulary.END)
+    for row, words in zip(targets, sentences, strict=True):
+        row[: len(words)] = torch.tensor(words, dtype=torch.long)
+    targets = targets.to(features.device)
+    previous = torch.full_like(targets[:, 0], Vocabulary.START)
+    steps = []
+    for target in targets.T:
+        scores, alpha, beta, state = decoder.advance(previous.unsqueeze(0), state, memory)
+        steps.append((scores[0].gather(1, target.unsqueeze(1)).squeeze(1), alpha[0], beta[0]))
+        previous = target
+    log_probs, maps, betas = (torch.stack(part, 1).cpu() for part in zip(*steps, strict=True))
+    found = []
+    for k, (words, length) in enumerate(zip(sentences, lengths, strict=True)):
+        likely, T = log_probs[k, :length].tolist(), len(words)
+        alpha, beta = maps[k, :T].float(), betas[k, :T].float()
+        found.append(Hypothesis(list(words), likely, alpha, beta, sum(likely) / length))
+    return found
+
+
+def repeat(state: Any, K: int) -> Any:
+    """The state of one hypothesis an image as that of K alike."""
+    return type(state)(*(part.expand(-1, K, *part.shape[2:]) for part in state))

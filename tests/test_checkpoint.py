@@ -242,6 +242,27 @@ def test_describe_says_what_the_model_is(tmp_path: Path, untrained: Captioner) -
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("encoder", "start", "told"),
+    [
+        ({}, None, "ImageNet weights"),
+        ({"finetune_from": "blocks.6"}, None, "fine-tuned"),
+        ({"pretrained": False}, None, "random weights"),
+        ({"pretrained": False, "finetune_from": "blocks.0"}, None, "trained from scratch"),
+        ({"pretrained": False}, "flickr8k", "weights of flickr8k"),
+        ({"pretrained": False, "finetune_from": "blocks.6"}, "a/run", "weights of a/run, fine-"),
+    ],
+)
+def test_describe_says_where_the_encoders_weights_are_from(
+    encoder: dict[str, Any], start: str | None, told: str, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    config = checkpoint.config | {"encoder": checkpoint.config["encoder"] | encoder}
+    record = {"config": {"train": {"init_from": start}}}
+    path = save(tmp_path, replace(checkpoint, config=config, record=record))
+    (line,) = (x for x in checkpoints.describe(path).splitlines() if x.startswith("encoder"))
+    assert line.partition("), ")[2].startswith(told)
+
+
 def test_the_header_is_plain_json(tmp_path: Path, checkpoint: Checkpoint) -> None:
     """So that other programs can read a model without this package."""
     from safetensors import safe_open

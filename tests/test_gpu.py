@@ -19,7 +19,8 @@ from showattend.checkpoint import FILE_NAME, load_tensors
 from showattend.config import Config
 from showattend.data.toy import write_toy
 from showattend.decoders.lstm import LSTMDecoder
-from showattend.search import SearchOptions, sample, search
+from showattend.sampling import sample
+from showattend.search import SearchOptions, search
 from showattend.training.compiling import compile_step
 from showattend.training.losses import captioning_loss
 from showattend.training.trainer import Silent, train

@@ -10,7 +10,8 @@ import torch
 
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.errors import ConfigError
-from showattend.search import SearchOptions, force, sample, search
+from showattend.sampling import sample
+from showattend.search import SearchOptions, force, force_all, search
 from showattend.text import Vocabulary
 
 END, UNK, START = Vocabulary.END, Vocabulary.UNK, Vocabulary.START
@@ -96,6 +97,19 @@ def test_what_search_returns_is_what_forcing_its_words_gives(beam_size: int) -> 
             torch.testing.assert_close(each.alpha, forced.alpha, atol=1e-5, rtol=0)
             torch.testing.assert_close(each.beta, forced.beta, atol=1e-5, rtol=0)
             assert len(each.log_probs) in (len(each.words), len(each.words) + 1)
+
+
+def test_sentences_forced_together_are_forced_as_they_are_alone() -> None:
+    decoder, image = lstm(), features(1)
+    sentences = [[4, UNK, 6], [], [5], [4, 5, 6, 6]]
+    for words, each in zip(sentences, force_all(decoder, image, sentences), strict=True):
+        alone = force(decoder, image, words)
+        assert each.words == words
+        assert each.log_probs == pytest.approx(alone.log_probs, abs=1e-5)
+        assert each.score == pytest.approx(sum(alone.log_probs) / (len(words) + 1), abs=1e-5)
+        torch.testing.assert_close(each.alpha, alone.alpha)
+        torch.testing.assert_close(each.beta, alone.beta)
+    assert force_all(decoder, image, []) == []
 
 
 def test_a_batch_gives_what_its_images_give_alone() -> None:
@@ -308,6 +322,12 @@ def test_samples_are_drawn_as_often_as_they_are_likely() -> None:
             share = counts.get((word, other), 0) / 20_000
             assert share == pytest.approx(first[word] * second[other], abs=0.012)
     assert counts[(END,)] / 20_000 == pytest.approx(first[END], abs=0.012)
+
+
+def test_a_broken_model_still_draws_something() -> None:
+    drawn = sample(Table(lambda _: [float("nan")] * 6), features(2), samples=3, max_length=4)
+    assert drawn.lengths.min() > 0
+    assert set(drawn.captions[:, :, 1:].flatten().tolist()) <= {Vocabulary.PAD, END, 4, 5}
 
 
 def test_a_cold_sample_is_the_greedy_caption() -> None:

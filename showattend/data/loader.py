@@ -170,8 +170,10 @@ class CaptionLoader:
         self._tokens, self._ends = np.asarray(tokens), np.asarray(ends)
         self._images = np.asarray(images)
         self._sideless = np.asarray(sideless, bool)  # those that stay true of the mirrored image
-        # Whether an image has such a caption.
-        self._turnable = np.logical_or.reduceat(self._sideless, self._images[:-1].astype(np.intp))
+        # Whether an image has such a caption; and whether it has no other.
+        begins = self._images[:-1].astype(np.intp)
+        self._turnable = np.logical_or.reduceat(self._sideless, begins)
+        self._symmetric = np.logical_and.reduceat(self._sideless, begins)
 
     def captions(self, row: int, mirrored: bool = False) -> list[np.ndarray]:
         """The words of a record's captions, as numbers [T]; of its mirror image, those that fit."""
@@ -204,24 +206,33 @@ class CaptionLoader:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         return torch.randperm(len(self.records), generator=generator).numpy().astype(np.int32)
 
-    def views(self, epoch: int | None) -> Views:
-        """How the records are shown in this epoch; None: as they are."""
+    def views(self, epoch: int | None, *, keep_captions: bool = False) -> Views:
+        """How the records are shown in this epoch; None: as they are.
+
+        Args:
+            epoch: From 0.
+            keep_captions: Mirror only images of which that leaves all captions true.
+        """
         if epoch is None or not (self.mirror or self.crops):
             return Views.plain(len(self.records))
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch + 50_000)
         turns = torch.rand(len(self.records), generator=generator) < 0.5
         crops = torch.randint(self.crops + 1, (len(self.records),), generator=generator)
-        turned = turns.numpy() & self._turnable & self.mirror
+        turned = turns.numpy() & (self._symmetric if keep_captions else self._turnable)
+        turned &= self.mirror
         return Views(crops.numpy().astype(np.min_scalar_type(self.crops)), turned)
 
-    def batches(self, epoch: int | None = None, start: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int | None = None, start: int = 0, *, keep_captions: bool = False
+    ) -> Iterator[Batch]:
         """The batches of an epoch that are for this process, each read while the last is used.
 
         Args:
             epoch: None: the records as they stand.
             start: The step to begin with.
+            keep_captions: As of `views`.
         """
-        views = self.views(epoch)
+        views = self.views(epoch, keep_captions=keep_captions)
         parts = self._parts(epoch, start)
 
         def read(rows: list[int]) -> torch.Tensor:

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from showattend.checkpoint import load_tensors, save_tensors
+from showattend.checkpoint import flatten, load_tensors, save_tensors, unflatten
 
 Weights = dict[str, torch.Tensor]
+_META = {"kind": "run"}
 
 
 class MovingAverage(nn.Module):
@@ -64,18 +65,13 @@ class Merger:
         self.start = folder / "start.safetensors"
         self.start_share = start_share
 
-    @property
-    def wanted(self) -> bool:
-        """Whether there is anything to average."""
-        return len(self.files) > (0 if self.start_share else 1)
-
     def save_start(self, models: Mapping[str, nn.Module]) -> None:
         """Keep the weights that every run starts from."""
-        _save(self.start, models)
+        save_tensors(self.start, flatten(models), _META)
 
     def save_run(self, number: int, models: Mapping[str, nn.Module]) -> None:
         """Keep what run ``number`` (from 0) came to."""
-        _save(self.files[number], models)
+        save_tensors(self.files[number], flatten(models), _META)
 
     def load_start(self, models: Mapping[str, nn.Module]) -> None:
         """Put the models back where every run starts.
@@ -103,17 +99,8 @@ class Merger:
         put_weights(mean, models)
 
 
-def _save(file: Path, models: Mapping[str, nn.Module]) -> None:
-    tensors = {
-        f"{name}.{key}": value
-        for name, model in models.items()
-        for key, value in model.state_dict().items()
-    }
-    save_tensors(file, tensors, {"kind": "run"})
-
-
 def put_weights(weights: Weights, models: Mapping[str, nn.Module]) -> None:
     """Load ``NAME.*`` into the model of that name."""
+    parts = unflatten(weights)
     for name, model in models.items():
-        own = {k: v for k, v in weights.items() if k.startswith(f"{name}.")}
-        model.load_state_dict({k.removeprefix(f"{name}."): v for k, v in own.items()})
+        model.load_state_dict(parts[name])

@@ -1,7 +1,8 @@
 """What a run consists of: cross-entropy first, then self-critical training, once or several times.
 
 The self-critical phases all start from the same model, and what they come to is averaged
-(`showattend.training.average.Merger`).
+(`showattend.training.average.Merger`). The average and the adjustment of rare words train nothing;
+each is a phase of one epoch, so that a run knows what is done and what is still to come.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from showattend.config import Config
 class Phase:
     """One objective for a number of epochs, with a learning rate schedule of its own.
 
+    The defaults are those of a phase that trains nothing.
+
     Attributes:
         name: As the record calls it.
         epochs: How many.
@@ -27,16 +30,16 @@ class Phase:
     """
 
     name: str
-    epochs: int
-    rates: Mapping[str, float]
-    validate_from: int
-    shown: str
+    epochs: int = 1
+    rates: Mapping[str, float] = field(default_factory=dict)
+    validate_from: int = 1
+    shown: str = ""
     encoder_from: int = 0
     names: Mapping[str, str] = field(default_factory=dict)
 
 
 CROSS_ENTROPY, SELF_CRITICAL = "cross-entropy", "self-critical"
-AVERAGE, ADJUSTED = "average", "adjusted"  # what comes after the epochs
+AVERAGE, ADJUSTED = "average", "adjusted"
 
 
 def plan(config: Config) -> list[Phase]:
@@ -63,4 +66,11 @@ def plan(config: Config) -> list[Phase]:
         ]
         * critical.runs,
     ]
-    return [phase for phase in phases if phase.epochs]
+    phases = [phase for phase in phases if phase.epochs]
+    runs = sum(phase.name == SELF_CRITICAL for phase in phases)
+    # A single run is averaged with its start alone, where that has a share.
+    if runs > 1 or (runs and critical.start_share):
+        phases.append(Phase(AVERAGE))
+    if train.rare_words:
+        phases.append(Phase(ADJUSTED))
+    return phases

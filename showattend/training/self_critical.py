@@ -8,14 +8,14 @@ Variant of Self-Critical Sequence Training").
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import NamedTuple
 
 import torch
 
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.evaluation.wording import wording
-from showattend.search import SPECIAL, sample
+from showattend.sampling import sample
+from showattend.search import SPECIAL
 from showattend.text import Vocabulary, tokenize
 from showattend.training.cider_d import CiderD
 from showattend.training.losses import doubly_stochastic_penalty
@@ -73,13 +73,11 @@ class SelfCritical:
             annotations: [B, L, D] in the precision to run in.
             images: Which of the references belong to each of the B images.
         """
-        # A copy in the precision that it runs in: weights are not cast in every step of time.
+        learning = decoder.training
         drawn = sample(
-            deepcopy(decoder).to(annotations.dtype).eval(),
-            annotations,
-            samples=self.samples,
-            max_length=self.max_length,
+            decoder.eval(), annotations, samples=self.samples, max_length=self.max_length
         )
+        decoder.train(learning)
         captions = drawn.captions.clone()  # what inference mode makes, autograd does not take
         lengths = drawn.lengths.clone()
         said, closed = self._words(captions)

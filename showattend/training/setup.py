@@ -28,7 +28,7 @@ from showattend.training.inputs import (
     split_rows,
 )
 from showattend.training.reporter import Reporter
-from showattend.training.start import merge_words, take_decoder, take_encoder
+from showattend.training.start import done_before, merge_words, take_decoder, take_encoder
 from showattend.training.validation import Validation
 
 
@@ -82,6 +82,8 @@ def set_up(
     encoder_config = to_dict(config.encoder)
     if source is not None and take_encoder(source, encoder, config.encoder, start or ""):
         encoder_config["pretrained"] = False  # the model is to carry it
+    for warning in done_before(source, config):
+        reporter.message(warning)
     opened = encoder.finetune_from(config.encoder.finetune_from)
     encoder.to(device)
     _try_words(config, records, encoder.dim, source)
@@ -91,6 +93,11 @@ def set_up(
     frozen: Encoder | None = encoder if config.data.cache is not None else None
     if opened and frozen is not None:
         frozen = encoder.before(config.encoder.finetune_from or "", preprocessing.size)
+        if frozen is None:
+            reporter.message(
+                f"{config.encoder.name} cannot be cut before {config.encoder.finetune_from}: there "
+                "is no cache, images are decoded and encoded anew for every batch, which is slow"
+            )
     if frozen is None:
         records, inputs = pixel_inputs(config, records, preprocessing, reporter)
     else:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from showattend.captioner import Captioner
-from showattend.config import EncoderConfig
+from showattend.config import Config, EncoderConfig
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import Encoder
 from showattend.errors import ConfigError
 from showattend.text import Vocabulary
+from showattend.training.phases import ADJUSTED, SELF_CRITICAL
 
 
 def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, where: str) -> bool:
@@ -40,6 +41,25 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
     before = encoder.fingerprint()
     encoder.load_state_dict(source.encoder.state_dict())
     return encoder.fingerprint() != before
+
+
+def done_before(source: Captioner | None, config: Config) -> list[str]:
+    """What a run would do to the scores of words although the source's have had it; a line each."""
+    history = source.record.get("history", []) if source is not None else []
+    phases, critical = {entry.get("phase") for entry in history}, config.self_critical
+    warnings = []
+    if SELF_CRITICAL in phases and critical.epochs and critical.temperature != 1:
+        warnings.append(
+            f"warning: {config.train.init_from} was trained by reward before; its scores are "
+            f"divided by self_critical.temperature ({critical.temperature:g}) once more, 1 leaves "
+            "them as they are"
+        )
+    if ADJUSTED in phases and config.train.rare_words:
+        warnings.append(
+            f"warning: {config.train.init_from} favours rare words already; train.rare_words "
+            f"({config.train.rare_words:g}) is added to that, 0 leaves it as it is"
+        )
+    return warnings
 
 
 def merge_words(known: Vocabulary, vocabulary: Vocabulary) -> Vocabulary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,9 @@ import torch
 from torch import nn
 
 from showattend.checkpoint import FILE_NAME as MODEL_NAME
-from showattend.checkpoint import load_tensors, save_tensors
+from showattend.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
 from showattend.config import Config, to_dict
-from showattend.errors import CheckpointError
+from showattend.errors import CheckpointError, DataError
 from showattend.processes import ALONE, Processes
 
 FILE_NAME = "state.safetensors"
@@ -75,11 +76,7 @@ def save_state(
     every = processes.gather((random, progress.sums))
     if not processes.first:
         return
-    tensors = {
-        f"{name}.{key}": value
-        for name, model in models.items()
-        for key, value in model.state_dict().items()
-    }
+    tensors = flatten(models)
     for index, moments in optimizer.state_dict()["state"].items():
         for key, value in moments.items():
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
@@ -95,6 +92,17 @@ def save_state(
     save_tensors(folder / FILE_NAME, tensors, meta)
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether the run in a folder has something to lose: a model, or steps that were made."""
+    if (folder / MODEL_NAME).exists() or not (folder / FILE_NAME).exists():
+        return (folder / MODEL_NAME).exists()
+    try:
+        progress = Progress(**load_meta(folder / FILE_NAME, "a training state")["progress"])
+    except (CheckpointError, KeyError, TypeError):
+        return True  # whatever it is, it is not ours to write over
+    return progress.epoch + progress.batch > 0
+
+
 def find_state(folder: Path) -> Path:
     """The state of the run in a folder.
 
@@ -102,20 +110,54 @@ def find_state(folder: Path) -> Path:
         CheckpointError: There is none.
     """
     path = folder / FILE_NAME
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no state to resume; start without --resume")
-    return path
+    if path.is_file():
+        return path
+    if (folder / MODEL_NAME).exists():
+        raise CheckpointError(
+            f"{folder}: holds a model, but no training state to go on from; move it away, or "
+            "choose another train.out"
+        )
+    raise CheckpointError(f"{path}: no state to resume; start without --resume")
 
 
-def has_begun(folder: Path) -> bool:
-    """Whether the run in a folder has something to lose: a model, or steps that were made."""
-    if (folder / MODEL_NAME).exists() or not (folder / FILE_NAME).exists():
-        return (folder / MODEL_NAME).exists()
-    try:
-        progress = Progress(**load_tensors(folder / FILE_NAME, "a training state")[1]["progress"])
-    except (CheckpointError, KeyError, TypeError):
-        return True  # whatever it is, it is not ours to write over
-    return progress.epoch + progress.batch > 0
+def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
+    """Look whether a run may begin or go on in a folder: building one may take minutes.
+
+    What is known only once data and model are there, `load_state` compares.
+
+    Raises:
+        CheckpointError: There is no state to go on from, it is damaged, or the run had another
+            config.
+        DataError: The folder holds a run already, or cannot be written.
+    """
+    if resume:
+        path = find_state(folder)
+        before = _read_config(path, load_meta(path, "a training state"))
+        _compare(path, {key: before[key] for key in config.keys() & before.keys()}, config)
+    elif has_begun(folder):
+        raise DataError(f"{folder}: holds a run already; add --resume, or choose another train.out")
+    nearest = next(
+        path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
+    )
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise DataError(f"{folder}: cannot be written ({nearest} bars the way); see train.out")
+
+
+def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    if meta.get("kind") != "state" or not isinstance(meta.get("config"), dict):
+        raise CheckpointError(f"{path}: not a training state")
+    config: dict[str, Any] = meta["config"]
+    return config
+
+
+def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    free = FREE if _cached(before) == _cached(now) else FREE - {"data.cache"}
+    if changed := differences(before, now, except_for=free):
+        raise CheckpointError(
+            f"{path}: the run was started with another config ({'; '.join(changed)}); "
+            "restore these values, or start a new run with another train.out. "
+            f"Free to change: {', '.join(sorted(FREE))}"
+        )
 
 
 def load_state(
@@ -144,28 +186,15 @@ def load_state(
     """
     path = find_state(folder)
     tensors, meta = load_tensors(path, "a training state")
-    if meta.get("kind") != "state":
-        raise CheckpointError(f"{path}: not a training state")
-    free = FREE if _cached(meta["config"]) == _cached(config) else FREE - {"data.cache"}
-    if changed := differences(meta["config"], config, except_for=free):
-        raise CheckpointError(
-            f"{path}: the run was started with another config ({'; '.join(changed)}); "
-            "restore these values, or start a new run with another train.out. "
-            f"Free to change: {', '.join(sorted(FREE))}"
-        )
-    if changed := differences(meta["config"], config, except_for={"train.out"}):
+    before = _read_config(path, meta)
+    _compare(path, before, config)
+    if changed := differences(before, config, except_for={"train.out"}):
         message(f"Changed since it was started: {'; '.join(changed)}")
-    parts: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        name, _, rest = key.partition(".")
-        parts.setdefault(name, {})[rest] = value
+    parts = unflatten(tensors)
     try:
         for name, model in models.items():
             model.load_state_dict(parts[name])
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in parts.get("optimizer", {}).items():
-            index, _, kind = key.partition(".")
-            moments.setdefault(int(index), {})[kind] = value
+        moments = {int(i): each for i, each in unflatten(parts.get("optimizer", {})).items()}
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if scaler and scaler.is_enabled():

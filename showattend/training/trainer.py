@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -18,7 +17,6 @@ from showattend.data.loader import Batch
 from showattend.depthwise import FastDepthwise
 from showattend.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.encoders import Encoder, encode
-from showattend.errors import DataError
 from showattend.evaluation.maps import complain_of_maps
 from showattend.processes import join, leave
 from showattend.search import SearchOptions
@@ -32,7 +30,7 @@ from showattend.training.record import check_finite, machine, run_record, write_
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.setup import set_up
-from showattend.training.state import Progress, find_state, has_begun, load_state, save_state
+from showattend.training.state import Progress, check_folder, load_state, save_state
 
 
 class Trainer:
@@ -56,20 +54,21 @@ class Trainer:
         self.progress = Progress()
         self.phases = plan(config)
         critical = config.self_critical
-        runs = sum(phase.name == SELF_CRITICAL for phase in self.phases)
-        self.merger = Merger(self.out, runs, critical.start_share)
+        names = [phase.name for phase in self.phases]
+        self.merger = Merger(self.out, names.count(SELF_CRITICAL), critical.start_share)
+        self.averages_runs = AVERAGE in names
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
-        made = set_up(
+        setup = set_up(
             config,
             device=self.device,
             dtype=self.dtype,
             processes=self.processes,
             reporter=self.reporter,
         )
-        self.encoder, self.decoder = made.encoder, made.decoder
-        self.train_loader, self.val_loader = made.train_loader, made.val_loader
-        self.made, self.identity = made, made.identity
+        self.encoder, self.decoder = setup.encoder, setup.decoder
+        self.train_loader, self.val_loader = setup.train_loader, setup.val_loader
+        self.setup, self.identity = setup, setup.identity
         if self.processes.rank:  # the same weights everywhere, but not the same dropout
             torch.manual_seed(config.train.seed + 1_000_003 * self.processes.rank)
         if config.train.compile and (trouble := compile_step(self.decoder, self.dtype)):
@@ -80,7 +79,7 @@ class Trainer:
         self.self_critical = (
             SelfCritical(
                 [record.captions for record in self.train_loader.records],
-                made.vocabulary,
+                setup.vocabulary,
                 samples=critical.samples,
                 max_length=critical.max_length,
                 doubly_stochastic=config.train.doubly_stochastic,
@@ -139,24 +138,12 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         try:
-            for number, phase in enumerate(self.phases):
-                if number < now.phase:
-                    continue
+            for number in range(now.phase, len(self.phases)):
                 if number > now.phase:
                     self._begin(number)
-                elif now.epoch + now.batch == 0 and phase.name == SELF_CRITICAL:
+                elif now.epoch + now.batch == 0 and self.phase.name == SELF_CRITICAL:
                     self._save_start()
-                while now.epoch < now.phase_start + phase.epochs and not self._out_of_patience():
-                    self._train_epoch()
-                    self._end_epoch()
-                wanted = phase.name == SELF_CRITICAL and self.merger.wanted
-                if wanted and self.processes.first:
-                    run = [p.name for p in self.phases[:number]].count(SELF_CRITICAL)
-                    self.merger.save_run(run, self._kept_models())
-            if self.merger.wanted and now.phase < len(self.phases):
-                self._merge()
-            if self.config.train.rare_words and now.history[-1]["phase"] != ADJUSTED:
-                self._favour_rare_words()
+                self._go_through_phase()
         finally:
             torch.set_flush_denormal(False)
         if trouble := complain_of_maps(self._best_entry()):
@@ -165,12 +152,17 @@ class Trainer:
         return self._record()
 
     def _begin(self, number: int) -> None:
-        """The next phase, with fresh moments.
+        """The next phase."""
+        now, before = self.progress, self.phase
+        now.phase, now.phase_start = number, now.epoch
+        if self.phase.name == SELF_CRITICAL:
+            self._begin_self_critical(again=before.name == SELF_CRITICAL)
+        # A kill from here on must not begin again from a model that this phase has made.
+        self._save_state()
 
-        The first self-critical one goes on from the best model of the phase before, and so do
-        those that repeat it.
-        """
-        if self.phases[number - 1].name == SELF_CRITICAL:
+    def _begin_self_critical(self, again: bool) -> None:
+        """With fresh moments, from the best model so far; runs that repeat it, from there too."""
+        if again:
             self.merger.load_start(self._trained())
             told = "once more, from the same start"
         else:
@@ -180,13 +172,25 @@ class Trainer:
             self._save_start()
             told = "from the best model"
         self._restart()
-        self.progress.phase, self.progress.phase_start = number, self.progress.epoch
-        # A kill from here on must not begin again from a model that this phase has made.
-        self._save_state()
         self.reporter.message(f"Going on with {self.phase.name} training, {told}")
 
+    def _go_through_phase(self) -> None:
+        """What of the phase has not been done yet."""
+        now = self.progress
+        while now.epoch < now.phase_start + self.phase.epochs and not self._out_of_patience():
+            if self.phase.name == AVERAGE:
+                self._merge()
+            elif self.phase.name == ADJUSTED:
+                self._favour_rare_words()
+            else:
+                self._train_epoch()
+                self._end_epoch()
+        if self.phase.name == SELF_CRITICAL and self.averages_runs and self.processes.first:
+            run = [phase.name for phase in self.phases[: now.phase]].count(SELF_CRITICAL)
+            self.merger.save_run(run, self._kept_models())
+
     def _save_start(self) -> None:
-        if self.merger.wanted and self.processes.first:
+        if self.averages_runs and self.processes.first:
             self.merger.save_start(self._trained())
 
     def _merge(self) -> None:
@@ -194,17 +198,16 @@ class Trainer:
         now = self.progress
         self.processes.wait()  # for the file of the last run
         self.merger.merge(self._kept_models())
-        entry = {"epoch": now.epoch + 1, "phase": AVERAGE} | self.validate()
-        now.epoch, now.phase = now.epoch + 1, len(self.phases)
+        now.epoch += 1
         self.reporter.message("The average of the weights:")
-        self._enter(entry)
+        self._enter({"epoch": now.epoch, "phase": AVERAGE} | self.validate())
 
     def _favour_rare_words(self) -> None:
         """The best model with its scores adjusted: it is kept, though its CIDEr be lower."""
         now, kept = self.progress, self._kept_models()
         best = checkpoints.load(self.out / checkpoints.FILE_NAME)
         put_weights(best.weights, kept)
-        counts = torch.zeros(len(self.made.vocabulary), dtype=torch.long)
+        counts = torch.zeros(len(self.setup.vocabulary), dtype=torch.long)
         found = torch.from_numpy(self.train_loader.target_counts())
         counts[: len(found)] = found
         if best.record["history"][-1]["phase"] != ADJUSTED:  # else a kill came just after it
@@ -248,9 +251,9 @@ class Trainer:
         now, saved = self.progress, time.perf_counter()
         total, parameters = len(self.train_loader), self._parameters()
         all_steps = total * (now.phase_start + self.phase.epochs)
-        for batch in self.train_loader.batches(now.epoch, now.batch):
+        rewarded = self.phase.name == SELF_CRITICAL  # by all the captions of an image
+        for batch in self.train_loader.batches(now.epoch, now.batch, keep_captions=rewarded):
             figures = self._backward(batch)
-            check_finite(figures, now.epoch + 1, self.out)
             for key, value in figures.items():
                 now.sums[key] = now.sums.get(key, 0.0) + value
             if not batch.last:
@@ -293,9 +296,13 @@ class Trainer:
             )
             share = batch.of_captions
         self.scaler.scale(loss.total * share).backward()
+        detached = loss._replace(total=loss.total.detach())
+        figures = {key: float(value) for key, value in detached._asdict().items()}
+        check_finite(
+            {"the loss": figures.pop("total")} | figures, self.progress.epoch + 1, self.out
+        )
         weights = {"cross_entropy": batch.of_tokens}  # a token; the others a caption
-        figures = loss._asdict().items()
-        return {k: float(v) * weights.get(k, share) for k, v in figures if k != "total"}
+        return {key: value * weights.get(key, share) for key, value in figures.items()}
 
     def _update(self, parameters: list[torch.nn.Parameter]) -> None:
         """One step of the optimizer."""
@@ -323,7 +330,7 @@ class Trainer:
         inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
         with FastDepthwise():
             if inputs.dtype == torch.uint8:
-                inputs = encode(encoder, inputs, self.made.preprocessing, self.dtype)
+                inputs = encode(encoder, inputs, self.setup.preprocessing, self.dtype)
             elif stage is not None:
                 low = self.dtype != torch.float32
                 with torch.autocast(self.device.type, self.dtype, enabled=low):
@@ -340,7 +347,7 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """The figures of the model that would be kept (`Validation`)."""
         encoder = self._kept("encoder")
-        return self.made.validation(
+        return self.setup.validation(
             self._kept("decoder").eval(), lambda batch: self._annotations(encoder, batch)
         )
 
@@ -387,11 +394,11 @@ class Trainer:
         return Captioner(
             encoder=self._kept("encoder"),
             decoder=deepcopy(self._kept("decoder")),
-            vocabulary=self.made.vocabulary,
-            preprocessing=self.made.preprocessing,
+            vocabulary=self.setup.vocabulary,
+            preprocessing=self.setup.preprocessing,
             search=SearchOptions(**values["search"]),
             config={key: values[key] for key in ("decoder", "search")}
-            | {"encoder": self.made.encoder_config},
+            | {"encoder": self.setup.encoder_config},
             record=record,
             device=self.device,
             precision="fp32",
@@ -417,8 +424,8 @@ class Trainer:
         data = {
             "train_images": len(self.train_loader.records),
             "val_images": len(self.val_loader.records),
-            "vocabulary": len(self.made.vocabulary),
-            "grid": list(self.encoder.grid(self.made.preprocessing.size)),
+            "vocabulary": len(self.setup.vocabulary),
+            "grid": list(self.encoder.grid(self.setup.preprocessing.size)),
         }
         return run_record(self.config, data, self.progress, machine(self.device, self.dtype))
 
@@ -427,17 +434,10 @@ def train(config: Config, reporter: Reporter | None = None, resume: bool = False
     """Run a config from data to the best model (`Trainer`, `Trainer.run`).
 
     Raises:
-        CheckpointError: Nothing to resume.
+        CheckpointError: Nothing to resume, or it had another config.
         DataError: The folder of the run holds another one, or cannot be written.
     """
-    out = Path(config.train.out)  # looked at first: building may compute features for minutes
-    if resume:
-        find_state(out)
-    elif has_begun(out):
-        raise DataError(f"{out}: holds a run already; add --resume, or choose another train.out")
-    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise DataError(f"{out}: cannot be written ({nearest} bars the way); see train.out")
+    check_folder(Path(config.train.out), to_dict(config), resume)
     try:
         return Trainer(config, reporter).run(resume)
     finally:

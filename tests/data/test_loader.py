@@ -182,6 +182,23 @@ def test_mirroring_leaves_out_captions_that_say_a_side() -> None:
     assert sum(loader.views(e)[2].mirrored for e in range(200)) == pytest.approx(100, abs=30)
 
 
+def test_where_captions_are_kept_no_image_is_mirrored_that_one_says_a_side_of() -> None:
+    class Asked:
+        def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
+            return torch.tensor([view.mirrored for view in views])
+
+    vocabulary = Vocabulary(["a", "dog", "the"])
+    loader = CaptionLoader(SIDED, Asked(), vocabulary, batch_size=3, mirror=True)
+    turned = set()
+    for epoch in range(40):
+        (batch,) = loader.batches(epoch, keep_captions=True)
+        turned |= {
+            SIDED[row].image_id for row, it in zip(batch.rows, batch.inputs, strict=True) if it
+        }
+        assert (batch.lengths > 0).all()
+    assert turned == {"none"}
+
+
 def test_an_epoch_shows_each_image_whole_or_as_one_of_its_crops() -> None:
     found = loader(records(900), crops=2)
     views = found.views(3)

@@ -69,12 +69,3 @@ def test_runs_are_averaged_with_a_share_of_their_start(tmp_path: Path) -> None:
     assert int(model.num_batches_tracked) == 3  # type: ignore[arg-type]  # a count has no mean
     with pytest.raises(CheckpointError, match=r"start.safetensors: no such file"):
         Merger(tmp_path / "elsewhere", 2, 0.2).load_start({"decoder": model})
-
-
-@pytest.mark.parametrize(
-    ("runs", "share", "wanted"), [(1, 0.0, False), (2, 0, True), (1, 0.1, True), (0, 0.1, False)]
-)
-def test_one_run_alone_needs_no_average(
-    runs: int, share: float, wanted: bool, tmp_path: Path
-) -> None:
-    assert Merger(tmp_path, runs, share).wanted is wanted

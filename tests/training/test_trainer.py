@@ -128,7 +128,7 @@ def test_the_model_kept_is_the_best_epochs_and_captions(
     trainer = Trainer(config(tmp_path / "unused"))
     records = trainer.val_loader.records
     found = captioner.caption([each.path for each in records], beam_size=3)
-    scores = trainer.made.validation.scorer.score(
+    scores = trainer.setup.validation.scorer.score(
         {each.image_id: list(caption.words) for each, caption in zip(records, found, strict=True)}
     )
     # Training reads its features as float16.
@@ -145,8 +145,8 @@ def test_the_vocabulary_is_of_training_captions_only(
     changed = toy.parent / "zebra.jsonl"
     changed.write_text("".join(json.dumps(line) + "\n" for line in lines))
     trainer = Trainer(config(tmp_path, data={"path": str(changed)}))
-    assert "zebra" not in trainer.made.vocabulary
-    assert "circle" in trainer.made.vocabulary
+    assert "zebra" not in trainer.setup.vocabulary
+    assert "circle" in trainer.setup.vocabulary
 
 
 def test_the_first_losses(config: Callable[..., Config], tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_first_losses(config: Callable[..., Config], tmp_path: Path) -> None
         trainer.run()
     # The means of one, two, three and four steps.
     assert log.losses == pytest.approx([3.802, 3.798, 3.696, 3.751], rel=1e-2)
-    assert log.losses[0] == pytest.approx(math.log(len(trainer.made.vocabulary)), abs=0.1)
+    assert log.losses[0] == pytest.approx(math.log(len(trainer.setup.vocabulary)), abs=0.1)
 
 
 # A kill and a resume ---------------------------------------------------------------------------
@@ -213,6 +213,25 @@ def test_resuming_with_another_config_names_the_key(
     out, _, _ = run
     with pytest.raises(CheckpointError, match=r"train\.clip_norm was 5\.0, is 1\.0"):
         train(config(out, train={"clip_norm": 1.0}), resume=True)
+
+
+def test_another_config_is_refused_before_anything_is_computed(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    out, _, _ = run
+    cache = tmp_path / "cache"
+    other = config(out, data={"cache": str(cache)}, encoder={"size": 96})
+    with pytest.raises(CheckpointError, match=r"encoder\.size was 64, is 96"):
+        train(other, resume=True)
+    assert not cache.exists()
+
+
+def test_a_model_without_a_state_is_neither_begun_nor_resumed(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    shutil.copy(run[0] / FILE_NAME, tmp_path)
+    with pytest.raises(CheckpointError, match="no training state to go on from; move it away"):
+        train(config(tmp_path), resume=True)
 
 
 def test_starting_over_a_run_is_refused(
@@ -293,6 +312,8 @@ def test_fine_tuning_from_the_cache_is_fine_tuning_from_pixels(
     train(config(tmp_path / "decoded", **changes), decoded)
     assert any("before_conv_head" in message for message in cached.messages)
     assert not any("Writing" in message for message in decoded.messages)
+    assert any("cannot be cut before conv_head" in message for message in decoded.messages)
+    assert not any("cannot be cut" in message for message in cached.messages)
     assert cached.losses == pytest.approx(decoded.losses, abs=2e-3)
 
 
@@ -519,10 +540,10 @@ def test_words_that_the_model_lacks_are_added(
     small = Captioner.from_pretrained(tmp_path / "few", device="cpu", precision="fp32")
     grown = Trainer(config(tmp_path / "on", train={"init_from": str(tmp_path / "few")}))
     alone = Trainer(config(tmp_path / "alone"))
-    assert set(grown.made.vocabulary.words) == set(alone.made.vocabulary.words)
+    assert set(grown.setup.vocabulary.words) == set(alone.setup.vocabulary.words)
     known = len(small.vocabulary)
-    assert 4 < known < len(grown.made.vocabulary)
-    assert grown.made.vocabulary.words[: known - 4] == small.vocabulary.words
+    assert 4 < known < len(grown.setup.vocabulary)
+    assert grown.setup.vocabulary.words[: known - 4] == small.vocabulary.words
     for name in ("embedding.weight", "L_o.weight"):
         theirs, ours = small.decoder.state_dict()[name], grown.decoder.state_dict()[name]
         assert torch.equal(ours[:known], theirs)
@@ -536,7 +557,7 @@ def test_words_that_the_model_lacks_are_added(
             tmp_path / "less", data={"min_count": 12}, train={"init_from": str(tmp_path / "all")}
         )
     )
-    assert again.made.vocabulary == alone.made.vocabulary
+    assert again.setup.vocabulary == alone.setup.vocabulary
 
 
 def test_an_encoder_that_was_tuned_is_carried_on(
@@ -605,6 +626,38 @@ def test_a_run_that_diverges_stops_and_keeps_no_such_model(
     assert not (tmp_path / FILE_NAME).exists()
 
 
+def test_self_critical_training_that_diverges_stops_too(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    wild = {
+        "train": {"epochs": 1, "clip_norm": 0.0, "warmup": 0.0},
+        "self_critical": {"epochs": 1, "lr": 1e30},
+    }
+    with pytest.raises(UserError, match=r"diverged \(.* is (nan|inf) in epoch 2\); start again"):
+        train(config(tmp_path, **wild))
+    assert load(tmp_path).record["history"][-1]["epoch"] == 1
+
+
+def test_a_start_that_was_sharpened_and_adjusted_is_told_of(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {
+        "train": {"epochs": 0, "init_from": str(run[0]), "rare_words": 0.2},
+        "self_critical": {"epochs": 1, "lr": 0.0, "temperature": 0.7},
+    }
+    train(config(tmp_path / "once", **changes), once := Log())
+    assert not any(message.startswith(f"warning: {run[0]}") for message in once.messages)
+    changes["train"]["init_from"] = str(tmp_path / "once")
+    Trainer(config(tmp_path / "again", **changes), again := Log())
+    warnings = [m for m in again.messages if m.startswith(f"warning: {tmp_path / 'once'} ")]
+    assert "temperature (0.7) once more, 1 leaves" in warnings[0]
+    assert "rare_words (0.2) is added to that" in warnings[1]
+    changes["train"]["rare_words"] = changes["self_critical"]["epochs"] = 0
+    changes["train"]["epochs"] = 1
+    Trainer(config(tmp_path / "other", **changes), other := Log())
+    assert not any(message.startswith("warning") for message in other.messages)
+
+
 def test_an_image_without_a_word_is_named_before_features_are_computed(
     copied: Path, config: Callable[..., Config], tmp_path: Path
 ) -> None:
@@ -624,6 +677,21 @@ def test_no_patience_with_a_run_that_does_not_improve(
     assert "CIDEr" not in record["history"][0]
     assert record["best"]["epoch"] == 2
     assert len(record["history"]) == 3
+
+
+def test_a_run_that_patience_ended_and_rare_words_adjusted_is_over(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """Though the adjusted model is the best from there on, and its CIDEr may be low."""
+    settings = config(
+        tmp_path, train={"epochs": 9, "lr": 0.0, "patience": 1, "rare_words": 0.5, "ema": 0.0}
+    )
+    record = train(settings)
+    assert [entry["phase"] for entry in record["history"]] == ["cross-entropy"] * 2 + ["adjusted"]
+    weights = load(tmp_path).weights
+    assert train(settings, resume=True)["history"] == record["history"]
+    for key, value in load(tmp_path).weights.items():
+        assert torch.equal(value, weights[key])
 
 
 def test_the_last_epoch_is_always_scored(config: Callable[..., Config], tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""Captions drawn from the model's distribution, for self-critical training and for people.
+
+Shape suffixes: B images, K captions of an image, V vocabulary, T time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from showattend.search import Decoder, as_numbers, check_prefix, repeat
+from showattend.text import Vocabulary
+
+
+class Samples(NamedTuple):
+    """Captions drawn from the model, as teacher forcing takes them."""
+
+    captions: torch.Tensor  # [B, K, T + 2]: <start>, words, <end>, padded with <pad>
+    lengths: torch.Tensor  # [B, K]: words and <end>; the words alone where it was cut off
+
+    def distinct(self, image: int) -> list[tuple[int, ...]]:
+        """The different captions of an image, in the order drawn: word numbers, ``<end>`` too."""
+        lines = zip(self.captions[image].tolist(), self.lengths[image].tolist(), strict=True)
+        return list(dict.fromkeys(tuple(line[1 : length + 1]) for line, length in lines))
+
+
+@torch.inference_mode()
+def sample(
+    decoder: Decoder,
+    features: torch.Tensor,
+    *,
+    samples: int,
+    max_length: int = 30,
+    temperature: float = 1.0,
+    prefix: tuple[int, ...] = (),
+    banned: tuple[int, ...] = (),
+    generator: torch.Generator | None = None,
+) -> Samples:
+    """Draw captions word by word from the model's distribution.
+
+    Special words other than ``<end>`` are never drawn.
+
+    Args:
+        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        features: Annotations [B, L, D] or [B, H, W, D].
+        samples: K, captions an image.
+        max_length: Most words of a caption.
+        temperature: The words' scores are divided by it: under 1 the likely become likelier.
+        prefix: Words that every caption begins with, ``<unk>`` allowed.
+        banned: Words that are not drawn after the prefix.
+        generator: Of the random numbers; PyTorch's own when left out.
+
+    Raises:
+        ConfigError: The prefix holds what is no word, or leaves no room for another.
+    """
+    check_prefix(prefix, max_length)
+    memory = decoder.memory(features)
+    state = repeat(decoder.initial_state(memory), samples)
+    B, device = features.shape[0], features.device
+    END, PAD = Vocabulary.END, Vocabulary.PAD
+    words = torch.full((B, samples), Vocabulary.START, device=device)
+    captions = torch.full((B, samples, max_length + 2), PAD, device=device)
+    captions[:, :, 0] = Vocabulary.START
+    done = torch.zeros_like(words, dtype=torch.bool)
+    images = torch.arange(B, device=device)  # those that are not done
+    never = torch.tensor([PAD, Vocabulary.START, Vocabulary.UNK, *banned], device=device)
+    for t in range(max_length):
+        log_probs, _, _, state = decoder.advance(words, state, memory)
+        log_probs = as_numbers(log_probs.float()) / temperature
+        log_probs[:, :, never] = -torch.inf  # lower still than what a broken model leaves
+        # One random number a word: torch.multinomial would draw one for all of the vocabulary.
+        cumulated = log_probs.softmax(-1).cumsum(-1)
+        total = cumulated[:, :, -1:]
+        # Below the total, rounding or not: the word found is then one that has a probability.
+        random = (
+            torch.rand_like(total)
+            if generator is None
+            else torch.rand(total.shape, generator=generator, device=device)
+        )
+        level = random * total * (1 - 1e-6)
+        drawn = torch.searchsorted(cumulated, level, right=True).squeeze(2)
+        if t < len(prefix):
+            drawn = torch.full_like(drawn, prefix[t])
+        words = torch.where(done, PAD, drawn)
+        captions[images, :, t + 1] = words
+        done = done | (words == END)
+        over = done.all(1)
+        if (count := int(over.sum())) == len(over):
+            break
+        if count * 4 >= len(over):
+            left = (~over).nonzero().squeeze(1)
+            images, words, done = images[left], words[left], done[left]
+            state = type(state)(*(part[left] for part in state))
+            memory = decoder.select(memory, left)
+    captions = captions[:, :, : t + 3]
+    return Samples(captions, (captions[:, :, 1:] != PAD).sum(2))
