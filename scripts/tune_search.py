@@ -79,7 +79,7 @@ def main() -> None:
             ]
             ids = [record.image_id for record in records]
             scores = validator.score(dict(zip(ids, found, strict=True)))
-            chosen = f"{name}  {beam:4d}  {penalty:7.1f}  {block:5d}"
+            chosen = f"{name}  {beam:4d}  {penalty:7.2f}  {block:5d}"
             rows.append((scores["CIDEr"], scores["BLEU-4"], chosen, wording(found)))
             print(".", end="", flush=True)
     print("\nstart  rare  beam  penalty  block  CIDEr   BLEU-4  length  distinct  words  bad ends")

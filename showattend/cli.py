@@ -330,11 +330,28 @@ def main(args: Sequence[str] | None = None) -> int:
         file = "" if error.filename is None else f"{error.filename}: "
         complain(f"{file}{error.strerror or error}")
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        wait_for_the_first()
+        complain(
+            "there is not enough memory; lower --batch-size or train.batch_size (train.accumulate "
+            "makes up for it), or encoder.size"
+        )
+        return 2
     except typer.Abort:
         code = 130
     if code == 130:
         complain("interrupted")
     return int(code)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python's, a GPU's, or what PyTorch takes of a CPU's."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # PyTorch need not have been imported
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(
+        error
+    )
 
 
 def _complain_of_usage(error: Any) -> None:

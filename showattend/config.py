@@ -167,8 +167,12 @@ class Config:
     search: SearchConfig = _option(SearchConfig, "search defaults that travel with the model")
 
 
+_HERE = Path(__file__).parent
+_SHIPPED = (_HERE / "configs", _HERE.parent / "configs")  # in an installed package, in a checkout
+
+
 def find_config(path: str | Path) -> Path:
-    """The file itself, or for ``NAME.yaml`` and ``configs/NAME.yaml`` the one of the package.
+    """The file itself, or for ``NAME.yaml`` and ``configs/...`` the one of the package.
 
     Raises:
         ConfigError: Neither exists.
@@ -176,13 +180,29 @@ def find_config(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file():
         return path
-    if path.parent in (Path(), Path("configs")):
-        here = Path(__file__).parent
-        for folder in (here, here.parent):  # in an installed package, then in a checkout
-            shipped = folder / "configs" / path.name
-            if shipped.is_file():
-                return shipped
+    inside = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
+    if inside is not path or path.parent == Path():
+        for folder in _SHIPPED:
+            if (folder / inside).is_file():
+                return folder / inside
     raise ConfigError(f"{path}: {'a folder, not a' if path.is_dir() else 'no such'} config file")
+
+
+def expand_configs(pattern: str | Path) -> list[Path]:
+    """The package's configs that a pattern means, such as ``configs/ablation/*.yaml``.
+
+    A shell expands patterns itself, but finds the configs of an installed package nowhere.
+
+    Returns:
+        Paths that `find_config` takes, in order; the pattern alone where it is none.
+    """
+    pattern = Path(pattern)
+    if pattern.parts[:1] == ("configs",) and any(sign in str(pattern) for sign in "*?["):
+        for folder in _SHIPPED:
+            found = sorted(folder.glob(str(pattern.relative_to("configs"))))
+            if found:
+                return ["configs" / path.relative_to(folder) for path in found]
+    return [pattern]
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:

@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from showattend.errors import ConfigError
+
 T = TypeVar("T")
 _PATIENCE = timedelta(days=1)  # the others wait while one extracts, or writes
 
@@ -86,12 +88,21 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
 
     Returns:
         The processes, and the device of this one.
+
+    Raises:
+        ConfigError: There is no GPU for this one.
     """
     count, rank = (int(os.environ.get(key, value)) for key, value in _ENVIRONMENT)
     if count == 1:
         return ALONE, device
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
+        number = int(os.environ.get("LOCAL_RANK", rank))
+        if number >= (gpus := torch.cuda.device_count()):
+            raise ConfigError(
+                f"process {number + 1} of this machine has no GPU, there are {gpus}; start as many "
+                f"processes as GPUs (torchrun --nproc-per-node {gpus})"
+            )
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         # The optimizer imports it anyway. A group that is older than it is never freed (seen with

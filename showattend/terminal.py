@@ -72,19 +72,25 @@ def bars(wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
         yield display.task
 
 
+_ENDLESS = 1000  # columns
+
+
 def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
     """Print a table on stdout, its first column to the left and the others to the right."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table(box=SIMPLE, show_header=bool(header))
     for index in range(len(rows[0])):
-        grid.add_column(header[index] if header else "", justify="right" if index else "left")
+        name = header[index] if header else ""
+        grid.add_column(name, justify="right" if index else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))
     print(title)  # a table's own title would be folded to the table's width
-    Console().print(grid)
+    # In a file or a pipe a line is as long as it is.
+    Console(width=None if sys.stdout.isatty() else _ENDLESS).print(grid)
 
 
 def finish(found: Mapping[str, Any], output: Path | None) -> None:

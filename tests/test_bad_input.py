@@ -254,6 +254,35 @@ def test_what_the_system_refuses(
         run("train", name)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore lines."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(
+    error: Exception, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("showattend.config.load_config", load)
+    assert "not enough memory; lower --batch-size or" in run.refused("train", "a.yaml")
+
+
+def test_an_error_of_our_own_is_not_hidden(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("showattend.config.load_config", load)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run("train", "a.yaml")
+
+
 # Data sets -------------------------------------------------------------------------------------
 
 

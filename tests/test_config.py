@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from showattend.config import Config, find_config, load_config, to_dict
+from showattend.config import Config, expand_configs, find_config, load_config, to_dict
 from showattend.errors import ConfigError
 from showattend.training.check import check
 
@@ -116,9 +116,26 @@ def test_a_shipped_config_is_found_by_name(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert find_config("tiny.yaml").read_text(encoding="utf-8")
     assert find_config("configs/tiny.yaml") == find_config("tiny.yaml")
-    for other in ("mine/tiny.yaml", "tiny.json", "."):  # never another file than was meant
+    assert find_config("configs/ablation/1_plain.yaml").name == "1_plain.yaml"
+    for other in (
+        "mine/tiny.yaml",
+        "ablation/1_plain.yaml",
+        "tiny.json",
+        ".",
+    ):  # never another file than was meant
         with pytest.raises(ConfigError, match="config file"):
             find_config(other)
+
+
+def test_a_pattern_finds_the_packages_configs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = expand_configs("configs/ablation/*.yaml")
+    assert found[0] == Path("configs/ablation/1_plain.yaml")
+    assert len(found) == len({find_config(path) for path in found}) > 5
+    for other in ("configs/tiny.yaml", "mine/*.yaml", "configs/absent*.yaml"):
+        assert expand_configs(other) == [Path(other)]
 
 
 def test_every_field_says_what_it_is() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from showattend.captioner import Captioner
-from showattend.config import Config, find_config, load_config, to_dict
+from showattend.config import Config, expand_configs, find_config, load_config, to_dict
 from showattend.errors import CheckpointError, ConfigError, DataError, UserError
 from showattend.evaluation.evaluate import evaluate, read_references
 from showattend.evaluation.wording import wording
@@ -176,7 +176,7 @@ def plan(files: Sequence[Path], overrides: Sequence[str] = ()) -> list[Row]:
         if override.partition("=")[0].strip() in ("train.out", "train.seed"):
             raise ConfigError(f"{override!r}: the comparison sets this itself; see --out, --seeds")
     rows: dict[str, Row] = {}
-    for file in map(Path, files):
+    for file in (found for pattern in files for found in expand_configs(pattern)):
         config = load_config(file, overrides)
         try:
             check(config)

@@ -256,6 +256,16 @@ def test_a_run_that_began_with_another_config_is_not_mixed_up(
     assert "train.lr was 0.01, is 0.5" in told[0]
 
 
+def test_the_packages_configs_are_found_by_a_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = plan([Path("configs/ablation/*.yaml"), Path("configs/tiny.yaml")])
+    assert [row.name for row in rows][:2] == ["1_plain", "2_dropout_smoothing"]
+    assert rows[-1].name == "tiny"
+    assert all(row.description for row in rows)
+
+
 # The table -------------------------------------------------------------------------------------
 
 

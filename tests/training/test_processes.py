@@ -17,6 +17,8 @@ import yaml
 from showattend.checkpoint import load, load_tensors
 from showattend.config import load_config
 from showattend.data.toy import write_toy
+from showattend.errors import ConfigError
+from showattend.processes import join
 from showattend.training.trainer import train
 
 STEPS = 20
@@ -129,6 +131,16 @@ def test_accumulated_batches_are_one_batch(config: Path, alone: Path, tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_process_without_a_gpu_is_told_how_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for key, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "3")):
+        monkeypatch.setenv(key, value)
+    with pytest.raises(ConfigError, match=r"process 4 .* there are 2; .*--nproc-per-node 2"):
+        join(torch.device("cuda"))
+
+
 def test_several_processes_go_on_where_they_were_killed(config: Path, tmp_path: Path) -> None:
     changes = ("train.epochs=3", "decoder.dropout=0.3", "train.save_every=0")
     several(config, f"train.out={tmp_path / 'whole'}", *changes)

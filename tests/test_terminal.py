@@ -1,0 +1,37 @@
+"""What is printed for people and for files."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from showattend.terminal import table
+
+
+def test_a_table_in_a_file_keeps_its_lines_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    name, figures = "2_dropout_smoothing_and_more", ["0.516 ± 0.004"] * 9
+    table("Scores", [[name, *figures]], ["name", *"abcdefghi"])
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == "Scores"
+    (line,) = (line for line in lines if "0.516" in line)
+    assert line.strip().split(None, 1) == [name, "   ".join(figures)]
+
+
+def test_a_narrow_terminal_loses_nothing_of_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    table("Scores", [["2_dropout_smoothing_and_more", "0.516"]])
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert "2_dropout" in shown
+    assert "0.516" in "".join(shown.split())
+
+
+def test_a_name_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    table("Scores", [["gate[vector]", "0.5"], ["x[/y]", "0.4"]], ["name", "CIDEr"])
+    shown = capsys.readouterr().out
+    assert "gate[vector]" in shown
+    assert "x[/y]" in shown
