@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,6 +116,7 @@ def attend(
                 raise UserError(f"{option} is about one photo, a gallery has many; leave it out")
         _gallery(photos, output, recursive, search, (model, device, precision, size))
         return
+    _spare(photos, output)
     make_room(output)
     image = photos[0]
     captioner = _captioner(model, device, precision, size)
@@ -154,6 +155,7 @@ def _gallery(
         complain(problem)
     if not found:
         raise typer.Exit(2)
+    _spare(found, output)
     make_room(output)
     captioner = _captioner(*how)
     page = GalleryPage(longest_side(len(found)))
@@ -205,6 +207,17 @@ def _are_many(photos: Sequence[str]) -> bool:
 
     first = Path(photos[0])
     return len(photos) > 1 or first.is_dir() or (glob.has_magic(photos[0]) and not first.exists())
+
+
+def _spare(photos: Iterable[str | Path], output: Path) -> None:
+    """Refuse to write over one of the photos, by whatever name or link."""
+    for photo in photos:
+        try:
+            same = Path(photo).samefile(output)
+        except (OSError, ValueError):  # one of them is not there, or cannot be
+            continue
+        if same:
+            raise UserError(f"{output}: is the photo itself; give --output another name")
 
 
 def _names(photos: Sequence[Path]) -> tuple[str | None, dict[Path, str]]:

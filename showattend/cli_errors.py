@@ -56,9 +56,14 @@ def errors(
     if output is not None and output.suffix.lower() not in (".md", ".json"):
         raise UserError(f"{output}: --output takes a name that ends in .md or .json")
     if gallery is not None:
-        from showattend.visualize.gallery import check_gallery
+        from showattend.visualize.gallery import MOST_CARDS, check_gallery
 
         check_gallery(gallery)
+        if worst > MOST_CARDS:
+            raise UserError(
+                f"--worst {worst}: a gallery has room for {MOST_CARDS} captions; give a lower "
+                "number"
+            )
     for place in (output, gallery):
         if place is not None:
             make_room(place)
@@ -113,7 +118,7 @@ def _scores(results: Path) -> dict[str, float]:
 
     try:
         content = json.loads(read_text(results))
-    except ValueError:  # JSON Lines
+    except (ValueError, RecursionError):  # JSON Lines
         return {}
     rows = content.get("captions") if isinstance(content, dict) else content
     found: dict[str, float] = {}
@@ -158,4 +163,7 @@ def _draw(
     ranked.sort(key=lambda each: each[:2])
     how = "by CIDEr" if scores else "by the number of faults"
     shown = [card for *_, card in ranked[:worst]]
-    save_gallery(shown, path, f"The {len(shown)} worst of {len(ranked):,} captions, {how}")
+    title = f"The {len(shown)} worst of {len(ranked):,} captions, {how}"
+    shortage = save_gallery(shown, path, title, "give a lower --worst")
+    if shortage:
+        complain(shortage)

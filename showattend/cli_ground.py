@@ -10,7 +10,7 @@ import typer
 
 from showattend.cli_options import BatchSize, BeamSize, Device, Json, Model, Precision, Size
 from showattend.errors import UserError
-from showattend.terminal import bars, finish, printable, say, table
+from showattend.terminal import bars, complain, finish, printable, say, table
 
 CONFUSIONS = 5
 """How many of what was said and looked at are printed; the JSON has them all."""
@@ -67,13 +67,18 @@ def ground(
     from showattend.evaluation.grounding import ground as run
     from showattend.evaluation.pointing import PAPER_SIGMA
     from showattend.outputs import make_room
-    from showattend.visualize.gallery import check_gallery, save_gallery
+    from showattend.visualize.gallery import MOST_CARDS, check_gallery, save_gallery
     from showattend.visualize.looks import Looks
 
     sigma = PAPER_SIGMA if smooth is None else smooth
     looks = Looks(shown, sigma)
     if gallery is not None:
         check_gallery(gallery)
+        if 2 * shown > MOST_CARDS:
+            raise UserError(
+                f"--shown {shown}: a gallery has room for {MOST_CARDS // 2} hits and as many "
+                "misses; give a lower number"
+            )
         make_room(gallery)
     if captions is not None and beam_size is not None:
         raise UserError("--captions says the words, there is no search; leave --beam-size out")
@@ -99,10 +104,19 @@ def ground(
         )
     _print_pointing(found)
     _print_where(found["where"])
+    code = 0
+    try:
+        finish(found, output)  # before the gallery: a sheet can be drawn again, this takes long
+    except typer.Exit as some_left_out:
+        code = some_left_out.exit_code
     if gallery is not None:
-        save_gallery(looks.cards(), gallery, "Where it looked: hits, then misses")
+        title, advice = "Where it looked: hits, then misses", "give a lower --shown"
+        shortage = save_gallery(looks.cards(), gallery, title, advice)
+        if shortage:
+            complain(shortage)
         say(f"wrote {printable(gallery)}")
-    finish(found, output)
+    if code:
+        raise typer.Exit(code)
 
 
 def _print_pointing(found: Mapping[str, Any]) -> None:

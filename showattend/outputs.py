@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from showattend.caption import Caption
 from showattend.errors import UserError
+
+if TYPE_CHECKING:
+    from showattend.caption import Caption
 
 CSV_COLUMNS = ("image", "rank", "caption", "words", "log_prob", "score")
 
@@ -132,9 +135,9 @@ class CaptionWriter:
                     raise UserError(f"{path}: has no {beside.name} of its own, {other} has it")
                 if not self.overwrite:
                     raise UserError(f"{beside}: has another text; --overwrite replaces it")
-            beside.write_bytes(content)
         except OSError as error:
             raise _unwritable(beside, error) from error
+        write_bytes(beside, content)
         self._written.setdefault(beside, path)
 
 
@@ -157,28 +160,44 @@ def make_room(path: Path) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write plain values for people and programs.
+    """Write plain values for people and programs, as ``write_bytes`` does.
 
     Raises:
         UserError: The file cannot be written.
     """
-    try:
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    write_bytes(path, f"{json.dumps(value, indent=1)}\n".encode())
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a page, aside first: what was there survives an interruption.
+    """Write a page as UTF-8, as ``write_bytes`` does; half a character becomes its escape.
 
     Raises:
         UserError: The file cannot be written.
     """
-    aside = path.with_name(f".{path.name}.part")
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that is whole or, when something stops it, as it was before.
+
+    Missing folders are made. A link stays one: the file it leads to is replaced.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
-        aside.replace(path)
+        if path.exists() and not path.is_file():  # /dev/null, a pipe: no file to take the place of
+            path.write_bytes(content)
+            return
+        target = Path(os.path.realpath(path))
+        # Not the whole name, which may be as long as a name can be.
+        aside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
+        try:
+            aside.write_bytes(content)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
 

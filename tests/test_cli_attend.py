@@ -227,6 +227,10 @@ def test_a_large_gallery_is_said_to_be_slow(
 # What cannot be ---------------------------------------------------------------------------------
 
 
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("the model was loaded first")
+
+
 def test_attend_says_which_letters_it_cannot_draw(
     run: CommandLine, photo: Path, tmp_path: Path
 ) -> None:
@@ -247,6 +251,28 @@ def test_attend_to_words_that_are_not_said(run: CommandLine, photo: Path, tmp_pa
     assert "not in the caption: cat; its words are: a, dog" in line
 
 
+@pytest.mark.parametrize("how", ["itself", "link", "other name", "among many"])
+def test_a_photo_is_never_written_over(
+    how: str, run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(never))
+    photo = photo.rename(tmp_path / "photo.html") if how == "among many" else photo
+    before = photo.read_bytes()
+    named, output = [photo], photo
+    if how == "link":
+        output = tmp_path / "link.png"
+        output.symlink_to(photo)
+    elif how == "other name":
+        output = tmp_path / "link.png"
+        output.hardlink_to(photo)
+    elif how == "among many":
+        named = [tmp_path / "gone.png", photo]
+        Image.new("RGB", (8, 8)).save(named[0])
+    line = run.refused("attend", *named, "--output", output)
+    assert line == f"showattend: {output}: is the photo itself; give --output another name"
+    assert photo.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -265,8 +291,5 @@ def test_attend_to_words_that_are_not_said(run: CommandLine, photo: Path, tmp_pa
 def test_mistakes_cost_no_waiting(
     args: str, message: str, run: CommandLine, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(*_: object, **__: object) -> None:
-        raise AssertionError("the model was loaded first")
-
-    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(slow))
+    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(never))
     assert message in run.refused("attend", photo, *args.split())

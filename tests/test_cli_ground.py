@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from showattend.captioner import Captioner
+from showattend.errors import UserError
 from tests.commandline import CommandLine
 
 
@@ -69,3 +71,66 @@ def test_no_wrong_word_is_no_table(
     assert "wrong, " not in told
     assert "said " not in told.replace("said or unsaid", "")
     assert "unsaid, " not in told
+
+
+# The gallery beside the measurement --------------------------------------------------------------
+
+
+def measured(tmp_path: Path) -> int:
+    """How many words the JSON counts."""
+    return int(json.loads((tmp_path / "ground.json").read_text(encoding="utf-8"))["words"])
+
+
+def test_a_gallery_that_cannot_be_drawn_costs_no_measurement(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("ground", *data, "--captions", tmp_path / "captions.json", "--model", run.model)
+    args += ("--output", tmp_path / "ground.json", "--gallery", tmp_path / "looks.png")
+    monkeypatch.setattr("showattend.visualize.gallery.LONGEST_SIDE", 200)
+    result = run(*args)
+    assert result.code == 2
+    assert result.err[0] == f"wrote {tmp_path / 'ground.json'}"
+    assert result.err[1].endswith("pixels high, more than 200; give a lower --shown")
+    assert len(result.err) == 2
+    assert measured(tmp_path) == 2
+    assert not (tmp_path / "looks.png").exists()
+
+
+def test_images_left_out_leave_the_gallery_be(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "2.png").unlink()
+    args = ("ground", *data, "--captions", tmp_path / "captions.json", "--model", run.model)
+    for more in ((), ("--output", tmp_path / "ground.json")):
+        result = run(*args, *more, "--gallery", tmp_path / "looks.png")
+        assert result.code == 1
+        assert result.err[-1] == f"wrote {tmp_path / 'looks.png'}"
+        (tmp_path / "looks.png").unlink()
+    assert measured(tmp_path) == 1
+
+
+def test_more_than_a_sheet_holds_is_refused_before_anything_is_measured(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        raise UserError("the model was loaded")
+
+    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(loaded))
+    gallery = ("--gallery", tmp_path / "looks.png")
+    line = run.refused("ground", *data, *gallery, "--shown", 59)
+    assert "--shown 59: a gallery has room for 58 hits and as many misses" in line
+    for more in ((*gallery, "--shown", 58), ("--shown", 59)):
+        assert "the model was loaded" in run.refused("ground", *data, *more)
+
+
+def test_letters_that_the_gallery_cannot_draw_are_told(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path
+) -> None:
+    captions = tmp_path / "captions.json"
+    captions.write_text(captions.read_text().replace("near a", "near \U00012000"))
+    args = ("ground", *data, "--captions", captions, "--model", run.model)
+    result = run(*args, "--gallery", tmp_path / "looks.png")
+    assert result.code == 0
+    complaint, wrote = result.err
+    assert complaint.startswith("showattend: no font on this machine has U+12000 (Cuneiform)")
+    assert wrote == f"wrote {tmp_path / 'looks.png'}"

@@ -32,7 +32,7 @@ ROOMS = [
         "processes",
         "shared_gradient",
     ],
-    ["data", "depthwise", "encoders", "decoders", "search", "checkpoint", "caption"],
+    ["data", "depthwise", "encoders", "decoders", "search", "sampling", "checkpoint", "caption"],
     ["captioner"],
     ["training", "evaluation", "visualize", "outputs", "export"],
     ["terminal", "server", "cli_options"],
@@ -82,6 +82,7 @@ def test_the_core_knows_as_little_as_it_should() -> None:
         assert known <= {"errors", "quiet", "images", "imagefiles"}, (below, known)
     # Search knows decoders by a protocol only; a decoder gets plain arguments, no config.
     assert imports(PACKAGE / "search.py") <= {"errors", "text"}
+    assert imports(PACKAGE / "sampling.py") <= {"search", "text"}
     for path in (PACKAGE / "decoders").glob("*.py"):
         assert imports(path) <= {"attention", "decoders", "errors", "shared_gradient"}
     # Only builders read configs.

@@ -16,13 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from showattend.data.readers import (
-    check_ids,
-    read_coco,
-    read_flickr8k,
-    read_json,
-    read_karpathy,
-)
+from showattend.data.readers import check_ids, read_flickr8k, read_json, read_karpathy
 from showattend.data.records import SPLITS, Record
 from showattend.data.threads import in_order
 from showattend.errors import DataError, ImageError
@@ -177,16 +171,6 @@ def prepare_karpathy(
 ) -> Report:
     """Prepare a Karpathy split (``read_karpathy``, `prepare`)."""
     return prepare(read_karpathy(annotations, images, restval), out, **options)
-
-
-def prepare_coco_files(
-    annotations: Mapping[str, Path], images: Path, out: Path, **options: Any
-) -> Report:
-    """Prepare COCO caption files, one for each split (``read_coco``, `prepare`)."""
-    records = [
-        record for split, path in annotations.items() for record in read_coco(path, images, split)
-    ]
-    return prepare(records, out, **options)
 
 
 # Checking --------------------------------------------------------------------------------------

@@ -215,16 +215,12 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
     """The (image, caption) pairs of a results file."""
-    text = read_text(path)
     try:
-        content = json.loads(text)
-        if isinstance(content, dict) and "caption" in content:  # JSON Lines of one line
-            content = [content]
-    except ValueError:
-        try:
-            content = [json.loads(line) for line in text.split("\n") if line.strip()]
-        except ValueError as error:
-            raise DataError(f"{path}: is neither JSON nor JSON Lines ({error})") from error
+        content = _parsed(read_text(path))
+    except RecursionError:
+        raise DataError(f"{path}: broken JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise DataError(f"{path}: is neither JSON nor JSON Lines ({error})") from error
     if isinstance(content, dict) and isinstance(content.get("captions"), list):
         content = content["captions"]
     if isinstance(content, dict):
@@ -237,6 +233,16 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
                 f"found {json.dumps(row)[:80]}"
             )
         yield str(name), row["caption"]
+
+
+def _parsed(text: str) -> Any:
+    """The content of JSON, or a list of the lines of JSON Lines."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    one_line = isinstance(content, dict) and "caption" in content  # of JSON Lines
+    return [content] if one_line else content
 
 
 def _trouble(maps: Mapping[str, float]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from showattend.data.readers import read_json
+from showattend.data.readers import check_name, read_json
 from showattend.errors import DataError
 
 
@@ -32,7 +33,8 @@ class Instances:
         """Read an instances JSON.
 
         Raises:
-            DataError: It cannot be read, or holds no objects.
+            DataError: It cannot be read, holds no objects, or an image that shows one has no
+                file name or an impossible size.
         """
         content = read_json(path)
         try:
@@ -49,6 +51,11 @@ class Instances:
         shown = {i: image for i, image in images.items() if i in objects}
         if not shown:
             raise DataError(f"{path}: names no object in any image")
+        for image_id, image in shown.items():
+            _check_image(image, f"{path}: image {image_id!r}")
+        for name in categories.values():
+            if not isinstance(name, str):
+                raise DataError(f"{path}: a category's name must be text, not {_told(name)}")
         return cls(shown, categories, {i: objects[i] for i in shown})
 
     def path(self, folder: Path, image_id: int | str) -> Path:
@@ -69,6 +76,9 @@ class Instances:
         Returns:
             For each category shown the union of its objects, crowds included
             [height, width] bool.
+
+        Raises:
+            DataError: An object's segmentation or box is none.
         """
         image = self.images[image_id]
         annotated = (image.get("width", size[0]), image.get("height", size[1]))
@@ -87,7 +97,7 @@ class Instances:
 
 def _box_only(annotation: dict[str, Any]) -> dict[str, Any]:
     """The annotation without its segmentation, where it has a box."""
-    if "bbox" not in annotation:
+    if not annotation.get("bbox"):
         return annotation
     return {key: value for key, value in annotation.items() if key != "segmentation"}
 
@@ -97,12 +107,13 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
     from pycocotools import mask as coco_mask
 
     width, height = size
+    where = f"object {annotation.get('id')} of image {annotation['image_id']}"
     shape = annotation.get("segmentation")
     if not shape:
-        if "bbox" not in annotation:
+        box = annotation.get("bbox")
+        if not box:
             return None
-        x, y, w, h = annotation["bbox"]
-        shape = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        shape = [_corners(box, where)]
     try:
         if isinstance(shape, list):
             encoded = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
@@ -112,12 +123,41 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
             encoded = shape
         with warnings.catch_warnings():  # of NumPy 2, about what pycocotools calls inside
             warnings.simplefilter("ignore", DeprecationWarning)
-            return coco_mask.decode(encoded).astype(bool)
+            mask: np.ndarray = coco_mask.decode(encoded).astype(bool)
     except Exception as error:  # pycocotools raises plain Exceptions
         raise DataError(
-            f"object {annotation.get('id')} of image {annotation['image_id']}: its segmentation "
-            "is neither polygons nor a run-length mask"
+            f"{where}: its segmentation is neither polygons nor a run-length mask"
         ) from error
+    if not mask.size:
+        raise DataError(f"{where}: its run-length mask has no pixels")
+    return mask
+
+
+def _corners(box: Any, where: str) -> list[float]:
+    """A box's corners, one after the other, as a polygon."""
+    if not (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(number, int | float) and abs(number) < 1e6 for number in box)
+    ):
+        raise DataError(f"{where}: its bbox must be four numbers of pixels, not {_told(box)}")
+    x, y, w, h = box
+    return [x, y, x + w, y, x + w, y + h, x, y + h]
+
+
+def _check_image(image: dict[str, Any], where: str) -> None:
+    """Refuse an image without a file's name, or of a size that no image has."""
+    if not isinstance(image.get("file_name"), str):
+        raise DataError(f"{where}: has no 'file_name'")
+    check_name(image["file_name"], where)
+    for side in ("width", "height"):
+        length = image.get(side, 1)
+        if not isinstance(length, int | float) or length < 1:
+            raise DataError(f"{where}: {side!r} must be a number of pixels, not {_told(length)}")
+
+
+def _told(value: Any) -> str:
+    return json.dumps(value)[:40]
 
 
 def _scale(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import torch
 from showattend import __version__
 from showattend.config import Config, to_dict
 from showattend.errors import UserError
+from showattend.outputs import write_bytes
 from showattend.training.state import Progress
 
 
@@ -67,18 +69,12 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     Raises:
         UserError: They cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / ".training.json.part"
-        aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        aside.replace(folder / "training.json")
-        plot_curves(record, folder / "curves.png")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
+    write_bytes(folder / "training.json", f"{json.dumps(record, indent=2)}\n".encode())
+    write_bytes(folder / "curves.png", plot_curves(record))
 
 
-def plot_curves(record: dict[str, Any], path: Path) -> None:
-    """Draw losses and validation figures over the epochs; the best epoch is marked."""
+def plot_curves(record: dict[str, Any]) -> bytes:
+    """Losses and validation figures over the epochs as a PNG; the best epoch is marked."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -108,4 +104,6 @@ def plot_curves(record: dict[str, Any], path: Path) -> None:
             axes.axvline(record["best"]["epoch"], color="0.6", lw=1, ls=":", zorder=0)
         if axes.lines:
             axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=130)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=130)
+    return picture.getvalue()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from showattend.caption import Caption
 from showattend.errors import UserError
+from showattend.outputs import write_bytes
 from showattend.visualize.animation import animation_bytes
 from showattend.visualize.figure import draw_figure, figure_bytes
 from showattend.visualize.layout import LAYOUTS
@@ -81,17 +81,7 @@ def save_figure(caption: Caption, path: str | Path, **options: Any) -> None:
 
         write_page(path, [caption, *caption.alternatives], **options)
         return
-    content = FORMS[suffix](caption, suffix, **options)
-    aside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_bytes(content)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    write_bytes(path, FORMS[suffix](caption, suffix, **options))
 
 
 def _options_of(suffix: str) -> set[str]:

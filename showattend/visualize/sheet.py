@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import threading
 from collections.abc import Iterator
@@ -53,8 +54,8 @@ class Sheet:
         self.figure = Figure(dpi=DPI, facecolor="white")
         self.figure.set_layout_engine("none")
         self._canvas = FigureCanvasAgg(self.figure)
-        self._fonts: dict[float, Any] = {}
-        self._widths: dict[tuple[str, float], float] = {}
+        self._fonts: dict[tuple[float, bool], Any] = {}
+        self._widths: dict[tuple[str, float, bool], float] = {}
 
     def set_height(self, height: int) -> None:
         """Set the height in pixels; it must be known before anything is placed."""
@@ -69,13 +70,23 @@ class Sheet:
         axes.set_axis_off()
         axes.imshow(pixels, interpolation="none", origin="upper", aspect="auto", resample=False)
 
-    def text(self, x: float, y: float, text: str, size: float, color: str, **more: Any) -> None:
-        """Write one line on the base line ``y``."""
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float,
+        color: str,
+        bold: bool = False,
+        **more: Any,
+    ) -> None:
+        """Write one line on the base line ``y``; bold, if fonts have all its letters so."""
+        shown = self.letters.shown(text)
         self.figure.text(
             x / self.width,
             1 - y / self.height,
-            self.letters.shown(text),
-            fontproperties=self._font(size),
+            shown,
+            fontproperties=self._font(shown, size, bold),
             color=color,
             parse_math=False,  # a word may hold a dollar sign
             usetex=False,
@@ -83,53 +94,63 @@ class Sheet:
             **more,
         )
 
-    def line(self, ends: tuple[float, float], y: float, thick: float, color: str) -> None:
-        """Draw a level line from one x to another."""
-        from matplotlib.patches import Rectangle
-
-        left, right = ends
-        corner = (left / self.width, 1 - (y + thick / 2) / self.height)
-        size = ((right - left) / self.width, thick / self.height)
-        self.figure.add_artist(Rectangle(corner, *size, color=color, linewidth=0))
-
-    def text_width(self, text: str, size: float) -> float:
+    def text_width(self, text: str, size: float, bold: bool = False) -> float:
         """How many pixels a line takes."""
-        key = (text, size)
+        key = (text, size, bold)
         if key not in self._widths:
             with quiet():
                 renderer = self._canvas.get_renderer()
                 shown = self.letters.shown(text)
-                found = renderer.get_text_width_height_descent(shown, self._font(size), False)
-            self._widths[key] = found[0]
+                font = self._font(shown, size, bold)
+                self._widths[key] = renderer.get_text_width_height_descent(shown, font, False)[0]
         return self._widths[key]
 
-    def wrapped(self, text: str, size: float, room: float) -> list[str]:
+    def wrapped(self, text: str, size: float, room: float, bold: bool = False) -> list[str]:
         """Break a text into lines no wider than ``room`` pixels; a word too long for one, too."""
         lines: list[str] = []
         for word in text.split():
-            if lines and self.text_width(f"{lines[-1]} {word}", size) <= room:
+            if lines and self.text_width(f"{lines[-1]} {word}", size, bold) <= room:
                 lines[-1] += f" {word}"
-            elif self.text_width(word, size) <= room:
+            elif self.text_width(word, size, bold) <= room:
                 lines.append(word)
             else:
-                lines += self._cut(word, size, room)
+                lines += self._cut(word, size, room, bold)
         return lines
 
-    def _cut(self, word: str, size: float, room: float) -> list[str]:
+    def _cut(self, word: str, size: float, room: float, bold: bool) -> list[str]:
         pieces = [""]
         for letter in word:
-            if pieces[-1] and self.text_width(pieces[-1] + letter, size) > room:
+            if pieces[-1] and self.text_width(pieces[-1] + letter, size, bold) > room:
                 pieces.append("")
             pieces[-1] += letter
         return pieces
 
-    def _font(self, size: float) -> Any:
+    def _font(self, shown: str, size: float, bold: bool) -> Any:
         from matplotlib.font_manager import FontProperties
 
-        if size not in self._fonts:
-            points = size * self.unit * 72 / DPI
-            self._fonts[size] = FontProperties(family=list(self.letters.families), size=points)
-        return self._fonts[size]
+        bold = bold and all(letter.isspace() or self._has_bold(letter) for letter in shown)
+        if (size, bold) not in self._fonts:
+            self._fonts[size, bold] = FontProperties(
+                family=list(self._bold if bold else self.letters.families),
+                size=size * self.unit * 72 / DPI,
+                weight="bold" if bold else "normal",
+            )
+        return self._fonts[size, bold]
+
+    def _has_bold(self, letter: str) -> bool:
+        return any(font.get_char_index(ord(letter)) for font in self._bold.values())
+
+    @functools.cached_property
+    def _bold(self) -> dict[str, Any]:
+        """The bold fonts of those families that have one: of others matplotlib complains."""
+        from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+
+        there = {each.name for each in fontManager.ttflist if each.weight in (700, "bold")}
+        return {
+            family: get_font(findfont(FontProperties(family=[family], weight="bold")))
+            for family in self.letters.families
+            if family in there
+        }
 
 
 def pixels_of(figure: Figure) -> np.ndarray:

@@ -12,7 +12,6 @@ from PIL import Image
 
 from showattend.data.prepare import (
     prepare,
-    prepare_coco_files,
     prepare_flickr8k,
     prepare_karpathy,
 )
@@ -225,7 +224,12 @@ def test_karpathy_and_coco_files(tmp_path: Path) -> None:
     report = prepare_karpathy(tmp_path / "dataset_coco.json", images, out, restval=False)
     assert report.images == {"train": 1, "val": 1}
     files = {split: out / f"captions_{split}.json" for split in ("train", "val")}
-    again = prepare_coco_files(files, report.image_root, tmp_path / "again")
+    split_by_split = [
+        record
+        for split, path in files.items()
+        for record in read_coco(path, report.image_root, split)
+    ]
+    again = prepare(split_by_split, tmp_path / "again")
     assert again.to_dict() == report.to_dict()
 
 

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from showattend.cli_errors import errors
+from showattend.cli_errors import _scores, errors
 from showattend.errors import DataError, UserError
 from showattend.evaluation.errors import ErrorReport, Fault, KindReport, find_errors, find_faults
 from showattend.evaluation.errors_page import to_markdown
@@ -259,7 +259,7 @@ def test_the_gallery_shows_the_worst_first(files: Path, monkeypatch: pytest.Monk
     seen = {}
     monkeypatch.setattr(
         "showattend.visualize.gallery.save_gallery",
-        lambda cards, _path, title: seen.update(cards=cards, title=title),
+        lambda cards, _path, title, advice: seen.update(cards=cards, title=title, advice=advice),
     )
     call(files, "--gallery", files / "worst.png", "--images", files / "photos", "--worst", "1")
     (card,) = seen["cards"]
@@ -269,6 +269,15 @@ def test_the_gallery_shows_the_worst_first(files: Path, monkeypatch: pytest.Monk
     assert card.tags == ("object: cat / dog", "count: three / two", "missing: dog, two")
     assert card.score == "CIDEr 0.50"
     assert seen["title"] == "The 1 worst of 2 captions, by CIDEr"
+    assert seen["advice"] == "give a lower --worst"
+
+
+def test_letters_that_the_gallery_cannot_draw_are_told(files: Path) -> None:
+    results = files / "results.json"
+    results.write_text(results.read_text().replace("three red cats", "three \U00012000 cats"))
+    told = call(files, "--gallery", files / "worst.png")
+    assert "showattend: no font on this machine has U+12000 (Cuneiform)" in told
+    assert f"wrote {files / 'worst.png'}" in told
 
 
 @pytest.mark.parametrize(
@@ -278,9 +287,18 @@ def test_the_gallery_shows_the_worst_first(files: Path, monkeypatch: pytest.Monk
         (("--gallery", "worst.gif"), "ends in .png or .pdf"),
         (("--images", "photos"), "give --gallery too"),
         (("--split", "nowhere"), "no split"),
+        (("--gallery", "worst.png", "--worst", "117"), "--worst 117: .* room for 116 captions"),
     ],
 )
 def test_bad_input_is_one_line(files: Path, args: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint) as caught:
         call(files, *args)
     assert "\n" not in str(caught.value)
+
+
+def test_results_nested_too_deeply_are_one_line(files: Path) -> None:
+    (files / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"deep\.json: broken JSON \(nested too deeply\)$"):
+        call(files, "--gallery", files / "worst.png", results="deep.json")
+    assert not (files / "worst.png").exists()
+    assert _scores(files / "deep.json") == {}

@@ -222,6 +222,8 @@ def test_results_that_leave_images_out(data):
         ("[]", "holds no captions"),
         ("", "holds no captions"),
         ("a dog", "neither JSON nor JSON Lines"),
+        ("[" * 100_000, "nested too deeply"),
+        (json.dumps(ROWS[0]) + "\n" + "[" * 100_000, "nested too deeply"),
     ],
 )
 def test_bad_results_are_refused_in_one_line(data, text, message):

@@ -11,14 +11,14 @@ from PIL import Image
 from showattend.errors import UserError
 from showattend.visualize.gallery import (
     MARGIN,
+    MOST_CARDS,
     PHOTO,
     WIDTH,
     Card,
-    _Sheet,
     draw_gallery,
-    pixels_of,
     save_gallery,
 )
+from showattend.visualize.sheet import Sheet, pixels_of
 
 LONG = "a caption that goes on and on " * 12 + "w" * 200
 
@@ -66,10 +66,10 @@ def test_long_words_wrap_and_nothing_overlaps(tmp_path: Path) -> None:
 
 
 def test_no_line_is_wider_than_its_room() -> None:
-    sheet = _Sheet()
-    lines = sheet.wrapped(LONG, 19, 300, "bold")
+    sheet = Sheet(WIDTH, LONG)
+    lines = sheet.wrapped(LONG, 19, 300, bold=True)
     assert len(lines) > 5
-    assert max(sheet._width(line, 19, "bold") for line in lines) <= 300
+    assert max(sheet.text_width(line, 19, bold=True) for line in lines) <= 300
     assert "".join(lines).replace(" ", "") == LONG.replace(" ", "")
 
 
@@ -88,6 +88,48 @@ def test_files(tmp_path: Path) -> None:
     assert (tmp_path / "sheet.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_the_same_sheet_is_the_same_file(tmp_path: Path) -> None:
+    cards = [Card(photo(tmp_path / "red.png", (255, 0, 0)), "a dog")]
+    for suffix in (".png", ".pdf"):
+        first, second = tmp_path / f"1{suffix}", tmp_path / f"2{suffix}"
+        for path in (first, second):
+            assert save_gallery(cards, path) == ""
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_letters_that_no_font_has_are_told(tmp_path: Path) -> None:
+    card = Card(tmp_path / "gone.jpg", "a \U00012000 dog", ("\U00012001",), ("\U00012002",))
+    shortage = save_gallery([card], tmp_path / "sheet.png")
+    assert "no font on this machine has U+12000, U+12001, U+12002 (Cuneiform)" in shortage
+    texts = [text.get_text() for text in draw_gallery([card], "Worst").texts]
+    assert {"a ? dog", "“?”", "?"} <= set(texts)
+    assert "U+12000" in texts[1], "below the headline"
+    assert not any(letter in text for text in texts for letter in card.caption[2])
+
+
+def test_as_many_as_are_promised_can_be_drawn(tmp_path: Path) -> None:
+    card = Card(tmp_path / "gone.jpg", "a dog")
+    assert draw_gallery([card] * MOST_CARDS, "Worst").get_size_inches()[1] > 158
+    with pytest.raises(UserError, match=r"more than 16000; give a lower --worst$"):
+        draw_gallery([card] * (MOST_CARDS + 1), "Worst", "give a lower --worst")
+
+
+def test_an_old_sheet_stays_when_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "sheet.png").write_bytes(b"old")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left"):
+        save_gallery([Card(tmp_path / "gone.jpg", "a dog")], tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to draw"):
         draw_gallery([], "Worst")
@@ -95,5 +137,6 @@ def test_refusals(tmp_path: Path) -> None:
         save_gallery([Card(tmp_path / "a.png", "a dog")], tmp_path / "sheet.gif")
     with pytest.raises(UserError, match="show fewer"):
         draw_gallery([Card(tmp_path / "gone.jpg", "a dog")] * 200, "Worst")
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        save_gallery([Card(tmp_path / "gone.jpg", "a dog")], tmp_path / "no" / "sheet.png")
+        save_gallery([Card(tmp_path / "gone.jpg", "a dog")], tmp_path / "file" / "sheet.png")
