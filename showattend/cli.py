@@ -174,7 +174,10 @@ def caption(
     captioner: Captioner | OnnxCaptioner
     if engine == "onnx":
         if size is not None:
-            raise UserError("an export has the size it was made with; showattend export --size")
+            raise UserError(
+                "an export has the size it was made with; make one of this size: showattend "
+                f"export --size {size} --out DIR, and give --model DIR instead of --size"
+            )
         captioner = onnx_captioner(model, device, precision)
     else:
         refuse_exported(model)

@@ -52,12 +52,18 @@ def chromium() -> Iterator[Any]:
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
     """Opens an address in a tab of its own; at the end, nothing may have gone wrong in any tab.
 
-    No error and no warning in the console, and no request but to the address's own origin.
+    No error and no warning in the console but of a ``refusal`` that the test wants ("status of
+    503"), and no request but to the address's own origin.
     """
     contexts, problems = [], []
 
     def open_tab(
-        address: str, *, size: tuple[int, int] = DESK, dark: bool = False, **options: Any
+        address: str,
+        *,
+        size: tuple[int, int] = DESK,
+        dark: bool = False,
+        refusal: str | None = None,
+        **options: Any,
     ) -> Any:
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]},
@@ -77,7 +83,8 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
 
         def said(message: Any) -> None:
             # The browser itself reports answers of 4xx, which tests of errors want.
-            if message.type in ("error", "warning") and "status of 4" not in message.text:
+            known = "status of 4" in message.text or (refusal and refusal in message.text)
+            if message.type in ("error", "warning") and not known:
                 problems.append(message.text)
 
         tab.on("request", requested)

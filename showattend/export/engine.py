@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from showattend.export import caption as program
 
 SETTINGS = "model.json"
+AGAIN = "; export again"
+"""How messages of damage end."""
 Opened = tuple[np.ndarray, Geometry] | ImageError
 
 
@@ -69,12 +71,13 @@ def find_exported(
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    from showattend.export.folder import NEEDED, NETWORKS, check_folder, check_installed, export
+
     place = cache_folder() / f"{digest[:20]}-{__version__}"
-    if is_exported(place):
+    if all((place / name).is_file() for name in (*NETWORKS, SETTINGS)):
         return place
 
     from showattend.captioner import Captioner
-    from showattend.export.folder import NEEDED, check_folder, check_installed, export
 
     check_installed(*NEEDED)
     try:
@@ -114,9 +117,7 @@ class OnnxCaptioner:
         except program.UserError as error:
             raise UserError(str(error)) from error
         except (KeyError, TypeError, ConfigError) as error:
-            raise UserError(
-                f"{Path(folder) / SETTINGS}: damaged ({error}); export again"
-            ) from error
+            raise UserError(f"{Path(folder) / SETTINGS}: damaged ({error}){AGAIN}") from error
         self._search = program.search
         self._mistake = program.UserError
 
@@ -137,13 +138,24 @@ class OnnxCaptioner:
         from showattend.export.folder import check_installed
 
         if device not in ("auto", "cpu"):
-            raise ConfigError(f"the onnx engine runs on the CPU; --device {device} is for torch")
+            raise ConfigError(
+                f"the onnx engine runs on the CPU; --device {device} is for --engine torch"
+            )
         if precision not in ("auto", "fp32"):
             raise ConfigError(
-                f"the onnx engine computes in fp32; --precision {precision} is for torch"
+                f"the onnx engine computes in fp32; --precision {precision} is for --engine torch"
             )
         check_installed("onnxruntime")
-        return cls(find_exported(model, say))
+        folder = find_exported(model, say)
+        try:
+            return cls(folder)
+        except UserError as error:
+            problem = str(error)
+            if is_exported(model) or not problem.endswith(AGAIN):
+                raise
+            raise UserError(
+                f"{problem.removesuffix(AGAIN)}; delete the folder {folder}, it is made anew"
+            ) from error
 
     def stream(
         self, images: Iterable[ImageSource], *, batch_size: int = 32, **options: Any

@@ -131,6 +131,7 @@ def create_app(
 
     @app.post("/api/caption", responses=problems)
     async def caption(
+        request: Request,
         image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF.")],
         method: Annotated[Literal["beam", "sample"], Form()] = "beam",
         beam_size: Annotated[
@@ -174,7 +175,9 @@ def create_app(
             preview=preview,
         )
         name = _printable(image.filename or "")
-        return await gate.run(lambda: answer(captioner, content, name, options, limits))
+        return await gate.run(
+            lambda: answer(captioner, content, name, options, limits), request.is_disconnected
+        )
 
     return app
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +22,8 @@ T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORM = 100_000
 """Bytes of a request beside its photo."""
+_LOOK = 0.1
+"""Seconds between two looks at whether the client of waiting work is still there."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,21 @@ class Gate:
         self._lock = threading.Lock()
         self._inside = 0
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(
+        self, work: Callable[[], T], gone: Callable[[], Awaitable[bool]] | None = None
+    ) -> T:
         """The result of ``work``.
 
         A computation that takes too long is not waited for any longer, but keeps its place until
-        it is over.
+        it is over. One that has not begun leaves the line.
+
+        Args:
+            work: The computation.
+            gone: Whether nobody wants it any more; asked while it is in line.
 
         Raises:
-            HTTPException: 503 when the line is full, 504 when it takes too long.
+            HTTPException: 503 when the line is full, 504 when it takes too long, 499 when nobody
+                wants it any more.
         """
         with self._lock:
             if self._inside > self.limits.waiting:
@@ -89,11 +98,19 @@ class Gate:
             self._inside += 1
         future = self._pool.submit(work)
         future.add_done_callback(self._leave)
+        result = asyncio.wrap_future(future)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self.limits.seconds)
+            async with asyncio.timeout(self.limits.seconds):
+                while gone and not (result.done() or future.running()):
+                    await asyncio.wait({result}, timeout=_LOOK)
+                    if not future.running() and await gone() and future.cancel():
+                        raise HTTPException(499, "the client has gone")
+                return await result
         except TimeoutError:
             seconds = f"{self.limits.seconds:g} seconds"
             raise HTTPException(504, f"it took longer than {seconds}; try again") from None
+        finally:
+            result.cancel()  # if it has not begun, it never does
 
     def close(self) -> None:
         """Let nothing in any more."""

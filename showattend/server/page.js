@@ -8,8 +8,10 @@
   showattend.theme($("theme"));
   $("address").textContent = location.origin;
 
-  // What is asked for: the photo, the words it begins with, those that are rejected.
-  let photo = null, preview = null, prefix = "", rejected = [], request = null;
+  // What is shown, and what was asked for last: the photo, the words it begins with, those that are
+  // rejected. The photo's preview is null until the server has sent it.
+  let shown = { photo: null, preview: null, prefix: "", rejected: [] }, wanted = shown;
+  let request = null, later = 0;
 
   const steer = $("steer");
   steer.hidden = false;
@@ -18,13 +20,13 @@
     actions: [
       {
         label: (caption, t) => `Keep “${caption.words.slice(0, t + 1).join(" ")}”, go on`,
-        run: (caption, t) => ask({ prefix: caption.words.slice(0, t + 1).join(" ") }),
+        run: (caption, t) => guide({ prefix: caption.words.slice(0, t + 1).join(" ") }),
       },
       {
         label: (caption, t) => `Not “${caption.words[t]}”`,
-        run: (caption, t) => ask({
+        run: (caption, t) => guide({
           prefix: caption.words.slice(0, t).join(" "),
-          rejected: [...new Set([...rejected, caption.words[t]])],
+          rejected: [...new Set([...basis().rejected, caption.words[t]])],
         }),
       },
     ],
@@ -33,35 +35,53 @@
   // --- asking -----------------------------------------------------------------------------------
 
   // Ask for captions, steered anew; what was asked before is not waited for any longer.
-  async function ask(changed = {}) {
-    if (!photo) return;
-    ({ prefix = prefix, rejected = rejected } = changed);
+  async function ask(changed = {}, from = wanted) {
+    clearTimeout(later);
+    const asked = { ...from, ...changed };
+    if (!asked.photo) return;
+    wanted = asked;
     request?.abort();
     const mine = (request = new AbortController());
     const acting = viewer.root.contains(document.activeElement) &&
       document.activeElement !== $("prefix");
     const form = new FormData();
-    form.append("image", photo, photo.name || "photo");
+    form.append("image", asked.photo, asked.photo.name || "photo");
     for (const [name, value] of Object.entries(options())) form.append(name, value);
-    form.append("prefix", prefix);
-    form.append("banned", rejected.join(" "));
-    form.append("preview", preview === null);
+    form.append("prefix", asked.prefix);
+    form.append("banned", asked.rejected.join(" "));
+    form.append("preview", asked.preview === null);
     complain("");
     busy(true);
     try {
       const response = await fetch("api/caption", { method: "POST", body: form, signal: mine.signal });
       const answer = await response.json();
       if (mine.signal.aborted) return;
-      if (!response.ok) throw new Error(answer.error);
-      await show(answer, acting, mine.signal);
+      if (!response.ok) {
+        if ([400, 413].includes(response.status)) wanted = shown; // the photo or the words are wrong
+        throw new Error(answer.error);
+      }
+      await show(answer, asked, acting, mine.signal);
     } catch (error) {
       if (mine.signal.aborted) return;
       $("progress").textContent = "";
       complain(error instanceof TypeError || error instanceof SyntaxError
         ? "The server does not answer. Is it still running?" : error.message);
     } finally {
-      if (request === mine) busy(false);
+      if (request === mine) {
+        request = null;
+        busy(false);
+      }
     }
+  }
+
+  // Steer the photo that is shown, whatever other one is waited for or was refused.
+  const guide = (changed) => ask(changed, basis());
+  const basis = () => (request && wanted.photo === shown.photo ? wanted : shown);
+
+  // Ask when a slider has come to rest: each step of a key is a change of its own.
+  function askSoon() {
+    clearTimeout(later);
+    later = setTimeout(ask, 300);
   }
 
   function options() {
@@ -71,17 +91,20 @@
     return $("seed").value ? { ...values, seed: $("seed").value } : values;
   }
 
-  async function show(answer, acting, signal) {
-    preview = answer.preview ?? preview;
+  async function show(answer, asked, acting, signal) {
+    const preview = answer.preview ?? asked.preview;
     $("viewer").hidden = false;
     document.body.classList.add("has-photo");
-    if (!(await viewer.show(answer, preview)) || signal.aborted) return;
-    $("prefix").value = prefix;
-    const chips = rejected.map((word) => make("button", {
+    if (!(await viewer.show(answer, preview))) return;
+    shown = { ...asked, preview };
+    const chips = shown.rejected.map((word) => make("button", {
       type: "button", class: "rejected", "aria-label": `Allow “${word}” again`,
-      click: () => ask({ rejected: rejected.filter((each) => each !== word) }),
+      click: () => guide({ rejected: basis().rejected.filter((each) => each !== word) }),
     }, word));
     $("rejected").replaceChildren(...(chips.length ? ["Rejected:", ...chips] : []));
+    if (signal.aborted) return; // the photo is there, but no longer what is asked for
+    wanted = shown;
+    $("prefix").value = shown.prefix;
     const how = answer.seed === null ? "" : `, seed ${answer.seed}`;
     $("progress").textContent =
       [`Caption: ${answer.captions[0].caption || "(no words)"}`, ...answer.notes].join(" ") +
@@ -93,7 +116,7 @@
   function busy(is) {
     $("viewer").setAttribute("aria-busy", is);
     if (is) $("progress").textContent = "Looking at the photo …";
-    $("again").disabled = !photo;
+    $("again").disabled = !wanted.photo;
   }
 
   function complain(text) {
@@ -107,9 +130,7 @@
     if (!file) return complain("That is no file. Drop or paste a photo.");
     if (file.size > settings.megabytes * 1e6)
       return complain(`${file.name}: the file is larger than ${settings.megabytes} MB.`);
-    photo = file;
-    preview = null;
-    ask({ prefix: "", rejected: [] });
+    ask({ photo: file, preview: null, prefix: "", rejected: [] });
   }
 
   for (const id of ["file", "capture"])
@@ -172,7 +193,7 @@
   for (const input of document.querySelectorAll(".field input[type=range]")) {
     const write = () => { input.nextElementSibling.textContent = input.value; };
     input.addEventListener("input", write);
-    input.addEventListener("change", () => ask());
+    input.addEventListener("change", askSoon);
     write();
   }
   for (const radio of document.querySelectorAll("input[name=method]"))
@@ -184,10 +205,10 @@
   $("again").addEventListener("click", () => ask());
   steer.addEventListener("submit", (event) => {
     event.preventDefault();
-    ask({ prefix: $("prefix").value.trim() });
+    guide({ prefix: $("prefix").value.trim() });
   });
   $("over").addEventListener("click", () => {
     $("prefix").value = "";
-    ask({ prefix: "", rejected: [] });
+    guide({ prefix: "", rejected: [] });
   });
 })();

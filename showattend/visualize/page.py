@@ -11,6 +11,7 @@ import hashlib
 import html
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -131,6 +132,8 @@ class GalleryPage:
         """
         values = photo_values(captions)
         values["name"] = name or values["name"]
+        for each in values["captions"]:
+            each["attention"] = [_shorter(numbers) for numbers in each["attention"]]
         picture = _img(captions, len(self), self._longest, "")
         self._values.append(values)
         self._cards.append(
@@ -294,6 +297,18 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
         numbers = np.asarray(values[name], np.float64)
         values[name] = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6).tolist()
     return values
+
+
+def _shorter(numbers: list[list[float]]) -> list[list[float]]:
+    """A map in as many digits as can be seen: 4 decimals, of a fainter map more.
+
+    The brightest cells keep theirs, for the viewer names and numbers them.
+    """
+    values = np.array(numbers)
+    peak = values.max(initial=0)
+    decimals = min(6, max(4, math.ceil(math.log10(100 / peak)))) if peak > 0 else 4
+    rounded = values.round(decimals)
+    return np.where(rounded == rounded.max(initial=0), values, rounded).tolist()
 
 
 def _hash(text: str) -> str:

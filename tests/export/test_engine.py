@@ -217,6 +217,57 @@ def test_a_model_is_exported_once(
     assert len(loads) == 2
 
 
+@pytest.fixture
+def cached(
+    captioner: Captioner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: Callable[..., None],
+) -> Path:
+    """A model's file; its export in the cache takes no tracing."""
+    kept("encoder", "initial", "step")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(Captioner, "from_pretrained", lambda *_, **__: captioner)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"a model")
+    return file
+
+
+def test_an_export_in_the_cache_that_lost_a_file_is_made_anew(
+    cached: Path, pictures: list[Path]
+) -> None:
+    said: list[str] = []
+    folder = find_exported(cached, said.append)
+    for times, name in enumerate(("encoder.onnx", "initial.onnx", "step.onnx", "model.json"), 2):
+        (folder / name).unlink()
+        runner = OnnxCaptioner.from_pretrained(cached, say=said.append)
+        assert isinstance(runner.caption(pictures[0]), Caption)
+        assert (folder / name).is_file()
+        assert len(said) == times
+    assert find_exported(cached, said.append) == folder
+    assert len(said) == 5
+
+
+@pytest.mark.parametrize("name", ["step.onnx", "model.json"])
+def test_damage_in_the_cache_is_mended_by_deleting_a_folder(
+    cached: Path, exported: Path, tmp_path: Path, name: str
+) -> None:
+    folder = find_exported(cached)
+    (folder / name).write_bytes((exported / name).read_bytes()[:100])
+    with pytest.raises(UserError) as caught:
+        OnnxCaptioner.from_pretrained(cached)
+    message = str(caught.value)
+    assert message.startswith(f"{folder / name}: ")
+    assert message.endswith(f"); delete the folder {folder}, it is made anew")
+    assert "\n" not in message
+    # A folder that was asked for by name is its owner's to export.
+    shutil.copytree(folder, tmp_path / "named")
+    with pytest.raises(UserError, match=r"; export again$"):
+        OnnxCaptioner.from_pretrained(tmp_path / "named")
+    shutil.rmtree(folder)
+    OnnxCaptioner.from_pretrained(cached)
+
+
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "model.safetensors").touch()

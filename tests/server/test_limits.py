@@ -77,6 +77,62 @@ def test_what_takes_too_long_is_given_up_but_keeps_its_place() -> None:
     gate.close()
 
 
+def test_what_nobody_waits_for_leaves_the_line_before_it_is_begun() -> None:
+    gate, go, begun = Gate(Limits(waiting=2)), threading.Event(), []
+    here = {"first": False, "second": True, "third": True}
+
+    def work(name: str) -> str:
+        begun.append(name)
+        go.wait(10)
+        return name
+
+    async def run(name: str) -> str:
+        async def gone() -> bool:
+            return not here[name]
+
+        return await gate.run(lambda: work(name), gone)
+
+    async def scenario() -> None:
+        first = asyncio.create_task(run("first"))  # has begun, and is done to the end
+        await until(lambda: begun == ["first"])
+        others = [asyncio.create_task(run(name)) for name in ("second", "third")]
+        await until(lambda: gate._inside == 3)
+        here["second"] = False
+        with pytest.raises(HTTPException, match="gone"):
+            await others[0]
+        assert gate._inside == 2
+        go.set()
+        assert await asyncio.gather(first, others[1]) == ["first", "third"]
+
+    asyncio.run(scenario())
+    gate.close()
+    assert begun == ["first", "third"]
+
+
+def test_what_waits_too_long_in_line_is_not_begun() -> None:
+    gate, go, begun = Gate(Limits(seconds=0.3)), threading.Event(), []
+
+    async def gone() -> bool:
+        return False
+
+    async def scenario() -> None:
+        first = asyncio.create_task(gate.run(lambda: go.wait(10), gone))
+        await until(lambda: gate._inside == 1)
+        with pytest.raises(HTTPException) as late:
+            await gate.run(lambda: begun.append(1), gone)
+        assert late.value.status_code == 504
+        with pytest.raises(HTTPException):
+            await first
+        await until(lambda: gate._inside == 1)
+        go.set()
+        await until(lambda: gate._inside == 0)
+        assert await gate.run(lambda: 1, gone) == 1
+
+    asyncio.run(scenario())
+    gate.close()
+    assert begun == []
+
+
 def test_an_error_comes_through_and_leaves_the_line() -> None:
     gate = Gate(Limits(waiting=0))
 

@@ -6,8 +6,11 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -19,17 +22,19 @@ import uvicorn
 
 from showattend.captioner import Captioner
 from showattend.cli_serve import listen
+from showattend.errors import UserError
+from showattend.server import app as application
 from showattend.server.app import create_app
-from showattend.server.limits import LOOPBACK, Limits
+from showattend.server.limits import LOOPBACK, Gate, Limits
 from tests.browser import DESK, PHONE, findings, fits, pixels_of
 
 Visit = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def address(untrained: Captioner) -> Iterator[str]:
-    """The address of a server in this process."""
-    app = create_app(untrained, Limits(megabytes=2), hosts=LOOPBACK)
+@contextmanager
+def serving(captioner: Captioner) -> Iterator[str]:
+    """A server in this process; its address."""
+    app = create_app(captioner, Limits(megabytes=2), hosts=LOOPBACK)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with listen("127.0.0.1", 0) as socket:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
@@ -40,6 +45,13 @@ def address(untrained: Captioner) -> Iterator[str]:
         yield f"http://127.0.0.1:{socket.getsockname()[1]}/"
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(untrained: Captioner) -> Iterator[str]:
+    """The address of a server in this process."""
+    with serving(untrained) as address:
+        yield address
 
 
 # A drop or paste as the browser makes it, with a file or without.
@@ -257,6 +269,151 @@ def test_the_newest_photo_wins(address: str, visit: Visit, photos: list[Path]) -
     with tab.expect_response("**/api/caption") as waiting:
         tab.get_by_role("button", name="Start over").click()
     assert waiting.value.json()["name"] == photos[2].name
+
+
+def test_a_photo_that_is_refused_leaves_the_other_to_be_steered(
+    address: str, visit: Visit, photos: list[Path], tmp_path: Path
+) -> None:
+    tab = visit(address, refusal="status of 503")
+    text = tmp_path / "text.jpg"
+    text.write_text("no image")
+    busy = {"status": 503, "json": {"error": "too many photos at once"}}
+    problem = tab.get_by_role("alert")
+    said = answered(tab, lambda: send(tab, "drop", photos[0]))["captions"][0]["words"]
+
+    answered(tab, lambda: send(tab, "drop", text))
+    assert problem.text_content().startswith("text.jpg: not an image")
+    steered(tab, said, photos[0].name)
+    assert problem.is_hidden()
+    answered(tab, lambda: send(tab, "drop", text))
+    tab.get_by_text("How it searches").click()
+    again = tab.get_by_role("button", name="Caption again")
+    assert answered(tab, again.click)["name"] == photos[0].name
+
+    tab.route("**/api/caption", lambda route: route.fulfill(**busy), times=1)
+    answered(tab, lambda: send(tab, "drop", photos[1]))
+    assert problem.text_content() == busy["json"]["error"]
+    steered(tab, said, photos[0].name)
+
+    # A server that was busy can be asked again for the photo that it has not seen.
+    tab.route("**/api/caption", lambda route: route.fulfill(**busy), times=1)
+    answered(tab, lambda: send(tab, "drop", photos[1]))
+    answer = answered(tab, again.click)
+    assert (answer["name"], answer["fixed"]) == (photos[1].name, 0)
+    assert answer["preview"] is not None
+    steered(tab, answer["captions"][0]["words"], photos[1].name, at=0)
+
+
+def test_a_value_that_is_refused_can_be_mended(
+    address: str, visit: Visit, photos: list[Path]
+) -> None:
+    tab = visit(address)
+    tab.get_by_text("How it searches").click()
+    tab.get_by_label("Sampling").check()
+    tab.get_by_label("Seed").fill("-1")
+    answered(tab, lambda: send(tab, "drop", photos[0]))
+    assert tab.get_by_role("alert").text_content().startswith("seed: ")
+    tab.get_by_label("Seed").fill("1")
+    answer = answered(tab, tab.get_by_role("button", name="Caption again").click)
+    assert (answer["name"], answer["seed"]) == (photos[0].name, 1)
+
+
+def test_a_photo_that_is_waited_for_is_not_steered(
+    address: str, visit: Visit, photos: list[Path]
+) -> None:
+    tab = visit(address)
+    said = answered(tab, lambda: send(tab, "drop", photos[0]))["captions"][0]["words"]
+    tab.route("**/api/caption", lambda _: None, times=1)  # no answer comes
+    with tab.expect_request("**/api/caption"):
+        send(tab, "drop", photos[1])
+    steered(tab, said, photos[0].name)
+
+
+def steered(tab: Any, said: list[str], name: str, at: int = 1) -> None:
+    """Reject one of the words that are shown of the photo named, and start over."""
+    tab.locator(".word").nth(at).click()
+    reject = tab.get_by_role("button", name=f"Not “{said[at]}”", exact=True)
+    answer = answered(tab, reject.click)
+    assert (answer.get("error"), answer.get("name"), answer.get("fixed")) == (None, name, at)
+    assert words(tab) == answer["captions"][0]["words"]
+    assert said[at] not in words(tab)[at:]
+    answer = answered(tab, tab.get_by_role("button", name="Start over").click)
+    assert answer["name"] == name
+    assert words(tab) == said
+
+
+def test_a_slider_asks_when_it_has_come_to_rest(
+    address: str, visit: Visit, photos: list[Path]
+) -> None:
+    tab = visit(address)
+    answered(tab, lambda: send(tab, "drop", photos[0]))
+    asked: list[Any] = []
+    tab.on("request", lambda request: request.method == "POST" and asked.append(request))
+    # As three presses of a key do; the keys themselves may come too slowly here.
+    steps = """(input) => {
+      for (const value of [4, 3, 2]) {
+        input.value = value;
+        input.dispatchEvent(new Event("input", { bubbles: true }));
+        input.dispatchEvent(new Event("change", { bubbles: true }));
+      }
+    }"""
+    beams = tab.locator("#beam_size")
+    answer = answered(tab, lambda: beams.evaluate(steps))
+    assert len(answer["captions"]) == 2
+    # What is asked for at once has the slider's value, and the slider asks no more.
+    tab.get_by_text("How it searches").click()
+    again = "() => document.getElementById('again').click()"
+    answer = answered(tab, lambda: (beams.evaluate(steps), tab.evaluate(again)))
+    assert len(answer["captions"]) == 2
+    tab.wait_for_timeout(600)
+    assert len(asked) == 2
+
+
+def test_work_of_a_client_that_has_gone_is_not_begun(
+    untrained: Captioner, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, begun, gates = threading.Event(), [], []
+
+    def gate(limits: Limits) -> Gate:
+        gates.append(Gate(limits))
+        return gates[-1]
+
+    def answer(_: Captioner, __: bytes, name: str, *___: Any) -> None:
+        begun.append(name)
+        go.wait(30)
+        raise UserError("done")
+
+    monkeypatch.setattr(application, "Gate", gate)
+    monkeypatch.setattr(application, "answer", answer)
+
+    def post(address: str, name: str) -> HTTPConnection:
+        head = f'--b\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
+        client = HTTPConnection(urlsplit(address).netloc, timeout=30)
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        body = head.encode() + photo.read_bytes() + b"\r\n--b--\r\n"
+        client.request("POST", "/api/caption", body, kind)
+        return client
+
+    def until(true: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20
+        while not true():
+            assert time.monotonic() < end, "it never came to that"
+            time.sleep(0.01)
+
+    with serving(untrained) as address:
+        try:
+            first = post(address, "first")
+            until(lambda: begun == ["first"])
+            second = post(address, "second")
+            until(lambda: gates[0]._inside == 2)
+            second.close()
+            until(lambda: gates[0]._inside == 1)
+            go.set()
+            with closing(post(address, "third")) as third, closing(first):
+                assert [each.getresponse().status for each in (first, third)] == [400, 400]
+        finally:
+            go.set()
+    assert begun == ["first", "third"]
 
 
 @pytest.mark.parametrize("dark", [False, True])

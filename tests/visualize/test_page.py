@@ -93,6 +93,29 @@ def test_a_page_holds_the_photo_and_the_numbers(candidates: list[Caption]) -> No
     assert decoded(picture).size == (320, 200)
 
 
+def test_a_gallerys_maps_are_short_and_say_the_same(photograph: Path) -> None:
+    coarse, fine = (np.full((2, side, side), side**-2.0, np.float32) for side in (11, 64))
+    coarse[0, 3, 5] *= 1.002  # the brightest cell, by less than four decimals
+    fine[0, 3, 5] *= 1.1
+    for maps in (coarse, fine):
+        maps[1] *= np.linspace(0.2, 1.8, len(maps[1]), dtype=np.float32)
+    captions = [caption_of(photograph, "a dog runs")]
+    captions += [caption_of(photograph, "a dog", maps) for maps in (coarse, fine)]
+    ((_, data),) = [
+        each for each in Parsed(gallery_html([captions])).raw if each[0].get("id") == "photos"
+    ]
+    (photo,) = json.loads(data)
+    for values, caption in zip(photo["captions"], captions, strict=True):
+        assert values["log_probs"] == pytest.approx(caption.log_probs, abs=1e-6)
+        for numbers, wanted in zip(values["attention"], caption.attention, strict=True):
+            found, peak = np.array(numbers), wanted.max()
+            assert np.abs(found - wanted).max() < 0.006 * peak  # of 255 steps not two
+            assert found.argmax() == wanted.argmax()
+            assert found.max() == pytest.approx(peak, abs=1e-6)
+    digits = re.findall(r"\d\.(\d+)", json.dumps(photo["captions"][0]["attention"]))
+    assert sum(len(each) > 4 for each in digits) <= 3  # the brightest cell's, once a word
+
+
 def test_the_photo_is_upright_and_not_too_large(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn clockwise
