@@ -41,6 +41,7 @@ from showattend.terminal import (
     examples,
     finish,
     printable,
+    report,
     say,
     table,
     wait_for_the_first,
@@ -296,7 +297,8 @@ def evaluate(
         )
     metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
     table(f"Scores of {len(found['captions']):,} captions", metrics)
-    finish(found, output)
+    report(found, output)
+    finish(found)
 
 
 @app.command(epilog=examples("info", "info --model runs/mine"))

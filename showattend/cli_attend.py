@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +88,7 @@ def attend(
     holds them all. A photo that cannot be opened is named and left out, and
     the exit code is 1.
     """
-    from showattend.outputs import make_room
+    from showattend.outputs import make_room, spare
     from showattend.visualize import check_output, lettering
 
     chosen = None if words is None else [word for word in words.split(",") if word.strip()]
@@ -116,7 +116,7 @@ def attend(
                 raise UserError(f"{option} is about one photo, a gallery has many; leave it out")
         _gallery(photos, output, recursive, search, (model, device, precision, size))
         return
-    _spare(photos, output)
+    spare(photos, output)
     make_room(output)
     image = photos[0]
     captioner = _captioner(model, device, precision, size)
@@ -147,7 +147,7 @@ def _gallery(
 ) -> None:
     """Caption photos and write them all into one page; what fails is named and left out."""
     from showattend.images import find_images
-    from showattend.outputs import make_room, write_text
+    from showattend.outputs import make_room, spare, write_text
     from showattend.visualize.page import GalleryPage, longest_side
 
     found, problems = find_images(photos, recursive)
@@ -155,7 +155,7 @@ def _gallery(
         complain(problem)
     if not found:
         raise typer.Exit(2)
-    _spare(found, output)
+    spare(found, output)
     make_room(output)
     captioner = _captioner(*how)
     page = GalleryPage(longest_side(len(found)))
@@ -207,17 +207,6 @@ def _are_many(photos: Sequence[str]) -> bool:
 
     first = Path(photos[0])
     return len(photos) > 1 or first.is_dir() or (glob.has_magic(photos[0]) and not first.exists())
-
-
-def _spare(photos: Iterable[str | Path], output: Path) -> None:
-    """Refuse to write over one of the photos, by whatever name or link."""
-    for photo in photos:
-        try:
-            same = Path(photo).samefile(output)
-        except (OSError, ValueError):  # one of them is not there, or cannot be
-            continue
-        if same:
-            raise UserError(f"{output}: is the photo itself; give --output another name")
 
 
 def _names(photos: Sequence[Path]) -> tuple[str | None, dict[Path, str]]:

@@ -49,7 +49,7 @@ def errors(
     from showattend.evaluation.errors import find_errors
     from showattend.evaluation.errors_page import to_markdown
     from showattend.evaluation.evaluate import read_references, read_results
-    from showattend.outputs import make_room, write_json, write_text
+    from showattend.outputs import make_room, spare, write_json, write_text
 
     if images is not None and gallery is None:
         raise UserError("--images is for the gallery; give --gallery too")
@@ -68,6 +68,8 @@ def errors(
         if place is not None:
             make_room(place)
     records = read_references(annotations, images, split)
+    if gallery is not None:
+        spare((record.path for record in records), gallery)
     captions = read_results(results, records)
     left_out = len(records) - len(captions)
     if left_out:

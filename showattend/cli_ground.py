@@ -10,7 +10,7 @@ import typer
 
 from showattend.cli_options import BatchSize, BeamSize, Device, Json, Model, Precision, Size
 from showattend.errors import UserError
-from showattend.terminal import bars, complain, finish, printable, say, table
+from showattend.terminal import bars, complain, finish, printable, report, say, table
 
 CONFUSIONS = 5
 """How many of what was said and looked at are printed; the JSON has them all."""
@@ -101,22 +101,18 @@ def ground(
             batch_size=batch_size,
             progress=progress,
             watch=None if gallery is None else looks,
+            output=gallery,
         )
     _print_pointing(found)
     _print_where(found["where"])
-    code = 0
-    try:
-        finish(found, output)  # before the gallery: a sheet can be drawn again, this takes long
-    except typer.Exit as some_left_out:
-        code = some_left_out.exit_code
+    report(found, output)  # before the gallery: a sheet can be drawn again, this takes long
     if gallery is not None:
         title, advice = "Where it looked: hits, then misses", "give a lower --shown"
         shortage = save_gallery(looks.cards(), gallery, title, advice)
         if shortage:
             complain(shortage)
         say(f"wrote {printable(gallery)}")
-    if code:
-        raise typer.Exit(code)
+    finish(found)
 
 
 def _print_pointing(found: Mapping[str, Any]) -> None:

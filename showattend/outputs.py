@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -157,6 +157,21 @@ def make_room(path: Path) -> None:
         raise UserError(f"{path}: cannot be written (it is a folder)")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise UserError(f"{path}: cannot be written (permission denied)")
+
+
+def spare(photos: Iterable[str | Path], output: Path) -> None:
+    """Refuse to write over one of the photos, by whatever name or link.
+
+    Raises:
+        UserError: The output is one of them.
+    """
+    for photo in photos:
+        try:
+            same = Path(photo).samefile(output)
+        except (OSError, ValueError):  # one of them is not there, or cannot be
+            continue
+        if same:
+            raise UserError(f"{output}: is one of the photos; choose another name to write to")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

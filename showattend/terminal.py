@@ -93,8 +93,8 @@ def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ())
     Console(width=None if sys.stdout.isatty() else _ENDLESS).print(grid)
 
 
-def finish(found: Mapping[str, Any], output: Path | None) -> None:
-    """Print a measurement's notes and write it down; images left out make the exit code 1."""
+def report(found: Mapping[str, Any], output: Path | None) -> None:
+    """Print a measurement's notes and write it down."""
     from showattend.outputs import write_json
 
     for note in found["notes"]:
@@ -102,5 +102,9 @@ def finish(found: Mapping[str, Any], output: Path | None) -> None:
     if output is not None:
         write_json(output, dict(found))
         say(f"wrote {printable(output)}")
+
+
+def finish(found: Mapping[str, Any]) -> None:
+    """End a measurement: images left out make the exit code 1."""
     if found["skipped"]:
         raise typer.Exit(1)

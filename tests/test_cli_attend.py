@@ -269,7 +269,7 @@ def test_a_photo_is_never_written_over(
         named = [tmp_path / "gone.png", photo]
         Image.new("RGB", (8, 8)).save(named[0])
     line = run.refused("attend", *named, "--output", output)
-    assert line == f"showattend: {output}: is the photo itself; give --output another name"
+    assert line == f"showattend: {output}: is one of the photos; choose another name to write to"
     assert photo.read_bytes() == before
 
 

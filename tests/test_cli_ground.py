@@ -109,6 +109,18 @@ def test_images_left_out_leave_the_gallery_be(
     assert measured(tmp_path) == 1
 
 
+def test_a_gallery_never_takes_the_place_of_a_photo(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path
+) -> None:
+    before = (tmp_path / "1.png").read_bytes()
+    said = ("--captions", tmp_path / "captions.json", "--output", tmp_path / "ground.json")
+    args = ("ground", *data, *said, "--model", run.model, "--gallery", tmp_path / "1.png")
+    line = run.refused(*args)
+    assert f"{tmp_path / '1.png'}: is one of the photos; choose another name" in line
+    assert (tmp_path / "1.png").read_bytes() == before
+    assert not (tmp_path / "ground.json").exists()
+
+
 def test_more_than_a_sheet_holds_is_refused_before_anything_is_measured(
     run: CommandLine, data: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

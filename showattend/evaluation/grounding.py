@@ -37,6 +37,7 @@ from showattend.evaluation.pointing import (
     look_of_words,
     looks_of,
 )
+from showattend.outputs import spare
 from showattend.text import tokenize
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def ground(
     batch_size: int = 32,
     progress: Progress | None = None,
     watch: Watch | None = None,
+    output: Path | None = None,
 ) -> dict[str, Any]:
     """Measure a model's attention against object instances.
 
@@ -160,6 +162,7 @@ def ground(
         batch_size: Images the model sees at once.
         progress: Called with a name, the number of images done, and of all.
         watch: Called with each caption, its measured words, and the masks.
+        output: A file that is to be written afterwards; refused where it is one of the images.
 
     Returns:
         Plain values: words and images counted; each of ``MEASURES`` by the names of ``MAPS``;
@@ -171,10 +174,13 @@ def ground(
     Raises:
         DataError: The annotations cannot be read, no image of theirs can be opened, or no word
             names an object.
+        UserError: The output is one of the images.
     """
     instances = Instances.load(annotations)
     nouns = NounTable(instances.categories.values())
     paths = {i: instances.path(images, i) for i in instances.images}
+    if output is not None:
+        spare(paths.values(), output)
     if captions is None:
         beam_size = captioner.search.beam_size if beam_size is None else beam_size
         total, results = len(paths), _own(captioner, paths, beam_size, batch_size)

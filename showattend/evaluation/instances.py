@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from showattend.data.readers import check_name, read_json
 from showattend.errors import DataError
+from showattend.imagefiles import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,11 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
         shape = [_corners(box, where)]
     try:
         if isinstance(shape, list):
+            if not all(map(_are_pixels, shape)):  # NaN or 1e9 would keep pycocotools busy for ever
+                raise ValueError
             encoded = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
+        elif not math.prod(shape["size"]) <= MAX_PIXELS:
+            raise ValueError
         elif isinstance(shape["counts"], list):
             encoded = coco_mask.frPyObjects(shape, *shape["size"])
         else:
@@ -135,14 +141,17 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
 
 def _corners(box: Any, where: str) -> list[float]:
     """A box's corners, one after the other, as a polygon."""
-    if not (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(number, int | float) and abs(number) < 1e6 for number in box)
-    ):
+    if not (_are_pixels(box) and len(box) == 4):
         raise DataError(f"{where}: its bbox must be four numbers of pixels, not {_told(box)}")
     x, y, w, h = box
     return [x, y, x + w, y, x + w, y + h, x, y + h]
+
+
+def _are_pixels(numbers: Any) -> bool:
+    """Whether this is a list of numbers that an image can have as coordinates."""
+    return isinstance(numbers, list) and all(
+        isinstance(number, int | float) and abs(number) < 1e6 for number in numbers
+    )
 
 
 def _check_image(image: dict[str, Any], where: str) -> None:
@@ -154,6 +163,8 @@ def _check_image(image: dict[str, Any], where: str) -> None:
         length = image.get(side, 1)
         if not isinstance(length, int | float) or length < 1:
             raise DataError(f"{where}: {side!r} must be a number of pixels, not {_told(length)}")
+    if not image.get("width", 1) * image.get("height", 1) <= MAX_PIXELS:  # NaN is not, either
+        raise DataError(f"{where}: is said to have over {MAX_PIXELS:,} pixels; no image has")
 
 
 def _told(value: Any) -> str:

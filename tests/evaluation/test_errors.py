@@ -280,6 +280,18 @@ def test_letters_that_the_gallery_cannot_draw_are_told(files: Path) -> None:
     assert f"wrote {files / 'worst.png'}" in told
 
 
+def test_the_gallery_never_takes_the_place_of_a_photo(files: Path) -> None:
+    photo = files / "photos" / "2.png"
+    photo.parent.mkdir()
+    photo.write_bytes(b"a photo")
+    annotations = files / "captions.json"
+    annotations.write_text(annotations.read_text().replace("2.jpg", "2.png"))
+    with pytest.raises(UserError, match=r"2\.png: is one of the photos"):
+        call(files, "--gallery", photo, "--images", photo.parent, "--output", files / "errors.md")
+    assert photo.read_bytes() == b"a photo"
+    assert not (files / "errors.md").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [

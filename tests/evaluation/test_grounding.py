@@ -322,6 +322,15 @@ def test_masks_of_every_kind_and_size(tmp_path):
         assert np.array_equal(mask, np.kron(region, np.ones((2, 2))).astype(bool))
 
 
+@pytest.mark.parametrize("sides", [{"width": 10**6, "height": 10**6}, {"width": float("nan")}])
+def test_an_image_of_an_impossible_size_is_named(world, sides):
+    content = json.loads((world / "instances.json").read_text())
+    content["images"][0] |= sides
+    (world / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"image 1: is said to have over 178,956,970 pixels"):
+        Instances.load(world / "instances.json")
+
+
 def test_objects_of_one_category_are_joined(world):
     content = json.loads((world / "instances.json").read_text())
     extra = dict(content["annotations"][0], id=99, segmentation=cell_polygon(0, 0))
@@ -351,9 +360,19 @@ def test_other_files_are_refused(tmp_path, text, message):
         Instances.load(tmp_path / "absent.json")
 
 
-def test_a_broken_segmentation_is_named(world):
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ["nonsense"],
+        [[0, 0, float("nan"), 0, 5, 5]],  # pycocotools would not come back from these
+        [[0, 0, 1e9, 0, 5, 5]],
+        [[0, 0, "5", 0, 5, 5]],
+        {"size": [10**6, 10**6], "counts": "000"},
+    ],
+)
+def test_a_broken_segmentation_is_named(world, shape):
     content = json.loads((world / "instances.json").read_text())
-    content["annotations"][0]["segmentation"] = ["nonsense"]
+    content["annotations"][0]["segmentation"] = shape
     (world / "instances.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="object 0 of image 1"):
         ground(world / "instances.json", world, Fake(lambda _: one_hot(1, 2)))
