@@ -105,7 +105,8 @@ def make(folder: Path, images: int) -> None:
         Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(path, quality=90)
         blobs.append(path.read_bytes())
     words = [f"word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(600)]
-    entries, captions = [], []
+    entries: list[dict[str, object]] = []
+    captions: list[dict[str, object]] = []
     for number in range(images + VALIDATION):
         name = f"COCO_train2014_{number:012}.jpg"
         (served / name).write_bytes(blobs[number % len(blobs)])

@@ -69,7 +69,8 @@ def main(args: Sequence[str] | None = None) -> int:
         parser.error(f"--pair: no model is named {', '.join(sorted(unknown))}")
 
     missing = 0
-    found: dict[str, dict[str, Any]] = {"own": {}} | ({"human": {}} if given.captions else {})
+    kinds = ("own", "human") if given.captions else ("own",)
+    found: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
     for name, run in named.items():
         try:
             for kind, models in found.items():

@@ -171,13 +171,16 @@ class UsualDecoder(nn.Module):
             ranked = (totals.unsqueeze(1) + scores) / (t + 1) ** length_penalty
             values, index = ranked.flatten().topk(min(k, ranked.numel()))
             # Those that have ended stay in the pool until better ones push them out.
-            pool = [(score, None, words) for score, words in finished]
+            pool = [(score, None, ended) for score, ended in finished]
             pool += [(v, i, []) for v, i in zip(values.tolist(), index.tolist(), strict=True)]
             pool = sorted(pool, key=lambda each: -each[0])[:k]
-            finished, grown, parents, chosen = [], [], [], []
-            for score, i, words in pool:
+            finished = []
+            grown: list[list[int]] = []
+            parents: list[int] = []
+            chosen: list[int] = []
+            for score, i, ended in pool:
                 if i is None:
-                    finished.append((score, words))
+                    finished.append((score, ended))
                     continue
                 parent, word = divmod(i, scores.shape[1])
                 if word == Vocabulary.END:

@@ -6,8 +6,9 @@ for captions (Chen et al. 2015, "Microsoft COCO Captions"). Scores are fractions
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from showattend.errors import DataError
 from showattend.evaluation import java
@@ -15,7 +16,7 @@ from showattend.text import tokenize
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
-ImageId = Hashable
+ImageId = Any  # hashable; a mapping's type of keys is invariant
 
 
 @dataclass(frozen=True)
