@@ -225,7 +225,7 @@ OBJECTS = {
 NOT_OBJECTS = (
     "swings, slides, hot tub, water bottle cap, dog house, dog show, sheep dog, sheepdog,"
     "tug of war, merry go round, face to face, face first, arm in arm, head first, eye contact,"
-    "face down, in front of, shopping cart, horse race"
+    "face down, in front of, shopping cart, horse race, a lot of, lots of, leaves the"
 )
 
 # What each object is a kind of.

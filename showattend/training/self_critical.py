@@ -39,7 +39,8 @@ class SelfCritical:
     The loss of one image is - 1/K sum_k (r_k - b_k) log p(y_k), b_k the mean reward of its K - 1
     other samples: unbiased, and needing no greedy caption. ``<end>`` is a word of samples and
     references; a caption that breaks off without it scores less. Samples are drawn without
-    dropout.
+    dropout, and scored in the mode that the decoder is in: with dropout, as a run trains, the
+    gradient is that of the expected reward but for dropout's noise and pull; without, exactly.
 
     Args:
         references: The human captions of each training image, as written.

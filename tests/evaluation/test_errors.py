@@ -31,6 +31,8 @@ def kind(report: ErrorReport, name: str) -> KindReport:
         (OBJECTS, "two puppies and a man", {"dog", "man"}),
         (OBJECTS, "a surfer on a tennis court", {"person", "court"}),
         (OBJECTS, "a boy swings from a swing", {"boy", "swing"}),
+        (OBJECTS, "a lot of boys and lots of dogs in a lot", {"boy", "dog", "parking lot"}),
+        (OBJECTS, "a boy leaves the leaves", {"boy", "plant"}),
         (OBJECTS, "women ride horses", {"woman", "horse"}),
         (OBJECTS, "a dog catches a tennis ball", {"dog", "ball"}),
         (COUNTS, "a couple of dogs in a pair of glasses", {"two"}),
