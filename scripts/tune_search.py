@@ -8,31 +8,37 @@ Encodes every image once, searches with every combination, and prints BLEU-4 and
 Java, by the tokenizer and the counts that training validates with) and how the captions are
 worded, best CIDEr first. The winner belongs into the config: beam size, length penalty and n-gram
 blocking into its `search` section, the start's share into `self_critical`, rare words' tau into
-`train`. The last two need the folder of a run that has averaged self-critical runs.
+`train`. Shares need the folder of a run whose self-critical training is over; tau needs weights
+that are not adjusted yet: give shares, or another model.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 
 from showattend.captioner import Captioner
+from showattend.config import Config, from_dict
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import encode
+from showattend.errors import ConfigError, UserError
 from showattend.evaluation.evaluate import read_references
 from showattend.evaluation.metrics import CiderValidator
 from showattend.evaluation.wording import wording
 from showattend.search import SearchOptions, search
 from showattend.text import Vocabulary, tokenize
 from showattend.training.average import Merger
+from showattend.training.phases import ADJUSTED, SELF_CRITICAL, plan
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a shipped model's name, a directory or a file")
@@ -45,10 +51,23 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 3, 5, 8])
     parser.add_argument("--length-penalties", type=float, nargs="+", default=[0.4, 0.7, 1.0])
     parser.add_argument("--block-ngrams", type=int, nargs="+", default=[0, 3])
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if any(args.rare_words) and args.train is None:
         parser.error("--rare-words counts words: give --train")
+    try:
+        tune(args)
+    except UserError as error:
+        print(f"tune_search: {error}", file=sys.stderr)
+        return 2
+    return 0
 
+
+def tune(args: argparse.Namespace) -> None:
+    """Try every combination, and print the table.
+
+    Raises:
+        UserError: A file cannot be read, or the model cannot be tried with these options.
+    """
     captioner = Captioner.from_pretrained(args.model, size=args.size)
     records = read_references(args.annotations, args.images)
     validator = CiderValidator({record.image_id: record.captions for record in records})
@@ -97,17 +116,46 @@ def variants(captioner: Captioner, args: argparse.Namespace) -> Iterator[tuple[s
         for words in filter(None, map(tokenize, record.captions)):
             for number in (*captioner.vocabulary.encode(words), Vocabulary.END):
                 counts[number] += 1
-    runs = len(list(Path(args.model).glob("run_*.safetensors")))
+    merge = averaging(captioner, Path(args.model)) if args.start_shares else None
+    history = captioner.record.get("history", [])
+    if merge is None and any(args.rare_words) and history and history[-1]["phase"] == ADJUSTED:
+        raise ConfigError(
+            f"{args.model}: favours rare words already; give --start-shares too, which tries "
+            "weights of before that"
+        )
     for share, tau in itertools.product(args.start_shares or [None], args.rare_words):
         decoder = deepcopy(captioner.decoder).float()
-        if share is not None:
-            tried = {"decoder": decoder}
-            Merger(Path(args.model), runs, share).merge(tried)
+        if merge is not None:
+            merge.start_share = share
+            merge.merge({"decoder": decoder})
         if tau:
             decoder.favour_rare_words(counts, tau)
+        own = share is None and not tau  # the scores as the model has them, adjusted or not
         shown = "    -" if share is None else f"{share:5.2f}"
-        yield f"{shown}  {tau:4.2f}", decoder.to(captioner.dtype)
+        yield f"{shown}  {' own' if own else f'{tau:4.2f}'}", decoder.to(captioner.dtype)
+
+
+def averaging(captioner: Captioner, folder: Path) -> Merger:
+    """The average of a run's self-critical runs, its start's share still to be set.
+
+    Raises:
+        UserError: This is not the folder of such a run, or a weights file is not there yet.
+    """
+    path = folder / "training.json"
+    try:
+        config = from_dict(Config, json.loads(path.read_text("utf-8"))["config"], str(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{captioner.name}: --start-shares need the folder of a run, with its training.json"
+        ) from error
+    runs = sum(phase.name == SELF_CRITICAL for phase in plan(config))
+    merger = Merger(folder, runs, 0.0)
+    absent = [file.name for file in (merger.start, *merger.files) if not file.is_file()]
+    if not runs or absent:
+        reason = f"{', '.join(absent)} not there" if runs else "no self-critical training"
+        raise ConfigError(f"{folder}: there is nothing to average ({reason})")
+    return merger
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

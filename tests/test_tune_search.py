@@ -1,0 +1,134 @@
+"""scripts/tune_search.py: what it tries is what its table says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from showattend.captioner import Captioner
+from showattend.checkpoint import load_tensors
+from showattend.data.toy import write_toy
+from showattend.training.trainer import train
+from tests.tinyrun import tiny_run
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "tune_search.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tune_search", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of a data set, and a run on it: averaged, then adjusted."""
+    data = write_toy(tmp_path_factory.mktemp("toy") / "data", images=24, size=64)
+    out = tmp_path_factory.mktemp("runs") / "run"
+    critical = {"epochs": 1, "runs": 2, "samples": 4, "start_share": 0.3}
+    settings = {"epochs": 2, "patience": 0, "rare_words": 0.2}
+    train(tiny_run(data, out, train=settings, self_critical=critical))
+    lines = data.read_text("utf-8").splitlines()
+    for split in ("train", "val"):
+        mine = [line for line in lines if json.loads(line)["split"] == split]
+        (data.parent / f"{split}.jsonl").write_text("\n".join(mine), "utf-8")
+    return data.parent, out
+
+
+@pytest.fixture
+def tune(
+    script: ModuleType, made: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, list[str], str]]:
+    """Exit code, the table's rows, and what it complains of."""
+
+    def call(model: object, *args: object) -> tuple[int, list[str], str]:
+        given = (
+            model,
+            "--annotations",
+            made[0] / "val.jsonl",
+            "--beams",
+            2,
+            "--length-penalties",
+            0.7,
+        )
+        code = script.main([str(each) for each in (*given, "--block-ngrams", 0, *args)])
+        told = capsys.readouterr()
+        return code, told.out.splitlines()[2:], told.err
+
+    return call
+
+
+def test_the_models_own_scores_are_called_that(
+    tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path]
+) -> None:
+    code, rows, _ = tune(made[1], "--beams", 1, 3, "--block-ngrams", 0, 2)
+    assert code == 0
+    assert len(rows) == 4
+    assert all(row.split()[:2] == ["-", "own"] for row in rows)
+    assert {tuple(row.split()[2:5:2]) for row in rows} == {
+        (beam, block) for beam in ("1", "3") for block in ("0", "2")
+    }
+    scores = [float(row.split()[5]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_shares_and_tau_are_those_of_the_weights_before(
+    script: ModuleType, tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path]
+) -> None:
+    folder, run = made
+    train_file = folder / "train.jsonl"
+    shares, taus = ("--start-shares", 0, 0.5), ("--rare-words", 0, 0.4, "--train", train_file)
+    code, rows, _ = tune(run, *shares, *taus)
+    assert code == 0
+    assert {tuple(row.split()[:2]) for row in rows} == {
+        (share, tau) for share in ("0.00", "0.50") for tau in ("0.00", "0.40")
+    }
+    captioner = Captioner.from_pretrained(run, device="cpu", precision="fp32")
+    args: Any = Namespace(model=run, train=train_file, start_shares=[0.5], rare_words=[0.0, 0.4])
+    plain, adjusted = (decoder for _, decoder in script.variants(captioner, args))
+    start, one, two = (
+        load_tensors(run / f"{name}.safetensors", "weights")[0]["decoder.L_o.bias"]
+        for name in ("start", "run_1", "run_2")
+    )
+    torch.testing.assert_close(plain.L_o.bias, 0.5 * start + 0.25 * (one + two))
+    lifted = (adjusted.L_o.bias - plain.L_o.bias)[4:]
+    assert (lifted > 0).all()  # tau of the log of a share
+    assert lifted.max() - lifted.min() > 0.4  # more for rare words
+
+
+def test_what_cannot_be_tried_is_one_line(
+    tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, run = made
+    code, rows, told = tune(run, "--rare-words", 0.2, "--train", folder / "train.jsonl")
+    assert (code, rows) == (2, [])
+    assert "favours rare words already; give --start-shares too" in told
+    assert told.count("\n") == 1
+    code, _, told = tune("flickr8k", "--start-shares", 0.2)
+    assert code == 2
+    assert "--start-shares need the folder of a run" in told
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "run_2.safetensors").unlink()
+    code, _, told = tune(tmp_path / "run", "--start-shares", 0.2)
+    assert code == 2
+    assert "there is nothing to average (run_2.safetensors not there)" in told
+    record = json.loads((run / "training.json").read_text())
+    record["config"]["self_critical"]["epochs"] = 0
+    (tmp_path / "run" / "training.json").write_text(json.dumps(record))
+    code, _, told = tune(tmp_path / "run", "--start-shares", 0.2)
+    assert code == 2
+    assert "no self-critical training" in told
+    assert tune(tmp_path / "nowhere")[0] == 2
