@@ -2,10 +2,10 @@
 
     python scripts/benchmark_reward.py captions_train.json [--batch N] [--rounds N]
 
-The candidates are training captions, nine in ten against the references of another image, a batch of
-samples at a time as in training, on one core; references are prepared once before. pycocoevalcap's
-CIDEr scores one caption an image, and prepares references and document frequencies in every call, as
-it always does. Both count the same words, without ``<end>``.
+The candidates are training captions, nine in ten against the references of another image, a batch
+of samples at a time as in training, on one core; references are prepared once before.
+pycocoevalcap's CIDEr scores one caption an image, and prepares references and document frequencies
+in every call, as it always does. Both count the same words, without ``<end>``.
 """
 
 from __future__ import annotations
