@@ -82,13 +82,10 @@ def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
     Raises:
         ConfigError: Its decoder is of another shape.
     """
-    for key in ("attend_with", "gate"):  # shapes alone would not tell
-        theirs, wanted = getattr(source.decoder, key), getattr(decoder, key)
-        if theirs != wanted:
-            raise ConfigError(
-                f"train.init_from: {where} has decoder.{key} {theirs}, the config {wanted}; "
-                "they must be the same"
-            )
+    theirs, wanted = _make(source.decoder), _make(decoder)
+    if other := [key for key in wanted if theirs[key] != wanted[key]]:
+        told = "; ".join(f"{key} {theirs[key]}, the config {wanted[key]}" for key in other)
+        raise ConfigError(f"train.init_from: {where} has {told}; they must be the same")
     weights = source.decoder.state_dict()
     first, new = len(Vocabulary.SPECIALS), decoder.L_o.out_features - len(source.vocabulary)
     for key in ("embedding.weight", "L_o.weight"):
@@ -103,3 +100,17 @@ def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
         raise ConfigError(
             f"train.init_from: {where} has another decoder than the config ({reason})"
         ) from error
+
+
+def _make(decoder: LSTMDecoder) -> dict[str, object]:
+    """What is the same of decoders that weights fit; shapes alone would not tell all of it."""
+    projection = decoder.projection
+    return {
+        "decoder.attend_with": decoder.attend_with,
+        "decoder.gate": decoder.gate,
+        "decoder.embedding_dim": decoder.embedding.embedding_dim,
+        "decoder.hidden_dim": decoder.hidden_dim,
+        "decoder.attention_dim": decoder.attention_dim,
+        "decoder.projection_dim": 0 if projection is None else projection.out_features,
+        "an encoder with features of size": (projection or decoder.initial).in_features,
+    }

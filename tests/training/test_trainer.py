@@ -7,6 +7,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from showattend.captioner import Captioner
+from showattend.captioner import Captioner, build_decoder
 from showattend.checkpoint import FILE_NAME, load, load_tensors
 from showattend.config import Config
 from showattend.data.toy import write_toy
@@ -24,6 +25,7 @@ from showattend.encoders import Encoder, build_encoder
 from showattend.errors import CheckpointError, ConfigError, DataError, UserError
 from showattend.text import tokenize
 from showattend.training.optimizer import rate_share
+from showattend.training.start import take_decoder
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import Silent, Trainer, train
 from tests.tinyrun import tiny_run
@@ -579,7 +581,15 @@ def test_an_encoder_that_was_tuned_is_carried_on(
     ("changes", "message"),
     [
         ({"encoder": {"fit": "crop"}}, r"init_from.*encoder\.fit squash, the config crop"),
-        ({"decoder": {"hidden_dim": 16}}, r"init_from.*another decoder"),
+        (
+            {"decoder": {"hidden_dim": 16}},
+            r"init_from: \S+ has decoder\.hidden_dim 32, the config 16; they must be the same$",
+        ),
+        (
+            {"decoder": {"embedding_dim": 24, "attention_dim": 16, "projection_dim": 8}},
+            r"has decoder\.embedding_dim 32, the config 24; decoder\.attention_dim 32, the config "
+            r"16; decoder\.projection_dim 0, the config 8; they must be the same$",
+        ),
         (
             {"decoder": {"attend_with": "current"}},
             r"init_from.*decoder\.attend_with previous, the config current",
@@ -601,6 +611,23 @@ def test_a_model_that_does_not_fit_is_no_start(
         Trainer(config(tmp_path, **changes | {"train": train, "data": {"cache": str(tmp_path)}}))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_of_a_decoder_that_differs_otherwise_is_refused(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config]
+) -> None:
+    source = Captioner.from_pretrained(run[0], device="cpu", precision="fp32")
+    size = source.encoder.dim
+    decoder = build_decoder(
+        config(run[0]).decoder, vocabulary_size=len(source.vocabulary), feature_dim=size + 1
+    )
+    message = rf"RUN has an encoder with features of size {size}, the config {size + 1}; they must"
+    with pytest.raises(ConfigError, match=message):
+        take_decoder(source, decoder, "RUN")
+    decoder = deepcopy(source.decoder)
+    decoder.new = torch.nn.Linear(1, 1)
+    with pytest.raises(ConfigError, match=r"RUN has another decoder than the config \(.*new"):
+        take_decoder(source, decoder, "RUN")
 
 
 def test_resuming_with_another_model_to_start_from_is_refused(
