@@ -139,7 +139,8 @@ def set_up(
     content = [(str(r.image_id), r.split, r.captions) for r in records]
     digest = hashlib.sha256(json.dumps([vocabulary.words, content]).encode())
     reporter.message(
-        f"{len(train):,} training and {len(val):,} validation images, {len(vocabulary):,} words; "
+        f"{len(train):,} training and {len(val):,} validation images, "
+        f"{len(vocabulary.words):,} words; "
         f"{config.encoder.name} at {preprocessing.size} pixels "
         f"({'x'.join(map(str, encoder.grid(preprocessing.size)))} grid); "
         f"{str(dtype).removeprefix('torch.')} on {device.type}"

@@ -113,7 +113,9 @@ def test_a_run_learns_and_leaves_model_record_and_curves(
         FILE_NAME, STATE_NAME, "training.json", "curves.png",
     }  # fmt: skip
     assert [entry for entry, _ in log.entries] == history
-    assert any("40 training and 8 validation images" in message for message in log.messages)
+    words = len(load(out).vocabulary)  # as `info` counts them, without the special ones
+    begun = f"40 training and 8 validation images, {words} words; "
+    assert any(message.startswith(begun) for message in log.messages)
     # Four steps an epoch, and four locations: it has not learnt where to look, and is told so.
     assert history[-1]["entropy"] > 0.98
     assert "all but uniform" in log.messages[-1]
