@@ -129,7 +129,9 @@ class Trainer:
                 message=self.reporter.message,
             )
             self.progress = now
-            self.reporter.message(f"Resuming at epoch {now.epoch + 1}, batch {now.batch}")
+            over = now.phase == len(self.phases) - 1 and self._phase_is_over()
+            told = f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"
+            self.reporter.message("The run is finished: nothing is left to train" if over else told)
         self.started -= now.seconds  # building, and what earlier sittings took
         if not resume:  # from here on there is something to resume, whatever happens
             self._save_state()
@@ -177,7 +179,7 @@ class Trainer:
     def _go_through_phase(self) -> None:
         """What of the phase has not been done yet."""
         now = self.progress
-        while now.epoch < now.phase_start + self.phase.epochs and not self._out_of_patience():
+        while not self._phase_is_over():
             if self.phase.name == AVERAGE:
                 self._merge()
             elif self.phase.name == ADJUSTED:
@@ -241,10 +243,12 @@ class Trainer:
         """What is under way."""
         return self.phases[self.progress.phase]
 
-    def _out_of_patience(self) -> bool:
+    def _phase_is_over(self) -> bool:
+        """Whether all its epochs are done, or patience has run out."""
         patience, now = self.config.train.patience, self.progress
         since = max(now.best_epoch, now.phase_start)
-        return bool(patience and now.best_epoch >= 0 and now.epoch - since >= patience)
+        waited = bool(patience and now.best_epoch >= 0 and now.epoch - since >= patience)
+        return waited or now.epoch >= now.phase_start + self.phase.epochs
 
     def _train_epoch(self) -> None:
         self.decoder.train()

@@ -207,8 +207,10 @@ def test_another_seed_is_another_model(config: Callable[..., Config], tmp_path: 
 def test_a_finished_run_resumes_to_its_record(
     run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config]
 ) -> None:
-    out, record, _ = run
-    assert train(config(out), resume=True)["history"] == record["history"]
+    (out, record, _), log = run, Log()
+    assert train(config(out), log, resume=True)["history"] == record["history"]
+    assert "The run is finished: nothing is left to train" in log.messages
+    assert not any(message.startswith("Resuming") for message in log.messages)
 
 
 def test_resuming_with_another_config_names_the_key(
@@ -717,8 +719,9 @@ def test_a_run_that_patience_ended_and_rare_words_adjusted_is_over(
     )
     record = train(settings)
     assert [entry["phase"] for entry in record["history"]] == ["cross-entropy"] * 2 + ["adjusted"]
-    weights = load(tmp_path).weights
-    assert train(settings, resume=True)["history"] == record["history"]
+    weights, log = load(tmp_path).weights, Log()
+    assert train(settings, log, resume=True)["history"] == record["history"]
+    assert any(message.startswith("The run is finished") for message in log.messages)
     for key, value in load(tmp_path).weights.items():
         assert torch.equal(value, weights[key])
 
