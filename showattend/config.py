@@ -257,8 +257,10 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
     built: dict[str, Any] = {}
     for key, value in values.items():
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, 1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(names)}"
+            near = [f"{section}.{key}" for section in _sections_with(key, hints)]
+            near = near or [prefix + name for name in difflib.get_close_matches(str(key), names, 1)]
+            known = f"known: {', '.join(names)}"
+            hint = f"did you mean {' or '.join(near)}?" if near else known
             raise ConfigError(f"{where}: unknown key {prefix}{key}; {hint}")
         hint = hints[key]
         if dataclasses.is_dataclass(hint):
@@ -266,6 +268,15 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
         else:
             built[key] = _checked(value, hint, f"{where}: {prefix}{key}")
     return cls(**built)
+
+
+def _sections_with(key: Any, hints: dict[str, Any]) -> list[str]:
+    """The sections that have a key of this name: it was given without one."""
+    return [
+        section
+        for section, kind in hints.items()
+        if dataclasses.is_dataclass(kind) and key in {f.name for f in dataclasses.fields(kind)}
+    ]
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -195,7 +195,10 @@ def test_configs(run: CommandLine, config: Path, tmp_path: Path) -> None:
         ("encoder.name=efficientnet_lit0", "did you mean efficientnet_lite0?"),
         ("encoder.name=timm:resnet5000", "timm has no model 'resnet5000'"),
         ("train.device=toaster", "device 'toaster' is not available here"),
-        (f"data.path={tmp_path}/absent.jsonl", "absent.jsonl: no such file"),
+        (f"data.path={tmp_path}/absent.jsonl", "absent.jsonl: no such file; make it with "),
+        (f"data.path={tmp_path}/absent.json", "absent.json: no such file"),
+        ("epochs=3", "unknown key epochs; did you mean train.epochs or self_critical.epochs?"),
+        ("cache=x", "unknown key cache; did you mean data.cache?"),
     ):
         assert message in run.refused("train", config, out, override)
     assert "absent.yaml: no such config file" in run.refused("train", tmp_path / "absent.yaml")

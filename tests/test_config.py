@@ -85,6 +85,12 @@ def test_defaults_file_and_overrides(tmp_path: Path) -> None:
     [
         ("train:\n  epoch: 3\n", r"unknown key train\.epoch; did you mean train\.epochs\?"),
         ("trian: {}\n", r"unknown key trian; did you mean train\?"),
+        ("batch_size: 3\n", r"unknown key batch_size; did you mean train\.batch_size\?"),
+        (
+            "max_length: 9\n",
+            r"did you mean data\.max_length or self_critical\.max_length or search\.max_length\?",
+        ),
+        ("train:\n  size: 3\n", r"unknown key train\.size; known: out, "),
         ("train:\n  epochs: many\n", r"train\.epochs is 'many'; it must be a whole number"),
         ("train:\n  epochs: 1.5\n", r"train\.epochs is 1\.5; it must be a whole number"),
         ("train:\n  lr: true\n", r"train\.lr is True; it must be a number"),

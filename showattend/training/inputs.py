@@ -31,7 +31,7 @@ def dataset_file(data: DataConfig, processes: Processes = ALONE) -> tuple[Path, 
     Of several processes, all of which call this, the first draws.
 
     Raises:
-        DataError: It names none, or the pictures cannot be drawn.
+        DataError: It names none, or one that is not there; or the pictures cannot be drawn.
     """
     if not data.path:
         raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
@@ -46,7 +46,10 @@ def dataset_file(data: DataConfig, processes: Processes = ALONE) -> tuple[Path, 
         if (failed := processes.gather(failed)[0]) is not None:  # all wait for it
             raise DataError(failed)
         return folder / "dataset.jsonl", None
-    return Path(data.path), Path(data.images) if data.images else None
+    path = Path(data.path)
+    if path.suffix.lower() == ".jsonl" and _is_absent(path):
+        raise DataError(f"{path}: no such file; make it with `showattend prepare`")
+    return path, Path(data.images) if data.images else None
 
 
 def read_records(config: Config, processes: Processes) -> PackedRecords:
@@ -164,6 +167,14 @@ def _is_there(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name too long, a folder that may not be searched
         return False
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:  # any other is told of by the reader
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def _not_moved(records: PackedRecords, data: DataConfig) -> None:
