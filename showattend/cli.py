@@ -232,13 +232,21 @@ def train(
 
     settings = load_config(config, overrides or [])
     from showattend.training.display import Display
+    from showattend.training.state import can_go_on
     from showattend.training.trainer import train as run
 
-    with Display(console()) as display:
-        record = run(settings, display, resume)
-    if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks
+    out, first = settings.train.out, not int(os.environ.get("RANK", "0"))
+    try:
+        with Display(console()) as display:
+            record = run(settings, display, resume)
+    except KeyboardInterrupt:
+        if first and can_go_on(Path(out)):
+            again = "the same command" if resume else "the same command with --resume"
+            say(f"the state of the run is kept in {printable(out)}; {again} goes on from there")
+        raise
+    if not first:  # of several processes the first one speaks
         return
-    best, out = record["best"], printable(settings.train.out)
+    best, out = record["best"], printable(out)
     say(
         f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} (validation, beam "
         f"{settings.train.validate_beam}); the model, its record and curves are in {out}"

@@ -18,8 +18,10 @@ from PIL import Image
 import showattend
 from showattend import cli
 from showattend.captioner import Captioner
+from showattend.checkpoint import save_tensors
 from showattend.evaluation import java
 from showattend.outputs import CaptionWriter
+from showattend.training.state import FILE_NAME as STATE
 from tests.commandline import CommandLine, load_once
 
 OPTIONS = {
@@ -426,6 +428,33 @@ def test_train_hands_over_the_config(
     assert result.code == 0
     assert given == [(3, 2e-3, True)]
     assert "epoch 2, CIDEr 0.500" in result.err[0]
+
+
+def test_interrupted_training_says_how_to_go_on(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    done = 0
+
+    def train(*_: Any) -> None:
+        if done:
+            save_tensors(out / STATE, {}, {"kind": "state", "progress": {"batch": done - 1}})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("showattend.training.trainer.train", train)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"train: {{out: {out}}}\n")
+    out.mkdir()
+    assert run("train", config) == (130, [], ["showattend: interrupted"])
+    done = 1  # the state of no steps: the command itself begins again
+    assert run("train", config) == (130, [], ["showattend: interrupted"])
+    done = 2
+    kept = f"the state of the run is kept in {out}; the same command"
+    for more, how in (((), " with --resume goes on"), (("--resume",), " goes on")):
+        result = run("train", config, *more)
+        assert result == (130, [], [f"{kept}{how} from there", "showattend: interrupted"])
+    monkeypatch.setenv("RANK", "1")
+    assert run("train", config).err == ["showattend: interrupted"]
 
 
 def test_info(run: CommandLine) -> None:

@@ -103,6 +103,11 @@ def has_begun(folder: Path) -> bool:
     return progress.epoch + progress.batch > 0
 
 
+def can_go_on(folder: Path) -> bool:
+    """Whether ``--resume`` saves the run in a folder any steps."""
+    return (folder / FILE_NAME).is_file() and has_begun(folder)
+
+
 def find_state(folder: Path) -> Path:
     """The state of the run in a folder.
 
