@@ -8,12 +8,14 @@ folder while it is captioned.
 
 from __future__ import annotations
 
+import difflib
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,6 +161,7 @@ def create_app(
         ] = False,
     ) -> Answer:
         """Caption a photo: what it shows, and for every word where the model looked."""
+        _check_names(name for name, _ in (await request.form()).multi_items())
         content = await image.read()
         if len(content) > limits.bytes:
             raise HTTPException(413, limits.too_large)
@@ -259,6 +262,23 @@ def _model_name(captioner: Captioner) -> str:
     """The model's name; of a path only the end, the rest is nobody's business."""
     path = Path(captioner.name)
     return (path.parent if path.name == FILE_NAME else path).name or "model"
+
+
+def _check_names(given: Iterable[str]) -> None:
+    """Refuse what would be passed over in silence.
+
+    Raises:
+        HTTPException: 422 when a field of the form is unknown, or there twice.
+    """
+    known = ["image", *(field.name for field in fields(Options))]
+    for name, times in Counter(given).items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise HTTPException(422, f"unknown field {name[:40]!r}; {hint}")
+        if times > 1:
+            what = "photos; send one at a time" if name == "image" else "values; send one"
+            raise HTTPException(422, f"{name}: {times} {what}")
 
 
 # Problems ------------------------------------------------------------------------------------

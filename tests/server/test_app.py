@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import struct
 import tempfile
@@ -21,7 +22,7 @@ pytest.importorskip("httpx2", reason="starlette's test client needs it")
 from fastapi.testclient import TestClient
 
 from showattend.captioner import Captioner
-from showattend.server.app import create_app
+from showattend.server.app import Options, create_app
 from showattend.server.limits import LOOPBACK, Limits
 
 URL = "/api/caption"
@@ -242,6 +243,33 @@ def test_values_that_mean_nothing_are_refused(
     assert refused(post(client, photo, **values), status).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nbest", "unknown field 'nbest'; did you mean n_best?"),
+        ("beam-size", "unknown field 'beam-size'; did you mean beam_size?"),
+        ("z" * 999, f"unknown field '{'z' * 40}'; known: image, "),
+        ("colour", "unknown field 'colour'; known: image, method, beam_size, n_best, max_length, "),
+    ],
+)
+def test_a_field_that_is_unknown_is_refused(
+    name: str, message: str, client: TestClient, photo: Path
+) -> None:
+    error = refused(post(client, photo, **{name: 2}), 422)
+    assert error.startswith(message)
+    assert len(error) < 200
+    files = {"image": ("a.png", photo.read_bytes()), "mask": ("b.png", b"x")}
+    assert refused(client.post(URL, files=files), 422).startswith("unknown field 'mask'; ")
+
+
+def test_one_photo_and_one_value_a_field_are_taken(client: TestClient, photo: Path) -> None:
+    image = ("image", ("a.png", photo.read_bytes()))
+    answer = client.post(URL, files=[image, image])
+    assert refused(answer, 422) == "image: 2 photos; send one at a time"
+    answer = client.post(URL, files=[image], data={"beam_size": ["2", "3"]})
+    assert refused(answer, 422) == "beam_size: 2 values; send one"
+
+
 def test_a_request_without_a_photo_is_told_how(client: TestClient) -> None:
     for answer in (
         client.post(URL),
@@ -317,5 +345,6 @@ def test_the_api_is_described(client: TestClient) -> None:
         if name.startswith("Body_")
     )
     page = client.get("/").text
+    assert set(form) == {"image", *(field.name for field in dataclasses.fields(Options))}
     for field in form:
         assert f"<code>{field}</code>" in page, f"the page's API section leaves {field} out"
