@@ -282,6 +282,7 @@ def evaluate(
 ) -> None:
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr (coco-caption)."""
     from showattend.evaluation.evaluate import evaluate as run
+    from showattend.outputs import check_json, make_room, spare
 
     if results is not None and (images, model, beam_size, size) != (None, None, None, None):
         raise UserError(
@@ -289,7 +290,10 @@ def evaluate(
         )
     if allow_missing and results is None:
         raise UserError("--allow-missing is about --results; give both")
-    _check_output(output)
+    if output is not None:
+        check_json(output)
+        spare((annotations, results), output, "an input")
+        make_room(output)
     captioner = _captioner(model, device, precision, size) if results is None else None
     with bars() as progress:
         found = run(
@@ -302,6 +306,7 @@ def evaluate(
             split=split,
             allow_missing=allow_missing,
             progress=progress,
+            output=output,
         )
     metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
     table(f"Scores of {len(found['captions']):,} captions", metrics)
@@ -390,13 +395,6 @@ def _captioner(model: str | None, device: str, precision: str, size: int | None)
 
 def _fraction(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _check_output(output: Path | None) -> None:
-    from showattend.outputs import make_room
-
-    if output is not None:
-        make_room(output)
 
 
 if __name__ == "__main__":

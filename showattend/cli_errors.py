@@ -64,12 +64,13 @@ def errors(
                 f"--worst {worst}: a gallery has room for {MOST_CARDS} captions; give a lower "
                 "number"
             )
-    for place in (output, gallery):
-        if place is not None:
-            make_room(place)
+    places = [place for place in (output, gallery) if place is not None]
+    for place in places:
+        spare((annotations, results, train), place, "an input")
+        make_room(place)
     records = read_references(annotations, images, split)
-    if gallery is not None:
-        spare((record.path for record in records), gallery)
+    for place in places:
+        spare((record.path for record in records), place)
     captions = read_results(results, records)
     left_out = len(records) - len(captions)
     if left_out:

@@ -66,7 +66,7 @@ def ground(
     """
     from showattend.evaluation.grounding import ground as run
     from showattend.evaluation.pointing import PAPER_SIGMA
-    from showattend.outputs import make_room
+    from showattend.outputs import check_json, make_room, spare
     from showattend.visualize.gallery import MOST_CARDS, check_gallery, save_gallery
     from showattend.visualize.looks import Looks
 
@@ -79,11 +79,14 @@ def ground(
                 f"--shown {shown}: a gallery has room for {MOST_CARDS // 2} hits and as many "
                 "misses; give a lower number"
             )
-        make_room(gallery)
     if captions is not None and beam_size is not None:
         raise UserError("--captions says the words, there is no search; leave --beam-size out")
     if output is not None:
-        make_room(output)
+        check_json(output)
+    places = [place for place in (output, gallery) if place is not None]
+    for place in places:
+        spare((annotations, captions), place, "an input")
+        make_room(place)
 
     from showattend.captioner import Captioner
     from showattend.device import keep_freed_memory
@@ -101,7 +104,7 @@ def ground(
             batch_size=batch_size,
             progress=progress,
             watch=None if gallery is None else looks,
-            output=gallery,
+            outputs=places,
         )
     _print_pointing(found)
     _print_where(found["where"])

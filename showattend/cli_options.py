@@ -33,5 +33,5 @@ Images = Annotated[
     typer.Option(help="Folder of the images.", show_default="where the annotations say"),
 ]
 Json = Annotated[
-    Path | None, typer.Option(help="Write figures and captions as JSON.", metavar="FILE")
+    Path | None, typer.Option(help="Write figures and captions to a .json file.", metavar="FILE")
 ]

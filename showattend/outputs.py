@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -159,19 +160,45 @@ def make_room(path: Path) -> None:
         raise UserError(f"{path}: cannot be written (permission denied)")
 
 
-def spare(photos: Iterable[str | Path], output: Path) -> None:
-    """Refuse to write over one of the photos, by whatever name or link.
+def check_json(path: Path) -> None:
+    """Refuse another suffix than .json; asked early, a mistake costs no waiting.
 
     Raises:
-        UserError: The output is one of them.
+        UserError: It is another, and the file is one or would be (not /dev/null, or a pipe).
     """
-    for photo in photos:
+    device = path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
+    if path.suffix.lower() != ".json" and not device:
+        raise UserError(f"{path}: --output takes a name that ends in .json")
+
+
+def spare(
+    inputs: Iterable[str | Path | None], output: Path, what: str = "one of the photos"
+) -> None:
+    """Refuse to write over what is read, by whatever name or link.
+
+    Args:
+        inputs: The files that are read; None stands for one that is not given.
+        output: The file to write.
+        what: What it would be, for the message.
+
+    Raises:
+        UserError: The output is one of the inputs.
+    """
+    try:
+        there = output.stat()
+    except (OSError, ValueError):  # nothing that could be lost
+        return
+    if not stat.S_ISREG(there.st_mode):  # a terminal may be read and written
+        return
+    for each in inputs:
+        if each is None:
+            continue
         try:
-            same = Path(photo).samefile(output)
-        except (OSError, ValueError):  # one of them is not there, or cannot be
+            same = os.path.samestat(Path(each).stat(), there)
+        except (OSError, ValueError):  # it is not there, or cannot be
             continue
         if same:
-            raise UserError(f"{output}: is one of the photos; choose another name to write to")
+            raise UserError(f"{output}: is {what}; choose another name to write to")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

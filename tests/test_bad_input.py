@@ -235,6 +235,82 @@ def test_outputs_that_cannot_be_written(
     assert "ends in .jsonl or .csv" in run.refused("caption", photo, "--output", "captions.txt")
     line = run.refused("attend", photo, "--output", "figure.doc")
     assert "figure.doc: no form .doc; use one of .png" in line
+    for command in (("evaluate",), ("ground", "--images", tmp_path)):
+        line = run.refused(*command, "--annotations", file, "--output", photo)
+        assert line == f"showattend: {photo}: --output takes a name that ends in .json"
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "inputs"),
+    [
+        ("evaluate", "--output", ("--annotations", "--results")),
+        ("errors", "--output", ("--annotations", "--results", "--train")),
+        ("errors", "--gallery", ("--annotations", "--results", "--train")),
+        ("ground", "--output", ("--annotations", "--captions")),
+        ("ground", "--gallery", ("--annotations", "--captions")),
+    ],
+)
+def test_inputs_are_never_written_over(
+    command: str,
+    place: str,
+    inputs: tuple[str, ...],
+    run: CommandLine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_late(*_: object, **__: object) -> None:
+        raise AssertionError("something is computed before the output is looked at")
+
+    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(too_late))
+    monkeypatch.setattr("showattend.evaluation.evaluate.read_results", too_late)
+    given = {name: coco(tmp_path / f"{name[2:]}.json", "a.json") for name in inputs}
+    args = [each for pair in given.items() for each in pair]
+    args += [] if command == "evaluate" else ["--images", tmp_path]
+    if command == "errors" and place == "--output":
+        args += ["--gallery", tmp_path / "worst.png"]
+    if place == "--gallery":  # by another name
+        for name, path in list(given.items()):
+            given[name] = path.with_suffix(".png")
+            given[name].symlink_to(path)
+    for path in given.values():
+        before = path.read_bytes()
+        line = run.refused(command, *args, place, path)
+        assert line == f"showattend: {path}: is an input; choose another name to write to"
+        assert path.read_bytes() == before
+
+
+def test_photos_are_never_written_over(run: CommandLine, tmp_path: Path) -> None:
+    """By JSON, whose name may be a photo's too."""
+    captions = coco(tmp_path / "captions.json", "a.png")
+    results = tmp_path / "results.json"
+    results.write_text('{"0": "a dog"}')
+    instances = tmp_path / "instances.json"
+    content = json.loads(captions.read_text())
+    content["images"][0] |= {"width": 4, "height": 4}
+    content |= {"categories": [{"id": 1, "name": "dog"}]}
+    content["annotations"] = [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [0, 0, 2, 2]}]
+    instances.write_text(json.dumps(content))
+    photo, link = png(tmp_path / "a.png", 4), tmp_path / "link.json"
+    before = photo.read_bytes()
+    link.symlink_to(photo)
+    with_model = ("--images", tmp_path, "--model", run.model)
+    for command in (
+        ("evaluate", "--annotations", captions, *with_model),
+        ("errors", "--annotations", captions, "--results", results),
+        ("ground", "--annotations", instances, *with_model),
+    ):
+        line = run.refused(*command, "--output", link)
+        assert line == f"showattend: {link}: is one of the photos; choose another name to write to"
+        assert photo.read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a file that keeps nothing")
+@pytest.mark.usefixtures("no_java")
+def test_what_is_no_file_needs_no_suffix(run: CommandLine, tmp_path: Path) -> None:
+    captions = coco(tmp_path / "captions.json", "a.png")
+    (tmp_path / "results.json").write_text('{"0": "a dog"}')
+    args = ("evaluate", "--annotations", captions, "--results", tmp_path / "results.json")
+    assert run(*args, "--output", "/dev/null").code == 0
 
 
 def test_what_the_system_refuses(

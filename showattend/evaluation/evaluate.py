@@ -17,6 +17,7 @@ from showattend.data.records import Record
 from showattend.errors import DataError, ImageError
 from showattend.evaluation.metrics import ImageId, Scores, score_captions
 from showattend.evaluation.wording import wording
+from showattend.outputs import spare
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -35,6 +36,7 @@ def evaluate(
     split: str | None = None,
     allow_missing: bool = False,
     progress: Progress | None = None,
+    output: Path | None = None,
 ) -> dict[str, Any]:
     """Score a model's captions, or captions made by anything, against human ones.
 
@@ -49,6 +51,7 @@ def evaluate(
         split: Which part of annotations with several.
         allow_missing: Score ``results`` that leave images out, on those that they have.
         progress: Called with a name, the number of images done, and of all.
+        output: A file that is to be written afterwards; refused where it is one of the images.
 
     Returns:
         Plain values: metrics, by the names of ``METRICS``; captions, each with its image_id and
@@ -59,11 +62,14 @@ def evaluate(
     Raises:
         DataError: A file cannot be read, the images of captions and annotations differ, or no
             image can be opened.
+        UserError: The output is one of the images.
     """
     if (captioner is None) == (results is None):
         raise ValueError("give either a captioner or results")
     started = time.perf_counter()
     records = read_references(annotations, images, split)
+    if output is not None:
+        spare((record.path for record in records), output)
     references: dict[ImageId, Sequence[str]] = {r.image_id: r.captions for r in records}
     skipped: list[dict[str, Any]] = []
     settings: dict[str, Any] = {"annotations": str(annotations), "split": split}

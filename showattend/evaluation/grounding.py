@@ -146,7 +146,7 @@ def ground(
     batch_size: int = 32,
     progress: Progress | None = None,
     watch: Watch | None = None,
-    output: Path | None = None,
+    outputs: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Measure a model's attention against object instances.
 
@@ -162,7 +162,7 @@ def ground(
         batch_size: Images the model sees at once.
         progress: Called with a name, the number of images done, and of all.
         watch: Called with each caption, its measured words, and the masks.
-        output: A file that is to be written afterwards; refused where it is one of the images.
+        outputs: Files that are to be written afterwards; refused where one is one of the images.
 
     Returns:
         Plain values: words and images counted; each of ``MEASURES`` by the names of ``MAPS``;
@@ -174,12 +174,12 @@ def ground(
     Raises:
         DataError: The annotations cannot be read, no image of theirs can be opened, or no word
             names an object.
-        UserError: The output is one of the images.
+        UserError: An output is one of the images.
     """
     instances = Instances.load(annotations)
     nouns = NounTable(instances.categories.values())
     paths = {i: instances.path(images, i) for i in instances.images}
-    if output is not None:
+    for output in outputs:
         spare(paths.values(), output)
     if captions is None:
         beam_size = captioner.search.beam_size if beam_size is None else beam_size
