@@ -14,6 +14,9 @@ from showattend.terminal import complain, printable, say
 if TYPE_CHECKING:
     from showattend.data.records import Record
 
+NAMED = 5
+"""How many of the photos that cannot be opened are named."""
+
 
 def errors(
     annotations: Annotated[
@@ -91,8 +94,10 @@ def errors(
     if output is not None:
         say(f"wrote {printable(output)}")
     if gallery is not None:
-        _draw(gallery, records, captions, _scores(results), worst)
+        whole = _draw(gallery, records, captions, _scores(results), worst)
         say(f"wrote {printable(gallery)}")
+        if not whole:
+            raise typer.Exit(1)
 
 
 def _training_captions(path: Path) -> list[str]:
@@ -139,10 +144,17 @@ def _draw(
     captions: dict[Any, str],
     scores: dict[str, float],
     worst: int,
-) -> None:
-    """The worst captions: of the lowest CIDEr, and where that is missing, of the most faults."""
+) -> bool:
+    """The worst captions: of the lowest CIDEr, and where that is missing, of the most faults.
+
+    Returns:
+        Whether all their photos can be opened; those that cannot are named.
+
+    Raises:
+        UserError: None can, or as ``save_gallery``.
+    """
     from showattend.evaluation.errors import find_faults
-    from showattend.visualize.gallery import Card, save_gallery
+    from showattend.visualize.gallery import Card, load_photos, save_gallery
 
     ranked: list[tuple[float, int, Card]] = []
     for record in records:
@@ -165,8 +177,18 @@ def _draw(
         ranked.append((0.0 if score is None else score, -len(faults), card))
     ranked.sort(key=lambda each: each[:2])
     how = "by CIDEr" if scores else "by the number of faults"
-    shown = [card for *_, card in ranked[:worst]]
+    shown, problems = load_photos([card for *_, card in ranked[:worst]])
+    if len(problems) == len(shown):
+        raise UserError(
+            f"{path}: not drawn, none of its {len(shown)} photos can be opened (for example "
+            f"{problems[0]}); check --images"
+        )
+    for problem in problems[:NAMED]:
+        complain(problem)
+    if len(problems) > NAMED:
+        complain(f"{len(problems) - NAMED} other photos cannot be opened either; check --images")
     title = f"The {len(shown)} worst of {len(ranked):,} captions, {how}"
     shortage = save_gallery(shown, path, title, "give a lower --worst")
     if shortage:
         complain(shortage)
+    return not problems

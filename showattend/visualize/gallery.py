@@ -73,6 +73,23 @@ def check_gallery(path: Path) -> str:
     return suffix
 
 
+def load_photos(cards: Sequence[Card]) -> tuple[list[Card], list[str]]:
+    """Open the cards' photographs, no larger than they are drawn.
+
+    Returns:
+        The cards with their photographs in memory, and a line for each that cannot be opened,
+        whose card is as it was.
+    """
+    loaded, problems = [], []
+    for card in cards:
+        try:
+            loaded.append(replace(card, image=_as_drawn(card.image)))
+        except ImageError as error:
+            loaded.append(card)
+            problems.append(str(error))
+    return loaded, problems
+
+
 def draw_gallery(cards: Sequence[Card], title: str, advice: str = "show fewer") -> Figure:
     """Draw the sheet: two cards a row, the photograph at the left of each and the words beside it.
 
@@ -177,14 +194,19 @@ def _write(sheet: Sheet, x: int, y: int, lines: Sequence[_Line]) -> None:
         y += round(line.size * SPACING)
 
 
+def _as_drawn(image: Path | Image.Image) -> Image.Image:
+    """The photograph with a longer side of ``PHOTO`` pixels."""
+    photo = open_image(image)
+    scale = PHOTO / max(photo.size)
+    return photo.resize((max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)))
+
+
 def _place_photo(sheet: Sheet, x: int, y: int, image: Path | Image.Image) -> None:
     """Put a photograph's upper left corner there; its longer side is ``PHOTO`` pixels."""
     try:
-        photo = open_image(image)
+        photo = _as_drawn(image)
     except ImageError:
         sheet.picture(x, y, np.full((PHOTO, PHOTO, 3), 225, np.uint8), (PHOTO, PHOTO))
         _write(sheet, x + 12, y + PHOTO // 2, [_Line(UNOPENED, NOTE, QUIET)])
         return
-    scale = PHOTO / max(photo.size)
-    size = (max(round(photo.width * scale), 1), max(round(photo.height * scale), 1))
-    sheet.picture(x, y, np.asarray(photo.resize(size)), size)
+    sheet.picture(x, y, np.asarray(photo), photo.size)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from showattend.cli_errors import _scores, errors
@@ -14,6 +15,7 @@ from showattend.errors import DataError, UserError
 from showattend.evaluation.errors import ErrorReport, Fault, KindReport, find_errors, find_faults
 from showattend.evaluation.errors_page import to_markdown
 from showattend.evaluation.lexicon import Lexicon, _inflected, lexicons
+from tests.commandline import CommandLine
 
 OBJECTS, COUNTS, COLOURS, ACTIVITIES = lexicons()
 
@@ -263,10 +265,12 @@ def test_the_gallery_shows_the_worst_first(files: Path, monkeypatch: pytest.Monk
         "showattend.visualize.gallery.save_gallery",
         lambda cards, _path, title, advice: seen.update(cards=cards, title=title, advice=advice),
     )
+    (files / "photos").mkdir()
+    Image.new("RGB", (8, 4), "teal").save(files / "photos" / "2.jpg")
     call(files, "--gallery", files / "worst.png", "--images", files / "photos", "--worst", "1")
     (card,) = seen["cards"]
     assert card.caption == "three red cats"
-    assert card.image == files / "photos" / "2.jpg"
+    assert card.image.size == (240, 120), "in memory, as it is drawn"
     assert card.references == ("two red dogs", "two dogs")
     assert card.tags == ("object: cat / dog", "count: three / two", "missing: dog, two")
     assert card.score == "CIDEr 0.50"
@@ -277,6 +281,8 @@ def test_the_gallery_shows_the_worst_first(files: Path, monkeypatch: pytest.Monk
 def test_letters_that_the_gallery_cannot_draw_are_told(files: Path) -> None:
     results = files / "results.json"
     results.write_text(results.read_text().replace("three red cats", "three \U00012000 cats"))
+    for k in REFERENCES:
+        Image.new("RGB", (8, 4)).save(files / f"{k}.jpg")
     told = call(files, "--gallery", files / "worst.png")
     assert "showattend: no font on this machine has U+12000 (Cuneiform)" in told
     assert f"wrote {files / 'worst.png'}" in told
@@ -292,6 +298,43 @@ def test_the_gallery_never_takes_the_place_of_a_photo(files: Path) -> None:
         call(files, "--gallery", photo, "--images", photo.parent, "--output", files / "errors.md")
     assert photo.read_bytes() == b"a photo"
     assert not (files / "errors.md").exists()
+
+
+def test_photos_that_cannot_be_opened_are_no_success(run: CommandLine, files: Path) -> None:
+    given = ("--annotations", files / "captions.json", "--results", files / "results.json")
+    sheet, page = files / "worst.png", files / "errors.md"
+    args = ("errors", *given, "--gallery", sheet, "--output", page)
+    code, out, err = run(*args)
+    assert (code, out, err[0]) == (2, [], f"wrote {page}")
+    assert err[1:] == [
+        f"showattend: {sheet}: not drawn, none of its 2 photos can be opened (for example "
+        f"{files / '2.jpg'}: no such file); check --images"
+    ]
+    assert not sheet.exists()
+
+    Image.new("RGB", (8, 4)).save(files / "1.jpg")
+    told = [f"wrote {page}", f"showattend: {files / '2.jpg'}: no such file", f"wrote {sheet}"]
+    assert run(*args) == (1, [], told)
+    with Image.open(sheet) as drawn:
+        assert drawn.format == "PNG"
+
+
+def test_of_many_photos_that_cannot_be_opened_a_few_are_named(
+    run: CommandLine, files: Path
+) -> None:
+    images = [{"id": k, "file_name": f"{k}.jpg"} for k in range(9)]
+    said = [{"id": k, "image_id": k, "caption": "a dog"} for k in range(9)]
+    (files / "captions.json").write_text(json.dumps({"images": images, "annotations": said}))
+    (files / "results.json").write_text(json.dumps({str(k): "a cat" for k in range(9)}))
+    Image.new("RGB", (8, 4)).save(files / "8.jpg")
+    given = ("--annotations", files / "captions.json", "--results", files / "results.json")
+    code, _, err = run("errors", *given, "--gallery", files / "worst.png")
+    assert code == 1
+    assert err == [
+        *(f"showattend: {files / f'{k}.jpg'}: no such file" for k in range(5)),
+        "showattend: 3 other photos cannot be opened either; check --images",
+        f"wrote {files / 'worst.png'}",
+    ]
 
 
 @pytest.mark.parametrize(
