@@ -170,7 +170,12 @@ def caption(
     if not found:
         raise typer.Exit(2)
     writer = CaptionWriter(
-        found, output=output, sidecar=sidecar, overwrite=overwrite, overlay=overlay
+        found,
+        output=output,
+        sidecar=sidecar,
+        overwrite=overwrite,
+        overlay=overlay,
+        say=lambda line: say(printable(line)),
     )
     captioner: Captioner | OnnxCaptioner
     if engine == "onnx":

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ class CaptionWriter:
     """Writes captions as they come; a context manager.
 
     The output grows as ``captions.jsonl.part`` and takes its name when all is done: an interrupted
-    run leaves what it has in the part file, and an older complete file as it was. A photo.txt with
-    another text is left alone unless ``overwrite`` is set: a person may have written it.
+    run leaves what it has in the part file, and an older complete file as it was. The next run
+    keeps that part file aside, as ``captions.jsonl.part.1`` and so on. A photo.txt with another
+    text is left alone unless ``overwrite`` is set: a person may have written it.
 
     Args:
         images: The images to come; no figure is written into their folders, where photo.png may
@@ -34,6 +35,7 @@ class CaptionWriter:
         sidecar: Write the captions into photo.txt beside photo.jpg, a line each.
         overwrite: Replace a photo.txt whatever it says.
         overlay: Folder for one attention figure an image, photo.png.
+        say: Told, in a line, where an earlier run's part file is now.
 
     Attributes:
         partial: The part file, while it holds captions and has not taken its name.
@@ -50,6 +52,7 @@ class CaptionWriter:
         sidecar: bool = False,
         overwrite: bool = False,
         overlay: Path | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         if output is not None and output.suffix.lower() not in (".jsonl", ".csv"):
             raise UserError(f"{output}: --output takes a name that ends in .jsonl or .csv")
@@ -61,6 +64,7 @@ class CaptionWriter:
             if place is not None:
                 make_room(place)
         self.partial: Path | None = None
+        self._say = say
         self._part: IO[str] | None = None
         self._written: dict[Path, Path] = {}
 
@@ -110,6 +114,10 @@ class CaptionWriter:
         is_csv = output.suffix.lower() == ".csv"
         if self._part is None:  # opened only now: a run that makes nothing empties no part file
             partial = output.with_name(f"{output.name}.part")
+            if partial.is_file():
+                kept = _move_aside(partial)
+                if self._say is not None:
+                    self._say(f"what an earlier run left is kept as {kept}")
             # A file name that is not UTF-8 becomes JSON's own escape.
             self._part = partial.open("w", encoding="utf-8", errors="backslashreplace", newline="")
             self.partial = partial
@@ -246,6 +254,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename a file to the next free of file.1, file.2 and so on."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.{number}")):
+        number += 1
+    return path.rename(aside)
 
 
 def _figure_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:

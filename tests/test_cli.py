@@ -282,13 +282,28 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert output.read_bytes() == before
     assert json.loads(part.read_text(encoding="utf-8"))["image"] == str(folder / "a.jpg")
 
-    # A run that makes nothing touches neither; a whole one replaces both.
+    # A run that makes nothing touches neither; a whole one replaces the output.
     (tmp_path / "empty.jpg").touch()
     assert run.caption(tmp_path / "empty.jpg", "--output", output).code == 2
     assert (output.read_bytes(), part.exists()) == (before, True)
     assert run.caption(folder, "--output", output).code == 0
     assert len(output.read_text(encoding="utf-8").splitlines()) == 2
     assert not part.exists()
+
+
+def test_what_an_interrupted_run_has_is_never_lost(
+    run: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "captions.jsonl"
+    part, first, second = (tmp_path / f"captions.jsonl.part{end}" for end in ("", ".1", ".2"))
+    for text, kept in (("one", first), ("two", second)):
+        part.write_text(text)
+        result = run.caption(folder, "--output", output)
+        assert (result.code, len(result.out)) == (0, 2)
+        assert result.err == [f"what an earlier run left is kept as {kept}"]
+        assert not part.exists()
+    assert [first.read_text(), second.read_text()] == ["one", "two"]
+    assert len(output.read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_the_reader_of_a_pipe_may_go(model: Path) -> None:
