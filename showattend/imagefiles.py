@@ -122,7 +122,8 @@ def decode(source: ImageSource, at_least: int | None = None) -> Stored:
         with path.open("rb") as file, quiet():
             return _load(_identify(file, path), str(path), at_least)
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
+        gone = " (a link to one that is gone)" if path.is_symlink() else ""
+        raise ImageError(f"{path}: no such file{gone}") from None
     except PermissionError:
         raise ImageError(f"{path}: cannot be read (permission denied)") from None
     except (OSError, ValueError) as error:  # a name too long, a null byte in it, a failing disk
@@ -292,7 +293,8 @@ def find_images(
     """List the image files that files, folders and glob patterns stand for.
 
     A file that is named is taken whatever its suffix; folders and patterns yield the files with
-    one of ``IMAGE_SUFFIXES`` that are not hidden.
+    one of ``IMAGE_SUFFIXES`` that are not hidden, links to what is gone among them: to open one
+    says so.
 
     Args:
         paths: Files, folders, and patterns such as ``photos/*.jpg`` or ``photos/**/*.png``.
@@ -329,7 +331,9 @@ def find_images(
 
 def _is_image_file(path: Path) -> bool:
     hidden = path.name.startswith(".")
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
+    if hidden or path.suffix.lower() not in IMAGE_SUFFIXES:
+        return False
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _images_in(folder: Path, recursive: bool) -> list[Path]:

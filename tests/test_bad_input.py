@@ -92,6 +92,15 @@ def test_an_empty_folder(run: CommandLine, tmp_path: Path) -> None:
     assert "--recursive" in run.refused("caption", tmp_path)
 
 
+def test_a_link_to_a_photo_that_is_gone_is_named(run: CommandLine, tmp_path: Path) -> None:
+    png(tmp_path / "a.png", 5)
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    for given in (tmp_path, tmp_path / "*.png"):
+        line = f"{tmp_path / 'b.png'}: no such file (a link to one that is gone)"
+        code, out, err = run.caption(given, "--beam-size", 1)
+        assert (code, len(out), err) == (1, 1, [f"showattend: {line}"])
+
+
 def test_one_pixel_is_an_image(run: CommandLine, tmp_path: Path) -> None:
     path = png(tmp_path / "dot.png", 1)
     result = run.caption(path, "--beam-size", 1)

@@ -337,6 +337,21 @@ def test_find_images_reports_and_goes_on(tmp_path: Path) -> None:
         assert "\n" not in problem
 
 
+def test_links_to_what_is_gone_are_found_and_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    link = tmp_path / "photos" / "link.jpg"
+    for path, target in ((link, "gone.jpg"), (link.with_suffix(".txt"), "gone.txt")):
+        path.symlink_to(tmp_path / target)
+    (tmp_path / "photos" / ".hidden.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "photos" / "folder.jpg").symlink_to(tmp_path)
+    for given in (tmp_path / "photos", f"{tmp_path}/photos/*"):
+        assert find_images([given]) == ([link], [])
+    with pytest.raises(
+        ImageError, match=r"link\.jpg: no such file \(a link to one that is gone\)$"
+    ):
+        open_image(link)
+
+
 # --- geometry ----------------------------------------------------------------------------------
 
 SIZES = [(640, 480), (333, 500), (1200, 100), (224, 224), (97, 31)]
