@@ -338,6 +338,7 @@ def main(args: Sequence[str] | None = None) -> int:
             errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
         )
     try:
+        _refuse_empty(sys.argv[1:] if args is None else args)
         code = app(args, prog_name="showattend", standalone_mode=False) or 0
     except UserError as error:
         wait_for_the_first()
@@ -367,6 +368,25 @@ def main(args: Sequence[str] | None = None) -> int:
     if code == 130:
         complain("interrupted")
     return int(code)
+
+
+def _refuse_empty(args: Sequence[str]) -> None:
+    """Refuse an argument without a letter: as a path it would be the current folder.
+
+    Raises:
+        UserError: One is empty, or the value of an ``--option=``.
+    """
+    options = args[: args.index("--")] if "--" in args else args
+    for number, arg in enumerate(args, 1):
+        name, equals, value = arg.partition("=")
+        if not arg:
+            after = f", after {args[number - 2]}," if number > 1 else ""
+            where = f"argument {number}{after} is empty"
+        elif number <= len(options) and name.startswith("--") and equals and not value:
+            where = f"{name}: its value is empty"
+        else:
+            continue
+        raise UserError(f"{where} (a shell variable that is not set?); fill it in or leave it out")
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -19,6 +19,7 @@ import showattend
 from showattend import cli
 from showattend.captioner import Captioner
 from showattend.checkpoint import save_tensors
+from showattend.errors import UserError
 from showattend.evaluation import java
 from showattend.outputs import CaptionWriter
 from showattend.training.state import FILE_NAME as STATE
@@ -130,6 +131,44 @@ def test_version(run: CommandLine) -> None:
 )
 def test_wrong_usage_is_one_line(run: CommandLine, args: str, message: str) -> None:
     assert message in run.refused(*args.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "where"),
+    [
+        (("caption", ""), "argument 2, after caption, is empty"),
+        (("caption", "photo.jpg", "--overlay", ""), "argument 4, after --overlay, is empty"),
+        (("caption", "photo.jpg", "--overlay="), "--overlay: its value is empty"),
+        (("caption", "--recursive", "", "a.jpg"), "argument 3, after --recursive, is empty"),
+        (("caption", "--", "a.jpg", ""), "argument 4, after a.jpg, is empty"),
+        (("prepare", "folder", "photos", "--out", ""), "argument 5, after --out, is empty"),
+        (("",), "argument 1 is empty"),
+    ],
+)
+def test_empty_arguments_are_refused(
+    run: CommandLine,
+    args: tuple[str, ...],
+    where: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hint = "(a shell variable that is not set?); fill it in or leave it out"
+    assert run.refused(*args) == f"showattend: {where} {hint}"
+    monkeypatch.setattr(sys, "argv", ["showattend", *args])
+    assert cli.main() == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_that_hold_nothing_are_no_empty_arguments(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: Path, overrides: list[str]) -> None:
+        raise UserError(f"given {overrides}")
+
+    monkeypatch.setattr("showattend.config.load_config", load)
+    assert "given ['data.path=']" in run.refused("train", "config.yaml", "data.path=")
+    assert "--x=: no such file" in run.refused("caption", "--", "--x=")
 
 
 @pytest.mark.parametrize("args", [(), ("prepare",)])
