@@ -12,7 +12,9 @@ Model = Annotated[
     typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16.")]
+Precision = Annotated[
+    str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16 or fp16.")
+]
 BeamSize = Annotated[
     int | None,
     typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),

@@ -19,6 +19,7 @@ import showattend
 from showattend import cli
 from showattend.captioner import Captioner
 from showattend.checkpoint import save_tensors
+from showattend.device import PRECISIONS
 from showattend.errors import UserError
 from showattend.evaluation import java
 from showattend.outputs import CaptionWriter
@@ -169,6 +170,13 @@ def test_values_that_hold_nothing_are_no_empty_arguments(
     monkeypatch.setattr("showattend.config.load_config", load)
     assert "given ['data.path=']" in run.refused("train", "config.yaml", "data.path=")
     assert "--x=: no such file" in run.refused("caption", "--", "--x=")
+
+
+def test_precision_is_told_in_full(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for command in ("caption", "attend", "evaluate", "ground", "serve"):
+        shown = "\n".join(run(command, "--help").out)
+        assert all(name in shown for name in PRECISIONS), command
 
 
 @pytest.mark.parametrize("args", [(), ("prepare",)])
