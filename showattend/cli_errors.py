@@ -86,7 +86,8 @@ def errors(
     if output is not None and output.suffix.lower() == ".json":
         write_json(output, report.to_dict())
     else:
-        page = to_markdown(report, command=_command(annotations, results, train, split))
+        command = _command(annotations, results, train, split)
+        page = to_markdown(report, command=command, captions=_made(results))
         if output is None:
             print(page, end="")
         else:
@@ -118,16 +119,35 @@ def _command(annotations: Path, results: Path, train: Path | None, split: str | 
     return shlex.join(map(str, words))
 
 
-def _scores(results: Path) -> dict[str, float]:
-    """CIDEr by image id, where the results have it (those of ``evaluate``)."""
+def _content(results: Path) -> Any:
+    """What the results file holds; None for JSON Lines."""
     import json
 
     from showattend.data.readers import read_text
 
     try:
-        content = json.loads(read_text(results))
-    except (ValueError, RecursionError):  # JSON Lines
-        return {}
+        return json.loads(read_text(results))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _made(results: Path) -> str | None:
+    """How ``evaluate`` made the captions, if it did."""
+    content = _content(results)
+    settings = content.get("settings") if isinstance(content, dict) else None
+    if not isinstance(settings, dict) or "model" not in settings:
+        return None
+    told = [f"model {settings['model']}"]
+    for key, words in (("beam_size", "beam {}"), ("length_penalty", "length penalty {}"),
+                       ("size", "{} pixels"), ("precision", "{}")):  # fmt: skip
+        if key in settings:
+            told.append(words.format(settings[key]))
+    return f"The captions are those of `showattend evaluate --output`: {', '.join(told)}."
+
+
+def _scores(results: Path) -> dict[str, float]:
+    """CIDEr by image id, where the results have it (those of ``evaluate``)."""
+    content = _content(results)
     rows = content.get("captions") if isinstance(content, dict) else content
     found: dict[str, float] = {}
     for row in rows if isinstance(rows, list) else []:

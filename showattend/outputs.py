@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from showattend.errors import UserError
+from showattend.imagefiles import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from showattend.caption import Caption
@@ -169,14 +170,13 @@ def make_room(path: Path) -> None:
 
 
 def check_json(path: Path) -> None:
-    """Refuse another suffix than .json; asked early, a mistake costs no waiting.
+    """Refuse a name like a photo's for JSON; asked early, a mistake costs no waiting.
 
     Raises:
-        UserError: It is another, and the file is one or would be (not /dev/null, or a pipe).
+        UserError: It has the suffix of an image.
     """
-    device = path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
-    if path.suffix.lower() != ".json" and not device:
-        raise UserError(f"{path}: --output takes a name that ends in .json")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(f"{path}: is called like a photo; --output writes JSON, as results.json")
 
 
 def spare(

@@ -33,18 +33,25 @@ something, and where the captions tell only that, "stands" counts as contradicte
 
 
 def to_markdown(
-    report: ErrorReport, *, command: str | None = None, title: str = "What the captions get wrong"
+    report: ErrorReport,
+    *,
+    command: str | None = None,
+    captions: str | None = None,
+    title: str = "What the captions get wrong",
 ) -> str:
     """Write the report as a page.
 
     Args:
         report: What ``find_errors`` found.
         command: The command that made it, for the page's top.
+        captions: How the captions were made, in a line.
         title: The page's headline.
     """
     parts = [f"# {title}"]
     if command is not None:
         parts.append(f"Made by\n\n```\n{command}\n```")
+    if captions is not None:
+        parts.append(captions)
     parts.append(
         f"{report.images:,} captions, one a photograph, against {report.references:.1f} human "
         "captions each."

@@ -84,6 +84,7 @@ def evaluate(
         settings["model"] = captioner.name
         settings["beam_size"] = captioner.search.beam_size if beam_size is None else beam_size
         settings["length_penalty"] = captioner.search.length_penalty
+        settings["size"] = captioner.preprocessing.size
         settings["precision"] = str(captioner.dtype).removeprefix("torch.")
     else:
         assert results is not None

@@ -255,6 +255,15 @@ def test_the_command_prints_the_page_or_writes_it(files: Path) -> None:
     assert found["kinds"][0]["confusions"] == [["cat", "dog", 1]]
 
 
+def test_the_page_says_how_evaluate_made_the_captions(files: Path) -> None:
+    assert "The captions are those of" not in call(files)
+    content = json.loads((files / "results.json").read_text())
+    content["settings"] = {"model": "mine", "beam_size": 3, "size": 288, "precision": "float32"}
+    (files / "results.json").write_text(json.dumps(content))
+    told = "`showattend evaluate --output`: model mine, beam 3, 288 pixels, float32."
+    assert f"The captions are those of {told}" in call(files)
+
+
 def test_the_command_says_what_is_left_out(files: Path) -> None:
     assert "1 of 2 images have no caption" in call(files, results="list.json")
 

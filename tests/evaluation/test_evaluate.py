@@ -31,6 +31,7 @@ class Parrot:
 
     name = "parrot"
     search = SimpleNamespace(beam_size=3, length_penalty=0.7)
+    preprocessing = SimpleNamespace(size=224)
     dtype = "torch.float32"
 
     def __init__(self, says: dict[str, str]) -> None:
@@ -120,6 +121,7 @@ def test_a_model_is_scored(data, parrot):
     }
     assert found["settings"]["model"] == "parrot"
     assert found["settings"]["beam_size"] == 4
+    assert found["settings"]["size"] == 224
     assert found["settings"]["tokenizer"] == "showattend"
     assert found["skipped"] == []
     about_java, about_maps = found["notes"]
