@@ -76,7 +76,11 @@ def find_model(model: str | Path | None = None) -> Path:
     if name in shipped:
         return shipped[name] / FILE_NAME
     if path.is_dir():
-        raise CheckpointError(f"{path}: holds no {FILE_NAME}; give a model's directory or file")
+        exported = (path / "encoder.onnx").is_file()
+        what = "an export, for caption --engine onnx; " if exported else ""
+        raise CheckpointError(
+            f"{path}: {what}holds no {FILE_NAME}; give a model's directory or file"
+        )
     names = ", ".join(shipped) or "none"
     raise CheckpointError(f"{name}: no such model; give a directory, a file or a name ({names})")
 

@@ -88,6 +88,7 @@ def attend(
     holds them all. A photo that cannot be opened is named and left out, and
     the exit code is 1.
     """
+    from showattend.images import open_image
     from showattend.outputs import make_room, spare
     from showattend.visualize import check_output, lettering
 
@@ -119,6 +120,7 @@ def attend(
     spare(photos, output)
     make_room(output)
     image = photos[0]
+    open_image(image)  # a photo that cannot be opened costs no waiting for the model
     captioner = _captioner(model, device, precision, size)
     if given is None:
         if suffix == PAGE:  # the page shows what the search found beside it

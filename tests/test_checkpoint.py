@@ -136,6 +136,11 @@ def _empty_folder(folder: Path, checkpoint: Checkpoint) -> Path:
     return folder
 
 
+def _exported(folder: Path, checkpoint: Checkpoint) -> Path:
+    (folder / "encoder.onnx").touch()
+    return folder
+
+
 def _unknown_name(folder: Path, checkpoint: Checkpoint) -> Path:
     return Path("flickr9k")
 
@@ -152,6 +157,7 @@ def _unknown_name(folder: Path, checkpoint: Checkpoint) -> Path:
         (_pickle, "damaged, or not a model of showattend"),
         (_photo, "damaged, or not a model of showattend"),
         (_empty_folder, f"holds no {FILE_NAME}"),
+        (_exported, f"an export, for caption --engine onnx; holds no {FILE_NAME}"),
         (_unknown_name, "no such model; give a directory, a file or a name"),
     ],
 )

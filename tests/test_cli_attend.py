@@ -251,6 +251,16 @@ def test_attend_to_words_that_are_not_said(run: CommandLine, photo: Path, tmp_pa
     assert "not in the caption: cat; its words are: a, dog" in line
 
 
+def test_a_photo_that_cannot_be_opened_costs_no_waiting(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(never))
+    photo = tmp_path / "photo.jpg"
+    assert "photo.jpg: no such file" in run.refused("attend", photo, "--output", "a.png")
+    photo.write_bytes(b"no image")
+    assert "photo.jpg: not an image" in run.refused("attend", photo, "--output", "a.png")
+
+
 @pytest.mark.parametrize("how", ["itself", "link", "other name", "among many"])
 def test_a_photo_is_never_written_over(
     how: str, run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
