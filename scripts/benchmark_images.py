@@ -22,6 +22,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from usual import UsualDecoder
 
+from showattend.backbones import parse_name
 from showattend.config import TrainConfig
 from showattend.data.cache import cache_features
 from showattend.data.loader import CachedFeatures, CaptionLoader
@@ -29,7 +30,7 @@ from showattend.data.records import Record
 from showattend.data.toy import make_scene
 from showattend.data.views import View
 from showattend.device import keep_freed_memory
-from showattend.encoders import Encoder, build_encoder, parse_name
+from showattend.encoders import Encoder, build_encoder
 from showattend.evaluation import java
 from showattend.evaluation.metrics import score_captions
 from showattend.images import Preprocessing

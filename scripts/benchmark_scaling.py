@@ -31,11 +31,12 @@ import torch
 from PIL import Image, ImageFilter
 
 from showattend import Captioner
+from showattend.backbones import RECIPES
 from showattend.config import load_config
 from showattend.data.cache import cache_features
 from showattend.data.prepare_coco import prepare_coco
 from showattend.device import choose_device, choose_dtype
-from showattend.encoders import RECIPES, build_encoder
+from showattend.encoders import build_encoder
 from showattend.evaluation.metrics import score_captions
 from showattend.images import Preprocessing
 from showattend.training.trainer import train

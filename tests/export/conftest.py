@@ -31,6 +31,7 @@ def toy(
     projection_dim: int = 0,
     fit: str = "squash",
     interpolation: str = "bicubic",
+    beside: str | None = None,
 ) -> Captioner:
     """A model with random weights, sharp enough that its captions differ from image to image."""
     torch.manual_seed(3)
@@ -43,7 +44,7 @@ def toy(
     values = {"embedding_dim": 12, "hidden_dim": 14, "attention_dim": 10, "gate": gate}
     decoder = LSTMDecoder(
         vocabulary_size=len(vocabulary),
-        feature_dim=20,
+        feature_dim=20 if beside is None else 28,
         attend_with=attend_with,
         projection_dim=projection_dim,
         **values,
@@ -57,7 +58,7 @@ def toy(
             part.weight.mul_(4)
         decoder.L_o.bias[Vocabulary.END] = 3
     return Captioner(
-        encoder=Encoder(nn.Sequential(*stages.values()), stages, "toy"),
+        encoder=Encoder(nn.Sequential(*stages.values()), stages, "toy", beside),
         decoder=decoder,
         vocabulary=vocabulary,
         preprocessing=Preprocessing(

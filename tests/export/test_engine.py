@@ -51,6 +51,19 @@ def test_captions_and_maps_are_those_of_torch(
     assert len(texts) > 2  # a model that says one thing would prove nothing
 
 
+def test_a_stage_beside_the_last_one(pictures: list[Path], tmp_path: Path) -> None:
+    """On a grid that is no multiple of the last stage's: 17x17 and 6x6."""
+    captioner = toy(beside="stem")
+    export(captioner, tmp_path / "out")
+    wanted = captioner.caption(pictures)
+    assert wanted[0].attention.shape[1:] == (17, 17)
+    for (_, found), each in zip(
+        OnnxCaptioner(tmp_path / "out").stream(pictures), wanted, strict=True
+    ):
+        assert isinstance(found, Caption)
+        alike(found, each)
+
+
 @pytest.mark.slow
 def test_the_shipped_model(photos: list[Path], tmp_path: Path) -> None:
     captioner = Captioner.from_pretrained(device="cpu", precision="fp32")

