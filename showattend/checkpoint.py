@@ -214,6 +214,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
     parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
     record = checkpoint.record
     start = record.get("config", {}).get("train", {}).get("init_from")
+    beside = f" beside {encoder['beside']}" if encoder.get("beside") else ""
     if encoder.get("pretrained", True):
         trained = "fine-tuned" if encoder.get("finetune_from") else "ImageNet weights"
     elif start:
@@ -222,7 +223,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         trained = "trained from scratch" if encoder.get("finetune_from") else "random weights"
     lines = [
         f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
-        f"encoder      {encoder['name']}, {checkpoint.preprocessing['size']} pixels "
+        f"encoder      {encoder['name']}{beside}, {checkpoint.preprocessing['size']} pixels "
         f"({checkpoint.preprocessing['fit']}), {trained}",
         f"decoder      LSTM {decoder['hidden_dim']}, attention {decoder['attention_dim']} with the "
         f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",

@@ -269,6 +269,12 @@ def test_describe_says_where_the_encoders_weights_are_from(
     assert line.partition("), ")[2].startswith(told)
 
 
+def test_describe_says_what_stands_beside(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    encoder = checkpoint.config["encoder"] | {"beside": "blocks.4"}
+    path = save(tmp_path, replace(checkpoint, config=checkpoint.config | {"encoder": encoder}))
+    assert "efficientnet_lite0 beside blocks.4, 64 pixels" in checkpoints.describe(path)
+
+
 def test_the_header_is_plain_json(tmp_path: Path, checkpoint: Checkpoint) -> None:
     """So that other programs can read a model without this package."""
     from safetensors import safe_open

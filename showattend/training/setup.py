@@ -142,7 +142,7 @@ def set_up(
     reporter.message(
         f"{len(train):,} training and {len(val):,} validation images, "
         f"{len(vocabulary.words):,} words; "
-        f"{config.encoder.name} at {preprocessing.size} pixels "
+        f"{encoder.name} at {preprocessing.size} pixels "
         f"({'x'.join(map(str, encoder.grid(preprocessing.size)))} grid); "
         f"{str(dtype).removeprefix('torch.')} on {device.type}"
         + (f", {processes.count} processes" if processes.count > 1 else "")
