@@ -118,7 +118,7 @@ def variants(captioner: Captioner, args: argparse.Namespace) -> Iterator[tuple[s
                 counts[number] += 1
     merge = averaging(captioner, Path(args.model)) if args.start_shares else None
     history = captioner.record.get("history", [])
-    if merge is None and any(args.rare_words) and history and history[-1]["phase"] == ADJUSTED:
+    if merge is None and any(args.rare_words) and history and history[-1].get("phase") == ADJUSTED:
         raise ConfigError(
             f"{args.model}: favours rare words already; give --start-shares too, which tries "
             "weights of before that"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 FILE_NAME = "model.safetensors"
+SEARCH_NAME = "search.json"
 DEFAULT_MODEL = "flickr8k"
 
 
@@ -177,6 +178,9 @@ def save(path: str | Path, checkpoint: Checkpoint) -> Path:
 def load(model: str | Path | None = None) -> Checkpoint:
     """Read a model.
 
+    Search defaults in a ``search.json`` beside a directory's model take the place of those in its
+    header: they are chosen on validation data when the weights are there already.
+
     Raises:
         CheckpointError: There is none, it is damaged, of another kind, or of a newer format.
     """
@@ -191,9 +195,25 @@ def load(model: str | Path | None = None) -> Checkpoint:
             "install a showattend that matches it"
         )
     try:
-        return Checkpoint(weights=weights, **meta)
+        checkpoint = Checkpoint(weights=weights, **meta)
     except TypeError as error:
         raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
+    beside = path.with_name(SEARCH_NAME)
+    if path.name == FILE_NAME and beside.is_file() and isinstance(checkpoint.config, dict):
+        search = checkpoint.config.get("search") or {}
+        checkpoint.config = checkpoint.config | {"search": search | _search(beside)}
+    return checkpoint
+
+
+def _search(path: Path) -> dict[str, Any]:
+    """What a ``search.json`` says; unknown keys are refused where the model is built."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: must hold keys of the config's search section")
+    return found
 
 
 def describe(path: Path) -> str:
@@ -207,6 +227,17 @@ def describe(path: Path) -> str:
         return _lines(path, checkpoint)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
+
+
+def _searched(search: dict[str, Any] | None) -> list[str]:
+    if not search or "beam_size" not in search:
+        return []
+    told = f"search       beam {search['beam_size']}"
+    if "length_penalty" in search:
+        told += f", length penalty {search['length_penalty']}"
+    if search.get("block_ngrams"):
+        told += f", no {search['block_ngrams']}-gram twice"
+    return [told]
 
 
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
@@ -229,6 +260,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
         f"parameters   {parameters:,} stored",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
+        *_searched(checkpoint.config.get("search")),
     ]
     if data := record.get("data"):
         source = record["config"]["data"]["path"]

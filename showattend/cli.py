@@ -286,6 +286,7 @@ def evaluate(
     precision: Precision = "auto",
 ) -> None:
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr (coco-caption)."""
+    from showattend.checkpoint import find_model
     from showattend.evaluation.evaluate import evaluate as run
     from showattend.outputs import check_json, make_room, spare
 
@@ -297,7 +298,8 @@ def evaluate(
         raise UserError("--allow-missing is about --results; give both")
     if output is not None:
         check_json(output)
-        spare((annotations, results), output, "an input")
+        weights = find_model(model) if results is None else None
+        spare((annotations, results, weights), output, "an input")
         make_room(output)
     captioner = _captioner(model, device, precision, size) if results is None else None
     with bars() as progress:

@@ -64,6 +64,7 @@ def ground(
 
     Only the annotations' categories count, and images with an object.
     """
+    from showattend.checkpoint import find_model
     from showattend.evaluation.grounding import ground as run
     from showattend.evaluation.pointing import PAPER_SIGMA
     from showattend.outputs import check_json, make_room, spare
@@ -85,7 +86,7 @@ def ground(
         check_json(output)
     places = [place for place in (output, gallery) if place is not None]
     for place in places:
-        spare((annotations, captions), place, "an input")
+        spare((annotations, captions, find_model(model)), place, "an input")
         make_room(place)
 
     from showattend.captioner import Captioner

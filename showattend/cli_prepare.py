@@ -11,7 +11,7 @@ import typer
 
 from showattend.data.prepare import Report, prepare_flickr8k, prepare_karpathy
 from showattend.data.prepare_folder import prepare_folder
-from showattend.terminal import bars, examples, printable, say
+from showattend.terminal import bars, complain, examples, printable, say
 
 prepare_app = typer.Typer(
     help="Check a data set, report on it, and write it in the form that training reads.",
@@ -159,6 +159,7 @@ def folder(
         val_fraction=val_fraction,
         seed=seed,
         min_count=min_count,
+        message=complain,
     )
 
 

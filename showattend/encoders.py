@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         body: Maps [B, 3, size, size] to [B, D, H, W].
         stages: The body's parts in the order in which data passes them, for `finetune_from`
             and `before`.
-        name: What `build_encoder` was given.
+        name: Of the backbone, as `build_encoder` was given it.
         beside: An earlier stage whose output, on its finer grid, stands beside the last one's,
             which is interpolated to that grid (hypercolumns: Hariharan et al. 2015).
 
@@ -255,11 +255,12 @@ def _map_of(activations: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: They are no square map.
     """
-    if activations.ndim == 4 and activations.shape[2] == activations.shape[3]:
+    one, two, three = activations.shape[1:] if activations.ndim == 4 else (0, 0, 0)
+    if two == three != one:
         return activations
-    if activations.ndim == 4 and activations.shape[1] == activations.shape[2]:
+    if one == two != three:
         return activations.permute(0, 3, 1, 2)
-    raise ValueError("no square map")
+    raise ValueError("no square map, or one that may lie either way")
 
 
 def _by(activations: torch.Tensor) -> str:

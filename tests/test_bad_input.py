@@ -288,6 +288,20 @@ def test_inputs_are_never_written_over(
         assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", ["evaluate", "ground"])
+def test_the_model_is_never_written_over(
+    command: str, run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "mine" / "model.safetensors"
+    model.parent.mkdir()
+    model.write_bytes(b"weights")
+    captions = coco(tmp_path / "captions.json", "a.png")
+    args = (command, "--annotations", captions, "--images", tmp_path, "--model", model.parent)
+    line = run.refused(*args, "--output", model)
+    assert line == f"showattend: {model}: is an input; choose another name to write to"
+    assert model.read_bytes() == b"weights"
+
+
 def test_photos_are_never_written_over(run: CommandLine, tmp_path: Path) -> None:
     """By JSON, whose name may be a photo's too."""
     captions = coco(tmp_path / "captions.json", "a.png")

@@ -269,6 +269,27 @@ def test_describe_says_where_the_encoders_weights_are_from(
     assert line.partition("), ")[2].startswith(told)
 
 
+def test_search_defaults_beside_a_model_are_its_own(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    file = save(tmp_path, checkpoint)
+    before = Captioner.from_pretrained(tmp_path, device="cpu").search
+    beside = tmp_path / "search.json"
+    beside.write_text('{"block_ngrams": 2, "beam_size": 3}')
+    for model in (tmp_path, file):
+        found = Captioner.from_pretrained(model, device="cpu").search
+        assert found == replace(before, block_ngrams=2, beam_size=3)
+    again = Captioner.from_pretrained(tmp_path, device="cpu").to_checkpoint()
+    assert again.config["search"]["block_ngrams"] == 2  # it travels on
+    for text, message in (
+        ("{", r"search\.json: cannot be read"),
+        ("[]", r"search\.json: must hold keys"),
+        ('{"block_ngram": 2}', "did you mean block_ngrams"),
+    ):
+        beside.write_text(text)
+        with pytest.raises(CheckpointError, match=message) as caught:
+            Captioner.from_pretrained(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
 def test_describe_says_what_stands_beside(tmp_path: Path, checkpoint: Checkpoint) -> None:
     encoder = checkpoint.config["encoder"] | {"beside": "blocks.4"}
     path = save(tmp_path, replace(checkpoint, config=checkpoint.config | {"encoder": encoder}))

@@ -68,9 +68,10 @@ def test_its_figures_on_the_validation_split(captioner: Captioner, real_data: Pa
     assert found["BLEU-4"] >= 0.24
     assert found["METEOR"] >= 0.215
     assert found["CIDEr"] >= 0.62
+    assert found["CIDEr"] >= 0.65  # no word pair twice: search.json
     (card,) = captioner.record["figures"].values()
-    for name, value in card.items():
-        assert found[name] == pytest.approx(value, abs=0.01), name
+    for name, value in card.items():  # of a search that blocks nothing
+        assert found[name] == pytest.approx(value, abs=0.02), name
 
 
 @pytest.mark.slow

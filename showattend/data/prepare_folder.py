@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,18 @@ from showattend.errors import DataError
 
 
 def prepare_folder(
-    folder: Path, out: Path, val_fraction: float = 0.1, seed: int = 0, **options: Any
+    folder: Path,
+    out: Path,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    message: Callable[[str], None] = lambda _: None,
+    **options: Any,
 ) -> Report:
     """Prepare a folder of one's own photos.
 
-    The captions come from ``captions.jsonl`` in it (see ``read_jsonl``), from ``captions.csv``
-    (columns ``image``, ``caption`` and, if wanted, ``split``; a line a caption), and from
-    ``photo.txt`` beside each ``photo.jpg``, a caption a line, folders within it too. A photo
-    without captions is reported where there is no table: a table need not name them all.
+    The captions come from ``captions.jsonl`` in it (see ``read_jsonl``), else from
+    ``captions.csv`` (columns ``image``, ``caption`` and, if wanted, ``split``; a line a caption),
+    else from ``photo.txt`` beside each ``photo.jpg``, a caption a line, folders within it too.
 
     Args:
         folder: The folder.
@@ -33,17 +37,24 @@ def prepare_folder(
         val_fraction: Share of the images to validate on, drawn when the captions name no split
             but ``train``; 0 draws none.
         seed: The seed of that draw.
+        message: Told what is not read, for another of these places is.
         options: See `prepare`.
 
     Raises:
-        DataError: No captions are found, an image has captions in two of these places, or
-            `prepare` refuses.
+        DataError: No captions are found, or `prepare` refuses.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     if not 0 <= val_fraction < 1:
         raise DataError(f"val_fraction is {val_fraction:g}: give a share from 0 to below 1")
-    records, skipped = _read(folder)
+    skipped: list[str] = []
+    tables = [name for name in _TABLES if (folder / name).is_file()]
+    if tables:
+        records = _TABLES[tables[0]](folder / tables[0])
+        if unread := [*tables[1:], *_unread_texts(folder, records)]:
+            message(f"{folder}: {tables[0]} is read, and not {' and '.join(unread)}")
+    else:
+        records, skipped = _read_sidecars(folder)
     if all(record.split == "train" for record in records) and len(records) > 1 and val_fraction:
         count = min(max(1, round(len(records) * val_fraction)), len(records) - 1)
         drawn = set(random.Random(seed).sample(range(len(records)), count))
@@ -54,32 +65,22 @@ def prepare_folder(
     return prepare(records, out, skipped=skipped, **options)
 
 
-def _read(folder: Path) -> tuple[list[Record], list[str]]:
-    """The records of all the places that hold captions, and the images skipped, a line each."""
-    records: list[Record] = []
-    tables: dict[Path, str] = {}  # the images they name, and which of them does
-    found = False
-    for name, read in (("captions.jsonl", read_jsonl), ("captions.csv", _read_csv)):
-        if not (folder / name).is_file():
-            continue
-        found = True
-        for record in read(folder / name):
-            if (other := tables.setdefault(_place(record.path), name)) != name:
-                raise _told_twice(record.path, other, name)
-            records.append(record)
-    beside, skipped = _read_sidecars(folder, tables)
-    if not (found or beside or skipped):
-        raise DataError(f"{folder}: holds no images, and no captions.jsonl or captions.csv")
-    return records + beside, skipped
+def _unread_texts(folder: Path, records: Sequence[Record]) -> list[str]:
+    """What stands beside photos that a table does not name; nothing, or one phrase."""
+    from showattend.images import find_images
 
-
-def _place(image: Path) -> Path:
-    """One path for all the ways to write it."""
-    return Path(os.path.realpath(image.parent)) / image.name  # Path.resolve minds loops of links
-
-
-def _told_twice(image: Path, one: str, other: str) -> DataError:
-    return DataError(f"{image}: has captions in {one} and in {other}; leave them in one of the two")
+    named = {os.path.realpath(record.path) for record in records}
+    images, _ = find_images([folder], recursive=True)
+    left = [
+        image
+        for image in images
+        if image.with_suffix(".txt").is_file() and os.path.realpath(image) not in named
+    ]
+    if not left:
+        return []
+    which = "a photo" if len(left) == 1 else f"{len(left):,} photos"
+    first = left[0].with_suffix(".txt").name
+    return [f"the .txt files beside {which} that it does not name ({first})"]
 
 
 def _read_csv(path: Path) -> list[Record]:
@@ -132,30 +133,30 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str | None, str | None]]]:
         ) from None
 
 
-def _read_sidecars(folder: Path, tables: Mapping[Path, str]) -> tuple[list[Record], list[str]]:
+def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
     from showattend.images import find_images
 
     images, _ = find_images([folder], recursive=True)
     records, skipped = [], []
     for image in images:
         beside = image.with_suffix(".txt")
-        if tables and not beside.is_file():
+        try:
+            captions = tuple(line for _, line in read_lines(beside)) if beside.is_file() else ()
+        except DataError as error:
+            skipped.append(str(error))
             continue
-        captions, problem = _read_sidecar(beside)
-        table = tables.get(_place(image))
-        if table and (captions or problem):
-            raise _told_twice(image, table, f"{beside.name} beside it")
         if captions:
             name = image.relative_to(folder).as_posix()
             records.append(Record(name, image, captions, "train"))
-        elif not table:
-            skipped.append(problem or f"{image}: no caption in {beside.name} beside it")
+        else:
+            skipped.append(f"{image}: no caption in {beside.name} beside it")
+    if not images:
+        raise DataError(f"{folder}: holds no images, and no captions.jsonl or captions.csv")
     return records, skipped
 
 
-def _read_sidecar(path: Path) -> tuple[tuple[str, ...], str]:
-    """The captions, none if the file is absent; and why it cannot be read, if it cannot."""
-    try:
-        return tuple(line for _, line in read_lines(path)) if path.is_file() else (), ""
-    except DataError as error:
-        return (), str(error)
+# Of several the first is read.
+_TABLES: dict[str, Callable[[Path], list[Record]]] = {
+    "captions.jsonl": read_jsonl,
+    "captions.csv": _read_csv,
+}

@@ -70,11 +70,6 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key} is {number:g}; it must be a number that is not negative")
     if train.epochs + critical.epochs == 0:
         raise ConfigError("train.epochs and self_critical.epochs are 0; one of them must not be")
-    if config.encoder.finetune_from and 0 < train.epochs <= train.finetune_after:
-        raise ConfigError(
-            f"train.finetune_after is {train.finetune_after}, of {train.epochs} epochs: the stages "
-            "that encoder.finetune_from opens would never learn; it must be below train.epochs"
-        )
     if train.seed >= 2**32:
         raise ConfigError(f"train.seed is {train.seed}; it must be below {2**32}")
     if not 0 < data.crop_area <= 1:

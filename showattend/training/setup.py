@@ -86,6 +86,11 @@ def set_up(
     for warning in done_before(source, config):
         reporter.message(warning)
     opened = encoder.finetune_from(config.encoder.finetune_from)
+    if opened and 0 < config.train.epochs <= config.train.finetune_after:
+        reporter.message(
+            f"warning: train.finetune_after is {config.train.finetune_after}, of "
+            f"{config.train.epochs} epochs: the stages that encoder.finetune_from opens never learn"
+        )
     encoder.to(device)
     _try_words(config, records, encoder.dim, source)
     # Cached is what the frozen part of the encoder yields: all of it, or what precedes the

@@ -90,45 +90,23 @@ def test_json_lines_in_a_folder_keep_their_splits(tmp_path: Path) -> None:
     assert prepare_folder(tmp_path, tmp_path / "out").images == {"train": 2, "test": 1}
 
 
-def test_all_the_places_of_captions_are_read(tmp_path: Path) -> None:
-    folder = sidecars(tmp_path / "photos", 2)  # 0.jpg and trip/1.jpg
-    line = {"image": picture(folder / "line.jpg").name, "captions": ["A dog."], "image_id": 7}
-    (folder / "captions.jsonl").write_text(json.dumps(line))
-    picture(folder / "row.jpg")
-    (folder / "captions.csv").write_text("image,caption,split\nrow.jpg,A dog.,val\n")
-    picture(folder / "not named.jpg")
-    picture(folder / "blank.jpg").with_suffix(".txt").write_text("\n")
-    (folder / "row.txt").write_text(" \n")
-    report = prepare_folder(folder, tmp_path / "out")
-    assert splits(tmp_path / "out") == {
-        7: "train", "row.jpg": "val", "0.jpg": "train", "trip/1.jpg": "train",
-    }  # fmt: skip
-    assert report.skipped == (f"{folder / 'blank.jpg'}: no caption in blank.txt beside it",)
-
-
-@pytest.mark.parametrize(
-    ("forms", "places"),
-    [
-        ("jsonl csv", "captions.jsonl and in captions.csv"),
-        ("jsonl txt", "captions.jsonl and in a.txt beside it"),
-        ("csv txt", "captions.csv and in a.txt beside it"),
-    ],
-)
-def test_captions_of_an_image_in_two_places_are_refused(
-    tmp_path: Path, forms: str, places: str
-) -> None:
-    picture(tmp_path / "photos/a.jpg")
-    contents = {
-        "captions.jsonl": json.dumps({"image": "../photos/a.jpg", "captions": ["A"]}),
-        "captions.csv": "image,caption\n./a.jpg,B\n",
-        "a.txt": "C\n",
-    }
-    for name, content in contents.items():
-        if name.rpartition(".")[2] in forms:
-            (tmp_path / "photos" / name).write_text(content)
-    with pytest.raises(DataError, match=rf"a\.jpg: has captions in {places}; leave them in one"):
-        prepare_folder(tmp_path / "photos", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_what_is_not_read_is_told(tmp_path: Path) -> None:
+    folder = sidecars(tmp_path / "photos", 3)  # 0.jpg, trip/1.jpg, 2.jpg
+    told: list[str] = []
+    (folder / "captions.csv").write_text("image,caption\n./0.jpg,A dog.\n")
+    report = prepare_folder(folder, tmp_path / "out", message=told.append)
+    assert sum(report.images.values()) == 1
+    (line,) = told
+    assert "captions.csv is read, and not the .txt files beside 2 photos that it does not" in line
+    names = ("0.jpg", "trip/1.jpg", "2.jpg")
+    lines = [json.dumps({"image": name, "captions": ["A dog."]}) for name in names]
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    report = prepare_folder(folder, tmp_path / "more", message=told.append)
+    assert sum(report.images.values()) == 3
+    assert told[1:] == [f"{folder}: captions.jsonl is read, and not captions.csv"]
+    (folder / "captions.csv").unlink()
+    prepare_folder(folder, tmp_path / "all", message=told.append)
+    assert len(told) == 2  # texts beside photos that the table names have nothing to add
 
 
 def test_a_text_that_cannot_be_read_leaves_its_image_out(tmp_path: Path) -> None:
@@ -138,9 +116,6 @@ def test_a_text_that_cannot_be_read_leaves_its_image_out(tmp_path: Path) -> None
     assert sum(report.images.values()) == 2
     (line,) = report.skipped
     assert line.startswith(f"{folder / '0.txt'}: not UTF-8 text (byte 6)")
-    (folder / "captions.csv").write_text("image,caption\n0.jpg,A dog.\n")
-    with pytest.raises(DataError, match=r"0\.jpg: has captions in captions\.csv and in 0\.txt"):
-        prepare_folder(folder, tmp_path / "out")
 
 
 def test_folders_without_captions(tmp_path: Path) -> None:
