@@ -198,21 +198,31 @@ def load(model: str | Path | None = None) -> Checkpoint:
         checkpoint = Checkpoint(weights=weights, **meta)
     except TypeError as error:
         raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
-    beside = path.with_name(SEARCH_NAME)
-    if path.name == FILE_NAME and beside.is_file() and isinstance(checkpoint.config, dict):
+    if isinstance(checkpoint.config, dict) and (given := _search(path)):
         search = checkpoint.config.get("search") or {}
-        checkpoint.config = checkpoint.config | {"search": search | _search(beside)}
+        checkpoint.config = checkpoint.config | {"search": search | given}
     return checkpoint
 
 
+def search_beside(path: Path) -> bytes:
+    """What the ``search.json`` beside a model's file holds; empty where there is none.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    beside = path.with_name(SEARCH_NAME)
+    return beside.read_bytes() if path.name == FILE_NAME and beside.is_file() else b""
+
+
 def _search(path: Path) -> dict[str, Any]:
-    """What a ``search.json`` says; unknown keys are refused where the model is built."""
+    """The keys of it; unknown ones are refused where the model is built."""
+    beside = path.with_name(SEARCH_NAME)
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(search_beside(path).decode() or "{}")
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+        raise CheckpointError(f"{beside}: cannot be read ({error})") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: must hold keys of the config's search section")
+        raise CheckpointError(f"{beside}: must hold keys of the config's search section")
     return found
 
 

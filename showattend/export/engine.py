@@ -68,7 +68,8 @@ def find_exported(
         return Path(model)
     path = checkpoints.find_model(model)
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes() + checkpoints.search_beside(path)
+        digest = hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     from showattend.export.folder import NEEDED, NETWORKS, check_folder, check_installed, export

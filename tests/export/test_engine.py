@@ -246,6 +246,14 @@ def cached(
     return file
 
 
+def test_other_search_defaults_are_another_export(cached: Path) -> None:
+    first = find_exported(cached)
+    (cached.parent / "search.json").write_text('{"block_ngrams": 2}')
+    assert find_exported(cached) != first
+    (cached.parent / "search.json").unlink()
+    assert find_exported(cached) == first
+
+
 def test_an_export_in_the_cache_that_lost_a_file_is_made_anew(
     cached: Path, pictures: list[Path]
 ) -> None:
