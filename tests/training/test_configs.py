@@ -41,7 +41,13 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Config]:
     return make
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("coco", "coco_scst") else ())
+        for name in NAMES
+    ],
+)
 def test_it_trains(name: str, few: Callable[..., Config], tmp_path: Path) -> None:
     changes = []
     if name in STARTS:

@@ -141,6 +141,7 @@ def test_a_process_without_a_gpu_is_told_how_many_there_are(
         join(torch.device("cuda"))
 
 
+@pytest.mark.slow
 def test_several_processes_go_on_where_they_were_killed(config: Path, tmp_path: Path) -> None:
     changes = ("train.epochs=3", "decoder.dropout=0.3", "train.save_every=0")
     several(config, f"train.out={tmp_path / 'whole'}", *changes)
