@@ -85,8 +85,9 @@ def ground(
     if output is not None:
         check_json(output)
     places = [place for place in (output, gallery) if place is not None]
+    inputs = (annotations, captions, find_model(model))
     for place in places:
-        spare((annotations, captions, find_model(model)), place, "an input")
+        spare(inputs, place, "an input")
         make_room(place)
 
     from showattend.captioner import Captioner

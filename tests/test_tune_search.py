@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from argparse import Namespace
@@ -18,19 +17,13 @@ from showattend.captioner import Captioner
 from showattend.checkpoint import load_tensors
 from showattend.data.toy import write_toy
 from showattend.training.trainer import train
+from tests.scripts import load_script
 from tests.tinyrun import tiny_run
-
-SCRIPT = Path(__file__).parents[1] / "scripts" / "tune_search.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tune_search", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tune_search")
 
 
 @pytest.fixture(scope="module")

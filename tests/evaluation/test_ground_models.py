@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,18 +15,12 @@ from showattend import checkpoint as checkpoints
 from showattend.checkpoint import save_tensors
 from showattend.errors import CheckpointError, UserError
 from tests.evaluation.test_grounding import world as world
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "ground_models.py"
+from tests.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ground_models", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("ground_models")
 
 
 @pytest.fixture
