@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,17 +20,50 @@ from showattend.errors import ConfigError
 T = TypeVar("T")
 
 
-def _option(default: Any, help: str) -> Any:
+def _option(default: Any, help: str, read: Callable[[Any, str], Any] | None = None) -> Any:
+    """A field; ``read`` makes its value from what YAML gave, where a type does not say it all."""
+    metadata = {"help": help, "read": read}
     if isinstance(default, type):
-        return field(default_factory=default, metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DataSetConfig:
+    """One of several data sets that a model is trained on."""
+
+    path: str = _option("", "dataset.jsonl from `showattend prepare`")
+    weight: float = _option(
+        1.0, "how often each of its training images is drawn in an epoch: 2 twice, 0.5 every other"
+    )
+    name: str | None = _option(None, "what reports call it; null: the name of its folder")
+    images: str | None = _option(None, "its image folder; null: data.images")
+
+
+def _read_paths(value: Any, where: str) -> str | tuple[DataSetConfig, ...]:
+    """``data.path``: one path, or a list of paths and sections."""
+    if not isinstance(value, list | tuple):
+        if not isinstance(value, str):
+            raise ConfigError(f"{where} is {value!r}; it must be text, or a list of data sets")
+        return value
+    if not value:
+        raise ConfigError(f"{where} is an empty list; it must name at least one data set")
+    return tuple(
+        from_dict(DataSetConfig, {"path": each} if isinstance(each, str) else each, f"{where}[{i}]")
+        for i, each in enumerate(value)
+    )
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the images and captions are."""
 
-    path: str = _option("", "dataset.jsonl from `showattend prepare`, or 'toy' for drawn shapes")
+    path: str | tuple[DataSetConfig, ...] = _option(
+        "",
+        "dataset.jsonl from `showattend prepare`, or 'toy' for drawn shapes; or a list of such "
+        "files, each of which may be a section of path, weight, name and images",
+        _read_paths,
+    )
     images: str | None = _option(None, "image folder, where paths in the data set are relative")
     cache: str | None = _option(
         "data/cache", "folder of the feature caches; null: decode the images for every batch"
@@ -46,6 +80,20 @@ class DataConfig:
     toy_images: int = _option(1200, "how many pictures to draw for path: toy")
     train_images: int | None = _option(None, "use only so many training images (a seeded choice)")
     val_images: int | None = _option(None, "validate on only so many images (a seeded choice)")
+
+    @property
+    def sets(self) -> tuple[DataSetConfig, ...]:
+        """The data sets, each with its image folder: one or several."""
+        if isinstance(self.path, str):
+            return (DataSetConfig(self.path, images=self.images),)
+        return tuple(
+            dataclasses.replace(each, images=each.images or self.images) for each in self.path
+        )
+
+    @property
+    def said(self) -> str:
+        """The paths, for messages."""
+        return ", ".join(each.path for each in self.sets)
 
 
 @dataclass(frozen=True)
@@ -141,6 +189,9 @@ class SelfCriticalConfig:
         0.5, "the model's word scores are divided by it first: smoothing left them too even to draw"
     )
     max_length: int = _option(20, "most words of a drawn caption; one cut off has no <end>")
+    min_references: int = _option(
+        1, "images with fewer human captions than this are left out of it: their reward is noisy"
+    )
     runs: int = _option(
         1, "times that it is done, each from the same start; their weights are then averaged"
     )
@@ -258,7 +309,8 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: {prefix.rstrip('.')} must be a section of key: value pairs")
     hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    names = [f.name for f in fields]
     built: dict[str, Any] = {}
     for key, value in values.items():
         if key not in names:
@@ -268,7 +320,9 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
             hint = f"did you mean {' or '.join(near)}?" if near else known
             raise ConfigError(f"{where}: unknown key {prefix}{key}; {hint}")
         hint = hints[key]
-        if dataclasses.is_dataclass(hint):
+        if read := next(f.metadata.get("read") for f in fields if f.name == key):
+            built[key] = read(value, f"{where}: {prefix}{key}")
+        elif dataclasses.is_dataclass(hint):
             built[key] = from_dict(hint, value or {}, where, f"{prefix}{key}.")  # type: ignore[arg-type]
         else:
             built[key] = _checked(value, hint, f"{where}: {prefix}{key}")
@@ -286,7 +340,13 @@ def _sections_with(key: Any, hints: dict[str, Any]) -> list[str]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain values of a config, as YAML or JSON take them."""
-    return dataclasses.asdict(config)
+    return _plain(dataclasses.asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _number(value: Any) -> Any:

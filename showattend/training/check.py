@@ -29,6 +29,7 @@ def check(config: Config) -> None:
         ("train.epochs", train.epochs if train.init_from is None else 1),
         ("self_critical.max_length", critical.max_length),
         ("self_critical.runs", critical.runs),
+        ("self_critical.min_references", critical.min_references),
         ("train.batch_size", train.batch_size),
         ("encoder.size", config.encoder.size),
         ("train.accumulate", train.accumulate),
@@ -38,6 +39,11 @@ def check(config: Config) -> None:
     ):
         if value is not None and value < 1:
             raise ConfigError(f"{key} is {value}; it must be 1 or more")
+    for i, each in enumerate(data.sets):
+        if not (math.isfinite(each.weight) and 0 < each.weight <= 100):
+            raise ConfigError(
+                f"data.path[{i}].weight is {each.weight:g}; it must be above 0, at most 100"
+            )
     for key, share in (
         ("train.warmup", train.warmup),
         ("train.label_smoothing", train.label_smoothing),

@@ -13,7 +13,7 @@ import torch
 from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
-from showattend.data.loader import Batch
+from showattend.data.loader import Batch, CaptionLoader
 from showattend.depthwise import FastDepthwise
 from showattend.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.encoders import Encoder, encode
@@ -76,6 +76,11 @@ class Trainer:
         if self.phases[0].name == SELF_CRITICAL:
             self.decoder.sharpen(critical.temperature)
         self._restart()
+        self.reward_loader = (
+            self.train_loader.with_references(critical.min_references)
+            if critical.epochs
+            else self.train_loader
+        )
         self.self_critical = (
             SelfCritical(
                 [record.captions for record in self.train_loader.records],
@@ -243,6 +248,11 @@ class Trainer:
         """What is under way."""
         return self.phases[self.progress.phase]
 
+    @property
+    def loader(self) -> CaptionLoader:
+        """The training images of the phase under way."""
+        return self.reward_loader if self.phase.name == SELF_CRITICAL else self.train_loader
+
     def _phase_is_over(self) -> bool:
         """Whether all its epochs are done, or patience has run out."""
         patience, now = self.config.train.patience, self.progress
@@ -253,10 +263,10 @@ class Trainer:
     def _train_epoch(self) -> None:
         self.decoder.train()
         now, saved = self.progress, time.perf_counter()
-        total, parameters = len(self.train_loader), self._parameters()
+        total, parameters = len(self.loader), self._parameters()
         all_steps = total * (now.phase_start + self.phase.epochs)
         rewarded = self.phase.name == SELF_CRITICAL  # by all the captions of an image
-        for batch in self.train_loader.batches(now.epoch, now.batch, keep_captions=rewarded):
+        for batch in self.loader.batches(now.epoch, now.batch, keep_captions=rewarded):
             figures = self._backward(batch)
             for key, value in figures.items():
                 now.sums[key] = now.sums.get(key, 0.0) + value
@@ -311,7 +321,7 @@ class Trainer:
     def _update(self, parameters: list[torch.nn.Parameter]) -> None:
         """One step of the optimizer."""
         settings, now = self.config.train, self.progress
-        share = self._rate_share((now.epoch - now.phase_start) * len(self.train_loader) + now.batch)
+        share = self._rate_share((now.epoch - now.phase_start) * len(self.loader) + now.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.phase.rates[group["part"]] * share
         self.scaler.unscale_(self.optimizer)
@@ -326,7 +336,7 @@ class Trainer:
 
     def _rate_share(self, step: int) -> float:
         settings = self.config.train
-        steps = len(self.train_loader) * self.phase.epochs
+        steps = len(self.loader) * self.phase.epochs
         return rate_share(step, steps, warmup=settings.warmup, schedule=settings.schedule)
 
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
@@ -348,7 +358,7 @@ class Trainer:
 
     # Validation ------------------------------------------------------------------------------
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, Any]:
         """The figures of the model that would be kept (`Validation`)."""
         encoder = self._kept("encoder")
         return self.setup.validation(
@@ -364,7 +374,7 @@ class Trainer:
             "epoch": now.epoch + 1,
             "phase": self.phase.name,
             **{self.phase.names.get(key, key): value for key, value in sums.items()},
-            "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.train_loader) - 1),
+            "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.loader) - 1),
         }
         if done >= min(self.phase.validate_from, self.phase.epochs):
             entry |= self.validate()
