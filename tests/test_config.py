@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from showattend.config import Config, expand_configs, find_config, load_config, to_dict
+from showattend.config import (
+    Config,
+    expand_configs,
+    find_config,
+    from_dict,
+    load_config,
+    to_dict,
+)
 from showattend.errors import ConfigError
 from showattend.training.check import check
 
@@ -156,3 +163,40 @@ def test_to_dict_and_back(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "train:\n  epochs: 3\n"))
     again = load_config(write(tmp_path, yaml.safe_dump(to_dict(config))))
     assert again == config
+
+
+# Several data sets -------------------------------------------------------------------------------
+
+
+def test_data_path_takes_a_list(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "data: {images: photos, path: [a/d.jsonl, {path: b/d.jsonl, weight: 2, images: there}]}"
+    )
+    data = load_config(file).data
+    assert [(each.path, each.weight, each.images) for each in data.sets] == [
+        ("a/d.jsonl", 1.0, "photos"),
+        ("b/d.jsonl", 2.0, "there"),
+    ]
+    assert from_dict(Config, to_dict(load_config(file)), "again") == load_config(file)
+    over = load_config(file, ["data.path=[x.jsonl, {path: y.jsonl, weight: 0.5}]"]).data
+    assert [(each.path, each.weight) for each in over.sets] == [("x.jsonl", 1.0), ("y.jsonl", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[]", r"data\.path is an empty list"),
+        ("3", r"data\.path is 3; it must be text, or a list"),
+        ("[3]", r"data\.path\[0\] must be a section|data\.path\[0\]"),
+        ("[{path: a, wieght: 2}]", r"unknown key wieght.*weight"),
+        ("[{path: a, weight: often}]", r"weight is 'often'; it must be a number"),
+        ("[{path: a, weight: 0}]", r"data\.path\[0\]\.weight is 0"),
+        ("[{path: a, weight: .nan}]", r"data\.path\[0\]\.weight is nan"),
+    ],
+)
+def test_lists_that_mean_nothing(tmp_path: Path, value: str, said: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"data: {{path: {value}}}")
+    with pytest.raises(ConfigError, match=said):
+        check(load_config(file))
