@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional as F
 
 from showattend.captioner import Captioner
 from showattend.config import Config, EncoderConfig
@@ -11,6 +12,8 @@ from showattend.encoders import Encoder
 from showattend.errors import ConfigError
 from showattend.text import Vocabulary
 from showattend.training.phases import ADJUSTED, SELF_CRITICAL
+
+_FEATURES = "an encoder with features of size"
 
 
 def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, where: str) -> bool:
@@ -26,18 +29,21 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
         Whether they were other weights than the encoder had.
 
     Raises:
-        ConfigError: The source sees images through another encoder than the config's. At
-            another size is no hindrance: the weights are the same.
+        ConfigError: The source sees images through another encoder than the config's. Another
+            size is no hindrance: the weights are the same. Nor is a stage beside the last one
+            where the source has none and projects its annotations (`take_decoder`).
     """
-    for key, wanted, theirs in (
+    kept = [
         ("name", encoder.backbone, source.encoder.backbone),
-        ("beside", encoder.beside, source.encoder.beside),
         ("fit", config.fit, source.preprocessing.fit),
-    ):
+    ]
+    if source.encoder.beside is not None or source.decoder.projection is None:
+        kept.insert(1, ("beside", encoder.beside or "", source.encoder.beside or ""))
+    for key, wanted, theirs in kept:
         if wanted != theirs:
             raise ConfigError(
-                f"train.init_from: {where} has encoder.{key} {theirs}, the config {wanted}; "
-                "they must be the same"
+                f"train.init_from: {where} has encoder.{key} {theirs or None}, the config "
+                f"{wanted or None}; they must be the same"
             )
     before = encoder.fingerprint()
     encoder.load_state_dict(source.encoder.state_dict())
@@ -73,7 +79,9 @@ def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
 
     Words that the source lacks begin as the mean of the words it knows (Hewitt 2021,
     "Initializing New Word Embeddings for Pretrained Language Models"), and as unlikely as the
-    least likely of them.
+    least likely of them. Where an earlier encoder stage has come to stand beside the last one, its
+    features get weights of zero in the projection: the model begins by saying what it said, on a
+    finer grid, and learns to use them.
 
     Args:
         source: The model to start from.
@@ -84,6 +92,11 @@ def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
         ConfigError: Its decoder is of another shape.
     """
     theirs, wanted = _make(source.decoder), _make(decoder)
+    wider = 0
+    if source.decoder.projection is not None and decoder.projection is not None:
+        wider = decoder.projection.in_features - source.decoder.projection.in_features
+    if source.encoder.beside is None and wider > 0:
+        theirs = theirs | {_FEATURES: wanted[_FEATURES]}
     if other := [key for key in wanted if theirs[key] != wanted[key]]:
         told = "; ".join(f"{key} {theirs[key]}, the config {wanted[key]}" for key in other)
         raise ConfigError(f"train.init_from: {where} has {told}; they must be the same")
@@ -92,6 +105,8 @@ def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
     for key in ("embedding.weight", "L_o.weight"):
         mean = weights[key][first:].mean(0, keepdim=True)
         weights[key] = torch.cat([weights[key], mean.expand(new, -1)])
+    if wider > 0:
+        weights["projection.weight"] = F.pad(weights["projection.weight"], (0, wider))
     least = weights["L_o.bias"][first:].min()
     weights["L_o.bias"] = torch.cat([weights["L_o.bias"], least.expand(new)])
     try:
@@ -113,5 +128,5 @@ def _make(decoder: LSTMDecoder) -> dict[str, object]:
         "decoder.hidden_dim": decoder.hidden_dim,
         "decoder.attention_dim": decoder.attention_dim,
         "decoder.projection_dim": 0 if projection is None else projection.out_features,
-        "an encoder with features of size": (projection or decoder.initial).in_features,
+        _FEATURES: (projection or decoder.initial).in_features,
     }
