@@ -26,12 +26,13 @@ import torch
 
 from showattend.captioner import Captioner
 from showattend.config import Config, from_dict
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import encode
 from showattend.errors import ConfigError, UserError
 from showattend.evaluation.evaluate import read_references
 from showattend.evaluation.metrics import CiderValidator
 from showattend.evaluation.wording import wording
+from showattend.model.decoders.base import favour_rare_words
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.search import SearchOptions, search
 from showattend.text import Vocabulary, tokenize
 from showattend.training.average import Merger
@@ -129,7 +130,7 @@ def variants(captioner: Captioner, args: argparse.Namespace) -> Iterator[tuple[s
             merge.start_share = share
             merge.merge({"decoder": decoder})
         if tau:
-            decoder.favour_rare_words(counts, tau)
+            favour_rare_words(decoder, counts, tau)
         own = share is None and not tau  # the scores as the model has them, adjusted or not
         shown = "    -" if share is None else f"{share:5.2f}"
         yield f"{shown}  {' own' if own else f'{tau:4.2f}'}", decoder.to(captioner.dtype)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from showattend.backbones import parse_name
-from showattend.config import DecoderConfig, EncoderConfig, to_dict
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.config import AttentionConfig, DecoderConfig, EncoderConfig, to_dict
 from showattend.encoders import Encoder, build_encoder
+from showattend.errors import ConfigError
 from showattend.images import Preprocessing
+from showattend.model.decoders import DECODERS
+from showattend.model.fast import fast_twin
 
 
 def encoder_of(config: EncoderConfig, *, pretrained: bool) -> Encoder:
@@ -31,6 +35,25 @@ def build_preprocessing(config: EncoderConfig) -> Preprocessing:
     )
 
 
-def build_decoder(config: DecoderConfig, *, vocabulary_size: int, feature_dim: int) -> LSTMDecoder:
-    """The decoder that a config describes."""
-    return LSTMDecoder(vocabulary_size=vocabulary_size, feature_dim=feature_dim, **to_dict(config))
+def build_decoder(
+    config: DecoderConfig,
+    attention: AttentionConfig | None = None,
+    *,
+    vocabulary_size: int,
+    feature_dim: int,
+) -> Any:
+    """The decoder that a config describes, in its fast form where there is one.
+
+    Returns:
+        A module that follows `showattend.model.decoders.base.Decoder`.
+
+    Raises:
+        ConfigError: There is no such kind of decoder or attention.
+    """
+    options = to_dict(config)
+    kind, scoring = options.pop("kind"), (attention or AttentionConfig()).kind
+    if kind not in DECODERS:
+        raise ConfigError(f"decoder.kind is {kind!r}; it must be one of {', '.join(DECODERS)}")
+    return fast_twin(DECODERS[kind], scoring)(
+        vocabulary_size=vocabulary_size, feature_dim=feature_dim, attention=scoring, **options
+    )

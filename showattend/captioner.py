@@ -16,13 +16,20 @@ from showattend import checkpoint as checkpoints
 from showattend.builders import build_decoder, encoder_of
 from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
-from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
+from showattend.config import (
+    AttentionConfig,
+    DecoderConfig,
+    EncoderConfig,
+    SearchConfig,
+    from_dict,
+    to_dict,
+)
 from showattend.data.threads import in_order
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import choose_device, choose_dtype
 from showattend.encoders import Encoder, encode
 from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
+from showattend.model.decoders import DECODERS
 from showattend.sampling import sample
 from showattend.search import Hypothesis, SearchOptions, force_all, search
 from showattend.text import Vocabulary, tokenize
@@ -38,7 +45,7 @@ class Captioner:
 
     Attributes:
         encoder: The backbone.
-        decoder: The LSTM with attention.
+        decoder: A module that follows `showattend.model.decoders.base.Decoder`.
         vocabulary: Its words.
         preprocessing: From a photograph to the network's input.
         search: Search defaults.
@@ -50,7 +57,7 @@ class Captioner:
         self,
         *,
         encoder: Encoder,
-        decoder: LSTMDecoder,
+        decoder: Any,
         vocabulary: Vocabulary,
         preprocessing: Preprocessing,
         search: SearchOptions | None = None,
@@ -114,6 +121,8 @@ class Captioner:
         """
         try:
             encoder_config = from_dict(EncoderConfig, checkpoint.config["encoder"], name)
+            attention = checkpoint.config.get("attention", {})  # additive, before it had a section
+            attention_config = from_dict(AttentionConfig, attention, name)
             decoder_config = from_dict(DecoderConfig, checkpoint.config["decoder"], name)
             search_config = from_dict(SearchConfig, checkpoint.config["search"], name)
             preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
@@ -128,11 +137,13 @@ class Captioner:
         try:
             if weights["encoder"]:
                 encoder.load_state_dict(weights["encoder"])
-            projected = "projection.weight" if decoder_config.projection_dim else "L_z.weight"
-            feature_dim = weights["decoder"][projected].shape[1]
+            feature_dim = DECODERS[decoder_config.kind].feature_dim_of(weights["decoder"])
             with torch.device("meta"):  # no random numbers for weights that are there already
                 decoder = build_decoder(
-                    decoder_config, vocabulary_size=len(vocabulary), feature_dim=feature_dim
+                    decoder_config,
+                    attention_config,
+                    vocabulary_size=len(vocabulary),
+                    feature_dim=feature_dim,
                 )
             decoder.load_state_dict(weights["decoder"], assign=True)
         except (RuntimeError, KeyError) as error:
@@ -421,11 +432,15 @@ class Captioner:
         image: ImageSource,
         grid: tuple[int, ...],
     ) -> Caption:
+        T, L = len(words), grid[0] * grid[1]
+        # A decoder without maps sees the mean annotation: every cell weighs the same.
+        alpha = torch.full((T, L), 1 / L) if found.alpha is None else found.alpha
+        beta = torch.ones(T) if found.beta is None else found.beta
         return Caption(
             words=words,
             log_probs=tuple(found.log_probs),
-            attention=found.alpha.numpy().reshape(-1, *grid),
-            betas=found.beta.numpy(),
+            attention=alpha.numpy().reshape(-1, *grid),
+            betas=beta.numpy(),
             geometry=geometry,
             score=found.score,
             image=image,

@@ -115,9 +115,17 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """The LSTM with attention; the sizes have the paper's letters in brackets."""
+class AttentionConfig:
+    """How the decoder chooses where to look."""
 
+    kind: str = _option("additive", "the scoring function, one of showattend.model.attention")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The decoder; the sizes have the paper's letters in brackets."""
+
+    kind: str = _option("lstm", "one of showattend.model.decoders")
     embedding_dim: int = _option(512, "word embedding (E)")
     hidden_dim: int = _option(512, "LSTM state (M)")
     attention_dim: int = _option(512, "attention space (A)")
@@ -215,7 +223,8 @@ class Config:
 
     data: DataConfig = _option(DataConfig, "where the images and captions are")
     encoder: EncoderConfig = _option(EncoderConfig, "the backbone")
-    decoder: DecoderConfig = _option(DecoderConfig, "the LSTM with attention")
+    attention: AttentionConfig = _option(AttentionConfig, "how it chooses where to look")
+    decoder: DecoderConfig = _option(DecoderConfig, "what writes the caption")
     train: TrainConfig = _option(TrainConfig, "optimisation, validation, stopping")
     self_critical: SelfCriticalConfig = _option(
         SelfCriticalConfig, "training on the captions' own score"

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from showattend.search import Decoder, as_numbers, check_prefix, repeat
+from showattend.model.decoders.base import Decoder, choose_images, repeat
+from showattend.search import as_numbers, check_prefix
 from showattend.text import Vocabulary
 
 
@@ -42,7 +43,7 @@ def sample(
     Special words other than ``<end>`` are never drawn.
 
     Args:
-        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        decoder: Any decoder; put it in eval mode first.
         features: Annotations [B, L, D] or [B, H, W, D].
         samples: K, captions an image.
         max_length: Most words of a caption.
@@ -56,7 +57,7 @@ def sample(
     """
     check_prefix(prefix, max_length)
     memory = decoder.memory(features)
-    state = repeat(decoder.initial_state(memory), samples)
+    state = repeat(decoder.start(memory), samples)
     B, device = features.shape[0], features.device
     END, PAD = Vocabulary.END, Vocabulary.PAD
     words = torch.full((B, samples), Vocabulary.START, device=device)
@@ -66,8 +67,8 @@ def sample(
     images = torch.arange(B, device=device)  # those that are not done
     never = torch.tensor([PAD, Vocabulary.START, Vocabulary.UNK, *banned], device=device)
     for t in range(max_length):
-        log_probs, _, _, state = decoder.advance(words, state, memory)
-        log_probs = as_numbers(log_probs.float()) / temperature
+        step = decoder.step(words, state, memory)
+        state, log_probs = step.state, as_numbers(step.log_probs.float()) / temperature
         log_probs[:, :, never] = -torch.inf  # lower still than what a broken model leaves
         # One random number a word: torch.multinomial would draw one for all of the vocabulary.
         cumulated = log_probs.softmax(-1).cumsum(-1)
@@ -91,7 +92,7 @@ def sample(
         if count * 4 >= len(over):
             left = (~over).nonzero().squeeze(1)
             images, words, done = images[left], words[left], done[left]
-            state = type(state)(*(part[left] for part in state))
-            memory = decoder.select(memory, left)
+            state = choose_images(state, left)
+            memory = choose_images(memory, left)
     captions = captions[:, :, : t + 3]
     return Samples(captions, (captions[:, :, 1:] != PAD).sum(2))

@@ -1,8 +1,9 @@
 """Greedy and beam search over a batch of images, attention maps included; and forced sentences.
 
-Search knows decoders only by a protocol (`Decoder`), and keeps one record a time step: the word
-of each hypothesis, the hypothesis it continues, and where the model looked. A caption and its maps
-are read back along those links, so a map always belongs to the word beside it.
+Search knows decoders only by their protocol (`showattend.model.decoders.base.Decoder`), and keeps
+one record a time step: the word of each hypothesis, the hypothesis it continues, and where the
+model looked. A caption and its maps are read back along those links, so a map always belongs to the
+word beside it.
 
 Shape suffixes: B images, K hypotheses (beams) of an image, L locations, V vocabulary, T time.
 """
@@ -12,34 +13,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
 from showattend.errors import ConfigError
+from showattend.model.decoders.base import Decoder, choose_images, map_state, repeat
 from showattend.text import Vocabulary
 
 # Lower than any sum of log-probabilities, and finite: sums and comparisons stay ordinary numbers.
 BANNED = -1e9
 SPECIAL = (Vocabulary.PAD, Vocabulary.START, Vocabulary.END, Vocabulary.UNK)
-
-
-class Decoder(Protocol):
-    """What search asks of a decoder. A state is a tuple of tensors with leading axes [B, K]."""
-
-    def memory(self, features: torch.Tensor) -> Any:
-        """What depends on the images alone, from features [B, L, D]."""
-
-    def initial_state(self, memory: Any) -> Any:
-        """The state before the first word, with K = 1."""
-
-    def select(self, memory: Any, images: torch.Tensor) -> Any:
-        """The memory of these images alone, in this order."""
-
-    def advance(
-        self, words: torch.Tensor, state: Any, memory: Any
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
-        """Read words [B, K]: log-probabilities [B, K, V], alpha [B, K, L], beta [B, K], state."""
 
 
 @dataclass(frozen=True)
@@ -108,20 +92,20 @@ class Hypothesis(NamedTuple):
 
     words: list[int]  # T word ids, no special ones
     log_probs: list[float]  # T + 1 with <end>'s, T when cut off at the maximum length
-    alpha: torch.Tensor  # [T, L] float32
-    beta: torch.Tensor  # [T]
+    alpha: torch.Tensor | None  # [T, L] float32; None of a decoder without maps
+    beta: torch.Tensor | None  # [T]; None of one without a gate
     score: float  # log p / length ** length_penalty
 
 
 class _Trace(NamedTuple):
-    """What happened at one time step, [B, K] each, alpha [B, K, L] for the *source* beams."""
+    """What happened at one time step, [B, K] each; alpha [B, K, L], beta: of the *source* beams."""
 
     images: torch.Tensor  # [B]: which images the rows are of; those that are done are left out
     words: torch.Tensor
     parents: torch.Tensor
     log_probs: torch.Tensor
-    alpha: torch.Tensor
-    beta: torch.Tensor
+    alpha: torch.Tensor | None
+    beta: torch.Tensor | None
 
 
 @torch.inference_mode()
@@ -136,7 +120,7 @@ def search(
     that are done leave the batch. Special words other than ``<end>`` are never produced.
 
     Args:
-        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        decoder: Any decoder; put it in eval mode first.
         features: Annotations [B, L, D] or [B, H, W, D].
         options: How to search.
 
@@ -145,7 +129,7 @@ def search(
     """
     options = options or SearchOptions()
     memory = decoder.memory(features)
-    state = decoder.initial_state(memory)
+    state = decoder.start(memory)
     B, K, device = features.shape[0], options.beam_size, features.device
     if B == 0:
         return []
@@ -163,7 +147,7 @@ def search(
     banned = torch.tensor([*never, END], device=device)  # <end> before the minimum length only
 
     for t in range(options.max_length):
-        log_probs, alpha, beta, state = decoder.advance(words, state, memory)
+        log_probs, state, alpha, beta = decoder.step(words, state, memory)
         now = banned if t < options.min_length else banned[:-1]
         next_BKC, log_probs_BKC = _ways_on(log_probs.float(), history, t, now, options)
         # A finished hypothesis has one continuation: itself, at no cost.
@@ -194,9 +178,9 @@ def search(
                 part[left] for part in (images, words, parents, history)
             )
             total, length, done = total[left], length[left], done[left]
-            state = type(state)(*(part[left] for part in state))
-            memory = decoder.select(memory, left)
-        state = type(state)(*(_take(part, parents) for part in state))
+            state = choose_images(state, left)
+            memory = choose_images(memory, left)
+        state = map_state(state, _take, parents)
         history = torch.cat([_take(history, parents), words.unsqueeze(2)], 2)
 
     ranks = [scores[image] for image in range(B)]
@@ -287,11 +271,14 @@ class _Steps:
             [getattr(step, name).tolist() for step in trace]
             for name in ("words", "parents", "log_probs")
         )
-        self.alpha = torch.cat([step.alpha.flatten(0, 1) for step in trace]).float().cpu()
-        self.beta = torch.cat([step.beta.flatten() for step in trace]).float().cpu()
-        # Where in these a step begins, and how many maps an image has in it.
-        self.first = [0, *itertools.accumulate(step.beta.numel() for step in trace)]
-        self.maps = [step.beta.shape[1] for step in trace]
+        self.alpha, self.beta = (
+            _joined([getattr(step, name) for step in trace]) for name in ("alpha", "beta")
+        )
+        # How many source beams an image has in a step, and where its rows begin in what is joined.
+        # The first step has one, for there is one hypothesis.
+        self.sources = [1, *(step.words.shape[1] for step in trace[:-1])]
+        rows = (len(step.images) * k for step, k in zip(trace, self.sources, strict=True))
+        self.first = [0, *itertools.accumulate(rows)]
 
     def hypothesis(self, image: int, beam: int, score: float, forced: int) -> Hypothesis:
         """The hypothesis that ends in a beam of an image."""
@@ -306,10 +293,17 @@ class _Steps:
                 log_probs.append(log_prob)
             if word not in SPECIAL or t < forced:
                 words.append(word)
-                looked.append(self.first[t] + row * self.maps[t] + parent)
+                looked.append(self.first[t] + row * self.sources[t] + parent)
             beam = parent
         maps = torch.tensor(looked[::-1], dtype=torch.long)
-        return Hypothesis(words[::-1], log_probs[::-1], self.alpha[maps], self.beta[maps], score)
+        alpha, beta = (None if each is None else each[maps] for each in (self.alpha, self.beta))
+        return Hypothesis(words[::-1], log_probs[::-1], alpha, beta, score)
+
+
+def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """What the steps have for their beams, one row a beam, on the CPU."""
+    found = [part.flatten(0, 1) for part in parts if part is not None]
+    return torch.cat(found).float().cpu() if found else None
 
 
 def force(decoder: Decoder, features: torch.Tensor, words: Sequence[int]) -> Hypothesis:
@@ -324,7 +318,7 @@ def force_all(
     """Make the model say the given sentences about one image, and record where it looks.
 
     Args:
-        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        decoder: Any decoder; put it in eval mode first.
         features: Annotations of the image, [1, L, D] or [1, H, W, D].
         sentences: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
 
@@ -335,27 +329,31 @@ def force_all(
     if not sentences:
         return []
     memory = decoder.memory(features)
-    state = repeat(decoder.initial_state(memory), len(sentences))
+    state = repeat(decoder.start(memory), len(sentences))
     lengths = [len(words) + 1 for words in sentences]
     targets = torch.full((len(sentences), max(lengths)), Vocabulary.END)
     for row, words in zip(targets, sentences, strict=True):
         row[: len(words)] = torch.tensor(words, dtype=torch.long)
     targets = targets.to(features.device)
     previous = torch.full_like(targets[:, 0], Vocabulary.START)
-    steps = []
+    log_probs, maps, betas = [], [], []
     for target in targets.T:
-        scores, alpha, beta, state = decoder.advance(previous.unsqueeze(0), state, memory)
-        steps.append((scores[0].gather(1, target.unsqueeze(1)).squeeze(1), alpha[0], beta[0]))
-        previous = target
-    log_probs, maps, betas = (torch.stack(part, 1).cpu() for part in zip(*steps, strict=True))
+        step = decoder.step(previous.unsqueeze(0), state, memory)
+        state, previous = step.state, target
+        log_probs.append(step.log_probs[0].gather(1, target.unsqueeze(1)).squeeze(1))
+        maps.append(step.alpha)
+        betas.append(step.gate)
+    likely_KT = torch.stack(log_probs, 1).cpu()
+    alpha_KTL, beta_KT = _in_order(maps), _in_order(betas)
     found = []
     for k, (words, length) in enumerate(zip(sentences, lengths, strict=True)):
-        likely, T = log_probs[k, :length].tolist(), len(words)
-        alpha, beta = maps[k, :T].float(), betas[k, :T].float()
+        likely, T = likely_KT[k, :length].tolist(), len(words)
+        alpha, beta = (None if each is None else each[k, :T] for each in (alpha_KTL, beta_KT))
         found.append(Hypothesis(list(words), likely, alpha, beta, sum(likely) / length))
     return found
 
 
-def repeat(state: Any, K: int) -> Any:
-    """The state of one hypothesis an image as that of K alike."""
-    return type(state)(*(part.expand(-1, K, *part.shape[2:]) for part in state))
+def _in_order(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """What the steps have for the K captions of one image, [K, T, ...], on the CPU."""
+    found = [part[0] for part in parts if part is not None]
+    return torch.stack(found, 1).float().cpu() if found else None

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from showattend.captioner import Captioner
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import build_encoder
 from showattend.images import Preprocessing
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.text import Vocabulary
 from tests.browser import chromium as chromium
 from tests.browser import visit as visit

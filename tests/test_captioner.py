@@ -14,10 +14,10 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.captioner import Captioner
 from showattend.checkpoint import save
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import Encoder, build_encoder
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Preprocessing
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.search import SearchOptions
 from showattend.text import Vocabulary
 

@@ -18,7 +18,7 @@ from showattend.captioner import Captioner
 from showattend.checkpoint import FILE_NAME, load_tensors
 from showattend.config import Config
 from showattend.data.toy import write_toy
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.sampling import sample
 from showattend.search import SearchOptions, search
 from showattend.training.compiling import compile_step

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.errors import ConfigError
+from showattend.model.decoders.base import Step
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.sampling import sample
 from showattend.search import SearchOptions, force, force_all, search
 from showattend.text import Vocabulary
@@ -40,13 +41,10 @@ class Table:
     def memory(self, features: torch.Tensor) -> torch.Tensor:
         return features
 
-    def select(self, memory: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        return memory[images]
-
-    def initial_state(self, memory: torch.Tensor) -> tuple[torch.Tensor]:
+    def start(self, memory: torch.Tensor) -> tuple[torch.Tensor]:
         return _State(torch.zeros(memory.shape[0], 1, 0, dtype=torch.long))
 
-    def advance(self, words, state, memory):  # type: ignore[no-untyped-def]
+    def step(self, words, state, memory):  # type: ignore[no-untyped-def]
         said = torch.cat([state[0], words.unsqueeze(2)], 2)
         B, K, t = said.shape
         rows = [[self.log_probs(said[b, k, 1:].tolist()) for k in range(K)] for b in range(B)]
@@ -54,12 +52,11 @@ class Table:
         # The map encodes the last word read and the time, so that a mixed-up map shows.
         for b, k in itertools.product(range(B), range(K)):
             alpha[b, k, int(said[b, k, -1])] = t
-        return torch.tensor(rows), alpha, torch.full((B, K), 0.5), _State(said)
+        return Step(torch.tensor(rows), _State(said), alpha, torch.full((B, K), 0.5))
 
 
-class _State(tuple):
-    def __new__(cls, *parts: torch.Tensor) -> _State:
-        return super().__new__(cls, parts)
+class _State(NamedTuple):
+    said: torch.Tensor
 
 
 def options(**values: float) -> SearchOptions:
@@ -124,9 +121,9 @@ def test_greedy_takes_the_likeliest_word_every_time() -> None:
     decoder, image = lstm(5), features(1)
     words: list[int] = []
     memory, given = decoder.memory(image), START
-    state = decoder.initial_state(memory)
+    state = decoder.start(memory)
     for _ in range(4):
-        scores, _, _, state = decoder.advance(torch.tensor([[given]]), state, memory)
+        scores, state, _, _ = decoder.step(torch.tensor([[given]]), state, memory)
         scores[..., [Vocabulary.PAD, START, UNK]] = -1e9
         if not words:
             scores[..., END] = -1e9
@@ -270,13 +267,13 @@ def test_images_that_are_done_leave_the_batch_and_nothing_changes() -> None:
     decoder, images = lstm(4), features(12)
     decoder.L_o.bias.data[END] += 4.0  # captions of several lengths
     sizes = []
-    advance = decoder.advance
+    step = decoder.step
 
     def counted(words, state, memory):  # type: ignore[no-untyped-def]
         sizes.append(len(words))
-        return advance(words, state, memory)
+        return step(words, state, memory)
 
-    decoder.advance = counted  # type: ignore[method-assign]
+    decoder.step = counted  # type: ignore[method-assign]
     settings = options(beam_size=3, max_length=12, n_best=3, length_penalty=0.7)
     together = search(decoder, images, settings)
     assert sizes[0] == 12

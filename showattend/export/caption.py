@@ -92,6 +92,8 @@ class Model:
             _network(Path(folder) / f"{name}.onnx", threads)
             for name in ("encoder", "initial", "step")
         )
+        # What the initial network makes for the steps: of each image first, then the state.
+        self.remembered = len(self.initial.get_outputs()) - _state_size(self.step)
         if self.step.get_outputs()[0].shape[2] != len(self.vocabulary):
             raise UserError(f"{folder}: its files are of different models; export again")
 
@@ -126,12 +128,30 @@ class Model:
         """What depends on the images alone (axis B), and the state (axes B and K = 1)."""
         (features,) = self.encoder.run(None, {"pixels": pixels_BSS3})
         outputs = self.initial.run(None, {"features": features})
-        return outputs[:2], outputs[2:]
+        return outputs[: self.remembered], outputs[self.remembered :]
 
     def advance(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state."""
+        """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state.
+
+        Of a decoder without maps every cell weighs the same; one without a gate has a beta of 1.
+        """
         names = [each.name for each in self.step.get_inputs()]
-        return list(self.step.run(None, dict(zip(names, inputs, strict=True))))
+        outputs = [each.name for each in self.step.get_outputs()]
+        found = dict(
+            zip(outputs, self.step.run(None, dict(zip(names, inputs, strict=True))), strict=True)
+        )
+        (B, K), L = inputs[0].shape, int(np.prod(self.grid))
+        alpha = found.pop("alpha", None)
+        beta = found.pop("beta", None)
+        alpha = np.full((B, K, L), 1 / L, np.float32) if alpha is None else alpha
+        beta = np.ones((B, K), np.float32) if beta is None else beta
+        log_probs, *state = found.values()
+        return [log_probs, alpha, beta, *state]
+
+
+def _state_size(step: onnxruntime.InferenceSession) -> int:
+    """How many tensors the state has: each that goes in comes out, as new_NAME."""
+    return sum(each.name.startswith("new_") for each in step.get_outputs())
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -183,7 +203,7 @@ def search(
     done = np.zeros((B, 1), bool)
     # Words, log-probabilities, gates and maps of each hypothesis so far: [B, K, T], [B, K, T, L].
     story = [np.zeros((B, 1, 0), np.int64), *np.zeros((2, B, 1, 0), np.float32)]
-    story.append(np.zeros((B, 1, 0, memory[0].shape[1]), np.float32))
+    story.append(np.zeros((B, 1, 0, int(np.prod(model.grid))), np.float32))
     results: list[list[Caption]] = [[] for _ in range(B)]
     for t in range(limits["max_length"]):
         log_probs, alpha, beta, *state = model.advance(words, *state, *memory)
@@ -213,7 +233,7 @@ def search(
                 part[~over]
                 for part in (images, words, total, length, done, *story, *state, *memory)
             )
-            story, state, memory = rest[:4], rest[4:-2], rest[-2:]
+            story, state, memory = rest[:4], rest[4 : 4 + len(state)], rest[4 + len(state) :]
     return results
 
 

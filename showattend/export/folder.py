@@ -99,7 +99,7 @@ def export(
             except ConfigError as error:
                 part = captioner.encoder.name if name == "encoder" else f"decoder, {name}"
                 raise ConfigError(f"{part}: {error}") from error
-        settings = _settings(captioner)
+        settings = _settings(captioner, graphs)
         (aside / SETTINGS).write_text(
             json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -115,7 +115,7 @@ def export(
     return sizes
 
 
-def _settings(captioner: Captioner) -> dict[str, Any]:
+def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
     """What model.json holds."""
     from showattend.export.caption import FORMAT
 
@@ -134,6 +134,10 @@ def _settings(captioner: Captioner) -> dict[str, Any]:
             "interpolation": given.interpolation,
         },
         "grid": [rows, columns],
+        "networks": {
+            name: {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+            for name, graph in graphs.items()
+        },
         "search": {
             "beam_size": options.beam_size,
             "max_length": options.max_length,
@@ -185,7 +189,8 @@ def _compare(graphs: dict[str, Graph], folder: Path) -> None:
             inputs = found
             if name == "initial":
                 words = random.integers(0, len(model.vocabulary), (B, K))
-                inputs = [words, *(np.repeat(part, K, 1) for part in found[2:]), *found[:2]]
+                memory, state = found[: model.remembered], found[model.remembered :]
+                inputs = [words, *(np.repeat(part, K, 1) for part in state), *memory]
 
 
 def _move(aside: Path, out: Path) -> None:

@@ -6,8 +6,10 @@ import math
 from dataclasses import replace
 
 from showattend.config import Config, to_dict
-from showattend.decoders.lstm import ATTEND_WITH, GATES
 from showattend.errors import ConfigError
+from showattend.model.attention import ATTENTIONS
+from showattend.model.decoders import DECODERS
+from showattend.model.decoders.lstm import ATTEND_WITH, GATES
 from showattend.search import SearchOptions
 from showattend.training.optimizer import SCHEDULES
 
@@ -91,6 +93,8 @@ def check(config: Config) -> None:
         )
     for key, choice, known in (
         ("train.schedule", train.schedule, SCHEDULES),
+        ("attention.kind", config.attention.kind, ATTENTIONS),
+        ("decoder.kind", decoder.kind, DECODERS),
         ("decoder.gate", decoder.gate, GATES),
         ("decoder.attend_with", decoder.attend_with, ATTEND_WITH),
     ):

@@ -14,7 +14,6 @@ from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
 from showattend.data.loader import CaptionLoader, wordless
 from showattend.data.mixture import Mixture
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import give_back_freed_memory
 from showattend.encoders import Encoder
 from showattend.images import Preprocessing
@@ -53,7 +52,7 @@ class Setup:
     encoder_config: dict[str, Any]
     preprocessing: Preprocessing
     vocabulary: Vocabulary
-    decoder: LSTMDecoder
+    decoder: Any
     train_loader: CaptionLoader
     val_loader: CaptionLoader
     validation: Validation
@@ -137,7 +136,7 @@ def set_up(
     )
     give_back_freed_memory()  # a large data set takes much while it is read, and little after
     decoder = build_decoder(
-        config.decoder, vocabulary_size=len(vocabulary), feature_dim=encoder.dim
+        config.decoder, config.attention, vocabulary_size=len(vocabulary), feature_dim=encoder.dim
     ).to(device)
     if source is not None:
         take_decoder(source, decoder, start or "")
@@ -192,7 +191,10 @@ def _try_words(
     if source is not None:
         with torch.random.fork_rng(devices=()):
             decoder = build_decoder(
-                config.decoder, vocabulary_size=len(vocabulary), feature_dim=feature_dim
+                config.decoder,
+                config.attention,
+                vocabulary_size=len(vocabulary),
+                feature_dim=feature_dim,
             )
         take_decoder(source, decoder, config.train.init_from or "")
 

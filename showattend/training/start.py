@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch.nn import functional as F
 
 from showattend.captioner import Captioner
 from showattend.config import Config, EncoderConfig
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import Encoder
 from showattend.errors import ConfigError
 from showattend.text import Vocabulary
@@ -37,7 +37,8 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
         ("name", encoder.backbone, source.encoder.backbone),
         ("fit", config.fit, source.preprocessing.fit),
     ]
-    if source.encoder.beside is not None or source.decoder.projection is None:
+    grows = source.decoder.with_more_features(source.decoder.state_dict(), 0) is not None
+    if source.encoder.beside is not None or not grows:
         kept.insert(1, ("beside", encoder.beside or "", source.encoder.beside or ""))
     for key, wanted, theirs in kept:
         if wanted != theirs:
@@ -74,7 +75,7 @@ def merge_words(known: Vocabulary, vocabulary: Vocabulary) -> Vocabulary:
     return Vocabulary([*known.words, *(word for word in vocabulary.words if word not in known)])
 
 
-def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
+def take_decoder(source: Captioner, decoder: Any, where: str) -> None:
     """Give the decoder the weights of the source's.
 
     Words that the source lacks begin as the mean of the words it knows (Hewitt 2021,
@@ -92,23 +93,23 @@ def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
         ConfigError: Its decoder is of another shape.
     """
     theirs, wanted = _make(source.decoder), _make(decoder)
-    wider = 0
-    if source.decoder.projection is not None and decoder.projection is not None:
-        wider = decoder.projection.in_features - source.decoder.projection.in_features
-    if source.encoder.beside is None and wider > 0:
-        theirs = theirs | {_FEATURES: wanted[_FEATURES]}
-    if other := [key for key in wanted if theirs[key] != wanted[key]]:
-        told = "; ".join(f"{key} {theirs[key]}, the config {wanted[key]}" for key in other)
-        raise ConfigError(f"train.init_from: {where} has {told}; they must be the same")
     weights = source.decoder.state_dict()
-    first, new = len(Vocabulary.SPECIALS), decoder.L_o.out_features - len(source.vocabulary)
-    for key in ("embedding.weight", "L_o.weight"):
+    if source.encoder.beside is None and theirs[_FEATURES] < wanted[_FEATURES]:
+        more = wanted[_FEATURES] - theirs[_FEATURES]
+        if wider := source.decoder.with_more_features(weights, more):
+            weights, theirs = wider, theirs | {_FEATURES: wanted[_FEATURES]}
+    if other := [key for key in wanted if theirs.get(key) != wanted[key]]:
+        told = "; ".join(f"{key} {theirs.get(key)}, the config {wanted[key]}" for key in other)
+        raise ConfigError(f"train.init_from: {where} has {told}; they must be the same")
+    names = {id(parameter): name for name, parameter in decoder.named_parameters()}
+    first, known = len(Vocabulary.SPECIALS), len(source.vocabulary)
+    new = decoder.output.out_features - known
+    for tensor in (decoder.embedding.weight, decoder.output.weight):
+        key = names[id(tensor)]
         mean = weights[key][first:].mean(0, keepdim=True)
         weights[key] = torch.cat([weights[key], mean.expand(new, -1)])
-    if wider > 0:
-        weights["projection.weight"] = F.pad(weights["projection.weight"], (0, wider))
-    least = weights["L_o.bias"][first:].min()
-    weights["L_o.bias"] = torch.cat([weights["L_o.bias"], least.expand(new)])
+    key = names[id(decoder.output.bias)]
+    weights[key] = torch.cat([weights[key], weights[key][first:].min().expand(new)])
     try:
         decoder.load_state_dict(weights)
     except RuntimeError as error:
@@ -118,15 +119,6 @@ def take_decoder(source: Captioner, decoder: LSTMDecoder, where: str) -> None:
         ) from error
 
 
-def _make(decoder: LSTMDecoder) -> dict[str, object]:
+def _make(decoder: Any) -> dict[str, Any]:
     """What is the same of decoders that weights fit; shapes alone would not tell all of it."""
-    projection = decoder.projection
-    return {
-        "decoder.attend_with": decoder.attend_with,
-        "decoder.gate": decoder.gate,
-        "decoder.embedding_dim": decoder.embedding.embedding_dim,
-        "decoder.hidden_dim": decoder.hidden_dim,
-        "decoder.attention_dim": decoder.attention_dim,
-        "decoder.projection_dim": 0 if projection is None else projection.out_features,
-        _FEATURES: (projection or decoder.initial).in_features,
-    }
+    return {**decoder.sizes, _FEATURES: decoder.feature_dim}

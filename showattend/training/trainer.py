@@ -18,6 +18,7 @@ from showattend.depthwise import FastDepthwise
 from showattend.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.encoders import Encoder, encode
 from showattend.evaluation.maps import complain_of_maps
+from showattend.model.decoders.base import favour_rare_words, sharpen
 from showattend.processes import join, leave
 from showattend.search import SearchOptions
 from showattend.training.average import Merger, MovingAverage, put_weights
@@ -74,7 +75,7 @@ class Trainer:
         if config.train.compile and (trouble := compile_step(self.decoder, self.dtype)):
             self.reporter.message(trouble)
         if self.phases[0].name == SELF_CRITICAL:
-            self.decoder.sharpen(critical.temperature)
+            sharpen(self.decoder, critical.temperature)
         self._restart()
         self.reward_loader = (
             self.train_loader.with_references(critical.min_references)
@@ -175,7 +176,7 @@ class Trainer:
         else:
             best = checkpoints.load(self.out / checkpoints.FILE_NAME)
             put_weights(best.weights, self._trained())
-            self.decoder.sharpen(self.config.self_critical.temperature)
+            sharpen(self.decoder, self.config.self_critical.temperature)
             self._save_start()
             told = "from the best model"
         self._restart()
@@ -218,7 +219,7 @@ class Trainer:
         found = torch.from_numpy(self.train_loader.target_counts())
         counts[: len(found)] = found
         if best.record["history"][-1]["phase"] != ADJUSTED:  # else a kill came just after it
-            self._kept("decoder").favour_rare_words(counts, self.config.train.rare_words)
+            favour_rare_words(self._kept("decoder"), counts, self.config.train.rare_words)
         now.epoch, now.best = now.epoch + 1, float("-inf")
         self.reporter.message("The best model, its scores adjusted in favour of rare words:")
         self._enter({"epoch": now.epoch, "phase": ADJUSTED} | self.validate())
@@ -411,7 +412,7 @@ class Trainer:
             vocabulary=self.setup.vocabulary,
             preprocessing=self.setup.preprocessing,
             search=SearchOptions(**values["search"]),
-            config={key: values[key] for key in ("decoder", "search")}
+            config={key: values[key] for key in ("attention", "decoder", "search")}
             | {"encoder": self.setup.encoder_config},
             record=record,
             device=self.device,

@@ -9,11 +9,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from showattend.data.loader import Batch, CaptionLoader
-from showattend.decoders.forcing import Forced
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.evaluation.maps import describe_maps
 from showattend.evaluation.metrics import CiderValidator
 from showattend.evaluation.wording import wording
+from showattend.model.decoders.base import Decoder, Forced
 from showattend.processes import Processes
 from showattend.search import SearchOptions, search
 from showattend.text import Vocabulary
@@ -52,7 +51,7 @@ class Validation:
 
     @torch.no_grad()
     def __call__(
-        self, decoder: LSTMDecoder, annotate: Callable[[Batch], torch.Tensor]
+        self, decoder: Decoder, annotate: Callable[[Batch], torch.Tensor]
     ) -> dict[str, Any]:
         """Caption every image.
 
@@ -80,7 +79,8 @@ class Validation:
             found = search(decoder, annotations, self.options)
             for row, hypotheses in zip(batch.rows, found, strict=True):
                 captions[row] = self.vocabulary.decode(hypotheses[0].words)
-                maps.append(hypotheses[0].alpha.cpu())
+                if hypotheses[0].alpha is not None:
+                    maps.append(hypotheses[0].alpha)
             self.reporter.task("Validation", number + 1, len(self.loader))
         parts = self.processes.gather((captions, maps, losses))
         captions = {k: v for part in parts for k, v in part[0].items()}

