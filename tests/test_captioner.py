@@ -17,7 +17,7 @@ from showattend.checkpoint import save
 from showattend.encoders import Encoder, build_encoder
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Preprocessing
-from showattend.model.decoders.lstm import LSTMDecoder
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.search import SearchOptions
 from showattend.text import Vocabulary
 
@@ -34,7 +34,7 @@ def make(fit: str = "squash") -> Captioner:
     words = ["a", "dog", "runs", "through", "the", "grass", "man", "in", "red", "shirt", "on"]
     vocabulary = Vocabulary(words)
     values = {"embedding_dim": 16, "hidden_dim": 16, "attention_dim": 16}
-    decoder = LSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values)
+    decoder = FusedLSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values)
     torch.manual_seed(1)
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.5)

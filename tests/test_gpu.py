@@ -18,7 +18,7 @@ from showattend.captioner import Captioner
 from showattend.checkpoint import FILE_NAME, load_tensors
 from showattend.config import Config
 from showattend.data.toy import write_toy
-from showattend.model.decoders.lstm import LSTMDecoder
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.sampling import sample
 from showattend.search import SearchOptions, search
 from showattend.training.compiling import compile_step
@@ -43,13 +43,15 @@ def exact() -> Iterator[None]:
     torch.set_float32_matmul_precision(before)
 
 
-def decoders(**changes: Any) -> tuple[LSTMDecoder, LSTMDecoder]:
+def decoders(**changes: Any) -> tuple[FusedLSTMDecoder, FusedLSTMDecoder]:
     """The same one, on the GPU and on the CPU."""
     made = []
     for device in (DEVICE, "cpu"):
         torch.manual_seed(0)
         sizes = {"embedding_dim": 64, "hidden_dim": 64, "attention_dim": 64, "dropout": 0.0}
-        made.append(LSTMDecoder(vocabulary_size=50, feature_dim=96, **sizes | changes).to(device))
+        made.append(
+            FusedLSTMDecoder(vocabulary_size=50, feature_dim=96, **sizes | changes).to(device)
+        )
     return made[0], made[1]
 
 
@@ -63,7 +65,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return features, captions, lengths
 
 
-def step(model: LSTMDecoder, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+def step(model: FusedLSTMDecoder, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """The loss, and every gradient."""
     device = next(model.parameters()).device
     features, captions, lengths = (part.to(device) for part in batch())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -27,17 +28,15 @@ ROOMS = [
         "imagefiles",
         "images",
         "text",
-        "attention",
+        "model",
         "device",
         "processes",
-        "shared_gradient",
     ],
     [
         "data",
         "depthwise",
         "backbones",
         "encoders",
-        "decoders",
         "search",
         "sampling",
         "checkpoint",
@@ -86,16 +85,18 @@ def test_imports_run_one_way(module: str) -> None:
 
 
 def test_the_core_knows_as_little_as_it_should() -> None:
-    assert imports(PACKAGE / "shared_gradient.py") == set()
-    assert imports(PACKAGE / "attention.py") <= {"shared_gradient"}
     for below in ("images", "imagefiles", "text", "errors"):
         known = imports(PACKAGE / f"{below}.py")
         assert known <= {"errors", "quiet", "images", "imagefiles"}, (below, known)
     # Search knows decoders by a protocol only; a decoder gets plain arguments, no config.
-    assert imports(PACKAGE / "search.py") <= {"errors", "text"}
-    assert imports(PACKAGE / "sampling.py") <= {"search", "text"}
-    for path in (PACKAGE / "decoders").glob("*.py"):
-        assert imports(path) <= {"attention", "decoders", "errors", "shared_gradient"}
+    assert imports(PACKAGE / "search.py") <= {"errors", "model", "text"}
+    assert imports(PACKAGE / "sampling.py") <= {"model", "search", "text"}
+    for path in (PACKAGE / "model").rglob("*.py"):
+        assert imports(path) <= {"errors", "model"}
+    # The plain code does not know the fast one.
+    for folder in ("attention", "decoders"):
+        for path in (PACKAGE / "model" / folder).glob("*.py"):
+            assert "model.fast" not in re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
     # Only builders read configs.
     configured = {name.split(".")[1] for name, path in MODULES.items() if "config" in imports(path)}
     assert configured <= {"builders", "captioner", "cli", "training"}

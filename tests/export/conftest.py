@@ -18,7 +18,7 @@ from showattend.caption import Caption
 from showattend.captioner import Captioner
 from showattend.encoders import Encoder
 from showattend.images import Preprocessing
-from showattend.model.decoders.lstm import LSTMDecoder
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.text import Vocabulary
 
 WORDS = "a dog runs through the grass man in red shirt on beach 's i n't two child with ball"
@@ -42,7 +42,7 @@ def toy(
     nn.init.normal_(stages["rest"][1].weight, 0, 5)
     vocabulary = Vocabulary(WORDS.split(" "))
     values = {"embedding_dim": 12, "hidden_dim": 14, "attention_dim": 10, "gate": gate}
-    decoder = LSTMDecoder(
+    decoder = FusedLSTMDecoder(
         vocabulary_size=len(vocabulary),
         feature_dim=20 if beside is None else 28,
         attend_with=attend_with,
