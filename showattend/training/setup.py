@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,6 +58,24 @@ class Setup:
     val_loader: CaptionLoader
     validation: Validation
     identity: dict[str, Any]
+
+    def captioner(
+        self, config: Config, encoder: Encoder, decoder: Any, record: dict[str, Any]
+    ) -> Captioner:
+        """What is trained as a model to save, with copies of the decoder's weights."""
+        values = to_dict(config)
+        return Captioner(
+            encoder=encoder,
+            decoder=deepcopy(decoder),
+            vocabulary=self.vocabulary,
+            preprocessing=self.preprocessing,
+            search=SearchOptions(**values["search"]),
+            config={key: values[key] for key in ("attention", "decoder", "search")}
+            | {"encoder": self.encoder_config},
+            record=record,
+            device=next(decoder.parameters()).device,
+            precision="fp32",
+        )
 
 
 def set_up(

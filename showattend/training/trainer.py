@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from showattend import checkpoint as checkpoints
-from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
 from showattend.data.loader import Batch, CaptionLoader
 from showattend.depthwise import FastDepthwise
@@ -20,7 +18,6 @@ from showattend.encoders import Encoder, encode
 from showattend.evaluation.maps import complain_of_maps
 from showattend.model.decoders.base import favour_rare_words, sharpen
 from showattend.processes import join, leave
-from showattend.search import SearchOptions
 from showattend.training.average import Merger, MovingAverage, put_weights
 from showattend.training.check import check
 from showattend.training.compiling import compile_step
@@ -395,7 +392,10 @@ class Trainer:
         if best:
             now.best, now.best_epoch = entry["CIDEr"], entry["epoch"]
             if self.processes.first:
-                checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
+                kept = self.setup.captioner(
+                    self.config, self._kept("encoder"), self._kept("decoder"), self._record()
+                )
+                checkpoints.save(self.out, kept.to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
         self._write_record()
@@ -403,21 +403,6 @@ class Trainer:
     def _best_entry(self) -> dict[str, Any]:
         now = self.progress
         return next((entry for entry in now.history if entry["epoch"] == now.best_epoch), {})
-
-    def _captioner(self, record: dict[str, Any]) -> Captioner:
-        values = to_dict(self.config)
-        return Captioner(
-            encoder=self._kept("encoder"),
-            decoder=deepcopy(self._kept("decoder")),
-            vocabulary=self.setup.vocabulary,
-            preprocessing=self.setup.preprocessing,
-            search=SearchOptions(**values["search"]),
-            config={key: values[key] for key in ("attention", "decoder", "search")}
-            | {"encoder": self.setup.encoder_config},
-            record=record,
-            device=self.device,
-            precision="fp32",
-        )
 
     def _save_state(self) -> None:
         self.progress.seconds = time.perf_counter() - self.started
