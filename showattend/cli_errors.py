@@ -48,7 +48,7 @@ def errors(
         typer.Option(help="Write .md or .json.", show_default="Markdown, printed", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Say what captions get wrong: objects, counts, colours, activities, worn-out phrases."""
+    """Say what captions get wrong: objects, people, counts, colours, activities, phrases."""
     from showattend.evaluation.errors import find_errors
     from showattend.evaluation.errors_page import to_markdown
     from showattend.evaluation.evaluate import read_references, read_results
