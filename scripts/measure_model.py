@@ -108,8 +108,9 @@ def measure(
                 str(r.image_id): r.captions for r in read_references(captions, images, "val")
             }
             for each in result["captions"]:
-                key = name, str(each["image_id"])
-                references[key], candidates[key] = written[key[1]], each["caption"]
+                number = str(each["image_id"])
+                references[name, number] = written[number]
+                candidates[name, number] = each["caption"]
     every = [text.split() for texts in said.values() for text in texts]
     if every:
         found["wording"] = wording(every)
