@@ -18,7 +18,7 @@ too: a crowd is more than a few.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from showattend.evaluation.nouns import listed, plurals
@@ -90,16 +90,19 @@ class Lexicon:
         Args:
             words: The caption's tokens.
         """
-        found: set[str] = set()
+        return frozenset().union(*(concepts for _, _, concepts in self.mentions(words)))
+
+    def mentions(self, words: Sequence[str]) -> Iterator[tuple[int, int, frozenset[str]]]:
+        """Where they are named: a phrase's first word, the word after its last, its concepts."""
         start = 0
         while start < len(words):
             for length in range(min(self._longest, len(words) - start), 0, -1):
                 concepts = self._phrases.get(tuple(words[start : start + length]))
+                if concepts:
+                    yield start, start + length, frozenset(concepts)
                 if concepts is not None:
-                    found |= concepts
                     break
             start += length
-        return frozenset(found)
 
     def above(self, concept: str) -> frozenset[str]:
         """The concepts that this one is a kind of: the nearest, its own, and so on."""

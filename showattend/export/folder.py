@@ -134,6 +134,7 @@ def _settings(captioner: Captioner) -> dict[str, Any]:
             "interpolation": given.interpolation,
         },
         "grid": [rows, columns],
+        "unsure_below": captioner.calibration.unsure_below,
         "search": {
             "beam_size": options.beam_size,
             "max_length": options.max_length,
