@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Caption:
         score: The length-normalised log-probability that the search ranked by.
         image: What was captioned, for overlays.
         alternatives: The runners-up, best first.
+        unsure_below: A word that says something about the photo is unsure from this probability
+            down (`unsure`); the model's calibration chooses it, 0 marks none.
     """
 
     words: tuple[str, ...]
@@ -38,6 +41,7 @@ class Caption:
     score: float
     image: ImageSource | None = field(default=None, repr=False)
     alternatives: tuple[Caption, ...] = field(default=(), repr=False)
+    unsure_below: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.words)
@@ -63,6 +67,41 @@ class Caption:
     def log_prob(self) -> float:
         """The log-probability of the whole caption."""
         return float(sum(self.log_probs))
+
+    @property
+    def confidences(self) -> tuple[float, ...]:
+        """The model's probability of each word [T], 0 to 1: exp of its `log_probs`.
+
+        It is the softmax over the whole vocabulary, given the photo and the words before it, as
+        the model is: training may have sharpened it (``self_critical.temperature``) or favoured
+        rare words (``train.rare_words``), so that it is not the share of such words that are
+        right. What the search forbids (special words, repeated n-grams, banned words) keeps its
+        part of the softmax: a word said in place of a forbidden one has a low probability. So has
+        a given word (a prefix, `Captioner.attend`) that the model would not have said; one that
+        it does not know has the probability of ``<unk>``. A sampling temperature changes nothing.
+        """
+        return tuple(math.exp(min(value, 0.0)) for value in self.log_probs[: len(self.words)])
+
+    @property
+    def confidence(self) -> float:
+        """The geometric mean of the probabilities of all words and of the end, 0 to 1.
+
+        The end counts where the search got there. One divided by this is the perplexity.
+        """
+        return math.exp(min(self.log_prob / max(len(self.log_probs), 1), 0.0))
+
+    @property
+    def unsure(self) -> tuple[bool, ...]:
+        """Which words [T] are unsure: of lower probability than ``unsure_below``.
+
+        English function words are not: another "in" or "is" would be said of the same photo.
+        """
+        from showattend.text import FUNCTION_WORDS
+
+        return tuple(
+            not value >= self.unsure_below and word not in FUNCTION_WORDS
+            for word, value in zip(self.words, self.confidences, strict=True)
+        )
 
     def heatmap(self, t: int, sigma: float = 0.0) -> np.ndarray:
         """The attention of word ``t`` at every pixel of the upright image [height, width].
@@ -95,6 +134,9 @@ class Caption:
             "words": list(self.words),
             "log_probs": [float(value) for value in self.log_probs],
             "log_prob": self.log_prob,
+            "confidences": list(self.confidences),
+            "confidence": self.confidence,
+            "unsure": list(self.unsure),
             "score": float(self.score),
             "betas": [float(value) for value in self.betas],
         }

@@ -14,6 +14,7 @@ from PIL import Image
 
 from showattend import checkpoint as checkpoints
 from showattend.builders import build_decoder, encoder_of
+from showattend.calibration import Calibration
 from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
 from showattend.config import (
@@ -50,6 +51,7 @@ class Captioner:
         preprocessing: From a photograph to the network's input.
         search: Search defaults.
         record: How the model was trained, and its figures.
+        calibration: What it knows of its own limits.
         name: What the model was loaded from.
     """
 
@@ -66,6 +68,7 @@ class Captioner:
         name: str = "",
         device: str | torch.device = "cpu",
         precision: str = "auto",
+        calibration: Calibration | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.dtype = choose_dtype(precision, self.device)
@@ -73,6 +76,7 @@ class Captioner:
         self.decoder = decoder.to(self.device, self.dtype).eval()
         self.vocabulary, self.preprocessing = vocabulary, preprocessing
         self.search = search or SearchOptions()
+        self.calibration = calibration or Calibration()
         self.config, self.record, self.name = config or {}, record or {}, name
 
     @classmethod
@@ -127,7 +131,8 @@ class Captioner:
             search_config = from_dict(SearchConfig, checkpoint.config["search"], name)
             preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
             vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
-        except (KeyError, TypeError, UserError) as error:
+            calibration = Calibration.from_dict(checkpoint.calibration)
+        except (AttributeError, KeyError, TypeError, UserError) as error:
             raise CheckpointError(f"{name}: its header cannot be read ({error})") from error
         parts = checkpoints.unflatten(
             {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
@@ -166,6 +171,7 @@ class Captioner:
             name=name,
             device=device,
             precision=precision,
+            calibration=calibration,
         )
 
     def resize(self, size: int) -> None:
@@ -363,6 +369,7 @@ class Captioner:
             preprocessing=self.preprocessing.to_dict(),
             encoder_fingerprint=self.encoder.fingerprint(),
             record=self.record,
+            calibration=self.calibration.to_dict(),
         )
 
     # -----------------------------------------------------------------------------------------
@@ -424,8 +431,8 @@ class Captioner:
         )
         return replace(best, alternatives=tuple(rest))
 
-    @staticmethod
     def _to_caption(
+        self,
         found: Hypothesis,
         words: tuple[str, ...],
         geometry: Geometry,
@@ -444,6 +451,7 @@ class Captioner:
             geometry=geometry,
             score=found.score,
             image=image,
+            unsure_below=self.calibration.unsure_below,
         )
 
 

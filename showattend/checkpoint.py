@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 FILE_NAME = "model.safetensors"
-SEARCH_NAME = "search.json"
+SEARCH_NAME, CALIBRATION_NAME = BESIDE = ("search.json", "calibration.safetensors")
+"""Files beside a directory's model that take the place of what its header says."""
 DEFAULT_MODEL = "flickr8k"
 
 
@@ -38,6 +39,8 @@ class Checkpoint:
         preprocessing: `showattend.images.Preprocessing` as plain values.
         encoder_fingerprint: The checksum of the encoder's weights (`Encoder.fingerprint`).
         record: The training record: data, recipe, figures.
+        calibration: `showattend.calibration.Calibration` as plain values, and how they were
+            measured; empty where nobody has.
     """
 
     weights: dict[str, torch.Tensor]
@@ -46,6 +49,7 @@ class Checkpoint:
     preprocessing: dict[str, Any]
     encoder_fingerprint: str
     record: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 def shipped_models() -> dict[str, Path]:
@@ -171,6 +175,8 @@ def save(path: str | Path, checkpoint: Checkpoint) -> Path:
         key: getattr(checkpoint, key)
         for key in ("config", "vocabulary", "preprocessing", "encoder_fingerprint", "record")
     }
+    if checkpoint.calibration:  # a key that older versions do not know
+        meta["calibration"] = checkpoint.calibration
     save_tensors(file, checkpoint.weights, meta)
     return file
 
@@ -179,7 +185,8 @@ def load(model: str | Path | None = None) -> Checkpoint:
     """Read a model.
 
     Search defaults in a ``search.json`` beside a directory's model take the place of those in its
-    header: they are chosen on validation data when the weights are there already.
+    header, and so does a ``calibration.safetensors``: they are chosen on validation data when the
+    weights are there already.
 
     Raises:
         CheckpointError: There is none, it is damaged, of another kind, or of a newer format.
@@ -201,28 +208,55 @@ def load(model: str | Path | None = None) -> Checkpoint:
     if isinstance(checkpoint.config, dict) and (given := _search(path)):
         search = checkpoint.config.get("search") or {}
         checkpoint.config = checkpoint.config | {"search": search | given}
+    calibration = path.with_name(CALIBRATION_NAME)
+    if path.name == FILE_NAME and calibration.is_file():
+        _, meta = load_tensors(calibration, "a calibration")
+        if not isinstance(found := meta.get("calibration"), dict):
+            raise CheckpointError(f"{calibration}: not a calibration; delete it, or make it again")
+        checkpoint.calibration = found
     return checkpoint
 
 
-def search_beside(path: Path) -> bytes:
-    """What the ``search.json`` beside a model's file holds; empty where there is none.
+def save_calibration(path: Path, checkpoint: Checkpoint) -> Path:
+    """Write a model's calibration beside its file, which stays as it is.
+
+    Args:
+        path: The model's file.
+        checkpoint: What holds the calibration.
 
     Raises:
-        OSError: It cannot be read.
+        CheckpointError: The file is not one of a directory, or cannot be written.
     """
-    beside = path.with_name(SEARCH_NAME)
-    return beside.read_bytes() if path.name == FILE_NAME and beside.is_file() else b""
+    if path.name != FILE_NAME:
+        raise CheckpointError(f"{path}: a calibration stands beside a {FILE_NAME} only")
+    beside = path.with_name(CALIBRATION_NAME)
+    save_tensors(beside, {}, {"kind": "calibration", "calibration": checkpoint.calibration})
+    return beside
+
+
+def beside(path: Path, *names: str) -> bytes:
+    """What the files beside a model's file hold, one after another; empty where there are none.
+
+    Args:
+        path: The model's file.
+        names: Of `BESIDE`; all of them when left out.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    files = [path.with_name(name) for name in names or BESIDE if path.name == FILE_NAME]
+    return b"".join(file.read_bytes() for file in files if file.is_file())
 
 
 def _search(path: Path) -> dict[str, Any]:
-    """The keys of it; unknown ones are refused where the model is built."""
-    beside = path.with_name(SEARCH_NAME)
+    """The keys of ``search.json``; unknown ones are refused where the model is built."""
+    file = path.with_name(SEARCH_NAME)
     try:
-        found = json.loads(search_beside(path).decode() or "{}")
+        found = json.loads(beside(path, SEARCH_NAME).decode() or "{}")
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{beside}: cannot be read ({error})") from error
+        raise CheckpointError(f"{file}: cannot be read ({error})") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{beside}: must hold keys of the config's search section")
+        raise CheckpointError(f"{file}: must hold keys of the config's search section")
     return found
 
 
@@ -235,7 +269,7 @@ def describe(path: Path) -> str:
     checkpoint = load(path)
     try:
         return _lines(path, checkpoint)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
 
 
@@ -248,6 +282,12 @@ def _searched(search: dict[str, Any] | None) -> list[str]:
     if search.get("block_ngrams"):
         told += f", no {search['block_ngrams']}-gram twice"
     return [told]
+
+
+def _calibrated(calibration: dict[str, Any]) -> list[str]:
+    if not isinstance(below := calibration.get("unsure_below"), int | float):
+        return []
+    return [f"unsure       words of a probability under {below:g}"]
 
 
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
@@ -271,6 +311,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         f"parameters   {parameters:,} stored",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
         *_searched(checkpoint.config.get("search")),
+        *_calibrated(checkpoint.calibration),
     ]
     if data := record.get("data"):
         source = record["config"]["data"]["path"]

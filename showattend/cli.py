@@ -137,7 +137,7 @@ def caption(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Write a .jsonl or .csv file, with words and log-probabilities. "
+            help="Write a .jsonl or .csv file, with words and how probable each is. "
             "Until all is done, and if interrupted, it is FILE.part.",
             metavar="FILE",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import secrets
@@ -17,7 +18,9 @@ from showattend.imagefiles import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from showattend.caption import Caption
 
-CSV_COLUMNS = ("image", "rank", "caption", "words", "log_prob", "score")
+CSV_COLUMNS = ("image", "rank", "caption", "words", "log_prob", "score", "confidence",
+               "confidences", "unsure")  # fmt: skip
+"""Columns may be added at the end; none changes or goes."""
 
 
 class CaptionWriter:
@@ -126,7 +129,17 @@ class CaptionWriter:
                 csv.writer(self._part).writerow(CSV_COLUMNS)
         if is_csv:
             csv.writer(self._part).writerows(
-                (path, rank, each.text, each.raw, f"{each.log_prob:.4f}", f"{each.score:.4f}")
+                (
+                    path,
+                    rank,
+                    each.text,
+                    each.raw,
+                    f"{each.log_prob:.4f}",
+                    f"{each.score:.4f}",
+                    f"{each.confidence:.4f}",
+                    " ".join(f"{value:.4f}" for value in each.confidences),
+                    " ".join(itertools.compress(each.words, each.unsure)),
+                )
                 for rank, each in enumerate(ranked, 1)
             )
         else:

@@ -6,6 +6,7 @@ which needs Java), so that a model is trained on the words it is judged by.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -94,16 +95,48 @@ def tokenize(text: str) -> list[str]:
     return [token for token in tokens if not _DROPPED.issuperset(token)]
 
 
+FUNCTION_WORDS = frozenset({
+    "a", "an", "the", "this", "that", "these", "those", "some", "any", "each", "other", "another",
+    "there", "it", "its", "he", "she", "they", "him", "her", "them", "his", "their", "who",
+    "which", "what", "whose", "'s", "n't", "no", "of", "in", "on", "at", "by", "to", "for",
+    "from", "with", "without", "into", "onto", "over", "under", "above", "below", "near",
+    "behind", "beside", "between", "among", "through", "around", "across", "along", "against",
+    "during", "while", "after", "before", "toward", "towards", "inside", "outside", "up", "down",
+    "out", "off", "away", "as", "and", "or", "but", "so", "than", "then", "when", "where", "if",
+    "next", "front", "be", "is", "are", "was", "were", "been", "being", "am", "has", "have",
+    "having", "had", "do", "does", "did", "doing", "can", "could", "will", "would", "may",
+    "might", "must", "very", "also", "just", "together", "i", "you", "we", "my", "your", "our",
+})  # fmt: skip
+"""English words that say how a caption is put together rather than what the photo shows."""
+
+
 def sentence(words: Sequence[str]) -> str:
     """Write tokens as a sentence: ``a man 's dog`` gives "A man's dog."."""
-    text = ""
+    return "".join(pieces(words))
+
+
+def pieces(words: Sequence[str]) -> list[str]:
+    """The parts of `sentence`, one a word: each with the blank before it, the last with the stop.
+
+    Args:
+        words: Tokens, none of them empty.
+
+    Returns:
+        T texts; joined, they are the sentence.
+    """
+    parts: list[str] = []
     for word in words:
         joined = word == "n't" or (word.startswith("'") and len(word) > 1)
-        text += word if joined or not text else f" {word}"
-    if not text:
-        return ""
-    text = re.sub(r"\bi\b(?=$|[ '])", "I", text)
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+        parts.append(word if joined or not parts else f" {word}")
+    if not parts:
+        return []
+    text = re.sub(r"\bi\b(?=$|[ '])", "I", "".join(parts))  # as long as before
+    ends = itertools.accumulate(map(len, parts), initial=0)
+    parts = [text[start:end] for start, end in itertools.pairwise(ends)]
+    parts[0] = parts[0][:1].upper() + parts[0][1:]
+    if not parts[-1].endswith("."):
+        parts[-1] += "."
+    return parts
 
 
 class Vocabulary:

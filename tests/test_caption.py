@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,29 @@ def test_texts() -> None:
     assert caption.log_prob == pytest.approx(-2.75)
 
 
+def test_confidences_are_the_probabilities_of_the_words() -> None:
+    logs = tuple(np.log([0.5, 0.2, 0.9, 0.1]))
+    caption = make("a dog runs", log_probs=logs)
+    assert caption.confidences == pytest.approx((0.5, 0.2, 0.9))
+    assert caption.confidence == pytest.approx((0.5 * 0.2 * 0.9 * 0.1) ** 0.25)
+    cut_off = make("a dog runs", log_probs=logs[:3])
+    assert cut_off.confidences == caption.confidences
+    assert cut_off.confidence == pytest.approx((0.5 * 0.2 * 0.9) ** (1 / 3))
+    impossible = make("a dog", log_probs=(1e-7, -1e9, 0.0))  # rounding, and a ban
+    assert impossible.confidences == (1.0, 0.0)
+    assert make("", log_probs=(-0.5,)).confidences == ()
+
+
+def test_unsure_are_the_improbable_words_that_say_something() -> None:
+    caption = make("in a dog runs", log_probs=tuple(np.log([0.1, 0.9, 0.3, 0.2])))
+    assert caption.unsure == (False,) * 4  # no threshold marks none
+    assert replace(caption, unsure_below=0.25).unsure == (False, False, False, True)
+    assert replace(caption, unsure_below=0.31).unsure == (False, False, True, True)
+    assert replace(caption, unsure_below=1.0).unsure == (False, False, True, True)
+    broken = make("a dog", log_probs=(float("nan"),) * 2, unsure_below=0.25)
+    assert broken.unsure == (False, True)
+
+
 def test_heatmap_lies_on_the_image() -> None:
     heat = make("a dog runs").heatmap(1)
     assert heat.shape == (140, 70)
@@ -55,6 +79,9 @@ def test_to_dict_is_json() -> None:
     assert values["log_probs"] == [-0.5, -0.5, -0.25]
     assert values["log_prob"] == pytest.approx(-1.25)
     assert values["score"] == -0.4
+    assert values["confidences"] == pytest.approx([np.exp(-0.5)] * 2)
+    assert values["confidence"] == pytest.approx(np.exp(-1.25 / 3))
+    assert values["unsure"] == [False, False]
     assert "attention" not in values
     assert [other["caption"] for other in values["alternatives"]] == ["A cat."]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from dataclasses import replace
@@ -139,6 +140,25 @@ def test_captions_are_on_disk_as_they_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_confidence_is_in_both_forms(tmp_path: Path) -> None:
+    logs = tuple(np.log([0.9, 0.25, 0.5, 0.8]))
+    caption = replace(make("a dog barks"), log_probs=logs, unsure_below=0.4)
+    path, jsonl, table = tmp_path / "a.jpg", tmp_path / "out.jsonl", tmp_path / "out.csv"
+    for output in (jsonl, table):
+        with CaptionWriter([path], output=output) as writer:
+            writer.write(path, replace(caption, alternatives=(make("a cat"),)))
+    values = json.loads(jsonl.read_text())
+    assert values["confidences"] == pytest.approx([0.9, 0.25, 0.5])
+    assert values["confidence"] == pytest.approx((0.9 * 0.25 * 0.5 * 0.8) ** 0.25)
+    assert values["unsure"] == [False, True, False]
+    best, other = csv.DictReader(table.read_text().splitlines())
+    assert list(best)[:6] == ["image", "rank", "caption", "words", "log_prob", "score"]
+    assert float(best["confidence"]) == pytest.approx(values["confidence"], abs=1e-4)
+    assert best["confidences"] == "0.9000 0.2500 0.5000"
+    assert best["unsure"] == "dog"
+    assert other["unsure"] == ""
+
+
 def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
     output = tmp_path / "captions.csv"
     (tmp_path / "captions.csv.part").symlink_to("/dev/full")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from showattend import text as text_module
 from showattend.errors import DataError
-from showattend.text import Vocabulary, sentence, tokenize
+from showattend.text import Vocabulary, pieces, sentence, tokenize
 
 # What pycocoevalcap's PTBTokenizer (Stanford CoreNLP 3.4.1) gave for these sentences.
 PTB = [
@@ -138,6 +138,16 @@ def test_sentence(words: str, expected: str) -> None:
 @pytest.mark.parametrize("caption", ["A man's dog doesn't run.", "A dog in a t-shirt."])
 def test_sentence_undoes_tokenize(caption: str) -> None:
     assert sentence(tokenize(caption)) == caption
+
+
+@pytest.mark.parametrize(
+    "words", ["", "a man 's dog", "i do n't know", "he and i", "the t.v.", "éclair i 'm i"]
+)
+def test_pieces_are_the_words_of_the_sentence(words: str) -> None:
+    parts = pieces(words.split())
+    assert "".join(parts) == sentence(words.split())
+    for part, word in zip(parts, words.split(), strict=True):
+        assert part.strip().lower().removesuffix(".") == word.removesuffix(".")
 
 
 def test_vocabulary_counts_and_orders() -> None:

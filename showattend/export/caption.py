@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Caption photos with the model in this folder, and say where it looked for each word.
 
-    python caption.py photo.jpg
     python caption.py *.jpg --beam-size 3 --n-best 3
     python caption.py photo.jpg --maps maps.npz
 
@@ -9,8 +8,7 @@ It prints "path<TAB>caption" and needs onnxruntime, numpy and pillow alone. ``sh
 wrote it; captions and maps are showattend's in float32. In Python, where this file is found:
 ``from caption import Model; Model().caption("photo.jpg")[0].text``.
 
-Shape suffixes: B images, K hypotheses (beams) of an image, T words, L cells of the H x W grid,
-V vocabulary, S the input's side in pixels.
+Suffixes: B images, K beams, T words, L cells of the H x W grid, V vocabulary, S side in pixels.
 """
 
 from __future__ import annotations
@@ -69,6 +67,11 @@ class Caption(NamedTuple):
     def text(self) -> str:
         """The caption as a sentence."""
         return sentence(self.words)
+
+    @property
+    def confidences(self) -> list[float]:
+        """The model's probability of each word: its softmax over the whole vocabulary."""
+        return np.exp(np.minimum(self.log_probs[: len(self.words)], 0)).tolist()
 
 
 class Model:
@@ -184,9 +187,8 @@ def search(
 ) -> list[list[Caption]]:
     """Find the best captions of a batch of images, maps included.
 
-    All hypotheses of an image, finished or not, compete by log p / length ** length_penalty, the
-    length counting the end. An image is done when all of its hypotheses have ended or have
-    max_length words, and then leaves the batch.
+    All hypotheses of an image, ended or not, compete by log p / length ** length_penalty, the end
+    counted. An image leaves the batch when all of them have ended or have max_length words.
 
     Args:
         model: The networks.
@@ -222,8 +224,7 @@ def search(
             np.concatenate((old[row, parent], new[:, :, None]), 2)
             for old, new in zip(story, news, strict=True)
         ]
-        over = done.all(1) | (t + 1 == limits["max_length"])
-        scores = total / length**penalty
+        over, scores = done.all(1) | (t + 1 == limits["max_length"]), total / length**penalty
         for i in over.nonzero()[0]:
             results[images[i]] = _read(model, scores[i], [part[i] for part in story])[:n_best]
         if over.all():
@@ -266,8 +267,7 @@ def _read(model: Model, scores_K: np.ndarray, story: list[np.ndarray]) -> list[C
     found = []
     for k in np.argsort(-scores_K, kind="stable"):
         words, log_probs, beta, alpha = (part[k] for part in story)
-        spoken = words > UNK
-        counted = (words != PAD) | (log_probs != 0)  # not what follows the end
+        spoken, counted = words > UNK, (words != PAD) | (log_probs != 0)  # not what follows the end
         texts = [model.vocabulary[word] for word in words[spoken]]
         maps = alpha[spoken].reshape(-1, *model.grid)
         costs = log_probs[counted].tolist()
@@ -415,17 +415,17 @@ def save_maps(file: Path, path: str, caption: Caption) -> None:
     held = caption._asdict() | caption.photo._asdict() | {"image": path, "caption": caption.text}
     held["image_size"], held["words"] = held.pop("size"), np.array(caption.words, np.str_)
     held["log_probs"] = caption.log_probs[: len(caption.words)]
+    held["confidences"] = caption.confidences
     del held["photo"], held["pixels"]
     aside = file.with_name(f".{file.name}.part")
     try:
-        try:
-            with aside.open("wb") as opened:
-                np.savez(opened, **held)
-            aside.replace(file)
-        finally:
-            aside.unlink(missing_ok=True)
+        with aside.open("wb") as opened:
+            np.savez(opened, **held)
+        aside.replace(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be written ({_one_line(error)})") from None
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ folder under its checksum, and found there from then on.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -68,7 +69,7 @@ def find_exported(
         return Path(model)
     path = checkpoints.find_model(model)
     try:
-        content = path.read_bytes() + checkpoints.search_beside(path)
+        content = path.read_bytes() + checkpoints.beside(path)
         digest = hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -108,6 +109,7 @@ class OnnxCaptioner:
 
         try:
             self.model = program.Model(folder)
+            self._unsure_below = float(_setting(Path(folder), "unsure_below", 0.0))
             given = self.model.preprocessing
             self.preprocessing = Preprocessing(
                 size=given["size"],
@@ -117,7 +119,7 @@ class OnnxCaptioner:
             )
         except program.UserError as error:
             raise UserError(str(error)) from error
-        except (KeyError, TypeError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise UserError(f"{Path(folder) / SETTINGS}: damaged ({error}){AGAIN}") from error
         self._search = program.search
         self._mistake = program.UserError
@@ -186,7 +188,7 @@ class OnnxCaptioner:
             pixels = [each for _, each, _ in good]
             found = self._search(self.model, np.stack(pixels), **chosen) if good else []
             captions = iter(
-                self._ranked(each, geometry, source)
+                self._ranked(each, geometry, source, self._unsure_below)
                 for each, (source, _, geometry) in zip(found, good, strict=True)
             )
             for source, one in batch:
@@ -224,7 +226,9 @@ class OnnxCaptioner:
                 yield [_result(*waiting.popleft()) for _ in range(min(size, len(waiting)))]
 
     @staticmethod
-    def _ranked(found: list[program.Caption], geometry: Geometry, image: ImageSource) -> Caption:
+    def _ranked(
+        found: list[program.Caption], geometry: Geometry, image: ImageSource, unsure_below: float
+    ) -> Caption:
         best, *rest = (
             Caption(
                 words=tuple(each.words),
@@ -234,10 +238,16 @@ class OnnxCaptioner:
                 geometry=geometry,
                 score=each.score,
                 image=image,
+                unsure_below=unsure_below,
             )
             for each in found
         )
         return replace(best, alternatives=tuple(rest))
+
+
+def _setting(folder: Path, name: str, default: Any) -> Any:
+    """What model.json has under a name that came later than the format."""
+    return json.loads((folder / SETTINGS).read_text(encoding="utf-8")).get(name, default)
 
 
 def _result(source: ImageSource, opened: Future[Opened]) -> tuple[ImageSource, Opened]:

@@ -138,6 +138,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
             name: {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
             for name, graph in graphs.items()
         },
+        "unsure_below": captioner.calibration.unsure_below,
         "search": {
             "beam_size": options.beam_size,
             "max_length": options.max_length,

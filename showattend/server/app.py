@@ -41,13 +41,20 @@ MOST = 20
 
 
 class Said(BaseModel):
-    """One caption."""
+    """One caption.
+
+    ``confidences`` are the model's probabilities of the words, ``confidence`` their geometric mean
+    with the end's; ``unsure`` marks words of a probability so low that they are often wrong.
+    """
 
     caption: str
     words: list[str]
     log_probs: list[float]
     log_prob: float
     score: float
+    confidences: list[float]
+    confidence: float
+    unsure: list[bool]
     betas: list[float]
     attention: list[list[list[float]]]
 
@@ -56,13 +63,15 @@ class Answer(BaseModel):
     """A photo's captions, best first, with a map [rows][columns] for each word.
 
     ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo of
-    ``geometry.image_size``. ``fixed`` words at the beginning were given.
+    ``geometry.image_size``. ``fixed`` words at the beginning were given. Words of a lower
+    probability than ``unsure_below`` are unsure, but for function words.
     """
 
     name: str
     model: str
     captions: list[Said]
     geometry: dict[str, list[float]]
+    unsure_below: float
     fixed: int
     notes: list[str]
     seed: int | None

@@ -23,6 +23,7 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.errors import UserError
 from showattend.outputs import write_text
+from showattend.text import pieces
 from showattend.visualize.maps import fitted, photo_of, positions_of
 
 LONGEST_SIDE = 1024
@@ -95,7 +96,7 @@ def page_html(
     body = f"""\
 <div id="viewer">
 <figure class="stage">{_img(captions, 0, LONGEST_SIDE, said)}</figure>
-<p class="sentence" dir="auto">{said}</p>
+<p class="sentence" dir="auto">{marked(captions[0])}</p>
 </div>
 <noscript><p class="quiet">The maps are drawn by JavaScript, which is off here.</p></noscript>
 {_data([photo])}"""
@@ -138,7 +139,7 @@ class GalleryPage:
         self._values.append(values)
         self._cards.append(
             f'<li><button type="button" class="card">{picture}'
-            f'<span dir="auto">{html.escape(captions[0].text) or "(no words)"}</span>'
+            f'<span dir="auto">{marked(captions[0]) or "(no words)"}</span>'
             f'<span class="name">{html.escape(values["name"])}</span></button></li>'
         )
 
@@ -199,8 +200,26 @@ def photo_values(captions: Sequence[Caption]) -> dict[str, Any]:
     return {
         "name": Path(image).name if isinstance(image, str | Path) else "A photograph",
         "geometry": geometry.to_dict(),
+        "unsure_below": captions[0].unsure_below,
         "captions": [_caption_values(each) for each in captions],
     }
+
+
+def marked(caption: Caption) -> str:
+    """The caption's sentence as HTML, its unsure words marked for the eye and for the ear."""
+    shown = []
+    for part, value, unsure in zip(
+        pieces(caption.words), caption.confidences, caption.unsure, strict=True
+    ):
+        text = html.escape(part)
+        if unsure:
+            blank, text = text[: len(text) - len(text.lstrip())], text.lstrip()
+            text = (
+                f'{blank}<span class="unsure" title="probability {value:.2f}">{text}'
+                '<span class="heard"> (unsure)</span></span>'
+            )
+        shown.append(text)
+    return "".join(shown)
 
 
 def picture(captions: Sequence[Caption], longest: int) -> str:
@@ -293,7 +312,8 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
     values = caption.to_dict(attention=True)
     for name in ("image", "geometry", "alternatives"):
         values.pop(name, None)
-    for name in ("log_probs", "log_prob", "score", "betas", "attention"):
+    for name in ("log_probs", "log_prob", "confidences", "confidence", "score", "betas",
+                 "attention"):  # fmt: skip
         numbers = np.asarray(values[name], np.float64)
         values[name] = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6).tolist()
     return values

@@ -121,6 +121,16 @@ const showattend = (() => {
     });
   }
 
+  // What an unsure word has besides: a title, and words for who cannot see that it is dotted.
+  const doubt = (confidence) => ({ title: `probability ${confidence.toFixed(2)}` });
+  const heard = () => make("span", { class: "heard" }, " (unsure)");
+
+  // A caption's sentence, its unsure words marked.
+  function marked({ words, confidences, unsure }) {
+    return pieces(words).flatMap(([before, said, after], t) => !unsure[t] ? [before + said + after]
+      : [before, make("span", { class: "unsure", ...doubt(confidences[t]) }, said, heard()), after]);
+  }
+
   // Numbers with a real minus sign, and a percent sign that stays on its line.
   const fixed = (value, digits) => value.toFixed(digits).replace("-", "−");
   const percent = (share) => `${fixed(100 * share, share < 0.0995 ? 1 : 0)}\u00a0%`;
@@ -226,7 +236,7 @@ const showattend = (() => {
       this.photo = photo;
       this.others.replaceChildren(...photo.captions.map((caption, number) =>
         make("li", {}, make("button", { type: "button", click: () => this.choose(number) },
-          make("span", { class: "text", dir: "auto" }, caption.caption || "(no words)"),
+          make("span", { class: "text", dir: "auto" }, caption.words.length ? marked(caption) : "(no words)"),
           make("span", { class: "score", title: "Score: log-probability, by length" },
             fixed(caption.score, 2))))));
       this.choose(0);
@@ -239,20 +249,24 @@ const showattend = (() => {
       this.caption = this.photo.captions[number];
       [...this.others.children].forEach((item, k) =>
         item.firstChild.setAttribute("aria-pressed", k === number));
-      const { words, only } = this.caption; // only: where the words are whose maps were asked for
+      const { words, only, confidences, unsure } = this.caption; // only: where the words are whose maps were asked for
       this.at = words.map((_, t) => t).filter((t) => !only || only.includes(t));
       this.words = new Map();
       const shown = pieces(words).map(([before, said, after], t) => {
-        const kind = ["word", t && !before && "joined", t < (this.photo.fixed ?? 0) && "fixed"];
+        const kind = ["word", t && !before && "joined", unsure[t] && "unsure",
+          t < (this.photo.fixed ?? 0) && "fixed"];
         const style = kind.filter(Boolean).join(" ");
-        const word = !this.at.includes(t) ? make("span", { class: `${style} still` }, said)
+        const more = unsure[t] ? doubt(confidences[t]) : {};
+        const word = !this.at.includes(t) ? make("span", { class: `${style} still`, ...more }, said)
           : make("button", {
-            type: "button", class: style,
+            type: "button", class: style, ...more,
+            "aria-label": unsure[t] && `${said} (unsure)`,
             "aria-pressed": "false", tabindex: t === this.at[0] ? 0 : -1,
             click: () => this.pin(t), focus: () => this.pin(t),
             pointerenter: (event) => event.pointerType === "mouse" && this.preview(t),
           }, said);
         if (this.at.includes(t)) this.words.set(t, word);
+        else if (unsure[t]) word.append(heard());
         return [before, word, after && make("span", { class: "stop" }, after)];
       });
       this.sentence.replaceChildren(...(words.length ? shown.flat() : ["(no words)"]));
@@ -350,15 +364,17 @@ const showattend = (() => {
     describe() {
       const t = this.shown, { caption, words } = this.caption;
       let text = this.at.length ? "Point at a word to see where the model looked when it said it." : "";
+      if (this.caption.unsure.includes(true))
+        text += ` Dotted words are unsure: of a probability under ${percent(this.photo.unsure_below)}.`;
       let label = `The photo. Caption: ${caption || "no words"}`;
       if (t != null) {
-        const { log_probs, betas, attention } = this.caption;
+        const { confidences, unsure, betas, attention } = this.caption;
         const where = place(attention[t], this.photo.geometry);
         const most = peak(attention[t]), cells = attention[t].length * attention[t][0].length;
         const how = most * cells < 2 ? "looked all over the photo, a little more" : "looked most";
         text = `“${words[t]}”, word ${t + 1} of ${words.length}: ${how} at the ${where}, ` +
           `with ${percent(most)} of its attention in one cell of ${cells}. ` +
-          `Probability ${percent(Math.exp(log_probs[t]))}, gate β\u00a0${fixed(betas[t], 2)}.`;
+          `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}, gate β\u00a0${fixed(betas[t], 2)}.`;
         label += ` Bright: where the model looked for “${words[t]}”, most at the ${where}.`;
       }
       this.reading.textContent = text;
@@ -366,13 +382,14 @@ const showattend = (() => {
     }
 
     tabulate() {
-      const { words, log_probs, betas, attention, log_prob, score } = this.caption;
+      const { words, log_probs, confidences, confidence, unsure, betas, attention, log_prob, score } =
+        this.caption;
       const { geometry } = this.photo;
       const head = ["Word", "Probability", "log p", "Gate β", "Brightest cell", "Where"];
       const row = (name, ...cells) => make("tr", {},
         make("th", { scope: "row" }, name), cells.map((cell) => make("td", {}, cell)));
       const body = this.at.map((t) => row(
-        words[t], percent(Math.exp(log_probs[t])), fixed(log_probs[t], 3), fixed(betas[t], 3),
+        words[t], percent(confidences[t]) + (unsure[t] ? " (unsure)" : ""), fixed(log_probs[t], 3), fixed(betas[t], 3),
         percent(peak(attention[t])), place(attention[t], geometry)));
       if (log_probs.length > words.length && this.at.length === words.length) {
         const end = log_probs[words.length];
@@ -382,7 +399,7 @@ const showattend = (() => {
       this.numbers.replaceChildren(
         make("table", {},
           make("caption", {}, `log p of the caption ${fixed(log_prob, 3)}, score ` +
-            `${fixed(score, 3)} (by length); grid of ${grid} cells; photo of ` +
+            `${fixed(score, 3)} (by length), mean probability ${percent(confidence)} (geometric); grid of ${grid} cells; photo of ` +
             `${geometry.image_size.join(" × ")} pixels`),
           make("thead", {}, make("tr", {}, head.map((each) => make("th", { scope: "col" }, each)))),
           make("tbody", {}, body)));

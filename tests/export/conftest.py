@@ -76,6 +76,8 @@ def alike(one: Caption, other: Caption) -> None:
     np.testing.assert_allclose(one.betas, other.betas, atol=1e-4)
     np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-3)
     assert one.score == pytest.approx(other.score, abs=1e-4)
+    assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+    assert one.unsure_below == other.unsure_below
     assert one.geometry == other.geometry
     assert one.image is other.image
     assert one.text == other.text

@@ -61,7 +61,7 @@ def test_captions_and_maps(
         assert maps["words"].tolist() == list(best.words)
         for key in ("image", "caption", "words", "image_size", "box"):
             np.testing.assert_array_equal(maps[key], others[key])
-        for key in ("attention", "betas", "log_probs"):
+        for key in ("attention", "betas", "log_probs", "confidences"):
             np.testing.assert_allclose(maps[key], others[key], atol=1e-4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maps.npz", "wanted.npz"]
 

@@ -70,7 +70,12 @@ def test_a_photo_gets_the_captioners_captions(
         assert np.array(said["attention"]) == pytest.approx(caption.attention, abs=1e-5)
         assert said["log_probs"] == pytest.approx(caption.log_probs, abs=1e-4)
         assert said["betas"] == pytest.approx(caption.betas, abs=1e-5)
+        assert said["confidences"] == pytest.approx(caption.confidences, abs=1e-5)
+        assert said["confidence"] == pytest.approx(caption.confidence, abs=1e-5)
+        assert said["unsure"] == list(caption.unsure)
         assert said["score"] == pytest.approx(caption.score, abs=1e-4)
+    assert values["unsure_below"] == untrained.calibration.unsure_below > 0
+    assert any(any(caption.unsure) for caption in ranked), "of a random model all are"
     assert values["geometry"] == best.geometry.to_dict()
     assert values["name"] == "my photo.jpg"
     assert values["model"] == "untrained"

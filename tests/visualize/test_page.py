@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import math
 import re
@@ -91,6 +92,26 @@ def test_a_page_holds_the_photo_and_the_numbers(candidates: list[Caption]) -> No
     (picture,) = page.all("img")
     assert picture["alt"] == "A dog runs through the grass."
     assert decoded(picture).size == (320, 200)
+
+
+def test_unsure_words_are_marked_without_a_script(photograph: Path) -> None:
+    logs = (0.0, -1.0, -1.1, -1.2, -1.3)
+    caption = replace(caption_of(photograph, "a <b> 's dog"), log_probs=logs, unsure_below=0.5)
+    chances = caption.confidences
+    for text in (page_html([caption]), gallery_html([[caption]])):
+        (marks,) = re.findall(
+            r'<(?:p class="sentence"|span) dir="auto">(.*?)(?:</p>|<span class="name)', text, re.S
+        )
+        shown = re.sub(r'<span class="heard">.*?</span>', "", marks)
+        assert html.unescape(re.sub(r"</?span[^>]*>", "", shown)) == "A <b>'s dog."
+        titles = re.findall(r'class="unsure" title="probability ([\d.]+)">(.*?)<span', marks)
+        assert titles == [(f"{chances[1]:.2f}", "&lt;b&gt;"), (f"{chances[3]:.2f}", "dog.")]
+        assert marks.count('<span class="heard"> (unsure)</span>') == 2
+        (photo,) = json.loads(next(d for a, d in Parsed(text).raw if a.get("id") == "photos"))
+        assert photo["unsure_below"] == 0.5
+        assert photo["captions"][0]["unsure"] == [False, True, False, True]
+        assert photo["captions"][0]["confidences"] == pytest.approx(caption.confidences, abs=1e-6)
+    assert 'class="unsure"' not in page_html([replace(caption, unsure_below=0.0)])
 
 
 def test_a_gallerys_maps_are_short_and_say_the_same(photograph: Path) -> None:

@@ -33,7 +33,9 @@ def test_both_forms_hold_what_is_documented() -> None:
         assert arrays[key].shape == shape, key
         assert (arrays[key] == np.array(plain_values[key])).all(), key
         kind = form.split()[-1]
-        assert arrays[key].dtype.kind == {"text": "U", "integer": "i"}.get(kind, "f"), key
+        assert arrays[key].dtype.kind == {"text": "U", "integer": "i", "boolean": "b"}.get(
+            kind, "f"
+        ), key
         if kind.startswith("float"):
             assert arrays[key].dtype == kind, key
     assert arrays["format"].item() == FORMAT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +283,48 @@ def test_candidates_bring_their_words_maps_and_numbers(
     assert cells[3] == f"{caption.betas[1]:.3f}"
     most = caption.attention[1].max()
     assert float(cells[4].rstrip("\u00a0%")) == pytest.approx(100 * most, abs=0.51)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_unsure_words_look_and_sound_unsure(
+    dark: bool, visit: Visit, tmp_path: Path, photograph: Path
+) -> None:
+    """Not by colour alone, and only they."""
+    logs = tuple(math.log(p) for p in (0.9, 0.21, 0.8, 0.3, 0.9, 0.5))
+    best = replace(caption_of(photograph, "a dog runs in snow"), log_probs=logs, unsure_below=0.4)
+    other = replace(caption_of(photograph, "a cat"), unsure_below=0.6)  # of 0.61 and 0.55
+    tab = opened(visit, tmp_path / "page.html", [best, other], dark=dark)
+
+    def style(selector: str) -> list[str]:
+        return tab.locator(selector).first.evaluate(
+            """(each) => {
+              const style = getComputedStyle(each);
+              return [style.borderBottomStyle, style.fontWeight, style.textDecorationStyle];
+            }"""
+        )
+
+    sentence = tab.locator(".sentence")
+    assert sentence.locator(".unsure").all_text_contents() == ["dog"]  # "in" says nothing
+    unsure, sure = style(".sentence .unsure"), style(".sentence .word:not(.unsure)")
+    assert unsure[0] == "dotted" != sure[0]
+    assert int(unsure[1]) < int(sure[1])
+    assert sentence.locator(".unsure").get_attribute("title") == "probability 0.21"
+    word = tab.get_by_role("button", name="dog (unsure)", exact=True)
+    assert tab.get_by_role("button", name="runs", exact=True).count() == 1
+    assert (
+        "Dotted words are unsure: of a probability under 40\u00a0%"
+        in tab.locator(".reading").text_content()
+    )
+    word.hover()
+    shows(tab, "dog")
+    assert style(".sentence .unsure")[0] == "dotted"  # while its map is shown, too
+    assert "Probability 21\u00a0% (unsure)" in tab.locator(".reading").text_content()
+    marked = tab.locator(".candidates .unsure")
+    assert marked.count() == 2
+    assert style(".candidates .unsure")[2] == "dotted"
+    assert tab.get_by_role("button", name=re.compile(r"A cat\s+\(unsure\)")).count() == 1
+    assert tab.locator("tbody td").nth(5).text_content() == "21\u00a0% (unsure)"
+    assert findings(tab) == []
 
 
 @pytest.mark.parametrize(
