@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,7 +13,12 @@ import torch
 from PIL import Image
 
 from showattend import checkpoint as checkpoints
-from showattend.builders import build_decoder, encoder_of
+from showattend.builders import (
+    build_decoder,
+    decoder_section,
+    encoder_of,
+    encoder_section,
+)
 from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
 from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
@@ -41,7 +46,7 @@ class Captioner:
         decoder: The LSTM with attention.
         vocabulary: Its words.
         preprocessing: From a photograph to the network's input.
-        search: Search defaults.
+        search: Search defaults. They may be replaced, and are saved with the model.
         record: How the model was trained, and its figures.
         name: What the model was loaded from.
     """
@@ -65,7 +70,7 @@ class Captioner:
         self.encoder = encoder.to(self.device).eval()
         self.decoder = decoder.to(self.device, self.dtype).eval()
         self.vocabulary, self.preprocessing = vocabulary, preprocessing
-        self.search = search or SearchOptions()
+        self.search = search or SearchOptions()  # checked by the property below
         self.config, self.record, self.name = config or {}, record or {}, name
 
     @classmethod
@@ -115,7 +120,9 @@ class Captioner:
         try:
             encoder_config = from_dict(EncoderConfig, checkpoint.config["encoder"], name)
             decoder_config = from_dict(DecoderConfig, checkpoint.config["decoder"], name)
-            search_config = from_dict(SearchConfig, checkpoint.config["search"], name)
+            section = dict(checkpoint.config["search"])
+            n_best = section.pop("n_best", 1)
+            search_config = from_dict(SearchConfig, section, name)
             preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
             vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
         except (KeyError, TypeError, UserError) as error:
@@ -149,13 +156,26 @@ class Captioner:
             decoder=decoder,
             vocabulary=vocabulary,
             preprocessing=preprocessing,
-            search=SearchOptions(**to_dict(search_config)),
+            search=SearchOptions(**to_dict(search_config), n_best=n_best),
             config=checkpoint.config,
             record=checkpoint.record,
             name=name,
             device=device,
             precision=precision,
         )
+
+    @property
+    def search(self) -> SearchOptions:
+        """Search defaults, of which each call may override some."""
+        return self._search
+
+    @search.setter
+    def search(self, options: SearchOptions) -> None:
+        if options.prefix or options.banned:
+            raise ConfigError(
+                "prefix and banned are no defaults of a model; give them to caption() each time"
+            )
+        self._search = options
 
     def resize(self, size: int) -> None:
         """Look at photos at another size from now on: a larger one makes a finer grid.
@@ -333,12 +353,25 @@ class Captioner:
         return self._ranked(found, first, geometry, image, features.shape[1:3])
 
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
-        """The model as a `Checkpoint`; ``half`` stores its weights as float16.
+        """The model as a `Checkpoint`, whose config describes the parts as they are now.
 
         A model that was loaded with precision bf16 has rounded weights: load it with fp32 first.
+
+        Args:
+            half: Store weights as float16.
+
+        Raises:
+            ConfigError: The encoder is not one that a name builds (`build_encoder`).
         """
+        encoder_config = self.config.get("encoder", {}) | encoder_section(
+            self.encoder, self.preprocessing
+        )
+        search = {each.name: getattr(self.search, each.name) for each in fields(SearchConfig)}
+        if self.search.n_best != 1:
+            search["n_best"] = self.search.n_best
+        fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
-        if not _as_delivered(self.config):
+        if not _as_delivered(encoder_config) or fingerprint != self.encoder.delivered:
             models["encoder"] = self.encoder
         dtype = torch.float16 if half else torch.float32
         weights = {
@@ -347,10 +380,15 @@ class Captioner:
         }
         return Checkpoint(
             weights=weights,
-            config=self.config,
+            config=self.config
+            | {
+                "encoder": encoder_config,
+                "decoder": decoder_section(self.decoder),
+                "search": search,
+            },
             vocabulary=self.vocabulary.to_list(),
             preprocessing=self.preprocessing.to_dict(),
-            encoder_fingerprint=self.encoder.fingerprint(),
+            encoder_fingerprint=fingerprint,
             record=self.record,
         )
 
@@ -432,7 +470,6 @@ class Captioner:
         )
 
 
-def _as_delivered(config: dict[str, Any]) -> bool:
-    """Whether the encoder's weights are those that its recipe installs."""
-    encoder = config.get("encoder", {})
+def _as_delivered(encoder: dict[str, Any]) -> bool:
+    """Whether an encoder section says that the weights are those that the recipe delivers."""
     return bool(encoder.get("pretrained", True)) and not encoder.get("finetune_from")

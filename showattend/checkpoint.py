@@ -256,7 +256,10 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
     record = checkpoint.record
     start = record.get("config", {}).get("train", {}).get("init_from")
     beside = f" beside {encoder['beside']}" if encoder.get("beside") else ""
-    if encoder.get("pretrained", True):
+    stored = any(key.startswith("encoder.") for key in checkpoint.weights)
+    if encoder.get("pretrained", True) and stored and not encoder.get("finetune_from"):
+        trained = "weights of its own"
+    elif encoder.get("pretrained", True):
         trained = "fine-tuned" if encoder.get("finetune_from") else "ImageNet weights"
     elif start:
         trained = f"weights of {start}" + (", fine-tuned" if encoder.get("finetune_from") else "")
