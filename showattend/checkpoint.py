@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from showattend.errors import CheckpointError
+from showattend.settings import SEARCH, describe_settings, search_settings, validation_settings
 
 if TYPE_CHECKING:
     import torch
@@ -240,14 +241,8 @@ def describe(path: Path) -> str:
 
 
 def _searched(search: dict[str, Any] | None) -> list[str]:
-    if not search or "beam_size" not in search:
-        return []
-    told = f"search       beam {search['beam_size']}"
-    if "length_penalty" in search:
-        told += f", length penalty {search['length_penalty']}"
-    if search.get("block_ngrams"):
-        told += f", no {search['block_ngrams']}-gram twice"
-    return [told]
+    told = describe_settings(search_settings(search or {}))
+    return [f"search       {told}"] if told else []
 
 
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
@@ -279,10 +274,47 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         source = record["config"]["data"]["path"]
         lines.append(f"trained on   {data['train_images']:,} images of {source}")
     if best := record.get("best"):
-        lines.append(f"validation   CIDEr {best['CIDEr']:.3f} in training (epoch {best['epoch']})")
-    if figures := record.get("figures"):
-        for key, value in figures.items():
-            pairs = value.items() if isinstance(value, dict) else ()
-            text = ", ".join(f"{name} {number}" for name, number in pairs) or value
-            lines.append(f"figures      {key}: {text}")
-    return "\n".join(lines)
+        how = describe_settings(validation_settings(record))
+        lines.append(
+            f"validation   CIDEr {best['CIDEr']:.3f} in training, epoch {best['epoch']}"
+            + (f" ({how})" if how else "")
+        )
+    return "\n".join([*lines, *_figures(record.get("figures") or [])])
+
+
+def figures_entry(
+    data: str, metrics: Mapping[str, float], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One entry of a record's figures: scores, and how they were measured.
+
+    Args:
+        data: The data set and split, for people.
+        metrics: The scores.
+        settings: Those of ``evaluate``; what does not make scores differ is left out.
+    """
+    keys = (*SEARCH, "size", "precision", "images")
+    return {
+        "data": data,
+        "settings": {key: settings[key] for key in keys if key in settings},
+        "metrics": {name: round(value, 4) for name, value in metrics.items()},
+    }
+
+
+def _figures(figures: list[dict[str, Any]] | dict[str, Any]) -> list[str]:
+    """A line for each entry; models of before have scores by a label that says little."""
+    if isinstance(figures, dict):
+        entries = [
+            (f"{label} (how they were measured is not recorded)", value)
+            for label, value in figures.items()
+        ]
+    else:
+        entries = [
+            (f"{each['data']} ({describe_settings(each['settings'])})", each["metrics"])
+            for each in figures
+        ]
+    lines = []
+    for label, value in entries:
+        pairs = value.items() if isinstance(value, dict) else ()
+        text = ", ".join(f"{name} {number}" for name, number in pairs) or value
+        lines.append(f"figures      {label}: {text}")
+    return lines

@@ -235,7 +235,7 @@ def test_describe_says_what_the_model_is(tmp_path: Path, untrained: Captioner) -
         untrained.to_checkpoint(),
         config=untrained.config | {"decoder": decoder},
         record={
-            "data": {"train_images": 6000},
+            "data": {"train_images": 6000, "val_images": 1000},
             "config": {"data": {"path": "data/flickr8k"}},
             "best": {"epoch": 4, "CIDEr": 0.5},
             "figures": {"BLEU-4": 0.21},
@@ -243,9 +243,37 @@ def test_describe_says_what_the_model_is(tmp_path: Path, untrained: Captioner) -
     )
     text = checkpoints.describe(save(tmp_path, checkpoint))
     for part in ("efficientnet_lite0, 64 pixels (squash), ImageNet weights", "LSTM 16", "12 words",
-                 "6,000 images of data/flickr8k", "CIDEr 0.500 in training (epoch 4)",
-                 "BLEU-4: 0.21"):  # fmt: skip
+                 "6,000 images of data/flickr8k",
+                 "CIDEr 0.500 in training, epoch 4 (val split, 1,000 images)",
+                 "BLEU-4 (how they were measured is not recorded): 0.21"):  # fmt: skip
         assert part in text
+
+
+def test_figures_are_described_with_their_settings(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    settings = {
+        "model": "x", "beam_size": 5, "length_penalty": 0.7, "block_ngrams": 2, "min_length": 1,
+        "max_length": 20, "size": 352, "precision": "bfloat16", "images": 1000, "seconds": {},
+    }  # fmt: skip
+    entry = checkpoints.figures_entry("Flickr8k validation split", {"CIDEr": 0.65432}, settings)
+    record = {
+        "config": {
+            "search": {"beam_size": 5, "length_penalty": 0.7, "block_ngrams": 0},
+            "train": {"validate_beam": 3},
+            "encoder": {"size": 288},
+            "data": {"path": "x"},
+        },
+        "machine": {"precision": "float32"},
+        "data": {"train_images": 6000, "val_images": 1000},
+        "best": {"epoch": 4, "CIDEr": 0.5},
+        "figures": [entry],
+    }
+    lines = checkpoints.describe(save(tmp_path, replace(checkpoint, record=record))).splitlines()
+    assert lines[-2:] == [
+        "validation   CIDEr 0.500 in training, epoch 4 (beam 3, length penalty 0.7, n-grams may "
+        "repeat, 288 pixels, float32, val split, 1,000 images)",
+        "figures      Flickr8k validation split (beam 5, length penalty 0.7, no 2-gram twice, "
+        "1 to 20 words, 352 pixels, bfloat16, 1,000 images): CIDEr 0.6543",
+    ]
 
 
 @pytest.mark.parametrize(
