@@ -7,7 +7,9 @@ card. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +28,8 @@ FORMAT_VERSION = 1
 FILE_NAME = "model.safetensors"
 SEARCH_NAME = "search.json"
 DEFAULT_MODEL = "flickr8k"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -165,7 +169,14 @@ def unflatten(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.
 
 
 def save(path: str | Path, checkpoint: Checkpoint) -> Path:
-    """Write the model into a directory, or as one file when the path ends in .safetensors."""
+    """Write the model into a directory, or as one file when the path ends in .safetensors.
+
+    A ``search.json`` in the directory is removed: it was written for the model that was there
+    before, and the checkpoint has search defaults of its own.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
     path = Path(path)
     file = path if path.suffix == ".safetensors" else path / FILE_NAME
     meta = {"kind": "model", "format_version": FORMAT_VERSION} | {
@@ -173,14 +184,18 @@ def save(path: str | Path, checkpoint: Checkpoint) -> Path:
         for key in ("config", "vocabulary", "preprocessing", "encoder_fingerprint", "record")
     }
     save_tensors(file, checkpoint.weights, meta)
+    _forget_search(file)
     return file
 
 
 def load(model: str | Path | None = None) -> Checkpoint:
     """Read a model.
 
-    Search defaults in a ``search.json`` beside a directory's model take the place of those in its
-    header: they are chosen on validation data when the weights are there already.
+    A ``search.json`` beside a directory's model holds search defaults that take the place of
+    those in the header: they were chosen on validation data when the weights were there already.
+    Its key ``weights`` says which weights those were (`weights_digest`); beside other weights the
+    file is not read, and a warning says so. Its key ``figures`` holds the scores with these
+    defaults, in the place of the record's.
 
     Raises:
         CheckpointError: There is none, it is damaged, of another kind, or of a newer format.
@@ -200,9 +215,25 @@ def load(model: str | Path | None = None) -> Checkpoint:
     except TypeError as error:
         raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
     if isinstance(checkpoint.config, dict) and (given := _search(path)):
+        if figures := given.pop("figures", None):
+            checkpoint.record = checkpoint.record | {"figures": figures}
         search = checkpoint.config.get("search") or {}
         checkpoint.config = checkpoint.config | {"search": search | given}
     return checkpoint
+
+
+def weights_digest(path: Path) -> str:
+    """16 hexadecimal digits that identify a model file's weights, whatever its header says.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))  # the header, its length first
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()[:16]
 
 
 def search_beside(path: Path) -> bytes:
@@ -216,15 +247,32 @@ def search_beside(path: Path) -> bytes:
 
 
 def _search(path: Path) -> dict[str, Any]:
-    """The keys of it; unknown ones are refused where the model is built."""
+    """Its keys if it is for these weights; unknown ones are refused where the model is built."""
     beside = path.with_name(SEARCH_NAME)
     try:
         found = json.loads(search_beside(path).decode() or "{}")
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{beside}: must hold keys of the config's search section")
+        wanted = found.pop("weights", None)
+        if wanted is None or wanted == weights_digest(path):
+            return found
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{beside}: cannot be read ({error})") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{beside}: must hold keys of the config's search section")
-    return found
+    _log.warning("%s: is for other weights (%s) and is not read; remove it", beside, wanted)
+    return {}
+
+
+def _forget_search(file: Path) -> None:
+    beside = file.with_name(SEARCH_NAME)
+    if file.name == FILE_NAME and beside.is_file():
+        try:
+            beside.unlink()
+        except OSError as error:
+            reason = error.strerror or error
+            raise CheckpointError(
+                f"{beside}: was for the model before and cannot be removed ({reason})"
+            ) from error
+        _log.info("removed %s, which was for the model before", beside)
 
 
 def describe(path: Path) -> str:
@@ -266,7 +314,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         f"({checkpoint.preprocessing['fit']}), {trained}",
         f"decoder      LSTM {decoder['hidden_dim']}, attention {decoder['attention_dim']} with the "
         f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
-        f"parameters   {parameters:,} stored",
+        f"parameters   {parameters:,} stored (digest {weights_digest(path)})",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
         *_searched(checkpoint.config.get("search")),
     ]

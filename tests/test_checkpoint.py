@@ -318,6 +318,48 @@ def test_search_defaults_beside_a_model_are_its_own(tmp_path: Path, checkpoint: 
         assert "\n" not in str(caught.value)
 
 
+def test_search_defaults_beside_other_weights_are_not_read(
+    tmp_path: Path, checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, beside = save(tmp_path, checkpoint), tmp_path / "search.json"
+    settings = {"block_ngrams": 2, "weights": checkpoints.weights_digest(file)}
+    beside.write_text(json.dumps(settings | {"figures": [{"data": "x"}]}))
+    found = load(tmp_path)
+    assert found.config["search"]["block_ngrams"] == 2
+    assert found.record["figures"] == [{"data": "x"}]
+    # Another header, such as a longer record, does not make it another model.
+    record = checkpoint.record | {"figures": []}
+    again = save(tmp_path / "again.safetensors", replace(checkpoint, record=record))
+    again.replace(file)
+    assert load(tmp_path).config["search"]["block_ngrams"] == 2
+    assert not caplog.records
+    # A new model is put in the place of the old one, by hand.
+    key, weight = next(iter(checkpoint.weights.items()))
+    newer = replace(checkpoint, weights=checkpoint.weights | {key: weight + 1})
+    save(tmp_path / "newer.safetensors", newer).replace(file)
+    found = load(tmp_path)
+    assert found.config["search"] == checkpoint.config["search"]
+    assert "figures" not in found.record
+    (warning,) = caplog.records
+    assert f"{beside}: is for other weights" in warning.getMessage()
+
+
+def test_saving_a_model_removes_the_search_defaults_of_the_one_before(
+    tmp_path: Path, untrained: Captioner
+) -> None:
+    save(tmp_path, untrained.to_checkpoint())
+    (tmp_path / "search.json").write_text('{"block_ngrams": 2}')
+    owner = Captioner.from_pretrained(tmp_path, device="cpu")
+    assert owner.search.block_ngrams == 2
+    owner.search = replace(owner.search, block_ngrams=3)
+    save(tmp_path, owner.to_checkpoint())
+    assert Captioner.from_pretrained(tmp_path, device="cpu").search == owner.search
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    (tmp_path / "search.json").write_text("{}")
+    save(tmp_path / "other.safetensors", owner.to_checkpoint())
+    assert (tmp_path / "search.json").exists()  # it is not this file's
+
+
 def test_describe_says_what_stands_beside(tmp_path: Path, checkpoint: Checkpoint) -> None:
     encoder = checkpoint.config["encoder"] | {"beside": "blocks.4"}
     path = save(tmp_path, replace(checkpoint, config=checkpoint.config | {"encoder": encoder}))
