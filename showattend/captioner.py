@@ -29,7 +29,7 @@ from showattend.encoders import Encoder, encode
 from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
 from showattend.sampling import sample
-from showattend.search import Hypothesis, SearchOptions, force_all, search
+from showattend.search import Hypothesis, SearchOptions, force_all, score_of, search
 from showattend.text import Vocabulary, tokenize
 
 
@@ -269,10 +269,17 @@ class Captioner:
             for source, result in batch:
                 yield source, result if isinstance(result, ImageError) else next(captions)
 
-    def attend(self, image: ImageSource, text: str) -> Caption:
+    def attend(self, image: ImageSource, text: str | Sequence[str]) -> Caption:
         """Make the model say a given sentence, and record where it looks for each word.
 
-        Words that the model does not know are read as ``<unk>``; they keep their map.
+        Words that the model does not know are read as ``<unk>``; they keep their map. The words
+        of a caption that the model made have here the log-probabilities that they had there, and
+        the caption has the same score, if it came to its end and the length penalty was the
+        model's own.
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: A sentence, or the words of a caption as they are.
 
         Raises:
             ImageError: The image cannot be opened.
@@ -280,16 +287,17 @@ class Captioner:
         """
         return self.attend_all(image, [text])[0]
 
-    def attend_all(self, image: ImageSource, texts: Sequence[str]) -> list[Caption]:
+    def attend_all(self, image: ImageSource, texts: Sequence[str | Sequence[str]]) -> list[Caption]:
         """`attend` for several sentences about one image, which is encoded once."""
-        said = [tuple(tokenize(text)) for text in texts]
+        said = [tuple(tokenize(text)) if isinstance(text, str) else tuple(text) for text in texts]
         if () in said:
             text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         pixels, geometry = self.preprocessing.load_pixels(image)
         with torch.inference_mode():
             features = self._features([pixels])
-            found = force_all(self.decoder, features, [self.vocabulary.encode(w) for w in said])
+            numbers = [self.vocabulary.encode(words) for words in said]
+            found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         shared = (geometry, image, features.shape[1:3])
         return [self._to_caption(each, w, *shared) for each, w in zip(found, said, strict=True)]
 
@@ -347,7 +355,7 @@ class Captioner:
         found = []
         for each, hypothesis in zip(said, forced, strict=True):
             log_probs = hypothesis.log_probs[: len(each)]  # one that was cut off has no end
-            score = sum(log_probs) / len(log_probs) ** self.search.length_penalty
+            score = score_of(log_probs, self.search.length_penalty)
             found.append(hypothesis._replace(log_probs=log_probs, score=score))
         found.sort(key=lambda each: -each.score)
         return self._ranked(found, first, geometry, image, features.shape[1:3])

@@ -271,14 +271,27 @@ def test_attend_follows_a_given_sentence_word_by_word(
     assert same_unknown.words[1] == "giraffe"
 
 
-def test_attend_agrees_with_the_search(captioner: Captioner, pictures: list[Path]) -> None:
-    searched = captioner.caption(pictures[3])
-    forced = captioner.attend(pictures[3], searched.raw)
-    assert forced.words == searched.words
-    assert forced.log_probs[: len(searched.log_probs)] == pytest.approx(
-        searched.log_probs, abs=1e-4
-    )
-    assert forced.attention == pytest.approx(searched.attention, abs=1e-5)
+def test_attend_agrees_with_caption_and_sample(captioner: Captioner, pictures: list[Path]) -> None:
+    """The same words have the same log-probabilities, maps and score, however they were found."""
+    ended = 0
+    for picture in pictures:
+        found = [
+            captioner.caption(picture, n_best=3),
+            captioner.caption(picture, banned=["dog", "man"], block_ngrams=1),
+            captioner.caption(picture, prefix="a zebra"),
+            captioner.sample(picture, seed=1, max_length=8),
+        ]
+        for each in (one for best in found for one in (best, *best.alternatives)):
+            forced = captioner.attend(picture, each.words)
+            assert forced.words == each.words
+            wanted = forced.log_probs[: len(each.log_probs)]
+            assert each.log_probs == pytest.approx(wanted, abs=1e-5)
+            assert forced.attention == pytest.approx(each.attention, abs=1e-5)
+            if len(each.log_probs) > len(each.words):  # else it was cut off, and has no end
+                ended += 1
+                assert forced.score == pytest.approx(each.score, abs=1e-5)
+                same(captioner.attend(picture, each.raw), forced)
+    assert ended > 5, "the test needs captions that come to their end"
 
 
 @pytest.mark.parametrize("text", ["", "  ", "?!", "."])
