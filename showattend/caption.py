@@ -22,11 +22,13 @@ class Caption:
     Attributes:
         words: The T words as the model said them, without special tokens.
         log_probs: Each word's log-probability, then that of the end: T + 1 values, or T when
-            the search was cut off at its maximum length.
+            the search was cut off at its maximum length. They are the model's own, over its whole
+            vocabulary: words that were banned count as well.
         attention: One map per word over the feature grid [T, H, W] float32, each sums to one.
         betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1).
         geometry: The way from the grid back to the image's pixels.
-        score: The length-normalised log-probability that the search ranked by.
+        score: What captions are ranked by, searched, sampled or given: their log-probability
+            divided by the length, the end counted, to the power of the search's length penalty.
         image: What was captioned, for overlays.
         alternatives: The runners-up, best first.
         unsure_below: A word that says something about the photo is unsure from this probability

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,26 +13,18 @@ import torch
 from PIL import Image
 
 from showattend import checkpoint as checkpoints
-from showattend.builders import build_decoder, encoder_of
+from showattend.builders import decoder_sections, encoder_section, parts_of
 from showattend.calibration import Calibration
 from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
-from showattend.config import (
-    AttentionConfig,
-    DecoderConfig,
-    EncoderConfig,
-    SearchConfig,
-    from_dict,
-    to_dict,
-)
+from showattend.config import SearchConfig
 from showattend.data.threads import in_order
 from showattend.device import choose_device, choose_dtype
 from showattend.encoders import Encoder, encode
-from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
+from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
-from showattend.model.decoders import DECODERS
 from showattend.sampling import sample
-from showattend.search import Hypothesis, SearchOptions, force_all, search
+from showattend.search import Hypothesis, SearchOptions, force_all, score_of, search
 from showattend.text import Vocabulary, tokenize
 
 
@@ -49,7 +41,7 @@ class Captioner:
         decoder: A module that follows `showattend.model.decoders.base.Decoder`.
         vocabulary: Its words.
         preprocessing: From a photograph to the network's input.
-        search: Search defaults.
+        search: Search defaults. They may be replaced, and are saved with the model.
         record: How the model was trained, and its figures.
         calibration: What it knows of its own limits.
         name: What the model was loaded from.
@@ -75,7 +67,7 @@ class Captioner:
         self.encoder = encoder.to(self.device).eval()
         self.decoder = decoder.to(self.device, self.dtype).eval()
         self.vocabulary, self.preprocessing = vocabulary, preprocessing
-        self.search = search or SearchOptions()
+        self.search = search or SearchOptions()  # checked by the property below
         self.calibration = calibration or Calibration()
         self.config, self.record, self.name = config or {}, record or {}, name
 
@@ -123,56 +115,27 @@ class Captioner:
         Raises:
             CheckpointError: Its parts do not fit together.
         """
-        try:
-            encoder_config = from_dict(EncoderConfig, checkpoint.config["encoder"], name)
-            attention = checkpoint.config.get("attention", {})  # additive, before it had a section
-            attention_config = from_dict(AttentionConfig, attention, name)
-            decoder_config = from_dict(DecoderConfig, checkpoint.config["decoder"], name)
-            search_config = from_dict(SearchConfig, checkpoint.config["search"], name)
-            preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
-            vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
-            calibration = Calibration.from_dict(checkpoint.calibration)
-        except (AttributeError, KeyError, TypeError, UserError) as error:
-            raise CheckpointError(f"{name}: its header cannot be read ({error})") from error
-        parts = checkpoints.unflatten(
-            {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
-        )
-        weights = {name: parts.get(name, {}) for name in ("encoder", "decoder")}
-        encoder = encoder_of(encoder_config, pretrained=not weights["encoder"])
-        try:
-            if weights["encoder"]:
-                encoder.load_state_dict(weights["encoder"])
-            feature_dim = DECODERS[decoder_config.kind].feature_dim_of(weights["decoder"])
-            with torch.device("meta"):  # no random numbers for weights that are there already
-                decoder = build_decoder(
-                    decoder_config,
-                    attention_config,
-                    vocabulary_size=len(vocabulary),
-                    feature_dim=feature_dim,
-                )
-            decoder.load_state_dict(weights["decoder"], assign=True)
-        except (RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise CheckpointError(f"{name}: weights do not fit the model ({reason})") from error
-        # Weights that the checkpoint carries need no check, and as float16 they are not the same.
-        if not weights["encoder"] and encoder.fingerprint() != checkpoint.encoder_fingerprint:
-            raise CheckpointError(
-                f"{name}: was trained with other weights of {encoder_config.name} than are "
-                "installed here; install the version of its model card"
-            )
         return cls(
-            encoder=encoder,
-            decoder=decoder,
-            vocabulary=vocabulary,
-            preprocessing=preprocessing,
-            search=SearchOptions(**to_dict(search_config)),
+            **parts_of(checkpoint, name)._asdict(),
             config=checkpoint.config,
             record=checkpoint.record,
             name=name,
             device=device,
             precision=precision,
-            calibration=calibration,
         )
+
+    @property
+    def search(self) -> SearchOptions:
+        """Search defaults, of which each call may override some."""
+        return self._search
+
+    @search.setter
+    def search(self, options: SearchOptions) -> None:
+        if options.prefix or options.banned:
+            raise ConfigError(
+                "prefix and banned are no defaults of a model; give them to caption() each time"
+            )
+        self._search = options
 
     def resize(self, size: int) -> None:
         """Look at photos at another size from now on: a larger one makes a finer grid.
@@ -266,10 +229,17 @@ class Captioner:
             for source, result in batch:
                 yield source, result if isinstance(result, ImageError) else next(captions)
 
-    def attend(self, image: ImageSource, text: str) -> Caption:
+    def attend(self, image: ImageSource, text: str | Sequence[str]) -> Caption:
         """Make the model say a given sentence, and record where it looks for each word.
 
-        Words that the model does not know are read as ``<unk>``; they keep their map.
+        Words that the model does not know are read as ``<unk>``; they keep their map. The words
+        of a caption that the model made have here the log-probabilities that they had there, and
+        the caption has the same score, if it came to its end and the length penalty was the
+        model's own.
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: A sentence, or the words of a caption as they are.
 
         Raises:
             ImageError: The image cannot be opened.
@@ -277,16 +247,17 @@ class Captioner:
         """
         return self.attend_all(image, [text])[0]
 
-    def attend_all(self, image: ImageSource, texts: Sequence[str]) -> list[Caption]:
+    def attend_all(self, image: ImageSource, texts: Sequence[str | Sequence[str]]) -> list[Caption]:
         """`attend` for several sentences about one image, which is encoded once."""
-        said = [tuple(tokenize(text)) for text in texts]
+        said = [tuple(tokenize(text)) if isinstance(text, str) else tuple(text) for text in texts]
         if () in said:
             text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         pixels, geometry = self.preprocessing.load_pixels(image)
         with torch.inference_mode():
             features = self._features([pixels])
-            found = force_all(self.decoder, features, [self.vocabulary.encode(w) for w in said])
+            numbers = [self.vocabulary.encode(words) for words in said]
+            found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         shared = (geometry, image, features.shape[1:3])
         return [self._to_caption(each, w, *shared) for each, w in zip(found, said, strict=True)]
 
@@ -344,18 +315,31 @@ class Captioner:
         found = []
         for each, hypothesis in zip(said, forced, strict=True):
             log_probs = hypothesis.log_probs[: len(each)]  # one that was cut off has no end
-            score = sum(log_probs) / len(log_probs) ** self.search.length_penalty
+            score = score_of(log_probs, self.search.length_penalty)
             found.append(hypothesis._replace(log_probs=log_probs, score=score))
         found.sort(key=lambda each: -each.score)
         return self._ranked(found, first, geometry, image, features.shape[1:3])
 
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
-        """The model as a `Checkpoint`; ``half`` stores its weights as float16.
+        """The model as a `Checkpoint`, whose config describes the parts as they are now.
 
         A model that was loaded with precision bf16 has rounded weights: load it with fp32 first.
+
+        Args:
+            half: Store weights as float16.
+
+        Raises:
+            ConfigError: The encoder is not one that a name builds (`build_encoder`).
         """
+        encoder_config = self.config.get("encoder", {}) | encoder_section(
+            self.encoder, self.preprocessing
+        )
+        search = {each.name: getattr(self.search, each.name) for each in fields(SearchConfig)}
+        if self.search.n_best != 1:
+            search["n_best"] = self.search.n_best
+        fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
-        if not _as_delivered(self.config):
+        if not _as_delivered(encoder_config) or fingerprint != self.encoder.delivered:
             models["encoder"] = self.encoder
         dtype = torch.float16 if half else torch.float32
         weights = {
@@ -364,10 +348,11 @@ class Captioner:
         }
         return Checkpoint(
             weights=weights,
-            config=self.config,
+            config=self.config
+            | {"encoder": encoder_config, "search": search, **decoder_sections(self.decoder)},
             vocabulary=self.vocabulary.to_list(),
             preprocessing=self.preprocessing.to_dict(),
-            encoder_fingerprint=self.encoder.fingerprint(),
+            encoder_fingerprint=fingerprint,
             record=self.record,
             calibration=self.calibration.to_dict(),
         )
@@ -455,7 +440,6 @@ class Captioner:
         )
 
 
-def _as_delivered(config: dict[str, Any]) -> bool:
-    """Whether the encoder's weights are those that its recipe installs."""
-    encoder = config.get("encoder", {})
+def _as_delivered(encoder: dict[str, Any]) -> bool:
+    """Whether an encoder section says that the weights are those that the recipe delivers."""
     return bool(encoder.get("pretrained", True)) and not encoder.get("finetune_from")

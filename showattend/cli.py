@@ -236,6 +236,7 @@ def train(
     from showattend.config import load_config
 
     settings = load_config(config, overrides or [])
+    from showattend.settings import describe_settings
     from showattend.training.display import Display
     from showattend.training.state import can_go_on
     from showattend.training.trainer import train as run
@@ -253,8 +254,9 @@ def train(
         return
     best, out = record["best"], printable(out)
     say(
-        f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} (validation, beam "
-        f"{settings.train.validate_beam}); the model, its record and curves are in {out}"
+        f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} "
+        f"({describe_settings(record['validation'])}); "
+        f"the model, its record and curves are in {out}"
     )
 
 
@@ -289,6 +291,7 @@ def evaluate(
     from showattend.checkpoint import find_model
     from showattend.evaluation.evaluate import evaluate as run
     from showattend.outputs import check_json, make_room, spare
+    from showattend.settings import describe_settings
 
     if results is not None and (images, model, beam_size, size) != (None, None, None, None):
         raise UserError(
@@ -316,7 +319,8 @@ def evaluate(
             output=output,
         )
     metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
-    table(f"Scores of {len(found['captions']):,} captions", metrics)
+    told = describe_settings(found["settings"])
+    table(f"Scores of {len(found['captions']):,} captions ({told})", metrics)
     report(found, output)
     finish(found)
 

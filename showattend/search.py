@@ -5,6 +5,11 @@ one record a time step: the word of each hypothesis, the hypothesis it continues
 model looked. A caption and its maps are read back along those links, so a map always belongs to the
 word beside it.
 
+Log-probabilities and scores are the same whether a caption was searched, sampled or forced. A
+word's log-probability is the model's own, over all of the vocabulary: special and banned words are
+left out of the choice, but what is left is not scaled up to one, so that steering the search does
+not change what the model thinks of a word. A caption's score is `score_of` them.
+
 Shape suffixes: B images, K hypotheses (beams) of an image, L locations, V vocabulary, T time.
 """
 
@@ -94,7 +99,18 @@ class Hypothesis(NamedTuple):
     log_probs: list[float]  # T + 1 with <end>'s, T when cut off at the maximum length
     alpha: torch.Tensor | None  # [T, L] float32; None of a decoder without maps
     beta: torch.Tensor | None  # [T]; None of one without a gate
-    score: float  # log p / length ** length_penalty
+    score: float  # `score_of` the log-probabilities
+
+
+def score_of(log_probs: Sequence[float], length_penalty: float) -> float:
+    """What captions are ranked by: log p / length ** length_penalty.
+
+    Args:
+        log_probs: One a word and, unless the caption was cut off, ``<end>``'s; their number is
+            the length.
+        length_penalty: 0 ranks by probability, 1 by the mean.
+    """
+    return sum(log_probs) / max(len(log_probs), 1) ** length_penalty
 
 
 class _Trace(NamedTuple):
@@ -306,14 +322,22 @@ def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     return torch.cat(found).float().cpu() if found else None
 
 
-def force(decoder: Decoder, features: torch.Tensor, words: Sequence[int]) -> Hypothesis:
+def force(
+    decoder: Decoder,
+    features: torch.Tensor,
+    words: Sequence[int],
+    length_penalty: float = SearchOptions.length_penalty,
+) -> Hypothesis:
     """`force_all` for one sentence."""
-    return force_all(decoder, features, [words])[0]
+    return force_all(decoder, features, [words], length_penalty)[0]
 
 
 @torch.inference_mode()
 def force_all(
-    decoder: Decoder, features: torch.Tensor, sentences: Sequence[Sequence[int]]
+    decoder: Decoder,
+    features: torch.Tensor,
+    sentences: Sequence[Sequence[int]],
+    length_penalty: float = SearchOptions.length_penalty,
 ) -> list[Hypothesis]:
     """Make the model say the given sentences about one image, and record where it looks.
 
@@ -321,10 +345,11 @@ def force_all(
         decoder: Any decoder; put it in eval mode first.
         features: Annotations of the image, [1, L, D] or [1, H, W, D].
         sentences: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
+        length_penalty: For the scores.
 
     Returns:
-        The words with their log-probabilities (of ``<unk>`` where that was given) and maps; the
-        score is log p / (T + 1), the mean of a word and ``<end>``.
+        The words with their log-probabilities (of ``<unk>`` where that was given; T + 1, with
+        ``<end>``'s), maps and score, as search returns them.
     """
     if not sentences:
         return []
@@ -349,7 +374,8 @@ def force_all(
     for k, (words, length) in enumerate(zip(sentences, lengths, strict=True)):
         likely, T = likely_KT[k, :length].tolist(), len(words)
         alpha, beta = (None if each is None else each[k, :T] for each in (alpha_KTL, beta_KT))
-        found.append(Hypothesis(list(words), likely, alpha, beta, sum(likely) / length))
+        score = score_of(likely, length_penalty)
+        found.append(Hypothesis(list(words), likely, alpha, beta, score))
     return found
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.checkpoint import save
+from showattend.checkpoint import describe, load, save
 from showattend.encoders import Encoder, build_encoder
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Preprocessing
@@ -271,14 +271,27 @@ def test_attend_follows_a_given_sentence_word_by_word(
     assert same_unknown.words[1] == "giraffe"
 
 
-def test_attend_agrees_with_the_search(captioner: Captioner, pictures: list[Path]) -> None:
-    searched = captioner.caption(pictures[3])
-    forced = captioner.attend(pictures[3], searched.raw)
-    assert forced.words == searched.words
-    assert forced.log_probs[: len(searched.log_probs)] == pytest.approx(
-        searched.log_probs, abs=1e-4
-    )
-    assert forced.attention == pytest.approx(searched.attention, abs=1e-5)
+def test_attend_agrees_with_caption_and_sample(captioner: Captioner, pictures: list[Path]) -> None:
+    """The same words have the same log-probabilities, maps and score, however they were found."""
+    ended = 0
+    for picture in pictures:
+        found = [
+            captioner.caption(picture, n_best=3),
+            captioner.caption(picture, banned=["dog", "man"], block_ngrams=1),
+            captioner.caption(picture, prefix="a zebra"),
+            captioner.sample(picture, seed=1, max_length=8),
+        ]
+        for each in (one for best in found for one in (best, *best.alternatives)):
+            forced = captioner.attend(picture, each.words)
+            assert forced.words == each.words
+            wanted = forced.log_probs[: len(each.log_probs)]
+            assert each.log_probs == pytest.approx(wanted, abs=1e-5)
+            assert forced.attention == pytest.approx(each.attention, abs=1e-5)
+            if len(each.log_probs) > len(each.words):  # else it was cut off, and has no end
+                ended += 1
+                assert forced.score == pytest.approx(each.score, abs=1e-5)
+                same(captioner.attend(picture, each.raw), forced)
+    assert ended > 5, "the test needs captions that come to their end"
 
 
 @pytest.mark.parametrize("text", ["", "  ", "?!", "."])
@@ -335,6 +348,99 @@ def test_preprocessing_travels_with_the_model(
     same(found, owner.caption(photo))
     assert found.geometry.image_size == (90, 60)
     assert found.geometry.box == pytest.approx(box)
+
+
+def by_hand(encoder: Encoder, size: int = 64, **decoder: Any) -> Captioner:
+    """By the public constructor, with nothing but what it asks for."""
+    vocabulary = Vocabulary(["a", "dog", "runs", "on", "grass"])
+    sizes = {"embedding_dim": 16, "hidden_dim": 24, "attention_dim": 8} | decoder
+    torch.manual_seed(2)
+    made = FusedLSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=encoder.dim, **sizes)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return Captioner(
+        encoder=encoder,
+        decoder=made,
+        vocabulary=vocabulary,
+        preprocessing=Preprocessing(size=size, fit="pad", mean=(0.4,) * 3, std=(0.6,) * 3),
+        precision="fp32",
+    )
+
+
+def altered() -> Encoder:
+    encoder = build_encoder(name="efficientnet_lite0")
+    with torch.no_grad():
+        next(encoder.parameters()).mul_(1.01)
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("make_encoder", "stored"),
+    [
+        (lambda: build_encoder(name="efficientnet_lite0"), False),
+        (lambda: build_encoder(name="efficientnet_lite0", pretrained=False), True),
+        (lambda: build_encoder(name="efficientnet_lite0", beside="blocks.4"), False),
+        (lambda: build_encoder(name="torchvision:mobilenet_v3_small", pretrained=False), True),
+        (altered, True),
+    ],
+)
+def test_a_captioner_made_by_hand_saves_and_loads(
+    make_encoder: Any, stored: bool, tmp_path: Path, photo: Path
+) -> None:
+    torch.manual_seed(3)
+    owner = by_hand(make_encoder())
+    owner.search = SearchOptions(beam_size=4, n_best=2, max_length=6, length_penalty=0.2)
+    path = save(tmp_path / "model", owner.to_checkpoint())
+    assert stored == any(key.startswith("encoder.") for key in load(path).weights)
+    again = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    assert again.search == owner.search
+    one, other = owner.caption(photo), again.caption(photo)
+    same(one, other)
+    assert one.score == pytest.approx(other.score, abs=1e-5)
+    same(one.alternatives[0], other.alternatives[0])
+    # And what was loaded saves as well.
+    assert again.to_checkpoint().config == owner.to_checkpoint().config
+    assert "weights of its own" in describe(path) or not stored
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"gate": "vector", "attend_with": "current"},
+        {"gate": "none", "projection_dim": 12, "dropout": 0.25},
+    ],
+)
+def test_a_decoder_made_by_hand_is_saved_as_it_is(
+    shape: dict[str, Any], tmp_path: Path, captioner: Captioner, photo: Path
+) -> None:
+    owner = by_hand(captioner.encoder, **shape)
+    path = save(tmp_path / "model", owner.to_checkpoint())
+    again = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    same(again.caption(photo), owner.caption(photo))
+    assert load(path).config["decoder"].items() >= shape.items()
+
+
+def test_search_defaults_set_later_are_saved(
+    tmp_path: Path, captioner: Captioner, photo: Path
+) -> None:
+    path = save(tmp_path / "model", captioner.to_checkpoint())
+    owner = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    owner.search = replace(owner.search, beam_size=1, max_length=3, block_ngrams=1)
+    save(path, owner.to_checkpoint())
+    again = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    assert again.search == owner.search
+    same(again.caption(photo), owner.caption(photo))
+    for steered in ({"prefix": (4,)}, {"banned": (4,)}):
+        with pytest.raises(ConfigError, match=r"give them to caption\(\)"):
+            owner.search = replace(owner.search, **steered)
+
+
+def test_an_encoder_that_no_name_builds_is_not_saved(captioner: Captioner) -> None:
+    body = torch.nn.Conv2d(3, 4, 3, stride=32)
+    owner = by_hand(captioner.encoder)
+    owner.encoder = Encoder(body, {"only": body}, "mine")
+    with pytest.raises(ConfigError, match="unknown encoder 'mine'"):
+        owner.to_checkpoint()
 
 
 def test_a_larger_input_makes_a_finer_grid(

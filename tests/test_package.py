@@ -22,7 +22,7 @@ MODULES = {
 
 # From below to above: a module imports from its own room and from those before it.
 ROOMS = [
-    ["errors", "quiet"],
+    ["errors", "quiet", "settings"],
     [
         "config",
         "imagefiles",

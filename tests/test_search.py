@@ -12,7 +12,7 @@ from showattend.errors import ConfigError
 from showattend.model.decoders.base import Step
 from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.sampling import sample
-from showattend.search import SearchOptions, force, force_all, search
+from showattend.search import SearchOptions, force, force_all, score_of, search
 from showattend.text import Vocabulary
 
 END, UNK, START = Vocabulary.END, Vocabulary.UNK, Vocabulary.START
@@ -80,11 +80,20 @@ def test_a_wide_beam_finds_what_enumeration_finds() -> None:
     assert [each.score for each in found] == pytest.approx(ranked, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "steering", [{}, {"banned": (4,)}, {"block_ngrams": 1}, {"prefix": (UNK, 5)}, {"min_length": 4}]
+)
 @pytest.mark.parametrize("beam_size", [1, 3, 5])
-def test_what_search_returns_is_what_forcing_its_words_gives(beam_size: int) -> None:
-    """Words, log-probabilities and maps belong together, for every beam of every image."""
-    decoder, images = lstm(3), features()
-    found = search(decoder, images, options(beam_size=beam_size, n_best=beam_size, max_length=6))
+def test_what_search_returns_is_what_forcing_its_words_gives(
+    beam_size: int, steering: dict[str, Any]
+) -> None:
+    """Words, log-probabilities, maps and score belong together, for every beam of every image."""
+    decoder, images = lstm(5), features()
+    with torch.no_grad():  # some captions come to their end, and some are cut off
+        decoder.output.bias[END] += 2
+    settings = {"beam_size": beam_size, "n_best": beam_size, "max_length": 6, **steering}
+    found = search(decoder, images, options(length_penalty=0.7, **settings))
+    ended = 0
     assert len(found) == 3
     for b, hypotheses in enumerate(found):
         for each in hypotheses:
@@ -94,6 +103,11 @@ def test_what_search_returns_is_what_forcing_its_words_gives(beam_size: int) -> 
             torch.testing.assert_close(each.alpha, forced.alpha, atol=1e-5, rtol=0)
             torch.testing.assert_close(each.beta, forced.beta, atol=1e-5, rtol=0)
             assert len(each.log_probs) in (len(each.words), len(each.words) + 1)
+            if len(each.log_probs) > len(each.words):
+                ended += 1
+                assert each.score == pytest.approx(forced.score, abs=1e-5)
+            assert each.score == pytest.approx(score_of(each.log_probs, 0.7), abs=1e-5)
+    assert ended, "the test needs captions that come to their end"
 
 
 def test_sentences_forced_together_are_forced_as_they_are_alone() -> None:
@@ -103,10 +117,13 @@ def test_sentences_forced_together_are_forced_as_they_are_alone() -> None:
         alone = force(decoder, image, words)
         assert each.words == words
         assert each.log_probs == pytest.approx(alone.log_probs, abs=1e-5)
-        assert each.score == pytest.approx(sum(alone.log_probs) / (len(words) + 1), abs=1e-5)
+        assert each.score == pytest.approx(alone.score, abs=1e-5)
+        assert each.score == pytest.approx(sum(each.log_probs) / (len(words) + 1) ** 0.7, abs=1e-5)
         torch.testing.assert_close(each.alpha, alone.alpha)
         torch.testing.assert_close(each.beta, alone.beta)
     assert force_all(decoder, image, []) == []
+    (mean,) = force_all(decoder, image, [[4, 5]], length_penalty=1.0)
+    assert mean.score == pytest.approx(sum(mean.log_probs) / 3, abs=1e-5)
 
 
 def test_a_batch_gives_what_its_images_give_alone() -> None:

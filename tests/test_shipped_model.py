@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from showattend import Captioner
+from showattend.checkpoint import SEARCH_NAME, beside, find_model, weights_digest
 from showattend.evaluation.evaluate import evaluate
 from showattend.evaluation.grounding import ground
 
@@ -25,6 +27,15 @@ def test_it_sees_a_person(captioner: Captioner, photos: list[Path]) -> None:
     assert 4 <= len(result.words) <= 20
     assert result.attention.shape == (len(result.words), 11, 11)
     np.testing.assert_allclose(result.attention.sum((1, 2)), 1, atol=1e-4)
+
+
+def test_it_says_no_two_words_twice(captioner: Captioner) -> None:
+    """The search defaults beside its weights are for these weights."""
+    file = find_model()
+    given = json.loads(beside(file, SEARCH_NAME))
+    assert given["weights"] == weights_digest(file)
+    assert captioner.search.block_ngrams == given["block_ngrams"] == 2
+    assert captioner.record["figures"] == given["figures"]
 
 
 def test_different_photographs_get_different_captions(
@@ -55,12 +66,10 @@ def test_a_mirrored_photograph_mirrors_its_maps(captioner: Captioner, photos: li
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_its_figures_on_the_validation_split(captioner: Captioner, real_data: Path) -> None:
+def test_its_figures_on_the_validation_split(real_data: Path) -> None:
     """The model card's figures, and the bar that the model had to pass."""
-    folder = real_data / "flickr8k"
-    result = evaluate(
-        folder / "captions_val.json", captioner=captioner, images=folder / "images", beam_size=5
-    )
+    folder, captioner = real_data / "flickr8k", Captioner.from_pretrained(precision="fp32")
+    result = evaluate(folder / "captions_val.json", captioner=captioner, images=folder / "images")
     found, worded = result["metrics"], result["statistics"]
     assert worded["distinct_captions"] >= 800
     assert worded["distinct_words"] >= 350
@@ -69,9 +78,10 @@ def test_its_figures_on_the_validation_split(captioner: Captioner, real_data: Pa
     assert found["METEOR"] >= 0.215
     assert found["CIDEr"] >= 0.62
     assert found["CIDEr"] >= 0.65  # no word pair twice: search.json
-    (card,) = captioner.record["figures"].values()
-    for name, value in card.items():  # of a search that blocks nothing
-        assert found[name] == pytest.approx(value, abs=0.02), name
+    (stored,) = captioner.record["figures"]
+    assert result["settings"].items() >= stored["settings"].items()
+    for name, value in stored["metrics"].items():
+        assert found[name] == pytest.approx(value, abs=0.003), name
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from showattend.errors import CheckpointError, ConfigError, DataError, UserError
 from showattend.evaluation.evaluate import evaluate, read_references
 from showattend.evaluation.wording import wording
 from showattend.outputs import make_room, write_text
+from showattend.settings import describe_settings, search_settings
 from showattend.training.check import check
 from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent
@@ -300,6 +301,8 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
         "images": len(captions),
         "references": hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12],
         "search": to_dict(captioner.search),
+        "size": settings["size"],
+        "precision": settings["precision"],
         "scorer": settings["scorer"],
         "tokenizer": settings["tokenizer"],
         "notes": list(dict.fromkeys(note for part in every for note in part["notes"])),
@@ -413,10 +416,10 @@ def notes(comparison: Comparison) -> list[str]:
 
 def _conditions(how: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
     """What a run's figures depend on, beside its config."""
-    search = how["search"]
+    used = {key: how[key] for key in ("size", "precision") if key in how}
     return {
         "Split": f"validation split of {how['data']}, {how['images']:,} images",
-        "Beam size": f"{search['beam_size']}, length penalty {search['length_penalty']:g}",
+        "Captions": describe_settings(search_settings(how["search"]) | used),
         "Scorer": f"{how['scorer']}, {how['tokenizer']} tokens",
         "Machine": f"{machine['device']}, {machine['processors']} processors, "
         f"{machine['precision']}, torch {machine['torch']}, Python {machine['python']}",

@@ -20,6 +20,7 @@ from showattend.encoders import Encoder
 from showattend.images import Preprocessing
 from showattend.processes import Processes
 from showattend.search import SearchOptions
+from showattend.settings import describe_settings, search_settings
 from showattend.text import Vocabulary, tokenize
 from showattend.training.inputs import (
     Rows,
@@ -159,7 +160,9 @@ def set_up(
     ).to(device)
     if source is not None:
         take_decoder(source, decoder, start or "")
-    options = SearchOptions(**to_dict(config.search))
+    validated = replace(
+        SearchOptions(**to_dict(config.search)), beam_size=config.train.validate_beam
+    )
     # A run goes on only with the data that it was started with: word numbers depend on it.
     content = [(str(r.image_id), r.split, r.captions) for r in mixture.records]
     digest = hashlib.sha256(json.dumps([vocabulary.words, content]).encode())
@@ -170,6 +173,7 @@ def set_up(
         f"({'x'.join(map(str, encoder.grid(preprocessing.size)))} grid); "
         f"{str(dtype).removeprefix('torch.')} on {device.type}"
         + (f", {processes.count} processes" if processes.count > 1 else "")
+        + f"; validation: {describe_settings(search_settings(validated))}"
     )
     return Setup(
         encoder=encoder,
@@ -182,7 +186,7 @@ def set_up(
         validation=Validation(
             val_loader,
             vocabulary,
-            replace(options, beam_size=config.train.validate_beam),
+            validated,
             reporter,
             processes,
             [mixture.names[which] for which in mixture.set_of[val]],

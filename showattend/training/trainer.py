@@ -425,6 +425,7 @@ class Trainer:
             "train_images": len(self.train_loader.records),
             "val_images": len(self.val_loader.records),
             "vocabulary": len(self.setup.vocabulary),
+            "size": self.setup.preprocessing.size,
             "grid": list(self.encoder.grid(self.setup.preprocessing.size)),
         }
         return run_record(self.config, data, self.progress, machine(self.device, self.dtype))

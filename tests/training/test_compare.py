@@ -198,7 +198,8 @@ def test_two_configs_are_trained_scored_and_compared(
     for part in (
         f"- Command: `showattend compare {first} {second} --out {out} decoder.dropout=0.1`",
         f"- Split: validation split of {toy}, 8 images\n",
-        "- Beam size: 2, length penalty 0.7\n",
+        "- Captions: beam 2, length penalty 0.7, n-grams may repeat, 1 to 12 words, 64 pixels, "
+        "float32\n",
         "PTB tokens\n",
         "- Machine: cpu, ",
         "- Threads: ",

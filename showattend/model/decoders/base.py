@@ -77,6 +77,10 @@ class Decoder(Protocol):
         """The layer that scores the words: sharpening, rare words and init_from act on it."""
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """Keys of the config's decoder section, and the kind of attention, that build it again."""
+
+    @property
     def sizes(self) -> Mapping[str, Any]:
         """The options that weights depend on, by the names that the config gives them."""
 

@@ -104,7 +104,7 @@ class LSTMDecoder(nn.Module):
         self.hidden_dim, self.attention_dim = hidden_dim, attention_dim
         self.gate, self.attend_with = gate, attend_with
         self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
-        self.dropout = dropout
+        self.dropout, self.scoring = dropout, attention
 
         self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
         self.initial = Linear(feature_dim, 2 * hidden_dim)
@@ -196,6 +196,18 @@ class LSTMDecoder(nn.Module):
     def output(self) -> nn.Linear:
         """L_o."""
         return self.L_o
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """See `Decoder.options`."""
+        names = ("hidden_dim", "attention_dim", "gate", "attend_with")
+        dropouts = ("embedding_dropout", "feature_dropout", "dropout")
+        return {
+            "attention": self.scoring,
+            "embedding_dim": self.embedding.embedding_dim,
+            "projection_dim": 0 if self.projection is None else self.projection.out_features,
+            **{name: getattr(self, name) for name in (*names, *dropouts)},
+        }
 
     @property
     def sizes(self) -> Mapping[str, Any]:
