@@ -19,7 +19,7 @@ from showattend.checkpoint import Checkpoint
 from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
 from showattend.data.threads import in_order
 from showattend.decoders.lstm import LSTMDecoder
-from showattend.device import choose_device, choose_dtype
+from showattend.device import choose_device, choose_dtype, exact_float32
 from showattend.encoders import Encoder, encode
 from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
@@ -58,7 +58,7 @@ class Captioner:
         record: dict[str, Any] | None = None,
         name: str = "",
         device: str | torch.device = "cpu",
-        precision: str = "auto",
+        precision: str = "fp32",
     ) -> None:
         self.device = torch.device(device)
         self.dtype = choose_dtype(precision, self.device)
@@ -73,7 +73,7 @@ class Captioner:
         cls,
         model: str | Path | None = None,
         device: str = "auto",
-        precision: str = "auto",
+        precision: str = "fp32",
         size: int | None = None,
     ) -> Captioner:
         """Load a model.
@@ -81,7 +81,9 @@ class Captioner:
         Args:
             model: A shipped model's name, a directory or a file; None is the shipped default.
             device: auto, cpu, cuda, mps.
-            precision: auto (bf16 where the processor has it), fp32, bf16 or fp16.
+            precision: fp32, with which a photograph has the same caption on every device;
+                bf16 or fp16, which round, and are faster where the processor has them; auto
+                (bf16 where the processor has it, else fp32).
             size: As of `resize`; None is the model's.
 
         Raises:
@@ -105,7 +107,7 @@ class Captioner:
         *,
         name: str = "",
         device: str | torch.device = "cpu",
-        precision: str = "auto",
+        precision: str = "fp32",
     ) -> Captioner:
         """Build the model that a checkpoint describes.
 
@@ -267,7 +269,7 @@ class Captioner:
             text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         pixels, geometry = self.preprocessing.load_pixels(image)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32():
             features = self._features([pixels])
             found = force_all(self.decoder, features, [self.vocabulary.encode(w) for w in said])
         shared = (geometry, image, features.shape[1:3])
@@ -315,7 +317,7 @@ class Captioner:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32():
             features = self._features([pixels])
             drawn = sample(
                 self.decoder, features, samples=samples, temperature=temperature,
@@ -382,8 +384,10 @@ class Captioner:
         options: SearchOptions,
         first: tuple[str, ...],
     ) -> list[Caption]:
-        features = self._features([pixels for _, pixels, _ in batch])
-        found, grid = search(self.decoder, features, options), features.shape[1:3]
+        with exact_float32():
+            features = self._features([pixels for _, pixels, _ in batch])
+            found = search(self.decoder, features, options)
+        grid = features.shape[1:3]
         return [
             self._ranked(hypotheses, first, geometry, source, grid)
             for (source, _, geometry), hypotheses in zip(batch, found, strict=True)

@@ -229,6 +229,7 @@ def ground(
             "beam_size": beam_size if captions is None else None,
             "images_captioned": opened,
             "size": captioner.preprocessing.size,
+            "precision": str(captioner.dtype).removeprefix("torch."),
             "sigma": sigma,
             "centre_sigma": CENTRE_SIGMA,
             "interval": {"level": 0.95, "resamples": RESAMPLES, "over": "images", "seed": SEED},

@@ -262,6 +262,8 @@ def train_and_score(
 def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
     """Score a run's best model on all validation images by free decoding, as ``evaluate`` does.
 
+    In float32, whatever precision it was trained in.
+
     ``data.val_images`` shortens only the validations while training: a choice that follows the
     seed would give each run other images to be scored on.
 
@@ -271,9 +273,7 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
     """
     reporter, data = reporter or Silent(), config.data
     path, images = dataset_file(data)
-    captioner = Captioner.from_pretrained(
-        Path(config.train.out), device=config.train.device, precision=config.train.precision
-    )
+    captioner = Captioner.from_pretrained(Path(config.train.out), device=config.train.device)
     found = evaluate(path, captioner=captioner, images=images, split="val", progress=reporter.task)
     captions, settings = found["captions"], found["settings"]
     scored = {str(each["image_id"]) for each in captions}
@@ -288,6 +288,7 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
             "images": len(captions),
             "references": hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12],
             "search": to_dict(captioner.search),
+            "precision": settings["precision"],
             "scorer": settings["scorer"],
             "tokenizer": settings["tokenizer"],
             "notes": found["notes"],
@@ -392,13 +393,15 @@ def notes(comparison: Comparison) -> list[str]:
 
 def _conditions(how: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
     """What a run's figures depend on, beside its config."""
-    search = how["search"]
+    search, trained = how["search"], machine["precision"]
+    scored = how.get("precision", trained)  # older runs were scored as they were trained
     return {
         "Split": f"validation split of {how['data']}, {how['images']:,} images",
         "Beam size": f"{search['beam_size']}, length penalty {search['length_penalty']:g}",
         "Scorer": f"{how['scorer']}, {how['tokenizer']} tokens",
+        "Precision": f"trained in {trained}, scored in {scored}",
         "Machine": f"{machine['device']}, {machine['processors']} processors, "
-        f"{machine['precision']}, torch {machine['torch']}, Python {machine['python']}",
+        f"torch {machine['torch']}, Python {machine['python']}",
         "Threads": str(machine["threads"]),
         "Note": "; ".join(how["notes"]),
     }

@@ -122,6 +122,7 @@ def test_a_model_is_scored(data, parrot):
     assert found["settings"]["model"] == "parrot"
     assert found["settings"]["beam_size"] == 4
     assert found["settings"]["size"] == 224
+    assert found["settings"]["precision"] == "float32"
     assert found["settings"]["tokenizer"] == "showattend"
     assert found["skipped"] == []
     about_java, about_maps = found["notes"]

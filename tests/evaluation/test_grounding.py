@@ -44,6 +44,7 @@ class Fake:
     name = "fake"
     search = SimpleNamespace(beam_size=5)
     preprocessing = SimpleNamespace(size=128)
+    dtype = "torch.float32"
 
     def __init__(self, look: Any, words: tuple[str, ...] = ("a", "dog")) -> None:
         self.look, self.words = look, words
@@ -216,6 +217,7 @@ def test_the_peak_is_that_of_the_blurred_map_and_the_mass_that_of_the_map(world)
     assert blurred["pointing"]["uniform"] == plain["pointing"]["uniform"] == 1 / 16
     assert (blurred["settings"]["sigma"], plain["settings"]["sigma"]) == (0.15, 0.0)
     assert blurred["settings"]["size"] == 128
+    assert blurred["settings"]["precision"] == "float32"
 
 
 def test_words_are_counted_only_for_what_the_image_shows(world):
