@@ -19,7 +19,7 @@ from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
 from showattend.config import SearchConfig
 from showattend.data.threads import in_order
-from showattend.device import choose_device, choose_dtype
+from showattend.device import choose_device, choose_dtype, exact_float32
 from showattend.encoders import Encoder, encode
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
@@ -59,7 +59,7 @@ class Captioner:
         record: dict[str, Any] | None = None,
         name: str = "",
         device: str | torch.device = "cpu",
-        precision: str = "auto",
+        precision: str = "fp32",
         calibration: Calibration | None = None,
     ) -> None:
         self.device = torch.device(device)
@@ -76,7 +76,7 @@ class Captioner:
         cls,
         model: str | Path | None = None,
         device: str = "auto",
-        precision: str = "auto",
+        precision: str = "fp32",
         size: int | None = None,
     ) -> Captioner:
         """Load a model.
@@ -84,7 +84,9 @@ class Captioner:
         Args:
             model: A shipped model's name, a directory or a file; None is the shipped default.
             device: auto, cpu, cuda, mps.
-            precision: auto (bf16 where the processor has it), fp32, bf16 or fp16.
+            precision: fp32, with which a photograph has the same caption on every device;
+                bf16 or fp16, which round, and are faster where the processor has them; auto
+                (bf16 where the processor has it, else fp32).
             size: As of `resize`; None is the model's.
 
         Raises:
@@ -108,7 +110,7 @@ class Captioner:
         *,
         name: str = "",
         device: str | torch.device = "cpu",
-        precision: str = "auto",
+        precision: str = "fp32",
     ) -> Captioner:
         """Build the model that a checkpoint describes.
 
@@ -254,7 +256,7 @@ class Captioner:
             text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         pixels, geometry = self.preprocessing.load_pixels(image)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32():
             features = self._features([pixels])
             numbers = [self.vocabulary.encode(words) for words in said]
             found = force_all(self.decoder, features, numbers, self.search.length_penalty)
@@ -303,7 +305,7 @@ class Captioner:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32():
             features = self._features([pixels])
             drawn = sample(
                 self.decoder, features, samples=samples, temperature=temperature,
@@ -385,8 +387,10 @@ class Captioner:
         options: SearchOptions,
         first: tuple[str, ...],
     ) -> list[Caption]:
-        features = self._features([pixels for _, pixels, _ in batch])
-        found, grid = search(self.decoder, features, options), features.shape[1:3]
+        with exact_float32():
+            features = self._features([pixels for _, pixels, _ in batch])
+            found = search(self.decoder, features, options)
+        grid = features.shape[1:3]
         return [
             self._ranked(hypotheses, first, geometry, source, grid)
             for (source, _, geometry), hypotheses in zip(batch, found, strict=True)

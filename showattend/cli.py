@@ -156,7 +156,7 @@ def caption(
     size: Size = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Caption image files, folders and globs; prints "path<TAB>caption"."""
     from showattend.images import find_images
@@ -285,7 +285,7 @@ def evaluate(
     size: Size = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr (coco-caption)."""
     from showattend.checkpoint import find_model

@@ -80,7 +80,7 @@ def attend(
     ] = None,
     size: Size = None,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Show where the model looks for each word of a caption.
 

@@ -46,7 +46,7 @@ def ground(
     ] = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Measure whether the model looks at what it names (the pointing game).
 

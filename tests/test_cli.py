@@ -177,6 +177,7 @@ def test_precision_is_told_in_full(run: CommandLine, monkeypatch: pytest.MonkeyP
     for command in ("caption", "attend", "evaluate", "ground", "serve"):
         shown = "\n".join(run(command, "--help").out)
         assert all(name in shown for name in PRECISIONS), command
+        assert "[default: fp32]" in shown, command
 
 
 @pytest.mark.parametrize("args", [(), ("prepare",)])
@@ -201,7 +202,7 @@ def test_caption_prints_path_tab_caption(run: CommandLine, folder: Path) -> None
     result = run.caption(folder)
     assert (result.code, result.err) == (0, [])
     expected = [folder / "a.jpg", folder / "b.png"]
-    captions = load_once(run.model, device="auto", precision="auto").caption(expected)
+    captions = load_once(run.model, device="auto", precision="fp32").caption(expected)
     pairs = zip(expected, captions, strict=True)
     assert result.out == [f"{path}\t{each.text}" for path, each in pairs]
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +65,42 @@ def test_a_mirrored_photograph_mirrors_its_maps(captioner: Captioner, photos: li
     as_it_is = np.abs(mirrored - straight).sum()
     turned_back = np.abs(mirrored[:, :, ::-1] - straight).sum()
     assert turned_back < as_it_is
+
+
+def test_bf16_looks_where_fp32_looks(captioner: Captioner, photos: list[Path]) -> None:
+    """It moves the maps by less than half of what is between them and looking everywhere alike."""
+    rounded = Captioner.from_pretrained(device="cpu", precision="bf16")
+    for photo in photos[:2]:
+        wanted = captioner.caption(photo)
+        found = rounded.attend(photo, wanted.raw)
+        moved = np.abs(found.attention - wanted.attention).sum()
+        cells = wanted.attention[0].size
+        assert moved < np.abs(wanted.attention - 1 / cells).sum() / 2
+        assert found.log_prob == pytest.approx(wanted.log_prob, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+        {"ATEN_CPU_CAPABILITY": "default"},
+    ],
+    ids=str,
+)
+def test_another_processor_says_the_same(
+    setting: dict[str, str], captioner: Captioner, photos: list[Path]
+) -> None:
+    """To the letter; the settings have oneDNN and PyTorch do without what is newer."""
+    command = [sys.executable, "-m", "showattend", "caption", *map(str, photos)]
+    done = subprocess.run(
+        command, env=os.environ | setting, check=True, capture_output=True, text=True
+    )
+    wanted = [
+        f"{path}\t{each.text}" for path, each in zip(photos, captioner.caption(photos), strict=True)
+    ]
+    assert done.stdout.splitlines() == wanted
 
 
 @pytest.mark.slow

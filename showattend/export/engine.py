@@ -129,7 +129,7 @@ class OnnxCaptioner:
         cls,
         model: str | Path | None = None,
         device: str = "auto",
-        precision: str = "auto",
+        precision: str = "fp32",
         say: Callable[[str], None] = lambda _: None,
     ) -> OnnxCaptioner:
         """Load an exported folder, or export a model first (`find_exported`).

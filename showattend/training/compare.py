@@ -265,6 +265,8 @@ def train_and_score(
 def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
     """Score a run's best model on all validation images by free decoding, as ``evaluate`` does.
 
+    In float32, whatever precision it was trained in.
+
     ``data.val_images`` shortens only the validations while training: a choice that follows the
     seed would give each run other images to be scored on. Of several data sets each is scored on
     its own (``evaluation.sets``), and the metrics are their means.
@@ -274,9 +276,7 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
         DataError: The data set cannot be read, or no image of it.
     """
     reporter, data = reporter or Silent(), config.data
-    captioner = Captioner.from_pretrained(
-        Path(config.train.out), device=config.train.device, precision=config.train.precision
-    )
+    captioner = Captioner.from_pretrained(Path(config.train.out), device=config.train.device)
     names = name_sets([each.path for each in data.sets], [each.name for each in data.sets])
     parts: dict[str, dict[str, Any]] = {}
     for which, name in enumerate(names):
@@ -416,13 +416,16 @@ def notes(comparison: Comparison) -> list[str]:
 
 def _conditions(how: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
     """What a run's figures depend on, beside its config."""
+    trained = machine["precision"]
+    scored = how.get("precision", trained)  # older runs were scored as they were trained
     used = {key: how[key] for key in ("size", "precision") if key in how}
     return {
         "Split": f"validation split of {how['data']}, {how['images']:,} images",
         "Captions": describe_settings(search_settings(how["search"]) | used),
         "Scorer": f"{how['scorer']}, {how['tokenizer']} tokens",
+        "Precision": f"trained in {trained}, scored in {scored}",
         "Machine": f"{machine['device']}, {machine['processors']} processors, "
-        f"{machine['precision']}, torch {machine['torch']}, Python {machine['python']}",
+        f"torch {machine['torch']}, Python {machine['python']}",
         "Threads": str(machine["threads"]),
         "Note": "; ".join(how["notes"]),
     }

@@ -46,7 +46,7 @@ class Fake:
     name = "fake"
     search = SearchOptions()
     preprocessing = SimpleNamespace(size=128)
-    dtype = "torch.bfloat16"
+    dtype = "torch.float32"
 
     def __init__(self, look: Any, words: tuple[str, ...] = ("a", "dog")) -> None:
         self.look, self.words = look, words
@@ -129,7 +129,7 @@ def test_a_model_that_looks_right_and_one_that_looks_away(world):
     }
     wanted = {
         "sentences": "model", "beam_size": 5, "length_penalty": 0.7, "block_ngrams": 0,
-        "min_length": 1, "max_length": 30, "size": 128, "precision": "bfloat16",
+        "min_length": 1, "max_length": 30, "size": 128, "precision": "float32",
     }  # fmt: skip
     assert right["settings"].items() >= wanted.items()
     json.dumps(right)
@@ -223,6 +223,7 @@ def test_the_peak_is_that_of_the_blurred_map_and_the_mass_that_of_the_map(world)
     assert blurred["pointing"]["uniform"] == plain["pointing"]["uniform"] == 1 / 16
     assert (blurred["settings"]["sigma"], plain["settings"]["sigma"]) == (0.15, 0.0)
     assert blurred["settings"]["size"] == 128
+    assert blurred["settings"]["precision"] == "float32"
 
 
 def test_words_are_counted_only_for_what_the_image_shows(world):
@@ -267,7 +268,7 @@ def test_human_captions_are_forced(world):
     ]
     assert (found["words"], found["images"], found["pointing"]["model"]) == (2, 1, 0.5)
     assert found["settings"]["sentences"] == "human"
-    assert found["settings"]["precision"] == "bfloat16"
+    assert found["settings"]["precision"] == "float32"
     assert all(found["settings"][key] is None for key in SEARCH)  # nothing was searched
     assert steps == [(1, 2), (2, 2)]
 

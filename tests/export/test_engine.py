@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -66,14 +67,29 @@ def test_a_stage_beside_the_last_one(pictures: list[Path], tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_shipped_model(photos: list[Path], tmp_path: Path) -> None:
-    captioner = Captioner.from_pretrained(device="cpu", precision="fp32")
+    """The same captions, to the letter: by both engines, alone and in any batch."""
+    captioner = Captioner.from_pretrained(device="cpu")
     sizes = export(captioner, tmp_path / "out")
     assert sum(sizes.values()) < 60e6
     runner = OnnxCaptioner(tmp_path / "out")
-    wanted = captioner.caption(photos, n_best=3)
-    for (_, found), each in zip(runner.stream(photos, n_best=3), wanted, strict=True):
-        assert isinstance(found, Caption)
-        alike(found, each)
+    views = [view for path in photos for view in views_of(path)]
+    wanted = captioner.caption(views, n_best=3)
+    assert len({each.text for each in wanted}) > len(views) / 2
+    for batch_size in (1, 5, len(views)):
+        for made_by in (captioner, runner):
+            stream = made_by.stream(views, batch_size=batch_size, n_best=3)
+            for (_, found), each in zip(stream, wanted, strict=True):
+                assert isinstance(found, Caption)
+                alike(found, each)
+
+
+def views_of(path: Path) -> list[Image.Image]:
+    """A photograph, its mirror image, and a part of it."""
+    with Image.open(path) as photo:
+        photo.load()
+    width, height = photo.size
+    part = photo.crop((width // 4, height // 4, width, height))
+    return [photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), part]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +174,8 @@ def test_it_is_the_cpu_and_fp32(exported: Path) -> None:
         OnnxCaptioner.from_pretrained(exported, device="cuda")
     with pytest.raises(ConfigError, match="in fp32; --precision bf16"):
         OnnxCaptioner.from_pretrained(exported, precision="bf16")
+    for precision in ("fp32", "auto"):
+        assert OnnxCaptioner.from_pretrained(exported, precision=precision).model.vocabulary
 
 
 @pytest.mark.parametrize("name", ["encoder.onnx", "step.onnx"])

@@ -39,8 +39,8 @@ def test_the_compiled_step_is_the_step() -> None:
     assert compiled.cell is not lstm_cell
     for lengths in ([[5, 3], [4, 4]], [[7, 7, 2], [6, 1, 1], [2, 2, 0], [3, 1, 1]]):
         pairs = zip(gradients(compiled, lengths), gradients(plain, lengths), strict=True)
-        for found, wanted in pairs:
-            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+        for found, wanted in pairs:  # sums of some hundred numbers, each right to 2 ** -24
+            assert (found - wanted).norm() <= 1e-5 * wanted.norm()
 
 
 def test_a_decoder_without_a_compiled_step_says_so() -> None:

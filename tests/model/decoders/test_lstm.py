@@ -13,6 +13,7 @@ from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.search import SearchOptions, force, search
 from showattend.text import Vocabulary
 from showattend.training.losses import captioning_loss
+from tests.rounding import tolerance
 
 from .literal import caption_loss
 
@@ -134,17 +135,28 @@ def test_dropout_acts_in_training_only(option: str) -> None:
     assert not torch.allclose(decoder.train()(features, captions, lengths).logits, plain)
 
 
-def test_bf16_is_close_to_the_reference() -> None:
-    decoder = make().float().eval()
+@pytest.mark.parametrize("attend_with", ATTEND_WITH)
+def test_bf16_is_close_to_the_reference(attend_with: str) -> None:
+    decoder = make(attend_with=attend_with).eval()
     for parameter in decoder.parameters():  # far from uniform, so that a wrong map shows
         torch.nn.init.normal_(parameter)
     features, _, _ = batch()
     words = CAPTIONS[0][0]
-    reference = force(decoder, features[:1].float(), words)
-    rounded = force(decoder, features[:1].bfloat16(), words)
-    assert (reference.alpha - 1 / L).abs().max() > 0.2
-    torch.testing.assert_close(rounded.alpha, reference.alpha, rtol=0, atol=0.03)
-    assert rounded.log_probs == pytest.approx(reference.log_probs, abs=0.1)
+
+    def maps(model: torch.nn.Module) -> torch.Tensor:
+        return force(model, features[:1], words).alpha
+
+    def log_probs(model: torch.nn.Module) -> torch.Tensor:
+        return torch.tensor(force(model, features[:1], words).log_probs)
+
+    reference = force(decoder, features[:1], words)
+    bounds = tolerance(decoder, maps), tolerance(decoder, log_probs)
+    spread = (reference.alpha - 1 / L).abs().max()
+    assert spread > 0.2
+    assert bounds[0] < spread / 2  # else it would allow any map
+    rounded = force(decoder.float(), features[:1].bfloat16(), words)
+    torch.testing.assert_close(rounded.alpha, reference.alpha, rtol=0, atol=bounds[0])
+    assert rounded.log_probs == pytest.approx(reference.log_probs, abs=bounds[1])
 
 
 @pytest.mark.parametrize("values", [{"gate": "both"}, {"attend_with": "next"}])
