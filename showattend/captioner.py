@@ -332,13 +332,19 @@ class Captioner:
         found.sort(key=lambda each: -each.score)
         return self._ranked(found, first, geometry, image, features.shape[1:3])
 
+    @property
+    def carries_encoder(self) -> bool:
+        """Whether a checkpoint of it holds the encoder: its weights are not those installed."""
+        encoder = self.config.get("encoder", {})
+        return not encoder.get("pretrained", True) or bool(encoder.get("finetune_from"))
+
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
         """The model as a `Checkpoint`; ``half`` stores its weights as float16.
 
         A model that was loaded with precision bf16 has rounded weights: load it with fp32 first.
         """
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
-        if not _as_delivered(self.config):
+        if self.carries_encoder:
             models["encoder"] = self.encoder
         dtype = torch.float16 if half else torch.float32
         weights = {
@@ -430,9 +436,3 @@ class Captioner:
             score=found.score,
             image=image,
         )
-
-
-def _as_delivered(config: dict[str, Any]) -> bool:
-    """Whether the encoder's weights are those that its recipe installs."""
-    encoder = config.get("encoder", {})
-    return bool(encoder.get("pretrained", True)) and not encoder.get("finetune_from")

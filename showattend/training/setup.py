@@ -75,11 +75,12 @@ def set_up(
         ConfigError: A value of the config means nothing, or the model to start from does not fit.
     """
     mixture = read_mixture(config, processes)
-    encoder = encoder_of(config.encoder, pretrained=config.encoder.pretrained)
-    preprocessing = build_preprocessing(config.encoder)
-    encoder.measure(preprocessing.size)
     start = config.train.init_from
     source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
+    # A model to start from brings its encoder's weights: those of ImageNet need not be installed.
+    encoder = encoder_of(config.encoder, pretrained=config.encoder.pretrained and source is None)
+    preprocessing = build_preprocessing(config.encoder)
+    encoder.measure(preprocessing.size)
     encoder_config = to_dict(config.encoder)
     if source is not None and take_encoder(source, encoder, config.encoder, start or ""):
         encoder_config["pretrained"] = False  # the model is to carry it
@@ -141,6 +142,7 @@ def set_up(
     ).to(device)
     if source is not None:
         take_decoder(source, decoder, start or "")
+        decoder.sharpen(config.train.init_temperature)
     options = SearchOptions(**to_dict(config.search))
     # A run goes on only with the data that it was started with: word numbers depend on it.
     content = [(str(r.image_id), r.split, r.captions) for r in mixture.records]
