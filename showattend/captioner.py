@@ -32,8 +32,7 @@ class Captioner:
     """Captions photographs, and says for every word where it looked.
 
     Example:
-        >>> captioner = Captioner.from_pretrained()
-        >>> result = captioner.caption("photo.jpg")
+        >>> result = Captioner.from_pretrained().caption("photo.jpg")
         >>> result.text, result.words, result.attention.shape
 
     Attributes:
@@ -322,6 +321,13 @@ class Captioner:
         found.sort(key=lambda each: -each.score)
         return self._ranked(found, first, geometry, image, features.shape[1:3])
 
+    @property
+    def carries_encoder(self) -> bool:
+        """Whether a checkpoint holds the encoder: its weights are not those that are installed."""
+        encoder = self.config.get("encoder", {})
+        delivered = encoder.get("pretrained", True) and not encoder.get("finetune_from")
+        return not delivered or self.encoder.fingerprint() != self.encoder.delivered
+
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
         """The model as a `Checkpoint`, whose config describes the parts as they are now.
 
@@ -341,7 +347,7 @@ class Captioner:
             search["n_best"] = self.search.n_best
         fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
-        if not _as_delivered(encoder_config) or fingerprint != self.encoder.delivered:
+        if self.carries_encoder:
             models["encoder"] = self.encoder
         dtype = torch.float16 if half else torch.float32
         weights = {
@@ -429,7 +435,7 @@ class Captioner:
         grid: tuple[int, ...],
     ) -> Caption:
         T, L = len(words), grid[0] * grid[1]
-        # A decoder without maps sees the mean annotation: every cell weighs the same.
+        # Without maps, a decoder sees the mean annotation: every cell weighs the same.
         alpha = torch.full((T, L), 1 / L) if found.alpha is None else found.alpha
         beta = torch.ones(T) if found.beta is None else found.beta
         return Caption(
@@ -442,8 +448,3 @@ class Captioner:
             image=image,
             unsure_below=self.calibration.unsure_below,
         )
-
-
-def _as_delivered(encoder: dict[str, Any]) -> bool:
-    """Whether an encoder section says that the weights are those that the recipe delivers."""
-    return bool(encoder.get("pretrained", True)) and not encoder.get("finetune_from")

@@ -19,6 +19,7 @@ from showattend.cli_attend import attend
 from showattend.cli_compare import compare
 from showattend.cli_errors import errors
 from showattend.cli_export import EXPORT_HELP, Engine, export, onnx_captioner, refuse_exported
+from showattend.cli_finetune import finetune
 from showattend.cli_ground import ground
 from showattend.cli_options import (
     BatchSize,
@@ -86,6 +87,13 @@ app.command(
         "--gallery worst.png",
     )
 )(errors)
+app.command(
+    epilog=examples(
+        "finetune my-photos/ --out runs/mine",
+        "finetune data/mine/dataset.jsonl --out runs/mine train.epochs=20",
+        "finetune my-photos/ --out runs/mine --resume",
+    )
+)(finetune)
 app.command(
     epilog=examples(
         "ground --annotations instances.json --images photos/",

@@ -149,6 +149,11 @@ class TrainConfig:
         "start from this model, of the same sizes, and add the words that it lacks; "
         "null: from random weights",
     )
+    init_temperature: float = _option(
+        1.0,
+        "the word scores of the model to start from are divided by it: over 1 undoes the "
+        "sharpening of self-critical training",
+    )
     epochs: int = _option(15, "passes over the training images with cross-entropy")
     batch_size: int = _option(32, "images a batch, each with all its captions; in each process")
     accumulate: int = _option(1, "batches a step, their gradients added up")
@@ -289,14 +294,26 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
         raise ConfigError(f"{path}: not a YAML file: {reason}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be sections of key: value pairs")
-    for override in overrides:
-        key, sign, text = override.partition("=")
+    override(values, overrides)
+    return from_dict(Config, values, str(path))
+
+
+def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
+    """Set ``section.key=value`` overrides in the plain values of a config.
+
+    Raises:
+        ConfigError: One of them has another form.
+    """
+    import yaml
+
+    for each in overrides:
+        key, sign, text = each.partition("=")
         if not sign:
-            raise ConfigError(f"{override!r}: an override has the form section.key=value")
+            raise ConfigError(f"{each!r}: an override has the form section.key=value")
         try:
             value = _number(yaml.safe_load(text))
         except yaml.YAMLError as error:
-            raise ConfigError(f"{override!r}: the value is not YAML") from error
+            raise ConfigError(f"{each!r}: the value is not YAML") from error
         target = values
         *sections, last = key.strip().split(".")
         for section in sections:
@@ -304,9 +321,8 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
                 target[section] = {}
             target = target[section]
             if not isinstance(target, dict):
-                raise ConfigError(f"{override!r}: {section} is no section")
+                raise ConfigError(f"{each!r}: {section} is no section")
         target[last] = value
-    return from_dict(Config, values, str(path))
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = "") -> T:

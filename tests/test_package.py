@@ -49,7 +49,7 @@ ROOMS = [
     ["terminal", "server", "cli_options"],
     [
         *("cli_prepare", "cli_compare", "cli_attend", "cli_errors", "cli_ground"),
-        *("cli_export", "cli_serve"),
+        *("cli_export", "cli_finetune", "cli_serve"),
     ],
     ["cli"],
     ["__main__"],

@@ -87,10 +87,12 @@ def check(config: Config) -> None:
             f"self_critical.samples is {critical.samples}; it must be 2 or more, for each is "
             "measured against the others"
         )
-    if not (math.isfinite(critical.temperature) and critical.temperature > 0):
-        raise ConfigError(
-            f"self_critical.temperature is {critical.temperature:g}; it must be above 0"
-        )
+    for key, temperature in (
+        ("self_critical.temperature", critical.temperature),
+        ("train.init_temperature", train.init_temperature),
+    ):
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ConfigError(f"{key} is {temperature:g}; it must be above 0")
     for key, choice, known in (
         ("train.schedule", train.schedule, SCHEDULES),
         ("attention.kind", config.attention.kind, ATTENTIONS),

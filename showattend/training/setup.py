@@ -18,6 +18,7 @@ from showattend.data.mixture import Mixture
 from showattend.device import give_back_freed_memory
 from showattend.encoders import Encoder
 from showattend.images import Preprocessing
+from showattend.model.decoders.base import sharpen
 from showattend.processes import Processes
 from showattend.search import SearchOptions
 from showattend.settings import describe_settings, search_settings
@@ -94,11 +95,12 @@ def set_up(
         ConfigError: A value of the config means nothing, or the model to start from does not fit.
     """
     mixture = read_mixture(config, processes)
-    encoder = encoder_of(config.encoder, pretrained=config.encoder.pretrained)
-    preprocessing = build_preprocessing(config.encoder)
-    encoder.measure(preprocessing.size)
     start = config.train.init_from
     source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
+    # A model to start from brings its encoder's weights: those of ImageNet need not be installed.
+    encoder = encoder_of(config.encoder, pretrained=config.encoder.pretrained and source is None)
+    preprocessing = build_preprocessing(config.encoder)
+    encoder.measure(preprocessing.size)
     encoder_config = to_dict(config.encoder)
     if source is not None and take_encoder(source, encoder, config.encoder, start or ""):
         encoder_config["pretrained"] = False  # the model is to carry it
@@ -160,6 +162,7 @@ def set_up(
     ).to(device)
     if source is not None:
         take_decoder(source, decoder, start or "")
+        sharpen(decoder, config.train.init_temperature)
     validated = replace(
         SearchOptions(**to_dict(config.search)), beam_size=config.train.validate_beam
     )

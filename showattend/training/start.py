@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from showattend.captioner import Captioner
 from showattend.config import Config, EncoderConfig
-from showattend.encoders import Encoder
-from showattend.errors import ConfigError
-from showattend.text import Vocabulary
+from showattend.data.records import Record
+from showattend.encoders import Encoder, encode
+from showattend.errors import ConfigError, ImageError
+from showattend.text import Vocabulary, tokenize
 from showattend.training.phases import ADJUSTED, SELF_CRITICAL
 
 _FEATURES = "an encoder with features of size"
@@ -26,7 +30,7 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
         where: What the source was loaded from, for messages.
 
     Returns:
-        Whether they were other weights than the encoder had.
+        Whether a model with this encoder has to carry its weights, as the source does.
 
     Raises:
         ConfigError: The source sees images through another encoder than the config's. Another
@@ -46,9 +50,9 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
                 f"train.init_from: {where} has encoder.{key} {theirs or None}, the config "
                 f"{wanted or None}; they must be the same"
             )
-    before = encoder.fingerprint()
     encoder.load_state_dict(source.encoder.state_dict())
-    return encoder.fingerprint() != before
+    encoder.delivered = source.encoder.delivered
+    return source.carries_encoder
 
 
 def done_before(source: Captioner | None, config: Config) -> list[str]:
@@ -117,6 +121,57 @@ def take_decoder(source: Captioner, decoder: Any, where: str) -> None:
         raise ConfigError(
             f"train.init_from: {where} has another decoder than the config ({reason})"
         ) from error
+
+
+@torch.inference_mode()
+def fit_temperature(source: Captioner, records: Sequence[Record], images: int = 64) -> float:
+    """What to divide a model's word scores by, for people's captions to be likeliest.
+
+    Self-critical training leaves a model far too sure of its words. Cross-entropy would spend its
+    first epochs on that alone, and forget much meanwhile.
+
+    Args:
+        source: The model.
+        records: Images with captions; some of them are looked at, and those that cannot be opened
+            are passed over.
+        images: How many.
+
+    Returns:
+        From 0.25 to 8, in two decimals; 1 where no image can be opened.
+    """
+    logits, targets = [], []
+    for record in records[:: max(1, len(records) // images)]:
+        try:
+            pixels, _ = source.preprocessing.load_pixels(record.path)
+        except ImageError:
+            continue
+        said = [source.vocabulary.encode(tokenize(text)) for text in record.captions]
+        rows = [torch.tensor([Vocabulary.START, *words, Vocabulary.END]) for words in said if words]
+        if not rows:
+            continue
+        captions = torch.nn.utils.rnn.pad_sequence(rows, True, Vocabulary.PAD).unsqueeze(0)
+        lengths = torch.tensor([[len(row) - 1 for row in rows]])
+        batch = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(source.device)
+        features = encode(source.encoder, batch, source.preprocessing, source.dtype).flatten(1, 2)
+        forced = source.decoder(features, captions.to(source.device), lengths.to(source.device))
+        known = forced.targets != Vocabulary.UNK  # a model says that never
+        logits.append(forced.logits[known].float())
+        targets.append(forced.targets[known])
+    if not targets:
+        return 1.0
+    scores, wanted = torch.cat(logits), torch.cat(targets)
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(scores / math.exp(log_temperature), wanted))
+
+    low, high = math.log(0.25), math.log(8)
+    while high - low > 0.01:  # it has one minimum
+        third = (high - low) / 3
+        if loss(low + third) < loss(high - third):
+            high -= third
+        else:
+            low += third
+    return round(math.exp((low + high) / 2), 2)
 
 
 def _make(decoder: Any) -> dict[str, Any]:
