@@ -265,9 +265,10 @@ def train_and_score(
 def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
     """Score a run's best model on all validation images by free decoding, as ``evaluate`` does.
 
-    In float32, whatever precision it was trained in. ``data.val_images`` shortens only the validations while training: a choice that follows the
-    seed would give each run other images to be scored on. Of several data sets each is scored on
-    its own (``evaluation.sets``), and the metrics are their means.
+    In float32, whatever precision it was trained in. ``data.val_images`` shortens only the
+    validations while training: a choice that follows the seed would give each run other images to
+    be scored on. Of several data sets each is scored on its own (``evaluation.sets``), and the
+    metrics are their means.
 
     Raises:
         CheckpointError: There is no model.
