@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -21,7 +21,8 @@ from showattend.builders import (
 )
 from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
-from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
+from showattend.checks import real_number, whole_number
+from showattend.config import DecoderConfig, EncoderConfig, from_dict
 from showattend.data.threads import in_order
 from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import choose_device, choose_dtype
@@ -120,9 +121,7 @@ class Captioner:
         try:
             encoder_config = from_dict(EncoderConfig, checkpoint.config["encoder"], name)
             decoder_config = from_dict(DecoderConfig, checkpoint.config["decoder"], name)
-            section = dict(checkpoint.config["search"])
-            n_best = section.pop("n_best", 1)
-            search_config = from_dict(SearchConfig, section, name)
+            search = SearchOptions.from_section(checkpoint.config["search"], name)
             preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
             vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
         except (KeyError, TypeError, UserError) as error:
@@ -156,7 +155,7 @@ class Captioner:
             decoder=decoder,
             vocabulary=vocabulary,
             preprocessing=preprocessing,
-            search=SearchOptions(**to_dict(search_config), n_best=n_best),
+            search=search,
             config=checkpoint.config,
             record=checkpoint.record,
             name=name,
@@ -189,6 +188,7 @@ class Captioner:
         Raises:
             ConfigError: The encoder does not take this size.
         """
+        size = whole_number("size", size, 1, 10_000)
         if size != self.preprocessing.size:
             self.encoder.measure(size)
             self.preprocessing = replace(self.preprocessing, size=size)
@@ -254,8 +254,7 @@ class Captioner:
         Raises:
             ConfigError: An option has a value that means nothing.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be 1 or more")
+        batch_size = whole_number("batch_size", batch_size, 1, 100_000)
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
         chosen = replace(self.search, prefix=numbers, banned=without, **options)
@@ -330,11 +329,12 @@ class Captioner:
             ImageError: The image cannot be opened.
             ConfigError: An option has a value that means nothing.
         """
-        if samples < 1:
-            raise ConfigError(f"samples is {samples}; it must be 1 or more")
-        if not 0 < temperature < float("inf"):
-            raise ConfigError(f"temperature is {temperature}; it must be a number over 0")
+        samples = whole_number("samples", samples, 1, 10_000)
+        temperature = real_number("temperature", temperature, 1e-4, 1e4)
         most = self.search.max_length if max_length is None else max_length
+        most = whole_number("max_length", most, 1, 1000)
+        if seed is not None:
+            seed = whole_number("seed", seed, -(2**63), 2**63 - 1)
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
         pixels, geometry = self.preprocessing.load_pixels(image)
@@ -374,9 +374,6 @@ class Captioner:
         encoder_config = self.config.get("encoder", {}) | encoder_section(
             self.encoder, self.preprocessing
         )
-        search = {each.name: getattr(self.search, each.name) for each in fields(SearchConfig)}
-        if self.search.n_best != 1:
-            search["n_best"] = self.search.n_best
         fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
         if not _as_delivered(encoder_config) or fingerprint != self.encoder.delivered:
@@ -392,7 +389,7 @@ class Captioner:
             | {
                 "encoder": encoder_config,
                 "decoder": decoder_section(self.decoder),
-                "search": search,
+                "search": self.search.to_section(),
             },
             vocabulary=self.vocabulary.to_list(),
             preprocessing=self.preprocessing.to_dict(),

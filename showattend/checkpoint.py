@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showattend.errors import CheckpointError
+from showattend.errors import CheckpointError, ConfigError
 from showattend.settings import SEARCH, describe_settings, search_settings, validation_settings
 
 if TYPE_CHECKING:
@@ -217,9 +217,19 @@ def load(model: str | Path | None = None) -> Checkpoint:
     if isinstance(checkpoint.config, dict) and (given := _search(path)):
         if figures := given.pop("figures", None):
             checkpoint.record = checkpoint.record | {"figures": figures}
-        search = checkpoint.config.get("search") or {}
-        checkpoint.config = checkpoint.config | {"search": search | given}
+        search = (checkpoint.config.get("search") or {}) | given
+        _check_search(search, path.with_name(SEARCH_NAME))
+        checkpoint.config = checkpoint.config | {"search": search}
     return checkpoint
+
+
+def _check_search(search: dict[str, Any], beside: Path) -> None:
+    from showattend.search import SearchOptions  # it imports torch
+
+    try:
+        SearchOptions.from_section(search, str(beside))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def weights_digest(path: Path) -> str:
@@ -247,7 +257,7 @@ def search_beside(path: Path) -> bytes:
 
 
 def _search(path: Path) -> dict[str, Any]:
-    """Its keys if it is for these weights; unknown ones are refused where the model is built."""
+    """Its keys, checked or not, if it is for these weights."""
     beside = path.with_name(SEARCH_NAME)
     try:
         found = json.loads(search_beside(path).decode() or "{}")

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from showattend.search import Decoder, as_numbers, check_prefix, repeat
+from showattend.checks import real_number, whole_number
+from showattend.search import Decoder, as_numbers, check_prefix, check_words, repeat, word_numbers
 from showattend.text import Vocabulary
 
 
@@ -52,8 +53,13 @@ def sample(
         generator: Of the random numbers; PyTorch's own when left out.
 
     Raises:
-        ConfigError: The prefix holds what is no word, or leaves no room for another.
+        ConfigError: A number means nothing; the prefix holds what is no word, or leaves no room
+            for another.
     """
+    samples = whole_number("samples", samples, 1, 100_000)
+    max_length = whole_number("max_length", max_length, 1, 1000)
+    temperature = real_number("temperature", temperature, 1e-4, 1e4)
+    prefix, banned = word_numbers("prefix", prefix), word_numbers("banned", banned)
     check_prefix(prefix, max_length)
     memory = decoder.memory(features)
     state = repeat(decoder.initial_state(memory), samples)
@@ -67,6 +73,8 @@ def sample(
     never = torch.tensor([PAD, Vocabulary.START, Vocabulary.UNK, *banned], device=device)
     for t in range(max_length):
         log_probs, _, _, state = decoder.advance(words, state, memory)
+        if t == 0:
+            check_words((*prefix, *banned), log_probs.shape[-1])
         log_probs = as_numbers(log_probs.float()) / temperature
         log_probs[:, :, never] = -torch.inf  # lower still than what a broken model leaves
         # One random number a word: torch.multinomial would draw one for all of the vocabulary.

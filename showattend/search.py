@@ -15,12 +15,14 @@ Shape suffixes: B images, K hypotheses (beams) of an image, L locations, V vocab
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from showattend.checks import real_number, whole_number
+from showattend.config import SearchConfig, from_dict, to_dict
 from showattend.errors import ConfigError
 from showattend.text import Vocabulary
 
@@ -78,12 +80,18 @@ class SearchOptions:
         Raises:
             ConfigError: Names the value and what it must be.
         """
-        for name, lowest in (("beam_size", 1), ("n_best", 1), ("max_length", 1)):
-            if getattr(self, name) < lowest:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {lowest} or more")
-        for name in ("min_length", "length_penalty", "block_ngrams"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
+        checked: dict[str, Any] = {
+            "beam_size": whole_number("beam_size", self.beam_size, 1, 1000),
+            "n_best": whole_number("n_best", self.n_best, 1, 1000),
+            "max_length": whole_number("max_length", self.max_length, 1, 1000),
+            "min_length": whole_number("min_length", self.min_length, 0, 1000),
+            "length_penalty": real_number("length_penalty", self.length_penalty, 0, 10),
+            "block_ngrams": whole_number("block_ngrams", self.block_ngrams, 0, 1000),
+            "prefix": word_numbers("prefix", self.prefix),
+            "banned": word_numbers("banned", self.banned),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # NumPy's numbers become Python's
         if self.min_length > self.max_length:
             raise ConfigError(f"min_length {self.min_length} is over max_length {self.max_length}")
         if self.n_best > self.beam_size:
@@ -91,6 +99,52 @@ class SearchOptions:
                 f"n_best {self.n_best} is over beam_size {self.beam_size}; raise the beam size"
             )
         check_prefix(self.prefix, self.max_length)
+
+    @classmethod
+    def from_section(cls, section: Mapping[str, Any], where: str) -> SearchOptions:
+        """The options that a model's search section holds.
+
+        Args:
+            section: Keys of the config's search section, and ``n_best``.
+            where: What holds them, for messages.
+
+        Raises:
+            ConfigError: A key is unknown, or a value means nothing.
+        """
+        values = dict(section)
+        n_best = values.pop("n_best", 1)
+        given = to_dict(from_dict(SearchConfig, values, where, "search."))
+        try:
+            return cls(**given, n_best=n_best)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: search.{error}") from error
+
+    def to_section(self) -> dict[str, Any]:
+        """What `from_section` reads; ``prefix`` and ``banned`` are of one call, not of a model."""
+        section = {each.name: getattr(self, each.name) for each in fields(SearchConfig)}
+        return section | ({} if self.n_best == 1 else {"n_best": self.n_best})
+
+
+def word_numbers(name: str, words: Iterable[int]) -> tuple[int, ...]:
+    """Word numbers as a tuple.
+
+    Raises:
+        ConfigError: They are something else.
+    """
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise ConfigError(f"{name} is {words!r}; it must be a list of word numbers")
+    return tuple(whole_number(f"{name}[{i}]", each, 0, 2**31) for i, each in enumerate(words))
+
+
+def check_words(words: Iterable[int], vocabulary_size: int) -> None:
+    """Refuse numbers of words that the decoder does not have.
+
+    Raises:
+        ConfigError: Names the first.
+    """
+    for word in words:
+        if not 0 <= word < vocabulary_size:
+            raise ConfigError(f"word number {word} is not in a vocabulary of {vocabulary_size:,}")
 
 
 def check_prefix(prefix: tuple[int, ...], max_length: int) -> None:
@@ -158,6 +212,9 @@ def search(
 
     Returns:
         For each image ``n_best`` hypotheses, best first; fewer where so few exist, never none.
+
+    Raises:
+        ConfigError: The prefix or the banned words are not all of the decoder's vocabulary.
     """
     options = options or SearchOptions()
     memory = decoder.memory(features)
@@ -180,6 +237,8 @@ def search(
 
     for t in range(options.max_length):
         log_probs, alpha, beta, state = decoder.advance(words, state, memory)
+        if t == 0:
+            check_words((*options.prefix, *options.banned), log_probs.shape[-1])
         now = banned if t < options.min_length else banned[:-1]
         next_BKC, log_probs_BKC = _ways_on(log_probs.float(), history, t, now, options)
         # A finished hypothesis has one continuation: itself, at no cost.

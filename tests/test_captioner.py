@@ -134,6 +134,10 @@ def test_options_reach_the_search(captioner: Captioner, pictures: list[Path]) ->
         ({"max_length": 0}, "max_length is 0"),
         ({"min_length": 99}, "min_length 99 is over max_length"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ({"beam_size": 2.5}, "beam_size is 2.5; it must be a whole number"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan; it must be a finite number"),
+        ({"block_ngrams": "2"}, "block_ngrams is '2'; it must be a whole number"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -244,7 +248,15 @@ def test_a_cold_sample_is_the_greedy_caption(captioner: Captioner, pictures: lis
 
 
 @pytest.mark.parametrize(
-    "options", [{"samples": 0}, {"temperature": 0.0}, {"temperature": float("nan")}]
+    "options",
+    [
+        {"samples": 0},
+        {"samples": 1.5},
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"max_length": 2.5},
+        {"seed": 1.5},
+    ],
 )
 def test_samples_that_mean_nothing_are_refused(
     options: dict[str, Any], captioner: Captioner, photo: Path
@@ -468,6 +480,9 @@ def test_a_size_that_the_encoder_does_not_take_is_one_line(
     monkeypatch.setattr(Encoder, "forward", forward)
     with pytest.raises(ConfigError, match="does not take images of 160 pixels"):
         Captioner.from_pretrained(path, device="cpu", size=160)
+    for size in (0, 96.5, 10**9):
+        with pytest.raises(ConfigError, match=f"size is {size}; it must be"):
+            captioner.resize(size)  # type: ignore[arg-type]
 
 
 def test_bf16_looks_where_fp32_looks(tmp_path: Path, captioner: Captioner, photo: Path) -> None:

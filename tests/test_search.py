@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,6 +95,7 @@ def test_what_search_returns_is_what_forcing_its_words_gives(
 ) -> None:
     """Words, log-probabilities, maps and score belong together, for every beam of every image."""
     decoder, images = lstm(3), features()
+    decoder.L_o.bias.data[END] += 3.0  # captions that come to their end
     settings = {"beam_size": beam_size, "n_best": beam_size, "max_length": 6, **steering}
     found = search(decoder, images, options(length_penalty=0.7, **settings))
     ended = 0
@@ -264,20 +268,59 @@ def test_length_penalty_ranks_by_mean() -> None:
     assert long.score == pytest.approx(-2.4 / 5)
 
 
+WHOLE = ("beam_size", "n_best", "max_length", "min_length", "block_ngrams")
+MEANINGLESS = [
+    *((name, value) for name in WHOLE for value in (2.5, 2.0, True, "3", None, -1, 10**6)),
+    *(("length_penalty", x) for x in (float("nan"), float("inf"), -1.0, 11, "1", None, False)),
+    *((name, value) for name in ("prefix", "banned") for value in ("a dog", 4, (4.5,), (-1,))),
+    ("beam_size", 0),
+    ("n_best", 0),
+    ("n_best", 6),
+    ("max_length", 0),
+    ("min_length", 31),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), MEANINGLESS)
+def test_options_that_mean_nothing_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}.* (must|is over)"):
+        SearchOptions(**{name: value})
+
+
+def test_every_option_is_checked() -> None:
+    assert {name for name, _ in MEANINGLESS} == {each.name for each in fields(SearchOptions)}
+
+
+def test_numbers_of_numpy_are_taken() -> None:
+    found = SearchOptions(
+        beam_size=np.int64(3),
+        length_penalty=np.float32(0.5),
+        prefix=np.array([4, 5]),  # type: ignore[arg-type]
+    )
+    assert found == SearchOptions(beam_size=3, length_penalty=0.5, prefix=(4, 5))
+    assert json.dumps(vars(found))
+
+
+@pytest.mark.parametrize("options", [{"prefix": (4, 99)}, {"banned": (7,)}])
+def test_words_that_the_decoder_does_not_have_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="not in a vocabulary of 7"):
+        search(lstm(), features(1), SearchOptions(**options))
+    with pytest.raises(ConfigError, match="not in a vocabulary of 7"):
+        sample(lstm(), features(1), samples=1, **options)
+
+
 @pytest.mark.parametrize(
-    "values",
+    ("name", "value"),
     [
-        {"beam_size": 0},
-        {"max_length": 0},
-        {"min_length": 9, "max_length": 5},
-        {"n_best": 6},
-        {"length_penalty": -1.0},
-        {"block_ngrams": -1},
+        *(("samples", value) for value in (0, 2.5, "3", True)),
+        *(("max_length", value) for value in (0, 2.5, None, 10**6)),
+        *(("temperature", value) for value in (0, -1.0, float("nan"), float("inf"), "1")),
+        *((name, value) for name in ("prefix", "banned") for value in ("a", (4.5,))),
     ],
 )
-def test_options_that_mean_nothing_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=r"must|over"):
-        SearchOptions(**values)  # type: ignore[arg-type]
+def test_samples_that_mean_nothing_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}.* must be"):
+        sample(lstm(), features(1), **{"samples": 1, name: value})
 
 
 def test_images_that_are_done_leave_the_batch_and_nothing_changes() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showattend.caption import Caption
+from showattend.checks import real_number
 from showattend.data.readers import read_dataset
 from showattend.errors import DataError, ImageError
 from showattend.evaluation import wrong_words
@@ -175,8 +176,10 @@ def ground(
     Raises:
         DataError: The annotations cannot be read, no image of theirs can be opened, or no word
             names an object.
+        ConfigError: sigma is no number from 0 to 1.
         UserError: An output is one of the images.
     """
+    sigma = real_number("sigma (--smooth)", sigma, 0, 1)
     instances = Instances.load(annotations)
     nouns = NounTable(instances.categories.values())
     paths = {i: instances.path(images, i) for i in instances.images}
@@ -284,7 +287,7 @@ def _own(
     captioner: Captioner, paths: Mapping[int | str, Path], beam_size: int | None, batch_size: int
 ) -> Iterator[tuple[int | str, _Found]]:
     """Each image with the caption that the model gives it."""
-    options = {} if beam_size is None else {"beam_size": beam_size}
+    options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     stream = captioner.stream(paths.values(), batch_size=batch_size, **options)
     for image_id, (_, result) in zip(paths, stream, strict=True):
         yield image_id, result if isinstance(result, ImageError) else [result]

@@ -40,6 +40,11 @@ FORMAT, SETTINGS = "showattend onnx 1", "model.json"
 PAD, START, END, UNK = range(4)  # the vocabulary's first; all others are words
 BANNED = -1e9  # lower than any sum of log-probabilities, and finite
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
+RANGES: dict[str, tuple[int, int, Any]] = {  # of the options: least, most, type
+    **dict.fromkeys(("beam_size", "n_best", "max_length"), (1, 1000, int)),
+    **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
+    "length_penalty": (0, 10, int | float),
+}
 TURNS = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))  # EXIF's
 
 
@@ -113,10 +118,17 @@ class Model:
             UserError: One has a value that means nothing.
         """
         chosen = {"n_best": 1} | self.defaults | options
+        if unknown := chosen.keys() - RANGES.keys():
+            raise UserError(f"{min(unknown)}: no such option; known: {', '.join(RANGES)}")
         for name, value in chosen.items():
-            least = int(name in ("beam_size", "n_best", "max_length"))
-            if value < least:
-                raise UserError(f"{name} is {value}; it must be {least} or more")
+            least, most, kind = RANGES[name]
+            if isinstance(value, bool) or not isinstance(value, kind) or value != value:
+                raise UserError(
+                    f"{name} is {value!r}; it must be a {'whole ' * (kind is int)}number"
+                )
+            if not least <= value <= most:
+                bound = f"{least} or more" if value < least else f"{most} or less"
+                raise UserError(f"{name} is {value}; it must be {bound}")
         for low, high in (("n_best", "beam_size"), ("min_length", "max_length")):
             if chosen[low] > chosen[high]:
                 raise UserError(f"{low} {chosen[low]} is over {high} {chosen[high]}")

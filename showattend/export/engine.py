@@ -20,6 +20,7 @@ import numpy as np
 from showattend import __version__
 from showattend import checkpoint as checkpoints
 from showattend.caption import Caption
+from showattend.checks import whole_number
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
 
@@ -177,6 +178,7 @@ class OnnxCaptioner:
         Raises:
             ConfigError: An option has a value that means nothing.
         """
+        batch_size = whole_number("batch_size", batch_size, 1, 100_000)
         try:
             chosen = self.model.options(**options)
         except self._mistake as error:

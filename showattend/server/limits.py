@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from showattend.errors import ConfigError
+from showattend.checks import real_number, whole_number
 
 T = TypeVar("T")
 
@@ -48,11 +48,9 @@ class Limits:
         Raises:
             ConfigError: Names the value.
         """
-        for name in ("megabytes", "megapixels", "seconds"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be over 0")
-        if self.waiting < 0:
-            raise ConfigError(f"waiting is {self.waiting}; it must not be negative")
+        for name, most in (("megabytes", 1e6), ("megapixels", 1e6), ("seconds", 1e6)):
+            real_number(name, getattr(self, name), 0, most, above_least=True)
+        whole_number("waiting", self.waiting, 0, 1_000_000)
 
     @property
     def bytes(self) -> int:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,10 +145,16 @@ def test_a_stream_keeps_order_and_names_what_is_bad(
         ({"n_best": 9}, "n_best 9 is over beam_size 5"),
         ({"min_length": 31}, "min_length 31 is over max_length 30"),
         ({"length_penalty": -1}, "length_penalty is -1"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan; it must be a number"),
+        ({"length_penalty": float("inf")}, "length_penalty is inf; it must be 10 or less"),
+        ({"beam_size": 2.5}, "beam_size is 2.5; it must be a whole number"),
+        ({"beam_size": 10**6}, "beam_size is 1000000; it must be 1000 or less"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ({"banned": ["dog"]}, "banned: no such option; known: beam_size"),
     ],
 )
 def test_options_that_mean_nothing(
-    exported: Path, pictures: list[Path], options: dict[str, int], message: str
+    exported: Path, pictures: list[Path], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         OnnxCaptioner(exported).caption(pictures[0], **options)

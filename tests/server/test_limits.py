@@ -19,7 +19,16 @@ from showattend.server.limits import Gate, Guard, Limits
 
 
 @pytest.mark.parametrize(
-    "values", [{"megabytes": 0}, {"megapixels": -1}, {"seconds": float("nan")}, {"waiting": -1}]
+    "values",
+    [
+        {"megabytes": 0},
+        {"megapixels": -1},
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"megabytes": float("inf")},
+        {"waiting": -1},
+        {"waiting": 2.5},
+    ],
 )
 def test_limits_that_refuse_everything_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must"):
