@@ -94,8 +94,8 @@ def test_what_search_returns_is_what_forcing_its_words_gives(
     beam_size: int, steering: dict[str, Any]
 ) -> None:
     """Words, log-probabilities, maps and score belong together, for every beam of every image."""
-    decoder, images = lstm(3), features()
-    decoder.L_o.bias.data[END] += 3.0  # captions that come to their end
+    decoder, images = lstm(4), features()
+    decoder.L_o.bias.data[END] += 4.0  # some captions come to their end
     settings = {"beam_size": beam_size, "n_best": beam_size, "max_length": 6, **steering}
     found = search(decoder, images, options(length_penalty=0.7, **settings))
     ended = 0
