@@ -248,23 +248,33 @@ class Captioner:
             banned: Words that do not come after the prefix.
             **options: As for `caption`.
 
-        Yields:
-            The source, and its caption or what is wrong with it.
+        Returns:
+            An iterator over each source with its caption, or with what is wrong with it.
 
         Raises:
-            ConfigError: An option has a value that means nothing.
+            ConfigError: An option has a value that means nothing; raised by the call itself,
+                before any image is asked for.
         """
         batch_size = whole_number("batch_size", batch_size, 1, 100_000)
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
         chosen = replace(self.search, prefix=numbers, banned=without, **options)
+        return self._stream(images, batch_size, chosen, first)
+
+    def _stream(
+        self,
+        images: Iterable[ImageSource],
+        batch_size: int,
+        options: SearchOptions,
+        first: tuple[str, ...],
+    ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
         threads = max(1, min(8, torch.get_num_threads()))
         opened = in_order(self._open, images, threads=threads, ahead=2 * batch_size)
         while batch := list(itertools.islice(opened, batch_size)):
             good = [
                 (source, *result) for source, result in batch if not isinstance(result, ImageError)
             ]
-            captions = iter(self._caption_batch(good, chosen, first) if good else [])
+            captions = iter(self._caption_batch(good, options, first) if good else [])
             for source, result in batch:
                 yield source, result if isinstance(result, ImageError) else next(captions)
 

@@ -147,6 +147,27 @@ def test_options_that_mean_nothing_are_refused(
         captioner.caption(photo, **options)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam_size": 0},
+        {"batch_size": 0},
+        {"length_penalty": float("nan")},
+        {"prefix": "a dog", "max_length": 2},
+        {"beam": 3},
+    ],
+)
+def test_a_stream_checks_its_options_when_it_is_called(
+    options: dict[str, Any], captioner: Captioner
+) -> None:
+    def images() -> Any:
+        raise AssertionError("no image is asked for")
+        yield
+
+    with pytest.raises((ConfigError, TypeError)):
+        captioner.stream(images(), **options)
+
+
 # Errors in a stream ----------------------------------------------------------------------------
 
 

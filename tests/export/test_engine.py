@@ -160,6 +160,14 @@ def test_options_that_mean_nothing(
         OnnxCaptioner(exported).caption(pictures[0], **options)
 
 
+@pytest.mark.parametrize("options", [{"beam_size": 0}, {"batch_size": 0}, {"beam": 3}])
+def test_a_stream_checks_its_options_when_it_is_called(
+    exported: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError):
+        OnnxCaptioner(exported).stream([], **options)
+
+
 def test_it_is_the_cpu_and_fp32(exported: Path) -> None:
     with pytest.raises(ConfigError, match="runs on the CPU; --device cuda"):
         OnnxCaptioner.from_pretrained(exported, device="cuda")
