@@ -203,7 +203,9 @@ def search(
     All hypotheses of an image, finished or not, compete in one pool of ``beam_size``, by their
     length-normalised log-probability. An image is done when everything in its pool has ended or
     the maximum length is reached; what has not ended by then is returned as it stands. Images
-    that are done leave the batch. Special words other than ``<end>`` are never produced.
+    that are done leave the batch. Special words other than ``<end>`` are never produced, nor are
+    words that `options` ban: where nothing else may be said before the minimum length, the
+    caption is cut off there, and may have no words at all.
 
     Args:
         decoder: Follows the `Decoder` protocol; put it in eval mode first.
@@ -275,7 +277,7 @@ def search(
         history = torch.cat([_take(history, parents), words.unsqueeze(2)], 2)
 
     ranks = [scores[image] for image in range(B)]
-    return _read_back(trace, ranks, options.n_best, forced=len(options.prefix))
+    return _read_back(trace, ranks, options)
 
 
 def _ways_on(
@@ -334,23 +336,40 @@ def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
 
 
 def _read_back(
-    trace: list[_Trace], scores: list[list[float]], n_best: int, forced: int
+    trace: list[_Trace], scores: list[list[float]], options: SearchOptions
 ) -> list[list[Hypothesis]]:
-    """Follow the links from the last time step to the first; the first ones were forced."""
-    steps = _Steps(trace)
+    """Follow the links from the last time step to the first."""
+    steps, forced = _Steps(trace), len(options.prefix)
     results = []
     for image, ranks in enumerate(scores):
         found: list[Hypothesis] = []
+        cut: list[Hypothesis] = []
         order = sorted(range(len(ranks)), key=lambda beam: -ranks[beam])
         for beam in order:
             each = steps.hypothesis(image, beam, ranks[beam], forced)
             # A beam that only a ban could fill (more beams than words, say) is no caption.
-            if min(each.log_probs, default=0.0) > BANNED / 2:
+            allowed = _allowed(each, forced)
+            if allowed == len(each.log_probs):
                 found.append(each)
-            if len(found) == n_best:
+            elif not found:
+                cut.append(_cut(each, allowed, options.length_penalty))
+            if len(found) == options.n_best:
                 break
-        results.append(found or [steps.hypothesis(image, order[0], ranks[order[0]], forced)])
+        results.append(found or [max(cut, key=lambda each: len(each.words))])
     return results
+
+
+def _allowed(found: Hypothesis, forced: int) -> int:
+    """How many of the words (and ``<end>``) come before the first that is banned."""
+    choices = enumerate(found.log_probs[forced:], forced)
+    return next((t for t, each in choices if each < BANNED / 2), len(found.log_probs))
+
+
+def _cut(found: Hypothesis, length: int, length_penalty: float) -> Hypothesis:
+    """A hypothesis of its first words only."""
+    words, log_probs = found.words[:length], found.log_probs[:length]
+    score = score_of(log_probs, length_penalty)
+    return Hypothesis(words, log_probs, found.alpha[:length], found.beta[:length], score)
 
 
 class _Steps:

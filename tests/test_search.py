@@ -208,6 +208,7 @@ def test_a_broken_model_still_gets_an_answer() -> None:
     for value in (float("nan"), float("-inf"), float("inf")):
         found = search(Table(lambda _, v=value: [v] * 8), torch.zeros(1, 1, 1), options())
         assert len(found[0]) == 1
+        assert (found[0][0].words, found[0][0].log_probs, found[0][0].score) == ([], [], 0.0)
 
 
 def test_no_image_gives_no_caption() -> None:
@@ -463,12 +464,58 @@ def test_a_ban_leaves_the_others_likelihoods_alone() -> None:
 
 
 def test_all_words_banned_still_gives_an_answer() -> None:
-    for least in (0, 1):
+    for least in (0, 1, 3):
         settings = options(beam_size=3, banned=(4, 5, 6), min_length=least)
-        assert len(search(lstm(), features(2), settings)) == 2
+        for (found,) in search(lstm(), features(2), settings):
+            assert found.words == []
+            assert found.alpha.shape == (0, 4)
+            assert len(found.log_probs) == (0 if least else 1)  # it ends, or is cut off
+    cut = search(lstm(), features(1), options(prefix=(4,), banned=(4, 5, 6), min_length=2))[0][0]
+    assert cut.words == [4]
+    assert cut.log_probs == pytest.approx(force(lstm(), features(1), [4]).log_probs[:1], abs=1e-5)
+    assert cut.score == pytest.approx(score_of(cut.log_probs, 0.0))
     ended = search(lstm(), features(1), options(prefix=(4,), banned=(4, 5, 6)))[0][0]
     assert ended.words == [4]
     assert len(ended.log_probs) == 2
+
+
+@pytest.mark.parametrize("beam_size", [1, 3, 20])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"banned": (4, 5, 6), "min_length": 2},
+        {"banned": (4, 6), "block_ngrams": 1, "min_length": 3},
+        {"block_ngrams": 1, "min_length": 6},
+        {"block_ngrams": 2, "min_length": 15, "max_length": 20},
+        {"prefix": (4, UNK), "banned": (4, 5), "block_ngrams": 1, "min_length": 8},
+    ],
+)
+def test_what_is_banned_is_never_said(beam_size: int, values: dict[str, Any]) -> None:
+    """However little is left to say: then the caption is cut off there."""
+    decoder, images = lstm(3), features()
+    settings = options(beam_size=beam_size, n_best=beam_size, **{"max_length": 12, **values})
+    first, n = len(settings.prefix), settings.block_ngrams
+    for b, hypotheses in enumerate(search(decoder, images, settings)):
+        assert hypotheses
+        for each in hypotheses:
+            assert tuple(each.words[:first]) == settings.prefix
+            assert not {*settings.banned, *range(4)} & set(each.words[first:])
+            ngrams = list(zip(*(each.words[i:] for i in range(n)), strict=False))
+            assert len(ngrams) == len(set(ngrams))
+            assert min(each.log_probs, default=0) > -1e3
+            assert len(each.alpha) == len(each.beta) == len(each.words)
+            forced = force(decoder, images[b : b + 1], each.words)
+            assert each.log_probs == pytest.approx(
+                forced.log_probs[: len(each.log_probs)], abs=1e-5
+            )
+        words = {word for each in hypotheses for word in each.words[first:]}
+        assert words or {4, 5, 6} <= set(settings.banned), "what may be said is said"
+
+
+def test_samples_say_no_banned_word_however_little_is_left() -> None:
+    drawn = sample(lstm(3), features(2), samples=9, banned=(4, 5, 6), max_length=5)
+    assert drawn.lengths.tolist() == [[1] * 9] * 2
+    assert set(drawn.captions[:, :, 1].flatten().tolist()) == {END}
 
 
 def test_a_prefix_may_repeat_what_is_blocked() -> None:

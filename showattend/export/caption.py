@@ -217,7 +217,8 @@ def search(
         over = done.all(1) | (t + 1 == limits["max_length"])
         scores = total / length**penalty
         for i in over.nonzero()[0]:
-            results[images[i]] = _read(model, scores[i], [part[i] for part in story])[:n_best]
+            told = [part[i] for part in story]
+            results[images[i]] = _read(model, scores[i], told, penalty)[:n_best]
         if over.all():
             break
         if over.any():
@@ -253,7 +254,9 @@ def _top(scores_BKV: np.ndarray, count: int) -> np.ndarray:
     return np.take_along_axis(some, order, 1)
 
 
-def _read(model: Model, scores_K: np.ndarray, story: list[np.ndarray]) -> list[Caption]:
+def _read(
+    model: Model, scores_K: np.ndarray, story: list[np.ndarray], penalty: float
+) -> list[Caption]:
     """The captions of one image, best first."""
     found = []
     for k in np.argsort(-scores_K, kind="stable"):
@@ -265,7 +268,15 @@ def _read(model: Model, scores_K: np.ndarray, story: list[np.ndarray]) -> list[C
         costs = log_probs[counted].tolist()
         found.append(Caption(texts, costs, maps, beta[spoken], float(scores_K[k]), None))
     # One that only a ban could fill (more beams than words, say) is no caption.
-    return [each for each in found if min(each.log_probs) > BANNED / 2] or found[:1]
+    whole = [each for each in found if min(each.log_probs) > BANNED / 2]
+    return whole or [max((_cut(each, penalty) for each in found), key=lambda each: len(each.words))]
+
+
+def _cut(found: Caption, penalty: float) -> Caption:
+    """A caption up to where nothing may be said any more: only bans go on from there."""
+    n = next(t for t, log_prob in enumerate(found.log_probs) if log_prob <= BANNED / 2)
+    words, log_probs, attention, betas = (part[:n] for part in found[:4])
+    return Caption(words, log_probs, attention, betas, sum(log_probs) / max(n, 1) ** penalty, None)
 
 
 def sentence(words: Sequence[str]) -> str:

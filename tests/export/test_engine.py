@@ -86,6 +86,7 @@ def test_the_shipped_model(photos: list[Path], tmp_path: Path) -> None:
         {"beam_size": 2, "min_length": 12, "max_length": 14},
         {"block_ngrams": 1, "max_length": 25},
         {"block_ngrams": 2, "min_length": 8},
+        {"block_ngrams": 1, "min_length": 25, "max_length": 27},  # nothing is left to say
         {"length_penalty": 0.0, "n_best": 5},
         {"length_penalty": 2.0, "beam_size": 3, "n_best": 3},
         {"beam_size": 40, "n_best": 40, "max_length": 4},  # more than there are words
@@ -114,7 +115,9 @@ def test_a_broken_model_still_says_something(exported: Path, pictures: list[Path
         return [np.full_like(log_probs, np.nan), *rest]
 
     runner.model.advance = broken  # type: ignore[method-assign]
-    assert isinstance(runner.caption(pictures[0]), Caption)
+    found = runner.caption(pictures[0])
+    assert (found.words, found.log_probs, found.score) == ((), (), 0)
+    assert found.attention.shape == (0, 6, 6)
 
 
 def test_a_stream_keeps_order_and_names_what_is_bad(
