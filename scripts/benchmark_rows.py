@@ -16,7 +16,8 @@ from usual import UsualDecoder, translate
 from showattend.device import keep_freed_memory
 from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.model.fast import fast_twin
-from showattend.search import SearchOptions, search
+from showattend.search import search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 from showattend.training.compiling import compile_step
 from showattend.training.losses import captioning_loss

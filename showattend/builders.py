@@ -16,7 +16,6 @@ from showattend.config import (
     AttentionConfig,
     DecoderConfig,
     EncoderConfig,
-    SearchConfig,
     from_dict,
     to_dict,
 )
@@ -25,7 +24,7 @@ from showattend.errors import CheckpointError, ConfigError, UserError
 from showattend.images import Preprocessing
 from showattend.model.decoders import DECODERS
 from showattend.model.fast import fast_twin
-from showattend.search import SearchOptions
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 
 
@@ -136,14 +135,13 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
         attention = checkpoint.config.get("attention", {})  # additive, before it had a section
         attention_config = from_dict(AttentionConfig, attention, name)
         decoder_config = from_dict(DecoderConfig, checkpoint.config["decoder"], name)
-        section = dict(checkpoint.config["search"])
-        n_best = section.pop("n_best", 1)
-        search_config = from_dict(SearchConfig, section, name)
+        search = SearchOptions.from_section(checkpoint.config["search"], name)
         preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
         vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
         calibration = Calibration.from_dict(checkpoint.calibration)
     except (AttributeError, KeyError, TypeError, UserError) as error:
-        raise CheckpointError(f"{name}: its header cannot be read ({error})") from error
+        reason = str(error).removeprefix(f"{name}: ")
+        raise CheckpointError(f"{name}: its header cannot be read ({reason})") from error
     parts = unflatten(
         {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
     )
@@ -175,5 +173,4 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
             f"{name}: was trained with other weights of {encoder_config.name} than are "
             "installed here; install the version of its model card"
         )
-    search = SearchOptions(**to_dict(search_config), n_best=n_best)
     return Parts(encoder, decoder, vocabulary, preprocessing, search, calibration)

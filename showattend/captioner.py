@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,14 +17,15 @@ from showattend.builders import decoder_sections, encoder_section, parts_of
 from showattend.calibration import Calibration
 from showattend.caption import Caption
 from showattend.checkpoint import Checkpoint
-from showattend.config import SearchConfig
+from showattend.checks import whole_number
 from showattend.data.threads import in_order
 from showattend.device import choose_device, choose_dtype, exact_float32
 from showattend.encoders import Encoder, encode
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
-from showattend.sampling import sample
-from showattend.search import Hypothesis, SearchOptions, force_all, score_of, search
+from showattend.sampling import sample_ranked
+from showattend.search import Hypothesis, force_all, search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary, tokenize
 
 
@@ -150,6 +151,7 @@ class Captioner:
         Raises:
             ConfigError: The encoder does not take this size.
         """
+        size = whole_number("size", size, 1, 10_000)
         if size != self.preprocessing.size:
             self.encoder.measure(size)
             self.preprocessing = replace(self.preprocessing, size=size)
@@ -209,24 +211,33 @@ class Captioner:
             banned: Words that do not come after the prefix.
             **options: As for `caption`.
 
-        Yields:
-            The source, and its caption or what is wrong with it.
+        Returns:
+            An iterator over each source with its caption, or with what is wrong with it.
 
         Raises:
-            ConfigError: An option has a value that means nothing.
+            ConfigError: An option has a value that means nothing; raised by the call itself,
+                before any image is asked for.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be 1 or more")
+        batch_size = whole_number("batch_size", batch_size, 1, 100_000)
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
         chosen = replace(self.search, prefix=numbers, banned=without, **options)
+        return self._stream(images, batch_size, chosen, first)
+
+    def _stream(
+        self,
+        images: Iterable[ImageSource],
+        batch_size: int,
+        options: SearchOptions,
+        first: tuple[str, ...],
+    ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
         threads = max(1, min(8, torch.get_num_threads()))
         opened = in_order(self._open, images, threads=threads, ahead=2 * batch_size)
         while batch := list(itertools.islice(opened, batch_size)):
             good = [
                 (source, *result) for source, result in batch if not isinstance(result, ImageError)
             ]
-            captions = iter(self._caption_batch(good, chosen, first) if good else [])
+            captions = iter(self._caption_batch(good, options, first) if good else [])
             for source, result in batch:
                 yield source, result if isinstance(result, ImageError) else next(captions)
 
@@ -291,34 +302,22 @@ class Captioner:
             ImageError: The image cannot be opened.
             ConfigError: An option has a value that means nothing.
         """
-        if samples < 1:
-            raise ConfigError(f"samples is {samples}; it must be 1 or more")
-        if not 0 < temperature < float("inf"):
-            raise ConfigError(f"temperature is {temperature}; it must be a number over 0")
+        samples = whole_number("samples", samples, 1, 10_000)
         most = self.search.max_length if max_length is None else max_length
+        if seed is not None:
+            seed = whole_number("seed", seed, -(2**63), 2**63 - 1)
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
         pixels, geometry = self.preprocessing.load_pixels(image)
         generator = torch.Generator(self.device)
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
+        generator.manual_seed(generator.seed() if seed is None else seed)
         with torch.inference_mode(), exact_float32():
             features = self._features([pixels])
-            drawn = sample(
-                self.decoder, features, samples=samples, temperature=temperature,
-                max_length=most, prefix=numbers, banned=without, generator=generator,
+            found = sample_ranked(
+                self.decoder, features, length_penalty=self.search.length_penalty,
+                samples=samples, temperature=temperature, max_length=most, prefix=numbers,
+                banned=without, generator=generator,
             )  # fmt: skip
-            said = drawn.distinct(0)
-            words = [[word for word in each if word != Vocabulary.END] for each in said]
-            forced = force_all(self.decoder, features, words)
-        found = []
-        for each, hypothesis in zip(said, forced, strict=True):
-            log_probs = hypothesis.log_probs[: len(each)]  # one that was cut off has no end
-            score = score_of(log_probs, self.search.length_penalty)
-            found.append(hypothesis._replace(log_probs=log_probs, score=score))
-        found.sort(key=lambda each: -each.score)
         return self._ranked(found, first, geometry, image, features.shape[1:3])
 
     @property
@@ -342,9 +341,6 @@ class Captioner:
         encoder_config = self.config.get("encoder", {}) | encoder_section(
             self.encoder, self.preprocessing
         )
-        search = {each.name: getattr(self.search, each.name) for each in fields(SearchConfig)}
-        if self.search.n_best != 1:
-            search["n_best"] = self.search.n_best
         fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
         if self.carries_encoder:
@@ -357,7 +353,11 @@ class Captioner:
         return Checkpoint(
             weights=weights,
             config=self.config
-            | {"encoder": encoder_config, "search": search, **decoder_sections(self.decoder)},
+            | {
+                "encoder": encoder_config,
+                "search": self.search.to_section(),
+                **decoder_sections(self.decoder),
+            },
             vocabulary=self.vocabulary.to_list(),
             preprocessing=self.preprocessing.to_dict(),
             encoder_fingerprint=fingerprint,

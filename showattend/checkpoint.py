@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showattend.errors import CheckpointError
+from showattend.errors import CheckpointError, ConfigError
 from showattend.settings import SEARCH, describe_settings, search_settings, validation_settings
 
 if TYPE_CHECKING:
@@ -224,8 +224,9 @@ def load(model: str | Path | None = None) -> Checkpoint:
     if isinstance(checkpoint.config, dict) and (given := _search(path)):
         if figures := given.pop("figures", None):
             checkpoint.record = checkpoint.record | {"figures": figures}
-        search = checkpoint.config.get("search") or {}
-        checkpoint.config = checkpoint.config | {"search": search | given}
+        search = (checkpoint.config.get("search") or {}) | given
+        _check_search(search, path.with_name(SEARCH_NAME))
+        checkpoint.config = checkpoint.config | {"search": search}
     calibration = path.with_name(CALIBRATION_NAME)
     if path.name == FILE_NAME and calibration.is_file():
         _, meta = load_tensors(calibration, "a calibration")
@@ -233,6 +234,15 @@ def load(model: str | Path | None = None) -> Checkpoint:
             raise CheckpointError(f"{calibration}: not a calibration; delete it, or make it again")
         checkpoint.calibration = found
     return checkpoint
+
+
+def _check_search(search: dict[str, Any], beside: Path) -> None:
+    from showattend.search import SearchOptions  # it imports torch
+
+    try:
+        SearchOptions.from_section(search, str(beside))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def weights_digest(path: Path) -> str:
@@ -282,7 +292,7 @@ def beside(path: Path, *names: str) -> bytes:
 
 
 def _search(path: Path) -> dict[str, Any]:
-    """Its keys if it is for these weights; unknown ones are refused where the model is built."""
+    """Its keys, checked or not, if it is for these weights."""
     file = path.with_name(SEARCH_NAME)
     try:
         found = json.loads(beside(path, SEARCH_NAME).decode() or "{}")

@@ -275,23 +275,50 @@ def expand_configs(pattern: str | Path) -> list[Path]:
     return [pattern]
 
 
+class _Empty:
+    """What YAML makes of a key without a value; ``null`` that was written out is None."""
+
+    def __repr__(self) -> str:
+        return "empty"
+
+
+_EMPTY = _Empty()
+
+
+def _read_yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_yaml_null(self, node: Any) -> Any:
+            return super().construct_yaml_null(node) if node.value else _EMPTY
+
+    Loader.add_constructor("tag:yaml.org,2002:null", Loader.construct_yaml_null)
+    return yaml.load(text, Loader)
+
+
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
     """Read a YAML config and apply ``section.key=value`` overrides.
 
+    A section may be empty: its keys have their defaults. A key may not, unless null is its
+    default: where the value was to come from a variable that is not set, that would turn
+    something off and say nothing.
+
     Raises:
         ConfigError: The file is missing or not YAML, a key is unknown (the nearest one is named),
-            a value has the wrong type.
+            a value is empty or has the wrong type.
     """
     import yaml
 
     path = find_config(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = _read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: not a YAML file: {reason}") from error
+    if values is None:
+        values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be sections of key: value pairs")
     override(values, overrides)
@@ -311,18 +338,29 @@ def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
         if not sign:
             raise ConfigError(f"{each!r}: an override has the form section.key=value")
         try:
-            value = _number(yaml.safe_load(text))
+            value = _number(_read_yaml(text))
         except yaml.YAMLError as error:
             raise ConfigError(f"{each!r}: the value is not YAML") from error
+        if not text.strip():
+            raise ConfigError(f"{each!r}: the value {_HOW_EMPTY}")
         target = values
         *sections, last = key.strip().split(".")
         for section in sections:
-            if target.get(section) is None:  # not there, or there and empty
+            if target.get(section) in (None, _EMPTY):  # not there, or there and empty
                 target[section] = {}
             target = target[section]
             if not isinstance(target, dict):
                 raise ConfigError(f"{each!r}: {section} is no section")
+        if value is None and not sections and last in (field.name for field in _sections()):
+            raise ConfigError(f"{each!r}: {last} is a section; null turns off single keys only")
         target[last] = value
+
+
+_HOW_EMPTY = "is empty (a variable that is not set?); give one, or null to turn it off"
+
+
+def _sections() -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(Config)
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = "") -> T:
@@ -344,11 +382,17 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
             known = f"known: {', '.join(names)}"
             hint = f"did you mean {' or '.join(near)}?" if near else known
             raise ConfigError(f"{where}: unknown key {prefix}{key}; {hint}")
-        hint = hints[key]
+        hint, default = hints[key], next(f.default for f in fields if f.name == key)
+        is_section = dataclasses.is_dataclass(hint)
+        if value is _EMPTY and (is_section or default is None):
+            value = None
+        if value is _EMPTY or (isinstance(value, str) and not value.strip() and value != default):
+            raise ConfigError(f"{where}: {prefix}{key} {_HOW_EMPTY}")
         if read := next(f.metadata.get("read") for f in fields if f.name == key):
             built[key] = read(value, f"{where}: {prefix}{key}")
-        elif dataclasses.is_dataclass(hint):
-            built[key] = from_dict(hint, value or {}, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+        elif is_section:
+            section = {} if value is None else value
+            built[key] = from_dict(hint, section, where, f"{prefix}{key}.")
         else:
             built[key] = _checked(value, hint, f"{where}: {prefix}{key}")
     return cls(**built)

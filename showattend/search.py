@@ -17,79 +17,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
-from showattend.errors import ConfigError
 from showattend.model.decoders.base import Decoder, choose_images, map_state, repeat
+from showattend.search_options import SearchOptions, check_words
 from showattend.text import Vocabulary
 
 # Lower than any sum of log-probabilities, and finite: sums and comparisons stay ordinary numbers.
 BANNED = -1e9
 SPECIAL = (Vocabulary.PAD, Vocabulary.START, Vocabulary.END, Vocabulary.UNK)
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How captions are searched.
-
-    Attributes:
-        beam_size: Hypotheses kept an image; 1 is greedy search.
-        n_best: How many of them to return.
-        max_length: Most words of a caption.
-        min_length: Fewest words of a caption.
-        length_penalty: Hypotheses are ranked by log p / length ** this, the length counting
-            ``<end>``. 0 ranks by probability (short captions win), 1 by the mean a word.
-        block_ngrams: No n-gram of this many words occurs twice; 0 allows all.
-        prefix: Words that every caption begins with, ``<unk>`` allowed; they keep their maps.
-        banned: Words that do not occur after the prefix.
-    """
-
-    beam_size: int = 5
-    n_best: int = 1
-    max_length: int = 30
-    min_length: int = 1
-    length_penalty: float = 0.7
-    block_ngrams: int = 0
-    prefix: tuple[int, ...] = ()
-    banned: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse values that mean nothing.
-
-        Raises:
-            ConfigError: Names the value and what it must be.
-        """
-        for name, lowest in (("beam_size", 1), ("n_best", 1), ("max_length", 1)):
-            if getattr(self, name) < lowest:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {lowest} or more")
-        for name in ("min_length", "length_penalty", "block_ngrams"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
-        if self.min_length > self.max_length:
-            raise ConfigError(f"min_length {self.min_length} is over max_length {self.max_length}")
-        if self.n_best > self.beam_size:
-            raise ConfigError(
-                f"n_best {self.n_best} is over beam_size {self.beam_size}; raise the beam size"
-            )
-        check_prefix(self.prefix, self.max_length)
-
-
-def check_prefix(prefix: tuple[int, ...], max_length: int) -> None:
-    """Refuse first words that are none, or that leave no room for another.
-
-    Raises:
-        ConfigError: Says which.
-    """
-    if {Vocabulary.PAD, Vocabulary.START, Vocabulary.END} & set(prefix):
-        raise ConfigError("the prefix must hold words only, no <pad>, <start> or <end>")
-    if len(prefix) >= max_length:
-        raise ConfigError(
-            f"the prefix has {len(prefix)} words, and max_length is {max_length}; "
-            "it must leave room for another word"
-        )
 
 
 class Hypothesis(NamedTuple):
@@ -133,7 +71,9 @@ def search(
     All hypotheses of an image, finished or not, compete in one pool of ``beam_size``, by their
     length-normalised log-probability. An image is done when everything in its pool has ended or
     the maximum length is reached; what has not ended by then is returned as it stands. Images
-    that are done leave the batch. Special words other than ``<end>`` are never produced.
+    that are done leave the batch. Special words other than ``<end>`` are never produced, nor are
+    words that `options` ban: where nothing else may be said before the minimum length, the
+    caption is cut off there, and may have no words at all.
 
     Args:
         decoder: Any decoder; put it in eval mode first.
@@ -142,6 +82,9 @@ def search(
 
     Returns:
         For each image ``n_best`` hypotheses, best first; fewer where so few exist, never none.
+
+    Raises:
+        ConfigError: The prefix or the banned words are not all of the decoder's vocabulary.
     """
     options = options or SearchOptions()
     memory = decoder.memory(features)
@@ -164,6 +107,8 @@ def search(
 
     for t in range(options.max_length):
         log_probs, state, alpha, beta = decoder.step(words, state, memory)
+        if t == 0:
+            check_words((*options.prefix, *options.banned), log_probs.shape[-1])
         now = banned if t < options.min_length else banned[:-1]
         next_BKC, log_probs_BKC = _ways_on(log_probs.float(), history, t, now, options)
         # A finished hypothesis has one continuation: itself, at no cost.
@@ -200,7 +145,7 @@ def search(
         history = torch.cat([_take(history, parents), words.unsqueeze(2)], 2)
 
     ranks = [scores[image] for image in range(B)]
-    return _read_back(trace, ranks, options.n_best, forced=len(options.prefix))
+    return _read_back(trace, ranks, options)
 
 
 def _ways_on(
@@ -259,23 +204,41 @@ def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
 
 
 def _read_back(
-    trace: list[_Trace], scores: list[list[float]], n_best: int, forced: int
+    trace: list[_Trace], scores: list[list[float]], options: SearchOptions
 ) -> list[list[Hypothesis]]:
-    """Follow the links from the last time step to the first; the first ones were forced."""
-    steps = _Steps(trace)
+    """Follow the links from the last time step to the first."""
+    steps, forced = _Steps(trace), len(options.prefix)
     results = []
     for image, ranks in enumerate(scores):
         found: list[Hypothesis] = []
+        cut: list[Hypothesis] = []
         order = sorted(range(len(ranks)), key=lambda beam: -ranks[beam])
         for beam in order:
             each = steps.hypothesis(image, beam, ranks[beam], forced)
             # A beam that only a ban could fill (more beams than words, say) is no caption.
-            if min(each.log_probs, default=0.0) > BANNED / 2:
+            allowed = _allowed(each, forced)
+            if allowed == len(each.log_probs):
                 found.append(each)
-            if len(found) == n_best:
+            elif not found:
+                cut.append(_cut(each, allowed, options.length_penalty))
+            if len(found) == options.n_best:
                 break
-        results.append(found or [steps.hypothesis(image, order[0], ranks[order[0]], forced)])
+        results.append(found or [max(cut, key=lambda each: len(each.words))])
     return results
+
+
+def _allowed(found: Hypothesis, forced: int) -> int:
+    """How many of the words (and ``<end>``) come before the first that is banned."""
+    choices = enumerate(found.log_probs[forced:], forced)
+    return next((t for t, each in choices if each < BANNED / 2), len(found.log_probs))
+
+
+def _cut(found: Hypothesis, length: int, length_penalty: float) -> Hypothesis:
+    """A hypothesis of its first words only."""
+    words, log_probs = found.words[:length], found.log_probs[:length]
+    score = score_of(log_probs, length_penalty)
+    alpha, beta = (None if each is None else each[:length] for each in (found.alpha, found.beta))
+    return Hypothesis(words, log_probs, alpha, beta, score)
 
 
 class _Steps:

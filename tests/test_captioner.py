@@ -19,7 +19,7 @@ from showattend.encoders import Encoder, build_encoder
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Preprocessing
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.search import SearchOptions
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 
 SIZE = 96  # a grid of 3 x 3
@@ -135,6 +135,10 @@ def test_options_reach_the_search(captioner: Captioner, pictures: list[Path]) ->
         ({"max_length": 0}, "max_length is 0"),
         ({"min_length": 99}, "min_length 99 is over max_length"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ({"beam_size": 2.5}, "beam_size is 2.5; it must be a whole number"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan; it must be a finite number"),
+        ({"block_ngrams": "2"}, "block_ngrams is '2'; it must be a whole number"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -142,6 +146,27 @@ def test_options_that_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         captioner.caption(photo, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam_size": 0},
+        {"batch_size": 0},
+        {"length_penalty": float("nan")},
+        {"prefix": "a dog", "max_length": 2},
+        {"beam": 3},
+    ],
+)
+def test_a_stream_checks_its_options_when_it_is_called(
+    options: dict[str, Any], captioner: Captioner
+) -> None:
+    def images() -> Any:
+        raise AssertionError("no image is asked for")
+        yield
+
+    with pytest.raises((ConfigError, TypeError)):
+        captioner.stream(images(), **options)
 
 
 # Errors in a stream ----------------------------------------------------------------------------
@@ -245,7 +270,15 @@ def test_a_cold_sample_is_the_greedy_caption(captioner: Captioner, pictures: lis
 
 
 @pytest.mark.parametrize(
-    "options", [{"samples": 0}, {"temperature": 0.0}, {"temperature": float("nan")}]
+    "options",
+    [
+        {"samples": 0},
+        {"samples": 1.5},
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"max_length": 2.5},
+        {"seed": 1.5},
+    ],
 )
 def test_samples_that_mean_nothing_are_refused(
     options: dict[str, Any], captioner: Captioner, photo: Path
@@ -469,6 +502,9 @@ def test_a_size_that_the_encoder_does_not_take_is_one_line(
     monkeypatch.setattr(Encoder, "forward", forward)
     with pytest.raises(ConfigError, match="does not take images of 160 pixels"):
         Captioner.from_pretrained(path, device="cpu", size=160)
+    for size in (0, 96.5, 10**9):
+        with pytest.raises(ConfigError, match=f"size is {size}; it must be"):
+            captioner.resize(size)  # type: ignore[arg-type]
 
 
 def test_bf16_rounds_products_and_neither_maps_nor_probabilities(

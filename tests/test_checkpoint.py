@@ -179,11 +179,15 @@ def test_anything_else_is_refused_in_one_line(
         ({"config": {"encoder": {"name": "efficientnet_lite0"}}}, "header cannot be read"),
         ({"preprocessing": {"size": 64, "fit": "stretch"}}, "header cannot be read"),
         ({"encoder_fingerprint": "0" * 64}, "other weights of efficientnet_lite0"),
+        ({"search": {"length_penalty": float("nan")}}, "header .*length_penalty is nan"),
+        ({"search": {"beam_size": 0}}, "header .*beam_size is 0"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(
     change: dict[str, Any], message: str, tmp_path: Path, checkpoint: Checkpoint
 ) -> None:
+    if "search" in change:
+        change = {"config": checkpoint.config | change}
     save(tmp_path, replace(checkpoint, **change))
     with pytest.raises(CheckpointError, match=message) as caught:
         Captioner.from_pretrained(tmp_path)
@@ -310,7 +314,12 @@ def test_search_defaults_beside_a_model_are_its_own(tmp_path: Path, checkpoint: 
     for text, message in (
         ("{", r"search\.json: cannot be read"),
         ("[]", r"search\.json: must hold keys"),
-        ('{"block_ngram": 2}', "did you mean block_ngrams"),
+        ('{"block_ngram": 2}', r"search\.json: .*did you mean search\.block_ngrams"),
+        ('{"length_penalty": NaN}', r"search\.json: search\.length_penalty is nan"),
+        ('{"beam_size": 2.5}', r"search\.json: search\.beam_size is 2\.5"),
+        ('{"beam_size": "5"}', r"search\.json: search\.beam_size is '5'"),
+        ('{"min_length": 31}', r"search\.json: search\.min_length 31 is over max_length 30"),
+        ('{"n_best": 2.5}', r"search\.json: search\.n_best is 2\.5"),
     ):
         beside.write_text(text)
         with pytest.raises(CheckpointError, match=message) as caught:

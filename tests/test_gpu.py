@@ -22,7 +22,8 @@ from showattend.data.toy import write_toy
 from showattend.device import exact_float32
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.sampling import sample
-from showattend.search import SearchOptions, search
+from showattend.search import search
+from showattend.search_options import SearchOptions
 from showattend.training.compiling import compile_step
 from showattend.training.losses import captioning_loss
 from showattend.training.trainer import Silent, train

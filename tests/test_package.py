@@ -22,7 +22,7 @@ MODULES = {
 
 # From below to above: a module imports from its own room and from those before it.
 ROOMS = [
-    ["errors", "quiet", "settings"],
+    ["errors", "quiet", "settings", "checks"],
     [
         "config",
         "imagefiles",
@@ -38,6 +38,7 @@ ROOMS = [
         "backbones",
         "encoders",
         "search",
+        "search_options",
         "sampling",
         "checkpoint",
         "calibration",
@@ -90,8 +91,9 @@ def test_the_core_knows_as_little_as_it_should() -> None:
         known = imports(PACKAGE / f"{below}.py")
         assert known <= {"errors", "quiet", "images", "imagefiles"}, (below, known)
     # Search knows decoders by a protocol only; a decoder gets plain arguments, no config.
-    assert imports(PACKAGE / "search.py") <= {"errors", "model", "text"}
-    assert imports(PACKAGE / "sampling.py") <= {"model", "search", "text"}
+    assert imports(PACKAGE / "search.py") <= {"model", "search_options", "text"}
+    below = {"checks", "model", "search", "search_options", "text"}
+    assert imports(PACKAGE / "sampling.py") <= below
     for path in (PACKAGE / "model").rglob("*.py"):
         assert imports(path) <= {"errors", "model"}
     # The plain code does not know the fast one.
@@ -100,7 +102,7 @@ def test_the_core_knows_as_little_as_it_should() -> None:
             assert "model.fast" not in re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
     # Only builders read configs.
     configured = {name.split(".")[1] for name, path in MODULES.items() if "config" in imports(path)}
-    assert configured <= {"builders", "captioner", "cli", "training"}
+    assert configured <= {"builders", "captioner", "cli", "search_options", "training"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import fields
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +15,8 @@ from showattend.errors import ConfigError
 from showattend.model.decoders.base import Step
 from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.sampling import sample
-from showattend.search import SearchOptions, force, force_all, score_of, search
+from showattend.search import force, force_all, score_of, search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 
 END, UNK, START = Vocabulary.END, Vocabulary.UNK, Vocabulary.START
@@ -203,6 +207,7 @@ def test_a_broken_model_still_gets_an_answer() -> None:
     for value in (float("nan"), float("-inf"), float("inf")):
         found = search(Table(lambda _, v=value: [v] * 8), torch.zeros(1, 1, 1), options())
         assert len(found[0]) == 1
+        assert (found[0][0].words, found[0][0].log_probs, found[0][0].score) == ([], [], 0.0)
 
 
 def test_no_image_gives_no_caption() -> None:
@@ -263,20 +268,59 @@ def test_length_penalty_ranks_by_mean() -> None:
     assert long.score == pytest.approx(-2.4 / 5)
 
 
+WHOLE = ("beam_size", "n_best", "max_length", "min_length", "block_ngrams")
+MEANINGLESS = [
+    *((name, value) for name in WHOLE for value in (2.5, 2.0, True, "3", None, -1, 10**6)),
+    *(("length_penalty", x) for x in (float("nan"), float("inf"), -1.0, 11, "1", None, False)),
+    *((name, value) for name in ("prefix", "banned") for value in ("a dog", 4, (4.5,), (-1,))),
+    ("beam_size", 0),
+    ("n_best", 0),
+    ("n_best", 6),
+    ("max_length", 0),
+    ("min_length", 31),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), MEANINGLESS)
+def test_options_that_mean_nothing_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}.* (must|is over)"):
+        SearchOptions(**{name: value})
+
+
+def test_every_option_is_checked() -> None:
+    assert {name for name, _ in MEANINGLESS} == {each.name for each in fields(SearchOptions)}
+
+
+def test_numbers_of_numpy_are_taken() -> None:
+    found = SearchOptions(
+        beam_size=np.int64(3),
+        length_penalty=np.float32(0.5),
+        prefix=np.array([4, 5]),  # type: ignore[arg-type]
+    )
+    assert found == SearchOptions(beam_size=3, length_penalty=0.5, prefix=(4, 5))
+    assert json.dumps(vars(found))
+
+
+@pytest.mark.parametrize("options", [{"prefix": (4, 99)}, {"banned": (7,)}])
+def test_words_that_the_decoder_does_not_have_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="not in a vocabulary of 7"):
+        search(lstm(), features(1), SearchOptions(**options))
+    with pytest.raises(ConfigError, match="not in a vocabulary of 7"):
+        sample(lstm(), features(1), samples=1, **options)
+
+
 @pytest.mark.parametrize(
-    "values",
+    ("name", "value"),
     [
-        {"beam_size": 0},
-        {"max_length": 0},
-        {"min_length": 9, "max_length": 5},
-        {"n_best": 6},
-        {"length_penalty": -1.0},
-        {"block_ngrams": -1},
+        *(("samples", value) for value in (0, 2.5, "3", True)),
+        *(("max_length", value) for value in (0, 2.5, None, 10**6)),
+        *(("temperature", value) for value in (0, -1.0, float("nan"), float("inf"), "1")),
+        *((name, value) for name in ("prefix", "banned") for value in ("a", (4.5,))),
     ],
 )
-def test_options_that_mean_nothing_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=r"must|over"):
-        SearchOptions(**values)  # type: ignore[arg-type]
+def test_samples_that_mean_nothing_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}.* must be"):
+        sample(lstm(), features(1), **{"samples": 1, name: value})
 
 
 def test_images_that_are_done_leave_the_batch_and_nothing_changes() -> None:
@@ -419,12 +463,58 @@ def test_a_ban_leaves_the_others_likelihoods_alone() -> None:
 
 
 def test_all_words_banned_still_gives_an_answer() -> None:
-    for least in (0, 1):
+    for least in (0, 1, 3):
         settings = options(beam_size=3, banned=(4, 5, 6), min_length=least)
-        assert len(search(lstm(), features(2), settings)) == 2
+        for (found,) in search(lstm(), features(2), settings):
+            assert found.words == []
+            assert found.alpha.shape == (0, 4)
+            assert len(found.log_probs) == (0 if least else 1)  # it ends, or is cut off
+    cut = search(lstm(), features(1), options(prefix=(4,), banned=(4, 5, 6), min_length=2))[0][0]
+    assert cut.words == [4]
+    assert cut.log_probs == pytest.approx(force(lstm(), features(1), [4]).log_probs[:1], abs=1e-5)
+    assert cut.score == pytest.approx(score_of(cut.log_probs, 0.0))
     ended = search(lstm(), features(1), options(prefix=(4,), banned=(4, 5, 6)))[0][0]
     assert ended.words == [4]
     assert len(ended.log_probs) == 2
+
+
+@pytest.mark.parametrize("beam_size", [1, 3, 20])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"banned": (4, 5, 6), "min_length": 2},
+        {"banned": (4, 6), "block_ngrams": 1, "min_length": 3},
+        {"block_ngrams": 1, "min_length": 6},
+        {"block_ngrams": 2, "min_length": 15, "max_length": 20},
+        {"prefix": (4, UNK), "banned": (4, 5), "block_ngrams": 1, "min_length": 8},
+    ],
+)
+def test_what_is_banned_is_never_said(beam_size: int, values: dict[str, Any]) -> None:
+    """However little is left to say: then the caption is cut off there."""
+    decoder, images = lstm(3), features()
+    settings = options(beam_size=beam_size, n_best=beam_size, **{"max_length": 12, **values})
+    first, n = len(settings.prefix), settings.block_ngrams
+    for b, hypotheses in enumerate(search(decoder, images, settings)):
+        assert hypotheses
+        for each in hypotheses:
+            assert tuple(each.words[:first]) == settings.prefix
+            assert not {*settings.banned, *range(4)} & set(each.words[first:])
+            ngrams = list(zip(*(each.words[i:] for i in range(n)), strict=False))
+            assert len(ngrams) == len(set(ngrams))
+            assert min(each.log_probs, default=0) > -1e3
+            assert len(each.alpha) == len(each.beta) == len(each.words)
+            forced = force(decoder, images[b : b + 1], each.words)
+            assert each.log_probs == pytest.approx(
+                forced.log_probs[: len(each.log_probs)], abs=1e-5
+            )
+        words = {word for each in hypotheses for word in each.words[first:]}
+        assert words or {4, 5, 6} <= set(settings.banned), "what may be said is said"
+
+
+def test_samples_say_no_banned_word_however_little_is_left() -> None:
+    drawn = sample(lstm(3), features(2), samples=9, banned=(4, 5, 6), max_length=5)
+    assert drawn.lengths.tolist() == [[1] * 9] * 2
+    assert set(drawn.captions[:, :, 1].flatten().tolist()) == {END}
 
 
 def test_a_prefix_may_repeat_what_is_blocked() -> None:

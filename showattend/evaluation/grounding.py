@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showattend.caption import Caption
+from showattend.checks import real_number
 from showattend.data.readers import read_dataset
 from showattend.errors import DataError, ImageError
 from showattend.evaluation import wrong_words
@@ -175,8 +176,10 @@ def ground(
     Raises:
         DataError: The annotations cannot be read, no image of theirs can be opened, or no word
             names an object.
+        ConfigError: sigma is no number from 0 to 1.
         UserError: An output is one of the images.
     """
+    sigma = real_number("sigma (--smooth)", sigma, 0, 1)
     instances = Instances.load(annotations)
     nouns = NounTable(instances.categories.values())
     paths = {i: instances.path(images, i) for i in instances.images}

@@ -38,6 +38,11 @@ FORMAT, SETTINGS = "showattend onnx 1", "model.json"
 PAD, START, END, UNK = range(4)  # the vocabulary's first; all others are words
 BANNED = -1e9  # lower than any sum of log-probabilities, and finite
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
+RANGES: dict[str, tuple[int, int, Any]] = {  # of the options: least, most, type
+    **dict.fromkeys(("beam_size", "n_best", "max_length"), (1, 1000, int)),
+    **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
+    "length_penalty": (0, 10, int | float),
+}
 TURNS = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))  # EXIF's
 
 
@@ -118,10 +123,17 @@ class Model:
             UserError: One has a value that means nothing.
         """
         chosen = {"n_best": 1} | self.defaults | options
+        if unknown := chosen.keys() - RANGES.keys():
+            raise UserError(f"{min(unknown)}: no such option; known: {', '.join(RANGES)}")
         for name, value in chosen.items():
-            least = int(name in ("beam_size", "n_best", "max_length"))
-            if value < least:
-                raise UserError(f"{name} is {value}; it must be {least} or more")
+            least, most, kind = RANGES[name]
+            if isinstance(value, bool) or not isinstance(value, kind) or value != value:
+                raise UserError(
+                    f"{name} is {value!r}; it must be a {'whole ' * (kind is int)}number"
+                )
+            if not least <= value <= most:
+                bound = f"{least} or more" if value < least else f"{most} or less"
+                raise UserError(f"{name} is {value}; it must be {bound}")
         for low, high in (("n_best", "beam_size"), ("min_length", "max_length")):
             if chosen[low] > chosen[high]:
                 raise UserError(f"{low} {chosen[low]} is over {high} {chosen[high]}")
@@ -226,7 +238,8 @@ def search(
         ]
         over, scores = done.all(1) | (t + 1 == limits["max_length"]), total / length**penalty
         for i in over.nonzero()[0]:
-            results[images[i]] = _read(model, scores[i], [part[i] for part in story])[:n_best]
+            told = [part[i] for part in story]
+            results[images[i]] = _read(model, scores[i], told, penalty)[:n_best]
         if over.all():
             break
         if over.any():
@@ -262,7 +275,9 @@ def _top(scores_BKV: np.ndarray, count: int) -> np.ndarray:
     return np.take_along_axis(some, order, 1)
 
 
-def _read(model: Model, scores_K: np.ndarray, story: list[np.ndarray]) -> list[Caption]:
+def _read(
+    model: Model, scores_K: np.ndarray, story: list[np.ndarray], penalty: float
+) -> list[Caption]:
     """The captions of one image, best first."""
     found = []
     for k in np.argsort(-scores_K, kind="stable"):
@@ -273,7 +288,16 @@ def _read(model: Model, scores_K: np.ndarray, story: list[np.ndarray]) -> list[C
         costs = log_probs[counted].tolist()
         found.append(Caption(texts, costs, maps, beta[spoken], float(scores_K[k]), None))
     # One that only a ban could fill (more beams than words, say) is no caption.
-    return [each for each in found if min(each.log_probs) > BANNED / 2] or found[:1]
+    whole = [each for each in found if min(each.log_probs) > BANNED / 2]
+    return whole or [max((_cut(each, penalty) for each in found), key=lambda each: len(each.words))]
+
+
+def _cut(found: Caption, penalty: float) -> Caption:
+    """A caption up to where nothing may be said any more: only bans go on from there."""
+    n = next(t for t, log_prob in enumerate(found.log_probs) if log_prob <= BANNED / 2)
+    score = sum(found.log_probs[:n]) / max(n, 1) ** penalty
+    maps, betas = found.attention[:n], found.betas[:n]
+    return Caption(found.words[:n], found.log_probs[:n], maps, betas, score, None)
 
 
 def sentence(words: Sequence[str]) -> str:

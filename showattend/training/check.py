@@ -10,7 +10,7 @@ from showattend.errors import ConfigError
 from showattend.model.attention import ATTENTIONS
 from showattend.model.decoders import DECODERS
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES
-from showattend.search import SearchOptions
+from showattend.search_options import SearchOptions
 from showattend.training.optimizer import SCHEDULES
 
 

@@ -20,7 +20,7 @@ from showattend.encoders import Encoder
 from showattend.images import Preprocessing
 from showattend.model.decoders.base import sharpen
 from showattend.processes import Processes
-from showattend.search import SearchOptions
+from showattend.search_options import SearchOptions
 from showattend.settings import describe_settings, search_settings
 from showattend.text import Vocabulary, tokenize
 from showattend.training.inputs import (

@@ -14,7 +14,8 @@ from showattend.evaluation.metrics import CiderValidator
 from showattend.evaluation.wording import wording
 from showattend.model.decoders.base import Decoder, Forced
 from showattend.processes import Processes
-from showattend.search import SearchOptions, search
+from showattend.search import search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 from showattend.training.losses import captioning_loss
 from showattend.training.reporter import Reporter

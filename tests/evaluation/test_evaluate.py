@@ -18,7 +18,7 @@ from showattend.errors import DataError, ImageError
 from showattend.evaluation import java
 from showattend.evaluation.evaluate import evaluate, read_results
 from showattend.images import Geometry, open_image
-from showattend.search import SearchOptions
+from showattend.search_options import SearchOptions
 from showattend.settings import describe_settings
 
 CAPTIONS = {

@@ -19,7 +19,7 @@ from showattend.evaluation.instances import Instances
 from showattend.evaluation.nouns import _NOUNS, NounTable
 from showattend.evaluation.pointing import Look, centre_map
 from showattend.images import Geometry, open_image
-from showattend.search import SearchOptions
+from showattend.search_options import SearchOptions
 from showattend.settings import SEARCH
 
 GRID = 4

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,7 @@ def views_of(path: Path) -> list[Image.Image]:
         {"beam_size": 2, "min_length": 12, "max_length": 14},
         {"block_ngrams": 1, "max_length": 25},
         {"block_ngrams": 2, "min_length": 8},
+        {"block_ngrams": 1, "min_length": 25, "max_length": 27},  # nothing is left to say
         {"length_penalty": 0.0, "n_best": 5},
         {"length_penalty": 2.0, "beam_size": 3, "n_best": 3},
         {"beam_size": 40, "n_best": 40, "max_length": 4},  # more than there are words
@@ -129,7 +131,9 @@ def test_a_broken_model_still_says_something(exported: Path, pictures: list[Path
         return [np.full_like(log_probs, np.nan), *rest]
 
     runner.model.advance = broken  # type: ignore[method-assign]
-    assert isinstance(runner.caption(pictures[0]), Caption)
+    found = runner.caption(pictures[0])
+    assert (found.words, found.log_probs, found.score) == ((), (), 0)
+    assert found.attention.shape == (0, 6, 6)
 
 
 def test_a_stream_keeps_order_and_names_what_is_bad(
@@ -160,13 +164,27 @@ def test_a_stream_keeps_order_and_names_what_is_bad(
         ({"n_best": 9}, "n_best 9 is over beam_size 5"),
         ({"min_length": 31}, "min_length 31 is over max_length 30"),
         ({"length_penalty": -1}, "length_penalty is -1"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan; it must be a number"),
+        ({"length_penalty": float("inf")}, "length_penalty is inf; it must be 10 or less"),
+        ({"beam_size": 2.5}, "beam_size is 2.5; it must be a whole number"),
+        ({"beam_size": 10**6}, "beam_size is 1000000; it must be 1000 or less"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ({"banned": ["dog"]}, "banned: no such option; known: beam_size"),
     ],
 )
 def test_options_that_mean_nothing(
-    exported: Path, pictures: list[Path], options: dict[str, int], message: str
+    exported: Path, pictures: list[Path], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         OnnxCaptioner(exported).caption(pictures[0], **options)
+
+
+@pytest.mark.parametrize("options", [{"beam_size": 0}, {"batch_size": 0}, {"beam": 3}])
+def test_a_stream_checks_its_options_when_it_is_called(
+    exported: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError):
+        OnnxCaptioner(exported).stream([], **options)
 
 
 def test_it_is_the_cpu_and_fp32(exported: Path) -> None:

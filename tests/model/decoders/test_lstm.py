@@ -10,7 +10,8 @@ from showattend.errors import ConfigError
 from showattend.model.decoders.base import sharpen
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES, LSTMDecoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.search import SearchOptions, force, search
+from showattend.search import force, search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 from showattend.training.losses import captioning_loss
 from tests.rounding import tolerance

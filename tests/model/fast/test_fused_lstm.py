@@ -11,7 +11,8 @@ from showattend.builders import build_decoder
 from showattend.config import AttentionConfig, DecoderConfig
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES, LSTMDecoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.search import SearchOptions, search
+from showattend.search import search
+from showattend.search_options import SearchOptions
 from showattend.training.losses import captioning_loss
 
 SIZES = {
