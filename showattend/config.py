@@ -276,7 +276,7 @@ def _read_yaml(text: str) -> Any:
 
     class Loader(yaml.SafeLoader):
         def construct_yaml_null(self, node: Any) -> Any:
-            return super().construct_yaml_null(node) if node.value else _EMPTY  # type: ignore[no-untyped-call]
+            return super().construct_yaml_null(node) if node.value else _EMPTY
 
     Loader.add_constructor("tag:yaml.org,2002:null", Loader.construct_yaml_null)
     return yaml.load(text, Loader)
@@ -367,7 +367,7 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
             built[key] = read(value, f"{where}: {prefix}{key}")
         elif is_section:
             section = {} if value is None else value
-            built[key] = from_dict(hint, section, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+            built[key] = from_dict(hint, section, where, f"{prefix}{key}.")
         else:
             built[key] = _checked(value, hint, f"{where}: {prefix}{key}")
     return cls(**built)
