@@ -478,7 +478,7 @@ class Captioner:
             words=words,
             log_probs=tuple(found.log_probs),
             attention=found.alpha.numpy().reshape(-1, *grid),
-            betas=found.beta.numpy(),
+            betas=None if found.beta is None else found.beta.numpy(),
             geometry=geometry,
             score=found.score,
             image=image,

@@ -45,8 +45,11 @@ class Decoder(Protocol):
 
     def advance(
         self, words: torch.Tensor, state: Any, memory: Any
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
-        """Read words [B, K]: log-probabilities [B, K, V], alpha [B, K, L], beta [B, K], state."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, Any]:
+        """Read words [B, K]: log-probabilities [B, K, V], alpha [B, K, L], beta [B, K], state.
+
+        A decoder without a gate has None for beta.
+        """
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ class Hypothesis(NamedTuple):
     words: list[int]  # T word ids, no special ones
     log_probs: list[float]  # T + 1 with <end>'s, T when cut off at the maximum length
     alpha: torch.Tensor  # [T, L] float32
-    beta: torch.Tensor  # [T]
+    beta: torch.Tensor | None  # [T]; None without a gate
     score: float  # `score_of` the log-probabilities
 
 
@@ -191,7 +194,7 @@ class _Trace(NamedTuple):
     parents: torch.Tensor
     log_probs: torch.Tensor
     alpha: torch.Tensor
-    beta: torch.Tensor
+    beta: torch.Tensor | None
 
 
 @torch.inference_mode()
@@ -369,7 +372,8 @@ def _cut(found: Hypothesis, length: int, length_penalty: float) -> Hypothesis:
     """A hypothesis of its first words only."""
     words, log_probs = found.words[:length], found.log_probs[:length]
     score = score_of(log_probs, length_penalty)
-    return Hypothesis(words, log_probs, found.alpha[:length], found.beta[:length], score)
+    beta = None if found.beta is None else found.beta[:length]
+    return Hypothesis(words, log_probs, found.alpha[:length], beta, score)
 
 
 class _Steps:
@@ -382,10 +386,11 @@ class _Steps:
             for name in ("words", "parents", "log_probs")
         )
         self.alpha = torch.cat([step.alpha.flatten(0, 1) for step in trace]).float().cpu()
-        self.beta = torch.cat([step.beta.flatten() for step in trace]).float().cpu()
+        gates = [step.beta.flatten() for step in trace if step.beta is not None]
+        self.beta = torch.cat(gates).float().cpu() if gates else None
         # Where in these a step begins, and how many maps an image has in it.
-        self.first = [0, *itertools.accumulate(step.beta.numel() for step in trace)]
-        self.maps = [step.beta.shape[1] for step in trace]
+        self.first = [0, *itertools.accumulate(step.alpha.shape[:2].numel() for step in trace)]
+        self.maps = [step.alpha.shape[1] for step in trace]
 
     def hypothesis(self, image: int, beam: int, score: float, forced: int) -> Hypothesis:
         """The hypothesis that ends in a beam of an image."""
@@ -403,7 +408,8 @@ class _Steps:
                 looked.append(self.first[t] + row * self.maps[t] + parent)
             beam = parent
         maps = torch.tensor(looked[::-1], dtype=torch.long)
-        return Hypothesis(words[::-1], log_probs[::-1], self.alpha[maps], self.beta[maps], score)
+        beta = None if self.beta is None else self.beta[maps]
+        return Hypothesis(words[::-1], log_probs[::-1], self.alpha[maps], beta, score)
 
 
 def force(
@@ -445,16 +451,18 @@ def force_all(
         row[: len(words)] = torch.tensor(words, dtype=torch.long)
     targets = targets.to(features.device)
     previous = torch.full_like(targets[:, 0], Vocabulary.START)
-    steps = []
+    steps, gates = [], []
     for target in targets.T:
         scores, alpha, beta, state = decoder.advance(previous.unsqueeze(0), state, memory)
-        steps.append((scores[0].gather(1, target.unsqueeze(1)).squeeze(1), alpha[0], beta[0]))
+        steps.append((scores[0].gather(1, target.unsqueeze(1)).squeeze(1), alpha[0]))
+        gates += [] if beta is None else [beta[0]]
         previous = target
-    log_probs, maps, betas = (torch.stack(part, 1).cpu() for part in zip(*steps, strict=True))
+    log_probs, maps = (torch.stack(part, 1).cpu() for part in zip(*steps, strict=True))
+    betas = torch.stack(gates, 1).float().cpu() if gates else None
     found = []
     for k, (words, length) in enumerate(zip(sentences, lengths, strict=True)):
         likely, T = log_probs[k, :length].tolist(), len(words)
-        alpha, beta = maps[k, :T].float(), betas[k, :T].float()
+        alpha, beta = maps[k, :T].float(), None if betas is None else betas[k, :T]
         score = score_of(likely, length_penalty)
         found.append(Hypothesis(list(words), likely, alpha, beta, score))
     return found

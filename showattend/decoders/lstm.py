@@ -238,7 +238,7 @@ class LSTMDecoder(nn.Module):
 
     def _attend(
         self, query_BKA: torch.Tensor, gate_BKG: torch.Tensor, memory: Memory
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         v_A, shared, precision = memory.weights.v, memory.shared, memory.features.dtype
         if shared is None:
             alpha_BKL = self.score(query_BKA, memory.keys, v_A)
@@ -247,17 +247,18 @@ class LSTMDecoder(nn.Module):
             alpha_BKL = self.score(query_BKA, memory.keys, v_A, shared=shared.keys)
             z_BKD = shared.context(alpha_BKL.to(precision))
         if self.gate == "none":
-            return z_BKD, alpha_BKL, torch.ones_like(alpha_BKL[..., 0])
+            return z_BKD, alpha_BKL, None
         beta_BKG = torch.sigmoid(gate_BKG)
         return beta_BKG * z_BKD, alpha_BKL, beta_BKG.to(alpha_BKL.dtype).mean(-1)
 
     def advance(
         self, words: torch.Tensor, state: State, memory: Memory
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, State]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, State]:
         """The protocol of search: read words [B, K], return what comes next.
 
         Returns:
-            log-probabilities [B, K, V] (float32 at least), alpha [B, K, L], beta [B, K], state.
+            log-probabilities [B, K, V] (float32 at least), alpha [B, K, L], beta [B, K] (None
+            without a gate), state.
         """
         embedded, word_BK4M = self.embed(words, memory)
         step = self.step(word_BK4M, state, memory)

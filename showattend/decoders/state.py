@@ -56,4 +56,4 @@ class Step(NamedTuple):
 
     state: State
     alpha: torch.Tensor  # [B, K, L], float32 at least
-    beta: torch.Tensor  # [B, K]; a vector gate's mean
+    beta: torch.Tensor | None  # [B, K]; a vector gate's mean; None without a gate

@@ -66,7 +66,7 @@ class Caption(NamedTuple):
     words: list[str]  # T
     log_probs: list[float]  # T, and that of the end unless the search was cut off
     attention: np.ndarray  # [T, H, W] float32, each map sums to one
-    betas: np.ndarray  # [T], the gate: how much the image counted for the word
+    betas: np.ndarray | None  # [T], the gate: how much the image counted; None without a gate
     score: float  # the log-probability, normalised by length
     photo: Photo | None  # None where an array was captioned
 
@@ -97,6 +97,7 @@ class Model:
             _network(Path(folder) / f"{name}.onnx", threads)
             for name in ("encoder", "initial", "step")
         )
+        self.has_gate = "beta" in [each.name for each in self.step.get_outputs()]
         if self.step.get_outputs()[0].shape[2] != len(self.vocabulary):
             raise UserError(f"{folder}: its files are of different models; export again")
 
@@ -141,9 +142,15 @@ class Model:
         return outputs[:2], outputs[2:]
 
     def advance(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state."""
+        """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state.
+
+        For a model without a gate beta is NaN.
+        """
         names = [each.name for each in self.step.get_inputs()]
-        return list(self.step.run(None, dict(zip(names, inputs, strict=True))))
+        outputs = list(self.step.run(None, dict(zip(names, inputs, strict=True))))
+        if not self.has_gate:
+            outputs.insert(2, np.full(outputs[1].shape[:2], np.nan, np.float32))
+        return outputs
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -266,7 +273,8 @@ def _read(
         texts = [model.vocabulary[word] for word in words[spoken]]
         maps = alpha[spoken].reshape(-1, *model.grid)
         costs = log_probs[counted].tolist()
-        found.append(Caption(texts, costs, maps, beta[spoken], float(scores_K[k]), None))
+        betas = beta[spoken] if model.has_gate else None
+        found.append(Caption(texts, costs, maps, betas, float(scores_K[k]), None))
     # One that only a ban could fill (more beams than words, say) is no caption.
     whole = [each for each in found if min(each.log_probs) > BANNED / 2]
     return whole or [max((_cut(each, penalty) for each in found), key=lambda each: len(each.words))]
@@ -275,8 +283,10 @@ def _read(
 def _cut(found: Caption, penalty: float) -> Caption:
     """A caption up to where nothing may be said any more: only bans go on from there."""
     n = next(t for t, log_prob in enumerate(found.log_probs) if log_prob <= BANNED / 2)
-    words, log_probs, attention, betas = (part[:n] for part in found[:4])
-    return Caption(words, log_probs, attention, betas, sum(log_probs) / max(n, 1) ** penalty, None)
+    words, log_probs, attention, betas = found[:4]
+    score = sum(log_probs[:n]) / max(n, 1) ** penalty
+    gates = None if betas is None else betas[:n]
+    return Caption(words[:n], log_probs[:n], attention[:n], gates, score, None)
 
 
 def sentence(words: Sequence[str]) -> str:
@@ -418,6 +428,7 @@ def save_maps(file: Path, path: str, caption: Caption) -> None:
     held = caption._asdict() | caption.photo._asdict() | {"image": path, "caption": caption.text}
     held["image_size"], held["words"] = held.pop("size"), np.array(caption.words, np.str_)
     held["log_probs"] = caption.log_probs[: len(caption.words)]
+    held = {key: value for key, value in held.items() if value is not None}
     del held["photo"], held["pixels"]
     aside = file.with_name(f".{file.name}.part")
     try:

@@ -87,10 +87,14 @@ class StepGraph(nn.Module):
         features: torch.Tensor,
         keys: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """Read words [B, K]: log_probs [B, K, V], alpha [B, K, L], beta [B, K] and new h, c, z."""
+        """Read words [B, K]: log_probs [B, K, V], alpha [B, K, L], beta [B, K] and new h, c, z.
+
+        There is no beta if the decoder has no gate.
+        """
         memory = self.memory._replace(features=features, keys=keys)
         log_probs, alpha, beta, state = self.decoder.advance(words, State(h, c, z), memory)
-        return log_probs, alpha, beta, *state
+        gate = () if beta is None else (beta,)
+        return log_probs, alpha, *gate, *state
 
 
 @torch.no_grad()
@@ -112,6 +116,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
     step = StepGraph(captioner.decoder, annotations)
     words = torch.randint(4, len(captioner.vocabulary), (B, K), generator=generator)
     beams = [part.repeat(1, K, 1) for part in state]
+    gate = () if captioner.decoder.gate == "none" else ("beta",)
     return {
         "encoder": Graph(encoder, (pixels,), {"pixels": "B"}, ("features",)),
         "initial": Graph(
@@ -124,7 +129,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
             step,
             (words, *beams, features, keys),
             {"words": "BK", "h": "BK", "c": "BK", "z": "BK", "features": "B", "keys": "B"},
-            ("log_probs", "alpha", "beta", "new_h", "new_c", "new_z"),
+            ("log_probs", "alpha", *gate, "new_h", "new_c", "new_z"),
         ),
     }
 

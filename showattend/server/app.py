@@ -48,7 +48,7 @@ class Said(BaseModel):
     log_probs: list[float]
     log_prob: float
     score: float
-    betas: list[float]
+    betas: list[float] | None
     attention: list[list[list[float]]]
 
 
@@ -56,7 +56,8 @@ class Answer(BaseModel):
     """A photo's captions, best first, with a map [rows][columns] for each word.
 
     ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo of
-    ``geometry.image_size``. ``fixed`` words at the beginning were given.
+    ``geometry.image_size``. ``fixed`` words at the beginning were given. ``betas`` is null if the
+    model has no gate.
     """
 
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +283,22 @@ def test_candidates_bring_their_words_maps_and_numbers(
     assert cells[3] == f"{caption.betas[1]:.3f}"
     most = caption.attention[1].max()
     assert float(cells[4].rstrip("\u00a0%")) == pytest.approx(100 * most, abs=0.51)
+
+
+def test_a_model_without_a_gate_shows_none(
+    visit: Visit, tmp_path: Path, candidates: list[Caption]
+) -> None:
+    gateless = [replace(each, betas=None) for each in candidates]
+    for captions, columns in ((candidates, 6), (gateless, 5)):
+        tab = opened(visit, tmp_path / f"{columns}.html", captions)
+        tab.locator(".word").first.click()
+        tab.get_by_text("The numbers behind it").click()
+        for row in tab.locator("tr").all():
+            assert len(row.locator("th, td").all()) == columns
+        text = tab.locator("body").inner_text()
+        assert ("β" in text) == (columns == 6)
+        assert "NaN" not in text
+        assert "undefined" not in text
 
 
 @pytest.mark.parametrize(
