@@ -25,7 +25,8 @@ class Caption:
             the search was cut off at its maximum length. They are the model's own, over its whole
             vocabulary: words that were banned count as well.
         attention: One map per word over the feature grid [T, H, W] float32, each sums to one.
-        betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1).
+        betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1). None
+            for a model without a gate.
         geometry: The way from the grid back to the image's pixels.
         score: What captions are ranked by, searched, sampled or given: their log-probability
             divided by the length, the end counted, to the power of the search's length penalty.
@@ -38,7 +39,7 @@ class Caption:
     words: tuple[str, ...]
     log_probs: tuple[float, ...]
     attention: np.ndarray = field(repr=False)
-    betas: np.ndarray = field(repr=False)
+    betas: np.ndarray | None = field(repr=False)
     geometry: Geometry = field(repr=False)
     score: float
     image: ImageSource | None = field(default=None, repr=False)
@@ -47,10 +48,11 @@ class Caption:
 
     def __post_init__(self) -> None:
         count = len(self.words)
-        if self.attention.ndim != 3 or not len(self.attention) == len(self.betas) == count:
+        gates = count if self.betas is None else len(self.betas)
+        if self.attention.ndim != 3 or not len(self.attention) == gates == count:
             raise ValueError(
                 f"{count} words need as many maps and gates, not maps of shape "
-                f"{self.attention.shape} and {len(self.betas)} gates"
+                f"{self.attention.shape} and {gates} gates"
             )
 
     @property
@@ -140,7 +142,7 @@ class Caption:
             "confidence": self.confidence,
             "unsure": list(self.unsure),
             "score": float(self.score),
-            "betas": [float(value) for value in self.betas],
+            "betas": None if self.betas is None else [float(value) for value in self.betas],
         }
         if isinstance(self.image, str | Path):
             values = {"image": str(self.image)} | values

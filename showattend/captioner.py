@@ -437,12 +437,11 @@ class Captioner:
         T, L = len(words), grid[0] * grid[1]
         # Without maps, a decoder sees the mean annotation: every cell weighs the same.
         alpha = torch.full((T, L), 1 / L) if found.alpha is None else found.alpha
-        beta = torch.ones(T) if found.beta is None else found.beta
         return Caption(
             words=words,
             log_probs=tuple(found.log_probs),
             attention=alpha.numpy().reshape(-1, *grid),
-            betas=beta.numpy(),
+            betas=None if found.beta is None else found.beta.numpy(),
             geometry=geometry,
             score=found.score,
             image=image,

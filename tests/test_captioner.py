@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,21 @@ def test_a_caption_has_a_map_and_a_gate_for_each_word(
         assert set(each.words) <= set(captioner.vocabulary.words)
         assert each.alternatives == () or each is found
         assert each.image == pictures[1]
+
+
+def test_a_model_without_a_gate_says_so(captioner: Captioner, photo: Path, tmp_path: Path) -> None:
+    gateless = by_hand(captioner.encoder, gate="none")
+    found = gateless.caption(photo, n_best=2)
+    for each in (found, *found.alternatives, gateless.attend(photo, "a dog"),
+                 gateless.sample(photo, seed=0)):  # fmt: skip
+        assert each.betas is None
+        assert each.to_dict()["betas"] is None
+        assert each.attention.sum((1, 2)) == pytest.approx(np.ones(len(each.words)), abs=1e-5)
+    for suffix in (".png", ".svg", ".gif", ".html", ".npz", ".json"):
+        found.save_overlay(tmp_path / f"figure{suffix}")
+        assert (tmp_path / f"figure{suffix}").stat().st_size > 500
+    captioned = json.loads((tmp_path / "figure.json").read_text())
+    assert "betas" not in captioned
 
 
 def test_options_reach_the_search(captioner: Captioner, pictures: list[Path]) -> None:

@@ -64,7 +64,7 @@ class Caption(NamedTuple):
     words: list[str]  # T
     log_probs: list[float]  # T, and that of the end unless the search was cut off
     attention: np.ndarray  # [T, H, W] float32, each map sums to one
-    betas: np.ndarray  # [T], the gate: how much the image counted for the word
+    betas: np.ndarray | None  # [T], the gate: how much the image counted; None without a gate
     score: float  # the log-probability, normalised by length
     photo: Photo | None  # None where an array was captioned
 
@@ -102,6 +102,7 @@ class Model:
         )
         # What the initial network makes for the steps: of each image first, then the state.
         self.remembered = len(self.initial.get_outputs()) - _state_size(self.step)
+        self.has_gate = "beta" in [each.name for each in self.step.get_outputs()]
         if self.step.get_outputs()[0].shape[2] != len(self.vocabulary):
             raise UserError(f"{folder}: its files are of different models; export again")
 
@@ -148,7 +149,7 @@ class Model:
     def advance(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state.
 
-        Of a decoder without maps every cell weighs the same; one without a gate has a beta of 1.
+        Of a decoder without maps every cell weighs the same; for one without a gate beta is NaN.
         """
         names = [each.name for each in self.step.get_inputs()]
         outputs = [each.name for each in self.step.get_outputs()]
@@ -159,7 +160,7 @@ class Model:
         alpha = found.pop("alpha", None)
         beta = found.pop("beta", None)
         alpha = np.full((B, K, L), 1 / L, np.float32) if alpha is None else alpha
-        beta = np.ones((B, K), np.float32) if beta is None else beta
+        beta = np.full((B, K), np.nan, np.float32) if beta is None else beta
         log_probs, *state = found.values()
         return [log_probs, alpha, beta, *state]
 
@@ -286,7 +287,8 @@ def _read(
         texts = [model.vocabulary[word] for word in words[spoken]]
         maps = alpha[spoken].reshape(-1, *model.grid)
         costs = log_probs[counted].tolist()
-        found.append(Caption(texts, costs, maps, beta[spoken], float(scores_K[k]), None))
+        betas = beta[spoken] if model.has_gate else None
+        found.append(Caption(texts, costs, maps, betas, float(scores_K[k]), None))
     # One that only a ban could fill (more beams than words, say) is no caption.
     whole = [each for each in found if min(each.log_probs) > BANNED / 2]
     return whole or [max((_cut(each, penalty) for each in found), key=lambda each: len(each.words))]
@@ -295,9 +297,10 @@ def _read(
 def _cut(found: Caption, penalty: float) -> Caption:
     """A caption up to where nothing may be said any more: only bans go on from there."""
     n = next(t for t, log_prob in enumerate(found.log_probs) if log_prob <= BANNED / 2)
-    score = sum(found.log_probs[:n]) / max(n, 1) ** penalty
-    maps, betas = found.attention[:n], found.betas[:n]
-    return Caption(found.words[:n], found.log_probs[:n], maps, betas, score, None)
+    words, log_probs, attention, betas = found[:4]
+    score = sum(log_probs[:n]) / max(n, 1) ** penalty
+    gates = None if betas is None else betas[:n]
+    return Caption(words[:n], log_probs[:n], attention[:n], gates, score, None)
 
 
 def sentence(words: Sequence[str]) -> str:
@@ -440,6 +443,7 @@ def save_maps(file: Path, path: str, caption: Caption) -> None:
     held["image_size"], held["words"] = held.pop("size"), np.array(caption.words, np.str_)
     held["log_probs"] = caption.log_probs[: len(caption.words)]
     held["confidences"] = caption.confidences
+    held = {key: value for key, value in held.items() if value is not None}
     del held["photo"], held["pixels"]
     aside = file.with_name(f".{file.name}.part")
     try:

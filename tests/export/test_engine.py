@@ -42,6 +42,8 @@ def test_captions_and_maps_are_those_of_torch(
     captioner = toy(*kind)
     export(captioner, tmp_path / "out")
     runner = OnnxCaptioner(tmp_path / "out")
+    outputs = [each.name for each in runner.model.step.get_outputs()]
+    assert ("beta" in outputs) == runner.model.has_gate == (kind[0] != "none")
     texts = set()
     for options in ({"beam_size": 1}, {"beam_size": 4, "n_best": 3}):
         wanted = captioner.caption(pictures, **options)
@@ -49,6 +51,7 @@ def test_captions_and_maps_are_those_of_torch(
         for one, other in zip(found, wanted, strict=True):
             assert isinstance(one, Caption)
             alike(one, other)
+            assert (one.betas is None) == (kind[0] == "none")
         texts |= {each.text for each in wanted}
     assert len(texts) > 2  # a model that says one thing would prove nothing
 

@@ -102,6 +102,18 @@ def test_steps_agree_with_the_literal_transcription(attend_with: str) -> None:
     torch.testing.assert_close(found.alpha.double(), maps[:-1], rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("attend_with", ATTEND_WITH)
+def test_without_a_gate_there_is_no_beta(attend_with: str) -> None:
+    decoder = make("none", attend_with).eval()
+    features, _, _ = batch()
+    (found,), *_ = search(decoder, features, SearchOptions(max_length=4))
+    forced = force(decoder, features[:1], found.words)
+    assert found.beta is None
+    assert forced.beta is None
+    torch.testing.assert_close(found.alpha, forced.alpha)
+    assert force(make("vector", attend_with).eval(), features[:1], [4]).beta is not None
+
+
 def test_coverage_is_each_captions_own_and_ignores_padding() -> None:
     decoder = make().eval()
     features, captions, lengths = batch()
