@@ -223,7 +223,7 @@ def _read_back(
                 cut.append(_cut(each, allowed, options.length_penalty))
             if len(found) == options.n_best:
                 break
-        results.append(found or [max(cut, key=lambda each: len(each.words))])
+        results.append(found or [max(cut, key=lambda each: (len(each.words), each.score))])
     return results
 
 

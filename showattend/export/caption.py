@@ -291,7 +291,8 @@ def _read(
         found.append(Caption(texts, costs, maps, betas, float(scores_K[k]), None))
     # One that only a ban could fill (more beams than words, say) is no caption.
     whole = [each for each in found if min(each.log_probs) > BANNED / 2]
-    return whole or [max((_cut(each, penalty) for each in found), key=lambda each: len(each.words))]
+    cut = [] if whole else [_cut(each, penalty) for each in found]
+    return whole or [max(cut, key=lambda each: (len(each.words), each.score))]
 
 
 def _cut(found: Caption, penalty: float) -> Caption:

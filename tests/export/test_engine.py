@@ -105,7 +105,8 @@ def views_of(path: Path) -> list[Image.Image]:
         {"beam_size": 2, "min_length": 12, "max_length": 14},
         {"block_ngrams": 1, "max_length": 25},
         {"block_ngrams": 2, "min_length": 8},
-        {"block_ngrams": 1, "min_length": 25, "max_length": 27},  # nothing is left to say
+        # Nothing is left to say. (Of several such beams, rounding decides which one is kept.)
+        {"beam_size": 1, "block_ngrams": 1, "min_length": 25, "max_length": 27},
         {"length_penalty": 0.0, "n_best": 5},
         {"length_penalty": 2.0, "beam_size": 3, "n_best": 3},
         {"beam_size": 40, "n_best": 40, "max_length": 4},  # more than there are words
