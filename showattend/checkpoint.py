@@ -237,7 +237,7 @@ def load(model: str | Path | None = None) -> Checkpoint:
 
 
 def _check_search(search: dict[str, Any], beside: Path) -> None:
-    from showattend.search import SearchOptions  # it imports torch
+    from showattend.search_options import SearchOptions  # it imports torch
 
     try:
         SearchOptions.from_section(search, str(beside))
