@@ -19,7 +19,7 @@ from showattend.config import (
     from_dict,
     to_dict,
 )
-from showattend.encoders import Encoder, build_encoder
+from showattend.encoders import Encoder, build_encoder, float32_by_default
 from showattend.errors import CheckpointError, ConfigError, UserError
 from showattend.images import Preprocessing
 from showattend.model.decoders import DECODERS
@@ -57,7 +57,7 @@ def build_decoder(
     vocabulary_size: int,
     feature_dim: int,
 ) -> Any:
-    """The decoder that a config describes, in its fast form where there is one.
+    """The decoder that a config describes, in its fast form where there is one, in float32.
 
     Returns:
         A module that follows `showattend.model.decoders.base.Decoder`.
@@ -69,9 +69,10 @@ def build_decoder(
     kind, scoring = options.pop("kind"), (attention or AttentionConfig()).kind
     if kind not in DECODERS:
         raise ConfigError(f"decoder.kind is {kind!r}; it must be one of {', '.join(DECODERS)}")
-    return fast_twin(DECODERS[kind], scoring)(
-        vocabulary_size=vocabulary_size, feature_dim=feature_dim, attention=scoring, **options
-    )
+    with float32_by_default():
+        return fast_twin(DECODERS[kind], scoring)(
+            vocabulary_size=vocabulary_size, feature_dim=feature_dim, attention=scoring, **options
+        )
 
 
 def encoder_section(encoder: Encoder, preprocessing: Preprocessing) -> dict[str, Any]:

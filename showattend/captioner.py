@@ -64,7 +64,7 @@ class Captioner:
     ) -> None:
         self.device = torch.device(device)
         self.dtype = choose_dtype(precision, self.device)
-        self.encoder = encoder.to(self.device).eval()
+        self.encoder = encoder.to(self.device, torch.float32).eval()
         self.decoder = decoder.to(self.device, self.dtype).eval()
         self.vocabulary, self.preprocessing = vocabulary, preprocessing
         self.search = search or SearchOptions()  # checked by the property below

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -186,7 +188,8 @@ class Encoder(nn.Module):
             )
 
     def _noise(self, size: int) -> torch.Tensor:
-        drawn = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+        seeded = torch.Generator().manual_seed(0)
+        drawn = torch.rand(1, 3, size, size, generator=seeded, dtype=torch.float32)
         return drawn.to(next(self.parameters()))
 
     def _run(self, x: torch.Tensor, start: int) -> torch.Tensor:
@@ -282,6 +285,17 @@ def encode(
         return encoder(images).to(dtype)
 
 
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """Build modules in float32, whatever `torch.set_default_dtype` was told."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = None) -> Encoder:
     """Build a frozen encoder.
 
@@ -295,7 +309,8 @@ def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = No
         ConfigError: The name is unknown, the weights cannot be had, or ``beside`` means nothing.
         CheckpointError: The weights file is not the one the recipe names.
     """
-    body, stages = build_backbone(name, pretrained)
+    with float32_by_default():
+        body, stages = build_backbone(name, pretrained)
     encoder = Encoder(body, stages, name, beside)
     if pretrained:
         encoder.delivered = encoder.fingerprint()

@@ -225,8 +225,10 @@ class Preprocessing:
         """Turn uint8 pixels [..., 3, H, W] into the float32 that the network takes."""
         import torch
 
-        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1) * 255
-        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1) * 255
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=pixels.device).view(3, 1, 1) * 255
+            for values in (self.mean, self.std)
+        )
         return pixels.to(torch.float32).sub_(mean).div_(std)
 
     def to_dict(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def sample(
         random = (
             torch.rand_like(total)
             if generator is None
-            else torch.rand(total.shape, generator=generator, device=device)
+            else torch.rand(total.shape, generator=generator, dtype=total.dtype, device=device)
         )
         level = random * total * (1 - 1e-6)
         drawn = torch.searchsorted(cumulated, level, right=True).squeeze(2)

@@ -96,8 +96,8 @@ def search(
 
     words = torch.full((B, 1), Vocabulary.START, device=device)
     history = torch.empty((B, 1, 0), dtype=torch.long, device=device)
-    total = torch.zeros((B, 1), device=device)  # sums of log-probabilities
-    length = torch.zeros((B, 1), device=device)  # words and <end>
+    total = torch.zeros((B, 1), dtype=torch.float32, device=device)  # sums of log-probabilities
+    length = torch.zeros_like(total)  # words and <end>
     done = torch.zeros((B, 1), dtype=torch.bool, device=device)
     images = torch.arange(B, device=device)  # which images the rows are of
     scores: dict[int, list[float]] = {}

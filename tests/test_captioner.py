@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -560,6 +561,45 @@ def test_fp32_is_fp32_where_the_process_allows_less(
         torch.set_float32_matmul_precision("highest")
     for one, other in zip(found, wanted, strict=True):
         same(one, other)
+
+
+@pytest.fixture
+def default_again() -> Iterator[None]:
+    """Afterwards PyTorch's default is float32 again."""
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("default_again")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_pytorchs_default_precision_does_not_matter(
+    dtype: torch.dtype, captioner: Captioner, pictures: list[Path], tmp_path: Path
+) -> None:
+    def everything(one: Captioner) -> list[Caption]:
+        found = one.caption(pictures, n_best=3)
+        found = [each for best in found for each in (best, *best.alternatives)]
+        found += [one.attend(pictures[0], "a dog runs")]
+        return found + [one.sample(pictures[0], seed=seed) for seed in range(3)]
+
+    path = save(tmp_path / "model", captioner.to_checkpoint())
+    wanted = everything(captioner)
+    torch.set_default_dtype(dtype)
+    for one in (captioner, Captioner.from_pretrained(path, device="cpu", precision="fp32")):
+        assert one.preprocessing == captioner.preprocessing
+        for found, other in zip(everything(one), wanted, strict=True):
+            assert found.words == other.words
+            assert found.log_probs == other.log_probs
+            assert found.score == other.score
+            np.testing.assert_array_equal(found.attention, other.attention)
+        assert next(one.encoder.parameters()).dtype == torch.float32
+    if dtype != torch.float64:  # PyTorch cannot initialise a decoder in it
+        return
+    handmade = by_hand(build_encoder(name="efficientnet_lite0"))
+    path = save(tmp_path / "handmade", handmade.to_checkpoint())
+    again = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    for one, other in zip(everything(handmade), everything(again), strict=True):
+        same(one, other)
+    assert torch.get_default_dtype() == dtype
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_its_figures_on_the_validation_split(real_data: Path) -> None:
     (stored,) = captioner.record["figures"]
     assert result["settings"].items() >= stored["settings"].items()
     for name, value in stored["metrics"].items():
-        assert found[name] == pytest.approx(value, abs=0.003), name
+        assert found[name] == pytest.approx(value, abs=0.005), name
 
 
 @pytest.mark.slow
