@@ -15,7 +15,7 @@ from PIL import Image
 from showattend import checkpoint as checkpoints
 from showattend.builders import build_decoder, encoder_of
 from showattend.calibration import Calibration
-from showattend.caption import Caption
+from showattend.caption import Caption, Photo
 from showattend.checkpoint import Checkpoint
 from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
 from showattend.data.threads import in_order
@@ -122,7 +122,10 @@ class Captioner:
             search_config = from_dict(SearchConfig, checkpoint.config["search"], name)
             preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
             vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
-            calibration = Calibration.from_dict(checkpoint.calibration)
+            basis = checkpoint.weights.get("familiarity.basis")
+            calibration = Calibration.from_dict(
+                checkpoint.calibration, None if basis is None else basis.float().numpy()
+            )
         except (AttributeError, KeyError, TypeError, UserError) as error:
             raise CheckpointError(f"{name}: its header cannot be read ({error})") from error
         parts = checkpoints.unflatten(
@@ -139,6 +142,8 @@ class Captioner:
                 decoder = build_decoder(
                     decoder_config, vocabulary_size=len(vocabulary), feature_dim=feature_dim
                 )
+            if basis is not None and len(basis) != feature_dim:
+                raise CheckpointError(f"{name}: its calibration is of another model")
             decoder.load_state_dict(weights["decoder"], assign=True)
         except (RuntimeError, KeyError) as error:
             reason = " ".join(str(error).split())[:160]
@@ -276,8 +281,8 @@ class Captioner:
         with torch.inference_mode():
             features = self._features([pixels])
             found = force_all(self.decoder, features, [self.vocabulary.encode(w) for w in said])
-        shared = (geometry, image, features.shape[1:3])
-        return [self._to_caption(each, w, *shared) for each, w in zip(found, said, strict=True)]
+        (photo,) = self._photos([(image, pixels, geometry)], features)
+        return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
     def sample(
         self,
@@ -336,7 +341,8 @@ class Captioner:
             score = sum(log_probs) / len(log_probs) ** self.search.length_penalty
             found.append(hypothesis._replace(log_probs=log_probs, score=score))
         found.sort(key=lambda each: -each.score)
-        return self._ranked(found, first, geometry, image, features.shape[1:3])
+        (photo,) = self._photos([(image, pixels, geometry)], features)
+        return self._ranked(found, first, photo)
 
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
         """The model as a `Checkpoint`; ``half`` stores its weights as float16.
@@ -351,6 +357,8 @@ class Captioner:
             key: value.to(dtype) if value.is_floating_point() else value
             for key, value in checkpoints.flatten(models).items()
         }
+        if (known := self.calibration.familiarity) is not None:
+            weights["familiarity.basis"] = torch.from_numpy(known.basis).half()
         return Checkpoint(
             weights=weights,
             config=self.config,
@@ -373,6 +381,17 @@ class Captioner:
         batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(self.device)
         return encode(self.encoder, batch, self.preprocessing, self.dtype)
 
+    def _photos(
+        self, batch: list[tuple[ImageSource, np.ndarray, Geometry]], features: torch.Tensor
+    ) -> list[Photo]:
+        """The images with what their annotations [B, H, W, D] say of them."""
+        means = features.flatten(1, 2).float().mean(1).cpu().numpy()
+        familiar = self.calibration.familiar(means, self.preprocessing.size)
+        return [
+            Photo(image, geometry, tuple(features.shape[1:3]), each)
+            for (image, _, geometry), each in zip(batch, familiar, strict=True)
+        ]
+
     def _numbers(self, words: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.vocabulary.encode(list(words)))
 
@@ -390,19 +409,14 @@ class Captioner:
         first: tuple[str, ...],
     ) -> list[Caption]:
         features = self._features([pixels for _, pixels, _ in batch])
-        found, grid = search(self.decoder, features, options), features.shape[1:3]
+        found = search(self.decoder, features, options)
         return [
-            self._ranked(hypotheses, first, geometry, source, grid)
-            for (source, _, geometry), hypotheses in zip(batch, found, strict=True)
+            self._ranked(hypotheses, first, photo)
+            for photo, hypotheses in zip(self._photos(batch, features), found, strict=True)
         ]
 
     def _ranked(
-        self,
-        hypotheses: list[Hypothesis],
-        first: tuple[str, ...],
-        geometry: Geometry,
-        image: ImageSource,
-        grid: tuple[int, ...],
+        self, hypotheses: list[Hypothesis], first: tuple[str, ...], photo: Photo
     ) -> Caption:
         """The best of an image's hypotheses, with the others; the first words as they were given.
 
@@ -410,33 +424,23 @@ class Captioner:
         """
         best, *rest = (
             self._to_caption(
-                each,
-                first + tuple(self.vocabulary.decode(each.words[len(first) :])),
-                geometry,
-                image,
-                grid,
+                each, first + tuple(self.vocabulary.decode(each.words[len(first) :])), photo
             )
             for each in hypotheses
         )
         return replace(best, alternatives=tuple(rest))
 
-    def _to_caption(
-        self,
-        found: Hypothesis,
-        words: tuple[str, ...],
-        geometry: Geometry,
-        image: ImageSource,
-        grid: tuple[int, ...],
-    ) -> Caption:
+    def _to_caption(self, found: Hypothesis, words: tuple[str, ...], photo: Photo) -> Caption:
         return Caption(
             words=words,
             log_probs=tuple(found.log_probs),
-            attention=found.alpha.numpy().reshape(-1, *grid),
+            attention=found.alpha.numpy().reshape(-1, *photo.grid),
             betas=found.beta.numpy(),
-            geometry=geometry,
+            geometry=photo.geometry,
             score=found.score,
-            image=image,
+            image=photo.image,
             unsure_below=self.calibration.unsure_below,
+            familiarity=photo.familiarity,
         )
 
 

@@ -25,6 +25,7 @@ FORMAT_VERSION = 1
 FILE_NAME = "model.safetensors"
 SEARCH_NAME, CALIBRATION_NAME = BESIDE = ("search.json", "calibration.safetensors")
 """Files beside a directory's model that take the place of what its header says."""
+FAMILIARITY = "familiarity."
 DEFAULT_MODEL = "flickr8k"
 
 
@@ -33,7 +34,8 @@ class Checkpoint:
     """What a model file holds.
 
     Attributes:
-        weights: ``decoder.*``, and ``encoder.*`` unless the encoder is as its recipe delivers it.
+        weights: ``decoder.*``, and ``encoder.*`` unless the encoder is as its recipe delivers it;
+            ``familiarity.basis`` where the model knows what is familiar (`Familiarity`).
         config: The sections encoder, decoder and search as plain values.
         vocabulary: The words, without the special ones.
         preprocessing: `showattend.images.Preprocessing` as plain values.
@@ -210,10 +212,12 @@ def load(model: str | Path | None = None) -> Checkpoint:
         checkpoint.config = checkpoint.config | {"search": search | given}
     calibration = path.with_name(CALIBRATION_NAME)
     if path.name == FILE_NAME and calibration.is_file():
-        _, meta = load_tensors(calibration, "a calibration")
+        tensors, meta = load_tensors(calibration, "a calibration")
         if not isinstance(found := meta.get("calibration"), dict):
             raise CheckpointError(f"{calibration}: not a calibration; delete it, or make it again")
         checkpoint.calibration = found
+        mine = {k: v for k, v in checkpoint.weights.items() if not k.startswith(FAMILIARITY)}
+        checkpoint.weights = mine | tensors
     return checkpoint
 
 
@@ -230,7 +234,8 @@ def save_calibration(path: Path, checkpoint: Checkpoint) -> Path:
     if path.name != FILE_NAME:
         raise CheckpointError(f"{path}: a calibration stands beside a {FILE_NAME} only")
     beside = path.with_name(CALIBRATION_NAME)
-    save_tensors(beside, {}, {"kind": "calibration", "calibration": checkpoint.calibration})
+    tensors = {k: v for k, v in checkpoint.weights.items() if k.startswith(FAMILIARITY)}
+    save_tensors(beside, tensors, {"kind": "calibration", "calibration": checkpoint.calibration})
     return beside
 
 
@@ -287,12 +292,19 @@ def _searched(search: dict[str, Any] | None) -> list[str]:
 def _calibrated(calibration: dict[str, Any]) -> list[str]:
     if not isinstance(below := calibration.get("unsure_below"), int | float):
         return []
-    return [f"unsure       words of a probability under {below:g}"]
+    lines = [f"unsure       words of a probability under {below:g}"]
+    if known := calibration.get("familiarity"):
+        lines.append(f"notes        on photos unlike the training ones, at {known['size']} pixels")
+    return lines
 
 
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
     encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
-    parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
+    parameters = sum(
+        tensor.numel()
+        for key, tensor in checkpoint.weights.items()
+        if not key.startswith(FAMILIARITY)
+    )
     record = checkpoint.record
     start = record.get("config", {}).get("train", {}).get("init_from")
     beside = f" beside {encoder['beside']}" if encoder.get("beside") else ""

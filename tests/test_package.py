@@ -41,6 +41,7 @@ ROOMS = [
         "search",
         "sampling",
         "checkpoint",
+        "familiarity",
         "calibration",
         "caption",
     ],
