@@ -3,10 +3,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint benchmark clean help
+# Settings with which oneDNN and PyTorch do without the instructions of newer processors.
+PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE \
+  ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 ONEDNN_MAX_CPU_ISA=DEFAULT ATEN_CPU_CAPABILITY=default
+
+.PHONY: demo test test-slow test-processors lint benchmark clean help
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,6 +35,11 @@ test: .venv/ready-dev  ## the tests
 
 test-slow: .venv/ready-dev  ## all tests, the slow ones too
 	$(BIN)/python -m pytest -q
+
+test-processors: .venv/ready-dev  ## the tests as other x86 processors run them (five times as long)
+	@failed=; for setting in $(PROCESSORS); do \
+	  echo "$$setting"; env $$setting $(BIN)/python -m pytest -q -m "not slow" || failed="$$failed $$setting"; \
+	done; [ -z "$$failed" ] || { echo "failed with$$failed"; exit 1; }
 
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -12,7 +12,8 @@ from benchmark_rows import Sizes, our_step, speaking
 from benchmark_tools import Spread, alternate
 
 from showattend.device import keep_freed_memory
-from showattend.search import SearchOptions, search
+from showattend.search import search
+from showattend.search_options import SearchOptions
 
 BASE = Sizes(images=16, searched=16, feature=1280, locations=49, vocabulary=2533)
 """Flickr8k with EfficientNet-Lite0; one size at a time is changed."""

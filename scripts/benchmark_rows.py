@@ -13,9 +13,11 @@ import torch
 from benchmark_tools import Rates, Row, Spread, alternate, peak_megabytes, row, run
 from usual import UsualDecoder, translate
 
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.device import keep_freed_memory
-from showattend.search import SearchOptions, search
+from showattend.model.decoders.lstm import LSTMDecoder
+from showattend.model.fast import fast_twin
+from showattend.search import search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 from showattend.training.compiling import compile_step
 from showattend.training.losses import captioning_loss
@@ -42,7 +44,7 @@ class Sizes:
     def decoder(self) -> LSTMDecoder:
         """With A = E = M, and the same weights every time."""
         torch.manual_seed(0)
-        return LSTMDecoder(
+        return fast_twin(LSTMDecoder, "additive")(
             vocabulary_size=self.vocabulary,
             feature_dim=self.feature,
             embedding_dim=self.hidden,

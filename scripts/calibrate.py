@@ -51,6 +51,7 @@ from showattend.evaluation.evaluate import read_references
 from showattend.evaluation.notes import describe_notes, judge_captions, notes_to_markdown
 from showattend.familiarity import LEAST_PHOTOS, Familiarity, fit, residual
 from showattend.images import find_images
+from showattend.settings import caption_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,14 +106,8 @@ def calibrate(args: argparse.Namespace) -> None:
     print(f"unsure below {unsure_below:.2f}\n\n{to_markdown(found)}\n")
     for name, each in found.items():
         print(f"{name}: area under the curve", "-" if each["auc"] is None else f"{each['auc']:.3f}")
-    settings = {
-        "showattend": __version__,
-        "precision": "fp32",
-        "size": captioner.preprocessing.size,
-        "beam_size": args.beam_size or captioner.search.beam_size,
-        "length_penalty": captioner.search.length_penalty,
-        "block_ngrams": captioner.search.block_ngrams,
-    }
+    settings = {"showattend": __version__} | caption_settings(captioner, **options)
+    del settings["model"]  # a path of this machine, perhaps
     measured = {"settings": settings, "words": _rounded(found)}
     calibration = Calibration(unsure_below, captioner.calibration.familiarity, measured)
     if training is not None:
@@ -138,8 +133,6 @@ def calibrate(args: argparse.Namespace) -> None:
             print(f"wrote {checkpoints.save_calibration(path, checkpoint)}")
         else:
             print(f"wrote {checkpoints.save(path, checkpoint)}")
-            if path.name == checkpoints.FILE_NAME:  # an older one would take its place
-                path.with_name(checkpoints.CALIBRATION_NAME).unlink(missing_ok=True)
 
 
 def drawn(args: argparse.Namespace, captioner: Captioner) -> np.ndarray:

@@ -25,10 +25,12 @@ from showattend import Captioner, checkpoint
 from showattend.checkpoint import FILE_NAME, Checkpoint
 from showattend.config import load_config
 from showattend.evaluation.metrics import Scores, score_captions
+from showattend.settings import caption_settings, describe_settings
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import train
 
 FITS = ("squash", "crop", "pad")
+BEAM = 5
 SHOWN = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
@@ -56,10 +58,10 @@ def not_square(path: Path) -> list[dict[str, Any]]:
 
 
 def caption(model: Checkpoint, records: list[dict[str, Any]]) -> dict[str, str]:
-    """What a model says of photographs, beam 5."""
+    """What a model says of photographs."""
     captioner = Captioner.from_checkpoint(model)
     files = [Path(record["image"]) for record in records]
-    said = captioner.caption(files, beam_size=5)
+    said = captioner.caption(files, beam_size=BEAM)
     return {str(r["image_id"]): each.text for r, each in zip(records, said, strict=True)}
 
 
@@ -108,7 +110,12 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     records = not_square(given.data)
     references = {str(record["image_id"]): record["captions"] for record in records}
-    print(f"{len(records)} photographs that are not square, beam 5, {given.folds} folds\n")
+    first = seen_as(checkpoint.load(given.model), FITS[0], given.config)
+    how = caption_settings(Captioner.from_checkpoint(first), beam_size=BEAM)
+    print(
+        f"{len(records)} photographs that are not square, {given.folds} folds; "
+        f"{describe_settings(how)}\n"
+    )
     print("| model | fit | " + " | ".join(SHOWN) + " | CIDEr less squash's |")
     print("|---|---|" + "---:|" * (len(SHOWN) + 1))
     for name in ("as it is", "trained further"):

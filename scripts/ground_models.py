@@ -38,6 +38,7 @@ from showattend.evaluation import side_by_side
 from showattend.evaluation.grounding import ground
 from showattend.evaluation.pointing import PAPER_SIGMA
 from showattend.outputs import write_json, write_text
+from showattend.settings import describe_settings
 from showattend.training.state import find_state
 
 START = "start.safetensors"
@@ -82,7 +83,7 @@ def main(args: Sequence[str] | None = None) -> int:
         part
         for kind, models in found.items()
         if models
-        for part in (SAID[kind], *tables(models, given.pair, given.tables))
+        for part in (SAID[kind], how(models), *tables(models, given.pair, given.tables))
     )
     if given.into:
         put_into(Path(given.into[0]), given.into[1], text)
@@ -92,6 +93,14 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 SAID = {"own": "Their own captions:", "human": "Human captions, forced:"}
+
+
+def how(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """The settings of the captions measured; once, if they are the same for all models."""
+    told = {name: describe_settings(found["settings"]) for name, found in models.items()}
+    if len(set(told.values())) == 1:
+        return f"Settings: {next(iter(told.values()))}."
+    return f"Settings: {'; '.join(f'{name}: {text}' for name, text in told.items())}."
 
 
 def tables(

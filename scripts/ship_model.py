@@ -2,8 +2,10 @@
 
     python scripts/ship_model.py runs/flickr8k --images DIR --annotations captions_val.json
 
-Scores the run's float32 model and the float16 one with `showattend evaluate`'s code, prints both,
-and writes assets/model/NAME only when float16 loses nothing (CIDEr within 0.002).
+Scores the run's weights as they are and rounded to float16 with `showattend evaluate`'s code, both
+computed in --precision, and prints the two. Writes assets/model/NAME only when rounding loses
+nothing (CIDEr within 0.002), with the figures of the rounded weights and the settings that they
+were measured with: size, precision, and the run's own search settings.
 """
 
 from __future__ import annotations
@@ -11,25 +13,29 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from showattend import checkpoint
 from showattend.captioner import Captioner
+from showattend.device import PRECISIONS
 from showattend.evaluation.evaluate import evaluate
+from showattend.settings import describe_settings
 
 ROOT = Path(__file__).parents[1]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--name", default=checkpoint.DEFAULT_MODEL)
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--split-name", default="Flickr8k validation split")
     parser.add_argument("--size", type=int, help="pixels a side to caption at; the run's own")
-    args = parser.parse_args()
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="to score in")
+    args = parser.parse_args(arguments)
 
     found = checkpoint.load(args.run)
     # The best epoch's file holds the history up to it; the run's record holds all of it.
@@ -39,22 +45,22 @@ def main() -> int:
         captioner.resize(args.size)
         found.preprocessing = captioner.preprocessing.to_dict()
     half = captioner.to_checkpoint(half=True)
-    scores = {}
-    for name, model in (("float32", found), ("float16", half)):
+    results = {}
+    for name, model in (("weights as trained", found), ("float16 weights", half)):
         result = evaluate(
             args.annotations,
-            captioner=Captioner.from_checkpoint(model, name=name),
+            captioner=Captioner.from_checkpoint(model, name=name, precision=args.precision),
             images=args.images,
-            beam_size=5,
         )
-        scores[name] = result["metrics"]
-        print(name, "  ".join(f"{key} {value:.4f}" for key, value in scores[name].items()))
-    if scores["float16"]["CIDEr"] < scores["float32"]["CIDEr"] - 0.002:
+        results[name] = result
+        scores = "  ".join(f"{key} {value:.4f}" for key, value in result["metrics"].items())
+        print(f"{name} ({describe_settings(result['settings'])}): {scores}")
+    before, after = results.values()
+    if after["metrics"]["CIDEr"] < before["metrics"]["CIDEr"] - 0.002:
         print("float16 loses; nothing written", file=sys.stderr)
         return 1
-    half.record["figures"] = {
-        f"{args.split_name}, beam 5": {k: round(v, 4) for k, v in scores["float16"].items()}
-    }
+    entry = checkpoint.figures_entry(args.split_name, after["metrics"], after["settings"])
+    half.record["figures"] = [entry]
     file = checkpoint.save(ROOT / "assets/model" / args.name, half)
     print(f"wrote {file.relative_to(ROOT)} ({file.stat().st_size / 1e6:.1f} MB)")
     return 0

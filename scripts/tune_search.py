@@ -20,19 +20,22 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from showattend.captioner import Captioner
 from showattend.config import Config, from_dict
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import encode
 from showattend.errors import ConfigError, UserError
 from showattend.evaluation.evaluate import read_references
 from showattend.evaluation.metrics import CiderValidator
 from showattend.evaluation.wording import wording
-from showattend.search import SearchOptions, search
+from showattend.model.decoders.base import favour_rare_words
+from showattend.model.decoders.lstm import LSTMDecoder
+from showattend.search import search
+from showattend.settings import caption_settings, describe_settings
 from showattend.text import Vocabulary, tokenize
 from showattend.training.average import Merger
 from showattend.training.phases import ADJUSTED, SELF_CRITICAL, plan
@@ -90,7 +93,13 @@ def tune(args: argparse.Namespace) -> None:
         ):
             if beam == 1 and penalty != args.length_penalties[0]:
                 continue  # greedy search ranks nothing by length
-            options = SearchOptions(beam_size=beam, length_penalty=penalty, block_ngrams=block)
+            options = replace(
+                captioner.search,
+                n_best=1,
+                beam_size=beam,
+                length_penalty=penalty,
+                block_ngrams=block,
+            )
             found = [
                 captioner.vocabulary.decode(hypotheses[0].words)
                 for batch in batches
@@ -101,7 +110,10 @@ def tune(args: argparse.Namespace) -> None:
             chosen = f"{name}  {beam:4d}  {penalty:7.2f}  {block:5d}"
             rows.append((scores["CIDEr"], scores["BLEU-4"], chosen, wording(found)))
             print(".", end="", flush=True)
-    print("\nstart  rare  beam  penalty  block  CIDEr   BLEU-4  length  distinct  words  bad ends")
+    own = caption_settings(captioner)
+    shared = {key: own[key] for key in ("min_length", "max_length", "size", "precision")}
+    print(f"\nAll: {describe_settings(shared | {'images': len(records)})}")
+    print("start  rare  beam  penalty  block  CIDEr   BLEU-4  length  distinct  words  bad ends")
     for cider, bleu, chosen, style in sorted(rows, key=lambda row: -row[0]):
         print(
             f"{chosen}  {cider:.4f}  {bleu:.4f}  {style['length']:6.1f}  {style['distinct']:8.3f}  "
@@ -129,7 +141,7 @@ def variants(captioner: Captioner, args: argparse.Namespace) -> Iterator[tuple[s
             merge.start_share = share
             merge.merge({"decoder": decoder})
         if tau:
-            decoder.favour_rare_words(counts, tau)
+            favour_rare_words(decoder, counts, tau)
         own = share is None and not tau  # the scores as the model has them, adjusted or not
         shown = "    -" if share is None else f"{share:5.2f}"
         yield f"{shown}  {' own' if own else f'{tau:4.2f}'}", decoder.to(captioner.dtype)

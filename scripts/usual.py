@@ -3,7 +3,7 @@
 The structure is that of the widely used PyTorch tutorials and ports: every caption carries its own
 copy of its image's features, the attention projects all of them anew in every time step, the words'
 scores are made inside the loop, and search takes one image at a time, its features repeated for
-every beam. The equations and the weights are those of `showattend.decoders.lstm.LSTMDecoder` (the
+every beam. The equations and the weights are those of the package's `LSTMDecoder` (the
 paper's form: a scalar gate, attention with the previous state), so that losses, gradients and
 captions must agree. It is not slowed down: sequences that have ended leave the batch, in training
 and in search, as they do there.
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.search import SPECIAL
 from showattend.text import Vocabulary
 

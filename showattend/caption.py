@@ -43,11 +43,14 @@ class Caption:
     Attributes:
         words: The T words as the model said them, without special tokens.
         log_probs: Each word's log-probability, then that of the end: T + 1 values, or T when
-            the search was cut off at its maximum length.
+            the search was cut off at its maximum length. They are the model's own, over its whole
+            vocabulary: words that were banned count as well.
         attention: One map per word over the feature grid [T, H, W] float32, each sums to one.
-        betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1).
+        betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1). None
+            for a model without a gate.
         geometry: The way from the grid back to the image's pixels.
-        score: The length-normalised log-probability that the search ranked by.
+        score: What captions are ranked by, searched, sampled or given: their log-probability
+            divided by the length, the end counted, to the power of the search's length penalty.
         image: What was captioned, for overlays.
         alternatives: The runners-up, best first.
         unsure_below: A word that says something about the photo is unsure from this probability
@@ -60,7 +63,7 @@ class Caption:
     words: tuple[str, ...]
     log_probs: tuple[float, ...]
     attention: np.ndarray = field(repr=False)
-    betas: np.ndarray = field(repr=False)
+    betas: np.ndarray | None = field(repr=False)
     geometry: Geometry = field(repr=False)
     score: float
     image: ImageSource | None = field(default=None, repr=False)
@@ -70,10 +73,11 @@ class Caption:
 
     def __post_init__(self) -> None:
         count = len(self.words)
-        if self.attention.ndim != 3 or not len(self.attention) == len(self.betas) == count:
+        gates = count if self.betas is None else len(self.betas)
+        if self.attention.ndim != 3 or not len(self.attention) == gates == count:
             raise ValueError(
                 f"{count} words need as many maps and gates, not maps of shape "
-                f"{self.attention.shape} and {len(self.betas)} gates"
+                f"{self.attention.shape} and {gates} gates"
             )
 
     @property
@@ -169,7 +173,7 @@ class Caption:
             "confidence": self.confidence,
             "unsure": list(self.unsure),
             "score": float(self.score),
-            "betas": [float(value) for value in self.betas],
+            "betas": None if self.betas is None else [float(value) for value in self.betas],
             "familiarity": self.familiarity,
             "note": self.note,
         }

@@ -13,19 +13,19 @@ import torch
 from PIL import Image
 
 from showattend import checkpoint as checkpoints
-from showattend.builders import build_decoder, encoder_of
+from showattend.builders import decoder_sections, encoder_section, parts_of
 from showattend.calibration import Calibration
 from showattend.caption import Caption, Photo
 from showattend.checkpoint import Checkpoint
-from showattend.config import DecoderConfig, EncoderConfig, SearchConfig, from_dict, to_dict
+from showattend.checks import whole_number
 from showattend.data.threads import in_order
-from showattend.decoders.lstm import LSTMDecoder
-from showattend.device import choose_device, choose_dtype
+from showattend.device import choose_device, choose_dtype, exact_float32
 from showattend.encoders import Encoder, encode
-from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
+from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
-from showattend.sampling import sample
-from showattend.search import Hypothesis, SearchOptions, force_all, search
+from showattend.sampling import sample_ranked
+from showattend.search import Hypothesis, force_all, search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary, tokenize
 
 
@@ -33,16 +33,15 @@ class Captioner:
     """Captions photographs, and says for every word where it looked.
 
     Example:
-        >>> captioner = Captioner.from_pretrained()
-        >>> result = captioner.caption("photo.jpg")
+        >>> result = Captioner.from_pretrained().caption("photo.jpg")
         >>> result.text, result.words, result.attention.shape
 
     Attributes:
         encoder: The backbone.
-        decoder: The LSTM with attention.
+        decoder: A module that follows `showattend.model.decoders.base.Decoder`.
         vocabulary: Its words.
         preprocessing: From a photograph to the network's input.
-        search: Search defaults.
+        search: Search defaults. They may be replaced, and are saved with the model.
         record: How the model was trained, and its figures.
         calibration: What it knows of its own limits.
         name: What the model was loaded from.
@@ -52,7 +51,7 @@ class Captioner:
         self,
         *,
         encoder: Encoder,
-        decoder: LSTMDecoder,
+        decoder: Any,
         vocabulary: Vocabulary,
         preprocessing: Preprocessing,
         search: SearchOptions | None = None,
@@ -60,7 +59,7 @@ class Captioner:
         record: dict[str, Any] | None = None,
         name: str = "",
         device: str | torch.device = "cpu",
-        precision: str = "auto",
+        precision: str = "fp32",
         calibration: Calibration | None = None,
     ) -> None:
         self.device = torch.device(device)
@@ -68,7 +67,7 @@ class Captioner:
         self.encoder = encoder.to(self.device).eval()
         self.decoder = decoder.to(self.device, self.dtype).eval()
         self.vocabulary, self.preprocessing = vocabulary, preprocessing
-        self.search = search or SearchOptions()
+        self.search = search or SearchOptions()  # checked by the property below
         self.calibration = calibration or Calibration()
         self.config, self.record, self.name = config or {}, record or {}, name
 
@@ -77,7 +76,7 @@ class Captioner:
         cls,
         model: str | Path | None = None,
         device: str = "auto",
-        precision: str = "auto",
+        precision: str = "fp32",
         size: int | None = None,
     ) -> Captioner:
         """Load a model.
@@ -85,7 +84,9 @@ class Captioner:
         Args:
             model: A shipped model's name, a directory or a file; None is the shipped default.
             device: auto, cpu, cuda, mps.
-            precision: auto (bf16 where the processor has it), fp32, bf16 or fp16.
+            precision: fp32, with which a photograph has the same caption on every device;
+                bf16 or fp16, which round, and are faster where the processor has them; auto
+                (bf16 where the processor has it, else fp32).
             size: As of `resize`; None is the model's.
 
         Raises:
@@ -109,64 +110,34 @@ class Captioner:
         *,
         name: str = "",
         device: str | torch.device = "cpu",
-        precision: str = "auto",
+        precision: str = "fp32",
     ) -> Captioner:
         """Build the model that a checkpoint describes.
 
         Raises:
             CheckpointError: Its parts do not fit together.
         """
-        try:
-            encoder_config = from_dict(EncoderConfig, checkpoint.config["encoder"], name)
-            decoder_config = from_dict(DecoderConfig, checkpoint.config["decoder"], name)
-            search_config = from_dict(SearchConfig, checkpoint.config["search"], name)
-            preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
-            vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
-            basis = checkpoint.weights.get("familiarity.basis")
-            calibration = Calibration.from_dict(
-                checkpoint.calibration, None if basis is None else basis.float().numpy()
-            )
-        except (AttributeError, KeyError, TypeError, UserError) as error:
-            raise CheckpointError(f"{name}: its header cannot be read ({error})") from error
-        parts = checkpoints.unflatten(
-            {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
-        )
-        weights = {name: parts.get(name, {}) for name in ("encoder", "decoder")}
-        encoder = encoder_of(encoder_config, pretrained=not weights["encoder"])
-        try:
-            if weights["encoder"]:
-                encoder.load_state_dict(weights["encoder"])
-            projected = "projection.weight" if decoder_config.projection_dim else "L_z.weight"
-            feature_dim = weights["decoder"][projected].shape[1]
-            with torch.device("meta"):  # no random numbers for weights that are there already
-                decoder = build_decoder(
-                    decoder_config, vocabulary_size=len(vocabulary), feature_dim=feature_dim
-                )
-            if basis is not None and len(basis) != feature_dim:
-                raise CheckpointError(f"{name}: its calibration is of another model")
-            decoder.load_state_dict(weights["decoder"], assign=True)
-        except (RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise CheckpointError(f"{name}: weights do not fit the model ({reason})") from error
-        # Weights that the checkpoint carries need no check, and as float16 they are not the same.
-        if not weights["encoder"] and encoder.fingerprint() != checkpoint.encoder_fingerprint:
-            raise CheckpointError(
-                f"{name}: was trained with other weights of {encoder_config.name} than are "
-                "installed here; install the version of its model card"
-            )
         return cls(
-            encoder=encoder,
-            decoder=decoder,
-            vocabulary=vocabulary,
-            preprocessing=preprocessing,
-            search=SearchOptions(**to_dict(search_config)),
+            **parts_of(checkpoint, name)._asdict(),
             config=checkpoint.config,
             record=checkpoint.record,
             name=name,
             device=device,
             precision=precision,
-            calibration=calibration,
         )
+
+    @property
+    def search(self) -> SearchOptions:
+        """Search defaults, of which each call may override some."""
+        return self._search
+
+    @search.setter
+    def search(self, options: SearchOptions) -> None:
+        if options.prefix or options.banned:
+            raise ConfigError(
+                "prefix and banned are no defaults of a model; give them to caption() each time"
+            )
+        self._search = options
 
     def resize(self, size: int) -> None:
         """Look at photos at another size from now on: a larger one makes a finer grid.
@@ -180,6 +151,7 @@ class Captioner:
         Raises:
             ConfigError: The encoder does not take this size.
         """
+        size = whole_number("size", size, 1, 10_000)
         if size != self.preprocessing.size:
             self.encoder.measure(size)
             self.preprocessing = replace(self.preprocessing, size=size)
@@ -239,31 +211,47 @@ class Captioner:
             banned: Words that do not come after the prefix.
             **options: As for `caption`.
 
-        Yields:
-            The source, and its caption or what is wrong with it.
+        Returns:
+            An iterator over each source with its caption, or with what is wrong with it.
 
         Raises:
-            ConfigError: An option has a value that means nothing.
+            ConfigError: An option has a value that means nothing; raised by the call itself,
+                before any image is asked for.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be 1 or more")
+        batch_size = whole_number("batch_size", batch_size, 1, 100_000)
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
         chosen = replace(self.search, prefix=numbers, banned=without, **options)
+        return self._stream(images, batch_size, chosen, first)
+
+    def _stream(
+        self,
+        images: Iterable[ImageSource],
+        batch_size: int,
+        options: SearchOptions,
+        first: tuple[str, ...],
+    ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
         threads = max(1, min(8, torch.get_num_threads()))
         opened = in_order(self._open, images, threads=threads, ahead=2 * batch_size)
         while batch := list(itertools.islice(opened, batch_size)):
             good = [
                 (source, *result) for source, result in batch if not isinstance(result, ImageError)
             ]
-            captions = iter(self._caption_batch(good, chosen, first) if good else [])
+            captions = iter(self._caption_batch(good, options, first) if good else [])
             for source, result in batch:
                 yield source, result if isinstance(result, ImageError) else next(captions)
 
-    def attend(self, image: ImageSource, text: str) -> Caption:
+    def attend(self, image: ImageSource, text: str | Sequence[str]) -> Caption:
         """Make the model say a given sentence, and record where it looks for each word.
 
-        Words that the model does not know are read as ``<unk>``; they keep their map.
+        Words that the model does not know are read as ``<unk>``; they keep their map. The words
+        of a caption that the model made have here the log-probabilities that they had there, and
+        the caption has the same score, if it came to its end and the length penalty was the
+        model's own.
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: A sentence, or the words of a caption as they are.
 
         Raises:
             ImageError: The image cannot be opened.
@@ -271,16 +259,17 @@ class Captioner:
         """
         return self.attend_all(image, [text])[0]
 
-    def attend_all(self, image: ImageSource, texts: Sequence[str]) -> list[Caption]:
+    def attend_all(self, image: ImageSource, texts: Sequence[str | Sequence[str]]) -> list[Caption]:
         """`attend` for several sentences about one image, which is encoded once."""
-        said = [tuple(tokenize(text)) for text in texts]
+        said = [tuple(tokenize(text)) if isinstance(text, str) else tuple(text) for text in texts]
         if () in said:
             text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         pixels, geometry = self.preprocessing.load_pixels(image)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32():
             features = self._features([pixels])
-            found = force_all(self.decoder, features, [self.vocabulary.encode(w) for w in said])
+            numbers = [self.vocabulary.encode(words) for words in said]
+            found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         (photo,) = self._photos([(image, pixels, geometry)], features)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
@@ -313,44 +302,49 @@ class Captioner:
             ImageError: The image cannot be opened.
             ConfigError: An option has a value that means nothing.
         """
-        if samples < 1:
-            raise ConfigError(f"samples is {samples}; it must be 1 or more")
-        if not 0 < temperature < float("inf"):
-            raise ConfigError(f"temperature is {temperature}; it must be a number over 0")
+        samples = whole_number("samples", samples, 1, 10_000)
         most = self.search.max_length if max_length is None else max_length
+        if seed is not None:
+            seed = whole_number("seed", seed, -(2**63), 2**63 - 1)
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
         pixels, geometry = self.preprocessing.load_pixels(image)
         generator = torch.Generator(self.device)
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
-        with torch.inference_mode():
+        generator.manual_seed(generator.seed() if seed is None else seed)
+        with torch.inference_mode(), exact_float32():
             features = self._features([pixels])
-            drawn = sample(
-                self.decoder, features, samples=samples, temperature=temperature,
-                max_length=most, prefix=numbers, banned=without, generator=generator,
+            found = sample_ranked(
+                self.decoder, features, length_penalty=self.search.length_penalty,
+                samples=samples, temperature=temperature, max_length=most, prefix=numbers,
+                banned=without, generator=generator,
             )  # fmt: skip
-            said = drawn.distinct(0)
-            words = [[word for word in each if word != Vocabulary.END] for each in said]
-            forced = force_all(self.decoder, features, words)
-        found = []
-        for each, hypothesis in zip(said, forced, strict=True):
-            log_probs = hypothesis.log_probs[: len(each)]  # one that was cut off has no end
-            score = sum(log_probs) / len(log_probs) ** self.search.length_penalty
-            found.append(hypothesis._replace(log_probs=log_probs, score=score))
-        found.sort(key=lambda each: -each.score)
         (photo,) = self._photos([(image, pixels, geometry)], features)
         return self._ranked(found, first, photo)
 
+    @property
+    def carries_encoder(self) -> bool:
+        """Whether a checkpoint holds the encoder: its weights are not those that are installed."""
+        encoder = self.config.get("encoder", {})
+        delivered = encoder.get("pretrained", True) and not encoder.get("finetune_from")
+        return not delivered or self.encoder.fingerprint() != self.encoder.delivered
+
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
-        """The model as a `Checkpoint`; ``half`` stores its weights as float16.
+        """The model as a `Checkpoint`, whose config describes the parts as they are now.
 
         A model that was loaded with precision bf16 has rounded weights: load it with fp32 first.
+
+        Args:
+            half: Store weights as float16.
+
+        Raises:
+            ConfigError: The encoder is not one that a name builds (`build_encoder`).
         """
+        encoder_config = self.config.get("encoder", {}) | encoder_section(
+            self.encoder, self.preprocessing
+        )
+        fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
-        if not _as_delivered(self.config):
+        if self.carries_encoder:
             models["encoder"] = self.encoder
         dtype = torch.float16 if half else torch.float32
         weights = {
@@ -361,10 +355,15 @@ class Captioner:
             weights["familiarity.basis"] = torch.from_numpy(known.basis).half()
         return Checkpoint(
             weights=weights,
-            config=self.config,
+            config=self.config
+            | {
+                "encoder": encoder_config,
+                "search": self.search.to_section(),
+                **decoder_sections(self.decoder),
+            },
             vocabulary=self.vocabulary.to_list(),
             preprocessing=self.preprocessing.to_dict(),
-            encoder_fingerprint=self.encoder.fingerprint(),
+            encoder_fingerprint=fingerprint,
             record=self.record,
             calibration=self.calibration.to_dict(),
         )
@@ -408,8 +407,9 @@ class Captioner:
         options: SearchOptions,
         first: tuple[str, ...],
     ) -> list[Caption]:
-        features = self._features([pixels for _, pixels, _ in batch])
-        found = search(self.decoder, features, options)
+        with exact_float32():
+            features = self._features([pixels for _, pixels, _ in batch])
+            found = search(self.decoder, features, options)
         return [
             self._ranked(hypotheses, first, photo)
             for photo, hypotheses in zip(self._photos(batch, features), found, strict=True)
@@ -431,20 +431,17 @@ class Captioner:
         return replace(best, alternatives=tuple(rest))
 
     def _to_caption(self, found: Hypothesis, words: tuple[str, ...], photo: Photo) -> Caption:
+        T, (H, W) = len(words), photo.grid
+        # Without maps, a decoder sees the mean annotation: every cell weighs the same.
+        alpha = torch.full((T, H * W), 1 / (H * W)) if found.alpha is None else found.alpha
         return Caption(
             words=words,
             log_probs=tuple(found.log_probs),
-            attention=found.alpha.numpy().reshape(-1, *photo.grid),
-            betas=found.beta.numpy(),
+            attention=alpha.numpy().reshape(-1, *photo.grid),
+            betas=None if found.beta is None else found.beta.numpy(),
             geometry=photo.geometry,
             score=found.score,
             image=photo.image,
             unsure_below=self.calibration.unsure_below,
             familiarity=photo.familiarity,
         )
-
-
-def _as_delivered(config: dict[str, Any]) -> bool:
-    """Whether the encoder's weights are those that its recipe installs."""
-    encoder = config.get("encoder", {})
-    return bool(encoder.get("pretrained", True)) and not encoder.get("finetune_from")

@@ -7,7 +7,9 @@ card. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showattend.errors import CheckpointError
+from showattend.errors import CheckpointError, ConfigError
+from showattend.settings import SEARCH, describe_settings, search_settings, validation_settings
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +30,8 @@ SEARCH_NAME, CALIBRATION_NAME = BESIDE = ("search.json", "calibration.safetensor
 """Files beside a directory's model that take the place of what its header says."""
 FAMILIARITY = "familiarity."
 DEFAULT_MODEL = "flickr8k"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -170,7 +175,14 @@ def unflatten(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.
 
 
 def save(path: str | Path, checkpoint: Checkpoint) -> Path:
-    """Write the model into a directory, or as one file when the path ends in .safetensors."""
+    """Write the model into a directory, or as one file when the path ends in .safetensors.
+
+    What stands beside a model in the directory (`BESIDE`) is removed: it was written for the model
+    that was there before, and the checkpoint has search defaults and a calibration of its own.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
     path = Path(path)
     file = path if path.suffix == ".safetensors" else path / FILE_NAME
     meta = {"kind": "model", "format_version": FORMAT_VERSION} | {
@@ -180,15 +192,19 @@ def save(path: str | Path, checkpoint: Checkpoint) -> Path:
     if checkpoint.calibration:  # a key that older versions do not know
         meta["calibration"] = checkpoint.calibration
     save_tensors(file, checkpoint.weights, meta)
+    _forget_what_is_beside(file)
     return file
 
 
 def load(model: str | Path | None = None) -> Checkpoint:
     """Read a model.
 
-    Search defaults in a ``search.json`` beside a directory's model take the place of those in its
-    header, and so does a ``calibration.safetensors``: they are chosen on validation data when the
-    weights are there already.
+    A ``search.json`` beside a directory's model holds search defaults that take the place of
+    those in the header: they were chosen on validation data when the weights were there already.
+    Its key ``weights`` says which weights those were (`weights_digest`); beside other weights the
+    file is not read, and a warning says so. Its key ``figures`` holds the scores with these
+    defaults, in the place of the record's. A ``calibration.safetensors`` takes the place of the
+    file's own calibration likewise.
 
     Raises:
         CheckpointError: There is none, it is damaged, of another kind, or of a newer format.
@@ -208,17 +224,52 @@ def load(model: str | Path | None = None) -> Checkpoint:
     except TypeError as error:
         raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
     if isinstance(checkpoint.config, dict) and (given := _search(path)):
-        search = checkpoint.config.get("search") or {}
-        checkpoint.config = checkpoint.config | {"search": search | given}
-    calibration = path.with_name(CALIBRATION_NAME)
-    if path.name == FILE_NAME and calibration.is_file():
-        tensors, meta = load_tensors(calibration, "a calibration")
-        if not isinstance(found := meta.get("calibration"), dict):
-            raise CheckpointError(f"{calibration}: not a calibration; delete it, or make it again")
-        checkpoint.calibration = found
-        mine = {k: v for k, v in checkpoint.weights.items() if not k.startswith(FAMILIARITY)}
-        checkpoint.weights = mine | tensors
+        if figures := given.pop("figures", None):
+            checkpoint.record = checkpoint.record | {"figures": figures}
+        search = (checkpoint.config.get("search") or {}) | given
+        _check_search(search, path.with_name(SEARCH_NAME))
+        checkpoint.config = checkpoint.config | {"search": search}
+    _take_calibration(path, checkpoint)
     return checkpoint
+
+
+def _take_calibration(path: Path, checkpoint: Checkpoint) -> None:
+    """That of a ``calibration.safetensors`` beside the model's file, if it is for these weights."""
+    file = path.with_name(CALIBRATION_NAME)
+    if path.name != FILE_NAME or not file.is_file():
+        return
+    tensors, meta = load_tensors(file, "a calibration")
+    if not isinstance(found := meta.get("calibration"), dict):
+        raise CheckpointError(f"{file}: not a calibration; delete it, or make it again")
+    if (wanted := meta.get("weights")) != weights_digest(path):
+        _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
+        return
+    checkpoint.calibration = found
+    mine = {k: v for k, v in checkpoint.weights.items() if not k.startswith(FAMILIARITY)}
+    checkpoint.weights = mine | tensors
+
+
+def _check_search(search: dict[str, Any], beside: Path) -> None:
+    from showattend.search_options import SearchOptions  # it imports torch
+
+    try:
+        SearchOptions.from_section(search, str(beside))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def weights_digest(path: Path) -> str:
+    """16 hexadecimal digits that identify a model file's weights, whatever its header says.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))  # the header, its length first
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()[:16]
 
 
 def save_calibration(path: Path, checkpoint: Checkpoint) -> Path:
@@ -233,10 +284,11 @@ def save_calibration(path: Path, checkpoint: Checkpoint) -> Path:
     """
     if path.name != FILE_NAME:
         raise CheckpointError(f"{path}: a calibration stands beside a {FILE_NAME} only")
-    beside = path.with_name(CALIBRATION_NAME)
+    file = path.with_name(CALIBRATION_NAME)
     tensors = {k: v for k, v in checkpoint.weights.items() if k.startswith(FAMILIARITY)}
-    save_tensors(beside, tensors, {"kind": "calibration", "calibration": checkpoint.calibration})
-    return beside
+    meta = {"weights": weights_digest(path), "calibration": checkpoint.calibration}
+    save_tensors(file, tensors, {"kind": "calibration"} | meta)
+    return file
 
 
 def beside(path: Path, *names: str) -> bytes:
@@ -254,15 +306,32 @@ def beside(path: Path, *names: str) -> bytes:
 
 
 def _search(path: Path) -> dict[str, Any]:
-    """The keys of ``search.json``; unknown ones are refused where the model is built."""
+    """Its keys, checked or not, if it is for these weights."""
     file = path.with_name(SEARCH_NAME)
     try:
         found = json.loads(beside(path, SEARCH_NAME).decode() or "{}")
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{file}: must hold keys of the config's search section")
+        wanted = found.pop("weights", None)
+        if wanted is None or wanted == weights_digest(path):
+            return found
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error})") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{file}: must hold keys of the config's search section")
-    return found
+    _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
+    return {}
+
+
+def _forget_what_is_beside(file: Path) -> None:
+    for beside in (file.with_name(name) for name in BESIDE if file.name == FILE_NAME):
+        if beside.is_file():
+            try:
+                beside.unlink()
+            except OSError as error:
+                reason = error.strerror or error
+                raise CheckpointError(
+                    f"{beside}: was for the model before and cannot be removed ({reason})"
+                ) from error
+            _log.info("removed %s, which was for the model before", beside)
 
 
 def describe(path: Path) -> str:
@@ -279,14 +348,8 @@ def describe(path: Path) -> str:
 
 
 def _searched(search: dict[str, Any] | None) -> list[str]:
-    if not search or "beam_size" not in search:
-        return []
-    told = f"search       beam {search['beam_size']}"
-    if "length_penalty" in search:
-        told += f", length penalty {search['length_penalty']}"
-    if search.get("block_ngrams"):
-        told += f", no {search['block_ngrams']}-gram twice"
-    return [told]
+    told = describe_settings(search_settings(search or {}))
+    return [f"search       {told}"] if told else []
 
 
 def _calibrated(calibration: dict[str, Any]) -> list[str]:
@@ -308,7 +371,10 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
     record = checkpoint.record
     start = record.get("config", {}).get("train", {}).get("init_from")
     beside = f" beside {encoder['beside']}" if encoder.get("beside") else ""
-    if encoder.get("pretrained", True):
+    stored = any(key.startswith("encoder.") for key in checkpoint.weights)
+    if encoder.get("pretrained", True) and stored and not encoder.get("finetune_from"):
+        trained = "weights of its own"
+    elif encoder.get("pretrained", True):
         trained = "fine-tuned" if encoder.get("finetune_from") else "ImageNet weights"
     elif start:
         trained = f"weights of {start}" + (", fine-tuned" if encoder.get("finetune_from") else "")
@@ -320,7 +386,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         f"({checkpoint.preprocessing['fit']}), {trained}",
         f"decoder      LSTM {decoder['hidden_dim']}, attention {decoder['attention_dim']} with the "
         f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
-        f"parameters   {parameters:,} stored",
+        f"parameters   {parameters:,} stored (digest {weights_digest(path)})",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
         *_searched(checkpoint.config.get("search")),
         *_calibrated(checkpoint.calibration),
@@ -329,10 +395,47 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         source = record["config"]["data"]["path"]
         lines.append(f"trained on   {data['train_images']:,} images of {source}")
     if best := record.get("best"):
-        lines.append(f"validation   CIDEr {best['CIDEr']:.3f} in training (epoch {best['epoch']})")
-    if figures := record.get("figures"):
-        for key, value in figures.items():
-            pairs = value.items() if isinstance(value, dict) else ()
-            text = ", ".join(f"{name} {number}" for name, number in pairs) or value
-            lines.append(f"figures      {key}: {text}")
-    return "\n".join(lines)
+        how = describe_settings(validation_settings(record))
+        lines.append(
+            f"validation   CIDEr {best['CIDEr']:.3f} in training, epoch {best['epoch']}"
+            + (f" ({how})" if how else "")
+        )
+    return "\n".join([*lines, *_figures(record.get("figures") or [])])
+
+
+def figures_entry(
+    data: str, metrics: Mapping[str, float], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One entry of a record's figures: scores, and how they were measured.
+
+    Args:
+        data: The data set and split, for people.
+        metrics: The scores.
+        settings: Those of ``evaluate``; what does not make scores differ is left out.
+    """
+    keys = (*SEARCH, "size", "precision", "images")
+    return {
+        "data": data,
+        "settings": {key: settings[key] for key in keys if key in settings},
+        "metrics": {name: round(value, 4) for name, value in metrics.items()},
+    }
+
+
+def _figures(figures: list[dict[str, Any]] | dict[str, Any]) -> list[str]:
+    """A line for each entry; models of before have scores by a label that says little."""
+    if isinstance(figures, dict):
+        entries = [
+            (f"{label} (how they were measured is not recorded)", value)
+            for label, value in figures.items()
+        ]
+    else:
+        entries = [
+            (f"{each['data']} ({describe_settings(each['settings'])})", each["metrics"])
+            for each in figures
+        ]
+    lines = []
+    for label, value in entries:
+        pairs = value.items() if isinstance(value, dict) else ()
+        text = ", ".join(f"{name} {number}" for name, number in pairs) or value
+        lines.append(f"figures      {label}: {text}")
+    return lines

@@ -19,6 +19,7 @@ from showattend.cli_attend import attend
 from showattend.cli_compare import compare
 from showattend.cli_errors import errors
 from showattend.cli_export import EXPORT_HELP, Engine, export, onnx_captioner, refuse_exported
+from showattend.cli_finetune import finetune
 from showattend.cli_ground import ground
 from showattend.cli_options import (
     BatchSize,
@@ -90,6 +91,13 @@ app.command(
 )(errors)
 app.command(
     epilog=examples(
+        "finetune my-photos/ --out runs/mine",
+        "finetune data/mine/dataset.jsonl --out runs/mine train.epochs=20",
+        "finetune my-photos/ --out runs/mine --resume",
+    )
+)(finetune)
+app.command(
+    epilog=examples(
         "ground --annotations instances.json --images photos/",
         "ground --annotations instances.json --images photos/ --captions captions.json",
     )
@@ -159,7 +167,7 @@ def caption(
     size: Size = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Caption image files, folders and globs; prints "path<TAB>caption"."""
     from showattend.images import find_images
@@ -241,6 +249,7 @@ def train(
     from showattend.config import load_config
 
     settings = load_config(config, overrides or [])
+    from showattend.settings import describe_settings
     from showattend.training.display import Display
     from showattend.training.state import can_go_on
     from showattend.training.trainer import train as run
@@ -258,8 +267,9 @@ def train(
         return
     best, out = record["best"], printable(out)
     say(
-        f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} (validation, beam "
-        f"{settings.train.validate_beam}); the model, its record and curves are in {out}"
+        f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} "
+        f"({describe_settings(record['validation'])}); "
+        f"the model, its record and curves are in {out}"
     )
 
 
@@ -288,12 +298,13 @@ def evaluate(
     size: Size = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr (coco-caption)."""
     from showattend.checkpoint import find_model
     from showattend.evaluation.evaluate import evaluate as run
     from showattend.outputs import check_json, make_room, spare
+    from showattend.settings import describe_settings
 
     if results is not None and (images, model, beam_size, size) != (None, None, None, None):
         raise UserError(
@@ -321,7 +332,8 @@ def evaluate(
             output=output,
         )
     metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
-    table(f"Scores of {len(found['captions']):,} captions", metrics)
+    told = describe_settings(found["settings"])
+    table(f"Scores of {len(found['captions']):,} captions ({told})", metrics)
     report(found, output)
     finish(found)
 

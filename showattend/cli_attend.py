@@ -81,7 +81,7 @@ def attend(
     no_notes: NoNotes = False,
     size: Size = None,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Show where the model looks for each word of a caption.
 

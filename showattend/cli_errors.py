@@ -48,7 +48,7 @@ def errors(
         typer.Option(help="Write .md or .json.", show_default="Markdown, printed", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Say what captions get wrong: objects, counts, colours, activities, worn-out phrases."""
+    """Say what captions get wrong: objects, people, counts, colours, activities, phrases."""
     from showattend.evaluation.errors import find_errors
     from showattend.evaluation.errors_page import to_markdown
     from showattend.evaluation.evaluate import read_references, read_results
@@ -133,16 +133,13 @@ def _content(results: Path) -> Any:
 
 def _made(results: Path) -> str | None:
     """How ``evaluate`` made the captions, if it did."""
-    content = _content(results)
-    settings = content.get("settings") if isinstance(content, dict) else None
-    if not isinstance(settings, dict) or "model" not in settings:
+    from showattend.evaluation.evaluate import made_with
+    from showattend.settings import describe_settings
+
+    if not (settings := made_with(results)):
         return None
-    told = [f"model {settings['model']}"]
-    for key, words in (("beam_size", "beam {}"), ("length_penalty", "length penalty {}"),
-                       ("size", "{} pixels"), ("precision", "{}")):  # fmt: skip
-        if key in settings:
-            told.append(words.format(settings[key]))
-    return f"The captions are those of `showattend evaluate --output`: {', '.join(told)}."
+    told = f"model {settings['model']}, {describe_settings(settings)}"
+    return f"The captions are those of `showattend evaluate --output`: {told}."
 
 
 def _scores(results: Path) -> dict[str, float]:

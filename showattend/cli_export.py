@@ -27,8 +27,8 @@ EXPORT_HELP = """Write a model as ONNX, with a small program that captions witho
 
 The folder holds encoder.onnx, initial.onnx and step.onnx (float32, any number of images and \
 beams), model.json (vocabulary, preprocessing, search defaults) and caption.py, which needs \
-onnxruntime, numpy and pillow alone. Captions and maps are those of caption --precision fp32. What \
-was written is run, and compared with PyTorch, before the folder appears.
+onnxruntime, numpy and pillow alone. Captions and maps are those of caption. What was written is \
+run, and compared with PyTorch, before the folder appears.
 
 To use it: python DIR/caption.py photo.jpg --maps maps.npz, or showattend caption photo.jpg \
 --engine onnx --model DIR. To write it takes the extra "onnx"."""

@@ -46,7 +46,7 @@ def ground(
     ] = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Measure whether the model looks at what it names (the pointing game).
 
@@ -68,6 +68,7 @@ def ground(
     from showattend.evaluation.grounding import ground as run
     from showattend.evaluation.pointing import PAPER_SIGMA
     from showattend.outputs import check_json, make_room, spare
+    from showattend.settings import describe_settings
     from showattend.visualize.gallery import MOST_CARDS, check_gallery, save_gallery
     from showattend.visualize.looks import Looks
 
@@ -108,6 +109,7 @@ def ground(
             watch=None if gallery is None else looks,
             outputs=places,
         )
+    print(f"How: {describe_settings(found['settings'])}")
     _print_pointing(found)
     _print_where(found["where"])
     report(found, output)  # before the gallery: a sheet can be drawn again, this takes long

@@ -13,7 +13,11 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
-    str, typer.Option(help="auto (bf16 where the processor has it), fp32, bf16 or fp16.")
+    str,
+    typer.Option(
+        help="fp32: the same captions on every device; bf16, fp16: rounded, and faster where the "
+        "processor has them; auto: bf16 where it has, else fp32."
+    ),
 ]
 BeamSize = Annotated[
     int | None,

@@ -93,6 +93,15 @@ def coco(
             show_default="beside the annotations",
         ),
     ] = None,
+    hold_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Files of COCO's form whose images stay out of training, such as instances to "
+            "measure `showattend ground` on; may be given several times.",
+            metavar="FILE",
+            show_default="none",
+        ),
+    ] = None,
     image_root: Annotated[
         Path | None,
         typer.Option(
@@ -133,6 +142,7 @@ def coco(
             subset,
             annotations=annotations or (),
             instances=instances or (),
+            hold_out=hold_out or (),
             image_root=image_root,
             base_url=base_url,
             min_count=min_count,

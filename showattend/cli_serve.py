@@ -28,7 +28,7 @@ def serve(
     queue: Annotated[int, typer.Option(help="Photos that wait for their turn.", min=0)] = 8,
     size: Size = None,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Serve a page to drop photos on, and its JSON API (POST /api/caption)."""
     for package in NEEDED:

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,17 +20,50 @@ from showattend.errors import ConfigError
 T = TypeVar("T")
 
 
-def _option(default: Any, help: str) -> Any:
+def _option(default: Any, help: str, read: Callable[[Any, str], Any] | None = None) -> Any:
+    """A field; ``read`` makes its value from what YAML gave, where a type does not say it all."""
+    metadata = {"help": help, "read": read}
     if isinstance(default, type):
-        return field(default_factory=default, metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DataSetConfig:
+    """One of several data sets that a model is trained on."""
+
+    path: str = _option("", "dataset.jsonl from `showattend prepare`")
+    weight: float = _option(
+        1.0, "how often each of its training images is drawn in an epoch: 2 twice, 0.5 every other"
+    )
+    name: str | None = _option(None, "what reports call it; null: the name of its folder")
+    images: str | None = _option(None, "its image folder; null: data.images")
+
+
+def _read_paths(value: Any, where: str) -> str | tuple[DataSetConfig, ...]:
+    """``data.path``: one path, or a list of paths and sections."""
+    if not isinstance(value, list | tuple):
+        if not isinstance(value, str):
+            raise ConfigError(f"{where} is {value!r}; it must be text, or a list of data sets")
+        return value
+    if not value:
+        raise ConfigError(f"{where} is an empty list; it must name at least one data set")
+    return tuple(
+        from_dict(DataSetConfig, {"path": each} if isinstance(each, str) else each, f"{where}[{i}]")
+        for i, each in enumerate(value)
+    )
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the images and captions are."""
 
-    path: str = _option("", "dataset.jsonl from `showattend prepare`, or 'toy' for drawn shapes")
+    path: str | tuple[DataSetConfig, ...] = _option(
+        "",
+        "dataset.jsonl from `showattend prepare`, or 'toy' for drawn shapes; or a list of such "
+        "files, each of which may be a section of path, weight, name and images",
+        _read_paths,
+    )
     images: str | None = _option(None, "image folder, where paths in the data set are relative")
     cache: str | None = _option(
         "data/cache", "folder of the feature caches; null: decode the images for every batch"
@@ -46,6 +80,20 @@ class DataConfig:
     toy_images: int = _option(1200, "how many pictures to draw for path: toy")
     train_images: int | None = _option(None, "use only so many training images (a seeded choice)")
     val_images: int | None = _option(None, "validate on only so many images (a seeded choice)")
+
+    @property
+    def sets(self) -> tuple[DataSetConfig, ...]:
+        """The data sets, each with its image folder: one or several."""
+        if isinstance(self.path, str):
+            return (DataSetConfig(self.path, images=self.images),)
+        return tuple(
+            dataclasses.replace(each, images=each.images or self.images) for each in self.path
+        )
+
+    @property
+    def said(self) -> str:
+        """The paths, for messages."""
+        return ", ".join(each.path for each in self.sets)
 
 
 @dataclass(frozen=True)
@@ -67,9 +115,17 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """The LSTM with attention; the sizes have the paper's letters in brackets."""
+class AttentionConfig:
+    """How the decoder chooses where to look."""
 
+    kind: str = _option("additive", "the scoring function, one of showattend.model.attention")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The decoder; the sizes have the paper's letters in brackets."""
+
+    kind: str = _option("lstm", "one of showattend.model.decoders")
     embedding_dim: int = _option(512, "word embedding (E)")
     hidden_dim: int = _option(512, "LSTM state (M)")
     attention_dim: int = _option(512, "attention space (A)")
@@ -92,6 +148,11 @@ class TrainConfig:
         None,
         "start from this model, of the same sizes, and add the words that it lacks; "
         "null: from random weights",
+    )
+    init_temperature: float = _option(
+        1.0,
+        "the word scores of the model to start from are divided by it: over 1 undoes the "
+        "sharpening of self-critical training",
     )
     epochs: int = _option(15, "passes over the training images with cross-entropy")
     batch_size: int = _option(32, "images a batch, each with all its captions; in each process")
@@ -141,6 +202,9 @@ class SelfCriticalConfig:
         0.5, "the model's word scores are divided by it first: smoothing left them too even to draw"
     )
     max_length: int = _option(20, "most words of a drawn caption; one cut off has no <end>")
+    min_references: int = _option(
+        1, "images with fewer human captions than this are left out of it: their reward is noisy"
+    )
     runs: int = _option(
         1, "times that it is done, each from the same start; their weights are then averaged"
     )
@@ -164,7 +228,8 @@ class Config:
 
     data: DataConfig = _option(DataConfig, "where the images and captions are")
     encoder: EncoderConfig = _option(EncoderConfig, "the backbone")
-    decoder: DecoderConfig = _option(DecoderConfig, "the LSTM with attention")
+    attention: AttentionConfig = _option(AttentionConfig, "how it chooses where to look")
+    decoder: DecoderConfig = _option(DecoderConfig, "what writes the caption")
     train: TrainConfig = _option(TrainConfig, "optimisation, validation, stopping")
     self_critical: SelfCriticalConfig = _option(
         SelfCriticalConfig, "training on the captions' own score"
@@ -210,43 +275,92 @@ def expand_configs(pattern: str | Path) -> list[Path]:
     return [pattern]
 
 
+class _Empty:
+    """What YAML makes of a key without a value; ``null`` that was written out is None."""
+
+    def __repr__(self) -> str:
+        return "empty"
+
+
+_EMPTY = _Empty()
+
+
+def _read_yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_yaml_null(self, node: Any) -> Any:
+            return super().construct_yaml_null(node) if node.value else _EMPTY
+
+    Loader.add_constructor("tag:yaml.org,2002:null", Loader.construct_yaml_null)
+    return yaml.load(text, Loader)
+
+
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
     """Read a YAML config and apply ``section.key=value`` overrides.
 
+    A section may be empty: its keys have their defaults. A key may not, unless null is its
+    default: where the value was to come from a variable that is not set, that would turn
+    something off and say nothing.
+
     Raises:
         ConfigError: The file is missing or not YAML, a key is unknown (the nearest one is named),
-            a value has the wrong type.
+            a value is empty or has the wrong type.
     """
     import yaml
 
     path = find_config(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = _read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: not a YAML file: {reason}") from error
+    if values is None:
+        values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be sections of key: value pairs")
-    for override in overrides:
-        key, sign, text = override.partition("=")
+    override(values, overrides)
+    return from_dict(Config, values, str(path))
+
+
+def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
+    """Set ``section.key=value`` overrides in the plain values of a config.
+
+    Raises:
+        ConfigError: One of them has another form.
+    """
+    import yaml
+
+    for each in overrides:
+        key, sign, text = each.partition("=")
         if not sign:
-            raise ConfigError(f"{override!r}: an override has the form section.key=value")
+            raise ConfigError(f"{each!r}: an override has the form section.key=value")
         try:
-            value = _number(yaml.safe_load(text))
+            value = _number(_read_yaml(text))
         except yaml.YAMLError as error:
-            raise ConfigError(f"{override!r}: the value is not YAML") from error
+            raise ConfigError(f"{each!r}: the value is not YAML") from error
+        if not text.strip():
+            raise ConfigError(f"{each!r}: the value {_HOW_EMPTY}")
         target = values
         *sections, last = key.strip().split(".")
         for section in sections:
-            if target.get(section) is None:  # not there, or there and empty
+            if target.get(section) in (None, _EMPTY):  # not there, or there and empty
                 target[section] = {}
             target = target[section]
             if not isinstance(target, dict):
-                raise ConfigError(f"{override!r}: {section} is no section")
+                raise ConfigError(f"{each!r}: {section} is no section")
+        if value is None and not sections and last in (field.name for field in _sections()):
+            raise ConfigError(f"{each!r}: {last} is a section; null turns off single keys only")
         target[last] = value
-    return from_dict(Config, values, str(path))
+
+
+_HOW_EMPTY = "is empty (a variable that is not set?); give one, or null to turn it off"
+
+
+def _sections() -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(Config)
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = "") -> T:
@@ -258,7 +372,8 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: {prefix.rstrip('.')} must be a section of key: value pairs")
     hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    names = [f.name for f in fields]
     built: dict[str, Any] = {}
     for key, value in values.items():
         if key not in names:
@@ -267,9 +382,17 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
             known = f"known: {', '.join(names)}"
             hint = f"did you mean {' or '.join(near)}?" if near else known
             raise ConfigError(f"{where}: unknown key {prefix}{key}; {hint}")
-        hint = hints[key]
-        if dataclasses.is_dataclass(hint):
-            built[key] = from_dict(hint, value or {}, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+        hint, default = hints[key], next(f.default for f in fields if f.name == key)
+        is_section = dataclasses.is_dataclass(hint)
+        if value is _EMPTY and (is_section or default is None):
+            value = None
+        if value is _EMPTY or (isinstance(value, str) and not value.strip() and value != default):
+            raise ConfigError(f"{where}: {prefix}{key} {_HOW_EMPTY}")
+        if read := next(f.metadata.get("read") for f in fields if f.name == key):
+            built[key] = read(value, f"{where}: {prefix}{key}")
+        elif is_section:
+            section = {} if value is None else value
+            built[key] = from_dict(hint, section, where, f"{prefix}{key}.")
         else:
             built[key] = _checked(value, hint, f"{where}: {prefix}{key}")
     return cls(**built)
@@ -286,7 +409,13 @@ def _sections_with(key: Any, hints: dict[str, Any]) -> list[str]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain values of a config, as YAML or JSON take them."""
-    return dataclasses.asdict(config)
+    return _plain(dataclasses.asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _number(value: Any) -> Any:

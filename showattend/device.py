@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -56,6 +60,60 @@ def _has_bf16(device: torch.device) -> bool:
             or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
         )
     return False
+
+
+_lock = threading.Lock()
+_undo = contextlib.ExitStack()
+_users = 0
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within it, products of float32 numbers are computed in float32.
+
+    PyTorch lets a GPU's convolutions round their factors to TF32 by default, and matrix products
+    to TF32 or bfloat16 where the process asks for it (``torch.set_float32_matmul_precision``).
+    These settings belong to the process: they are put back when the last thread has left.
+    """
+    global _undo, _users
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _undo = _set_exact()
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _undo.close()
+
+
+def _set_exact() -> contextlib.ExitStack:
+    """Change the settings; closing what is returned puts them back."""
+    undo, backends = contextlib.ExitStack(), torch.backends
+    with contextlib.suppress(RuntimeError):  # it contradicts the newer settings below
+        asked = torch.get_float32_matmul_precision()
+        if asked != "highest":
+            torch.set_float32_matmul_precision("highest")
+            undo.callback(torch.set_float32_matmul_precision, asked)
+    with contextlib.suppress(RuntimeError):
+        if backends.cudnn.allow_tf32:
+            backends.cudnn.allow_tf32 = False
+            undo.callback(setattr, backends.cudnn, "allow_tf32", True)
+    # PyTorch 2.9 and later have a setting for each operation as well.
+    for owner, name in (
+        ("cuda", "matmul"),
+        ("cudnn", "conv"),
+        ("mkldnn", "matmul"),
+        ("mkldnn", "conv"),
+    ):
+        operation: Any = getattr(getattr(backends, owner), name, None)
+        asked = getattr(operation, "fp32_precision", "ieee")
+        if asked in ("tf32", "bf16"):
+            operation.fp32_precision = "ieee"
+            undo.callback(setattr, operation, "fp32_precision", asked)
+    return undo
 
 
 def keep_freed_memory() -> bool:

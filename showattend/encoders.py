@@ -35,6 +35,11 @@ class Encoder(nn.Module):
         beside: An earlier stage whose output, on its finer grid, stands beside the last one's,
             which is interpolated to that grid (hypercolumns: Hariharan et al. 2015).
 
+    Attributes:
+        delivered: The `fingerprint` of the weights that the recipe delivers, if the encoder was
+            built with them; None for an encoder built without. A model is saved without encoder
+            weights only while the two are equal.
+
     Raises:
         ConfigError: There is no such stage.
     """
@@ -46,6 +51,7 @@ class Encoder(nn.Module):
         self.body = body
         self.backbone = name
         self.beside = beside
+        self.delivered: str | None = None
         self.name = name if beside is None else f"{name} beside {beside}"
         inside = set(body.modules())  # a classifier beside the body is never opened
         self._parts = [(key, part) for key, part in stages.items() if part in inside]
@@ -290,4 +296,7 @@ def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = No
         CheckpointError: The weights file is not the one the recipe names.
     """
     body, stages = build_backbone(name, pretrained)
-    return Encoder(body, stages, name, beside)
+    encoder = Encoder(body, stages, name, beside)
+    if pretrained:
+        encoder.delivered = encoder.fingerprint()
+    return encoder

@@ -5,11 +5,14 @@ Shape suffixes: B images, K captions of an image, V vocabulary, T time.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from showattend.search import Decoder, as_numbers, check_prefix, repeat
+from showattend.checks import real_number, whole_number
+from showattend.model.decoders.base import Decoder, choose_images, repeat
+from showattend.search import Hypothesis, as_numbers, force_all, score_of
+from showattend.search_options import check_prefix, check_words, word_numbers
 from showattend.text import Vocabulary
 
 
@@ -42,7 +45,7 @@ def sample(
     Special words other than ``<end>`` are never drawn.
 
     Args:
-        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        decoder: Any decoder; put it in eval mode first.
         features: Annotations [B, L, D] or [B, H, W, D].
         samples: K, captions an image.
         max_length: Most words of a caption.
@@ -52,11 +55,16 @@ def sample(
         generator: Of the random numbers; PyTorch's own when left out.
 
     Raises:
-        ConfigError: The prefix holds what is no word, or leaves no room for another.
+        ConfigError: A number means nothing; the prefix holds what is no word, or leaves no room
+            for another.
     """
+    samples = whole_number("samples", samples, 1, 100_000)
+    max_length = whole_number("max_length", max_length, 1, 1000)
+    temperature = real_number("temperature", temperature, 1e-4, 1e4)
+    prefix, banned = word_numbers("prefix", prefix), word_numbers("banned", banned)
     check_prefix(prefix, max_length)
     memory = decoder.memory(features)
-    state = repeat(decoder.initial_state(memory), samples)
+    state = repeat(decoder.start(memory), samples)
     B, device = features.shape[0], features.device
     END, PAD = Vocabulary.END, Vocabulary.PAD
     words = torch.full((B, samples), Vocabulary.START, device=device)
@@ -66,8 +74,10 @@ def sample(
     images = torch.arange(B, device=device)  # those that are not done
     never = torch.tensor([PAD, Vocabulary.START, Vocabulary.UNK, *banned], device=device)
     for t in range(max_length):
-        log_probs, _, _, state = decoder.advance(words, state, memory)
-        log_probs = as_numbers(log_probs.float()) / temperature
+        step = decoder.step(words, state, memory)
+        if t == 0:
+            check_words((*prefix, *banned), step.log_probs.shape[-1])
+        state, log_probs = step.state, as_numbers(step.log_probs.float()) / temperature
         log_probs[:, :, never] = -torch.inf  # lower still than what a broken model leaves
         # One random number a word: torch.multinomial would draw one for all of the vocabulary.
         cumulated = log_probs.softmax(-1).cumsum(-1)
@@ -91,7 +101,32 @@ def sample(
         if count * 4 >= len(over):
             left = (~over).nonzero().squeeze(1)
             images, words, done = images[left], words[left], done[left]
-            state = type(state)(*(part[left] for part in state))
-            memory = decoder.select(memory, left)
+            state = choose_images(state, left)
+            memory = choose_images(memory, left)
     captions = captions[:, :, : t + 3]
     return Samples(captions, (captions[:, :, 1:] != PAD).sum(2))
+
+
+@torch.inference_mode()
+def sample_ranked(
+    decoder: Decoder, features: torch.Tensor, *, length_penalty: float, **options: Any
+) -> list[Hypothesis]:
+    """Captions of one image drawn by `sample`, with their maps, ranked as search would rank them.
+
+    Args:
+        decoder: Any decoder; put it in eval mode first.
+        features: Annotations [1, L, D] or [1, H, W, D].
+        length_penalty: Of the scores.
+        options: Of `sample`.
+
+    Returns:
+        The different ones, best first.
+    """
+    said = sample(decoder, features, **options).distinct(0)
+    words = [[word for word in each if word != Vocabulary.END] for each in said]
+    found = []
+    for each, hypothesis in zip(said, force_all(decoder, features, words), strict=True):
+        log_probs = hypothesis.log_probs[: len(each)]  # one that was cut off has no end
+        score = score_of(log_probs, length_penalty)
+        found.append(hypothesis._replace(log_probs=log_probs, score=score))
+    return sorted(found, key=lambda each: -each.score)

@@ -1,8 +1,14 @@
 """Greedy and beam search over a batch of images, attention maps included; and forced sentences.
 
-Search knows decoders only by a protocol (`Decoder`), and keeps one record a time step: the word
-of each hypothesis, the hypothesis it continues, and where the model looked. A caption and its maps
-are read back along those links, so a map always belongs to the word beside it.
+Search knows decoders only by their protocol (`showattend.model.decoders.base.Decoder`), and keeps
+one record a time step: the word of each hypothesis, the hypothesis it continues, and where the
+model looked. A caption and its maps are read back along those links, so a map always belongs to the
+word beside it.
+
+Log-probabilities and scores are the same whether a caption was searched, sampled or forced. A
+word's log-probability is the model's own, over all of the vocabulary: special and banned words are
+left out of the choice, but what is left is not scaled up to one, so that steering the search does
+not change what the model thinks of a word. A caption's score is `score_of` them.
 
 Shape suffixes: B images, K hypotheses (beams) of an image, L locations, V vocabulary, T time.
 """
@@ -11,12 +17,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
-from showattend.errors import ConfigError
+from showattend.model.decoders.base import Decoder, choose_images, map_state, repeat
+from showattend.search_options import SearchOptions, check_words
 from showattend.text import Vocabulary
 
 # Lower than any sum of log-probabilities, and finite: sums and comparisons stay ordinary numbers.
@@ -24,104 +30,36 @@ BANNED = -1e9
 SPECIAL = (Vocabulary.PAD, Vocabulary.START, Vocabulary.END, Vocabulary.UNK)
 
 
-class Decoder(Protocol):
-    """What search asks of a decoder. A state is a tuple of tensors with leading axes [B, K]."""
-
-    def memory(self, features: torch.Tensor) -> Any:
-        """What depends on the images alone, from features [B, L, D]."""
-
-    def initial_state(self, memory: Any) -> Any:
-        """The state before the first word, with K = 1."""
-
-    def select(self, memory: Any, images: torch.Tensor) -> Any:
-        """The memory of these images alone, in this order."""
-
-    def advance(
-        self, words: torch.Tensor, state: Any, memory: Any
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
-        """Read words [B, K]: log-probabilities [B, K, V], alpha [B, K, L], beta [B, K], state."""
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How captions are searched.
-
-    Attributes:
-        beam_size: Hypotheses kept an image; 1 is greedy search.
-        n_best: How many of them to return.
-        max_length: Most words of a caption.
-        min_length: Fewest words of a caption.
-        length_penalty: Hypotheses are ranked by log p / length ** this, the length counting
-            ``<end>``. 0 ranks by probability (short captions win), 1 by the mean a word.
-        block_ngrams: No n-gram of this many words occurs twice; 0 allows all.
-        prefix: Words that every caption begins with, ``<unk>`` allowed; they keep their maps.
-        banned: Words that do not occur after the prefix.
-    """
-
-    beam_size: int = 5
-    n_best: int = 1
-    max_length: int = 30
-    min_length: int = 1
-    length_penalty: float = 0.7
-    block_ngrams: int = 0
-    prefix: tuple[int, ...] = ()
-    banned: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse values that mean nothing.
-
-        Raises:
-            ConfigError: Names the value and what it must be.
-        """
-        for name, lowest in (("beam_size", 1), ("n_best", 1), ("max_length", 1)):
-            if getattr(self, name) < lowest:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {lowest} or more")
-        for name in ("min_length", "length_penalty", "block_ngrams"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
-        if self.min_length > self.max_length:
-            raise ConfigError(f"min_length {self.min_length} is over max_length {self.max_length}")
-        if self.n_best > self.beam_size:
-            raise ConfigError(
-                f"n_best {self.n_best} is over beam_size {self.beam_size}; raise the beam size"
-            )
-        check_prefix(self.prefix, self.max_length)
-
-
-def check_prefix(prefix: tuple[int, ...], max_length: int) -> None:
-    """Refuse first words that are none, or that leave no room for another.
-
-    Raises:
-        ConfigError: Says which.
-    """
-    if {Vocabulary.PAD, Vocabulary.START, Vocabulary.END} & set(prefix):
-        raise ConfigError("the prefix must hold words only, no <pad>, <start> or <end>")
-    if len(prefix) >= max_length:
-        raise ConfigError(
-            f"the prefix has {len(prefix)} words, and max_length is {max_length}; "
-            "it must leave room for another word"
-        )
-
-
 class Hypothesis(NamedTuple):
     """One caption as search found it."""
 
     words: list[int]  # T word ids, no special ones
     log_probs: list[float]  # T + 1 with <end>'s, T when cut off at the maximum length
-    alpha: torch.Tensor  # [T, L] float32
-    beta: torch.Tensor  # [T]
-    score: float  # log p / length ** length_penalty
+    alpha: torch.Tensor | None  # [T, L] float32; None of a decoder without maps
+    beta: torch.Tensor | None  # [T]; None of one without a gate
+    score: float  # `score_of` the log-probabilities
+
+
+def score_of(log_probs: Sequence[float], length_penalty: float) -> float:
+    """What captions are ranked by: log p / length ** length_penalty.
+
+    Args:
+        log_probs: One a word and, unless the caption was cut off, ``<end>``'s; their number is
+            the length.
+        length_penalty: 0 ranks by probability, 1 by the mean.
+    """
+    return sum(log_probs) / max(len(log_probs), 1) ** length_penalty
 
 
 class _Trace(NamedTuple):
-    """What happened at one time step, [B, K] each, alpha [B, K, L] for the *source* beams."""
+    """What happened at one time step, [B, K] each; alpha [B, K, L], beta: of the *source* beams."""
 
     images: torch.Tensor  # [B]: which images the rows are of; those that are done are left out
     words: torch.Tensor
     parents: torch.Tensor
     log_probs: torch.Tensor
-    alpha: torch.Tensor
-    beta: torch.Tensor
+    alpha: torch.Tensor | None
+    beta: torch.Tensor | None
 
 
 @torch.inference_mode()
@@ -133,19 +71,24 @@ def search(
     All hypotheses of an image, finished or not, compete in one pool of ``beam_size``, by their
     length-normalised log-probability. An image is done when everything in its pool has ended or
     the maximum length is reached; what has not ended by then is returned as it stands. Images
-    that are done leave the batch. Special words other than ``<end>`` are never produced.
+    that are done leave the batch. Special words other than ``<end>`` are never produced, nor are
+    words that `options` ban: where nothing else may be said before the minimum length, the
+    caption is cut off there, and may have no words at all.
 
     Args:
-        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        decoder: Any decoder; put it in eval mode first.
         features: Annotations [B, L, D] or [B, H, W, D].
         options: How to search.
 
     Returns:
         For each image ``n_best`` hypotheses, best first; fewer where so few exist, never none.
+
+    Raises:
+        ConfigError: The prefix or the banned words are not all of the decoder's vocabulary.
     """
     options = options or SearchOptions()
     memory = decoder.memory(features)
-    state = decoder.initial_state(memory)
+    state = decoder.start(memory)
     B, K, device = features.shape[0], options.beam_size, features.device
     if B == 0:
         return []
@@ -163,7 +106,9 @@ def search(
     banned = torch.tensor([*never, END], device=device)  # <end> before the minimum length only
 
     for t in range(options.max_length):
-        log_probs, alpha, beta, state = decoder.advance(words, state, memory)
+        log_probs, state, alpha, beta = decoder.step(words, state, memory)
+        if t == 0:
+            check_words((*options.prefix, *options.banned), log_probs.shape[-1])
         now = banned if t < options.min_length else banned[:-1]
         next_BKC, log_probs_BKC = _ways_on(log_probs.float(), history, t, now, options)
         # A finished hypothesis has one continuation: itself, at no cost.
@@ -194,13 +139,13 @@ def search(
                 part[left] for part in (images, words, parents, history)
             )
             total, length, done = total[left], length[left], done[left]
-            state = type(state)(*(part[left] for part in state))
-            memory = decoder.select(memory, left)
-        state = type(state)(*(_take(part, parents) for part in state))
+            state = choose_images(state, left)
+            memory = choose_images(memory, left)
+        state = map_state(state, _take, parents)
         history = torch.cat([_take(history, parents), words.unsqueeze(2)], 2)
 
     ranks = [scores[image] for image in range(B)]
-    return _read_back(trace, ranks, options.n_best, forced=len(options.prefix))
+    return _read_back(trace, ranks, options)
 
 
 def _ways_on(
@@ -259,23 +204,41 @@ def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
 
 
 def _read_back(
-    trace: list[_Trace], scores: list[list[float]], n_best: int, forced: int
+    trace: list[_Trace], scores: list[list[float]], options: SearchOptions
 ) -> list[list[Hypothesis]]:
-    """Follow the links from the last time step to the first; the first ones were forced."""
-    steps = _Steps(trace)
+    """Follow the links from the last time step to the first."""
+    steps, forced = _Steps(trace), len(options.prefix)
     results = []
     for image, ranks in enumerate(scores):
         found: list[Hypothesis] = []
+        cut: list[Hypothesis] = []
         order = sorted(range(len(ranks)), key=lambda beam: -ranks[beam])
         for beam in order:
             each = steps.hypothesis(image, beam, ranks[beam], forced)
             # A beam that only a ban could fill (more beams than words, say) is no caption.
-            if min(each.log_probs, default=0.0) > BANNED / 2:
+            allowed = _allowed(each, forced)
+            if allowed == len(each.log_probs):
                 found.append(each)
-            if len(found) == n_best:
+            elif not found:
+                cut.append(_cut(each, allowed, options.length_penalty))
+            if len(found) == options.n_best:
                 break
-        results.append(found or [steps.hypothesis(image, order[0], ranks[order[0]], forced)])
+        results.append(found or [max(cut, key=lambda each: (len(each.words), each.score))])
     return results
+
+
+def _allowed(found: Hypothesis, forced: int) -> int:
+    """How many of the words (and ``<end>``) come before the first that is banned."""
+    choices = enumerate(found.log_probs[forced:], forced)
+    return next((t for t, each in choices if each < BANNED / 2), len(found.log_probs))
+
+
+def _cut(found: Hypothesis, length: int, length_penalty: float) -> Hypothesis:
+    """A hypothesis of its first words only."""
+    words, log_probs = found.words[:length], found.log_probs[:length]
+    score = score_of(log_probs, length_penalty)
+    alpha, beta = (None if each is None else each[:length] for each in (found.alpha, found.beta))
+    return Hypothesis(words, log_probs, alpha, beta, score)
 
 
 class _Steps:
@@ -287,11 +250,14 @@ class _Steps:
             [getattr(step, name).tolist() for step in trace]
             for name in ("words", "parents", "log_probs")
         )
-        self.alpha = torch.cat([step.alpha.flatten(0, 1) for step in trace]).float().cpu()
-        self.beta = torch.cat([step.beta.flatten() for step in trace]).float().cpu()
-        # Where in these a step begins, and how many maps an image has in it.
-        self.first = [0, *itertools.accumulate(step.beta.numel() for step in trace)]
-        self.maps = [step.beta.shape[1] for step in trace]
+        self.alpha, self.beta = (
+            _joined([getattr(step, name) for step in trace]) for name in ("alpha", "beta")
+        )
+        # How many source beams an image has in a step, and where its rows begin in what is joined.
+        # The first step has one, for there is one hypothesis.
+        self.sources = [1, *(step.words.shape[1] for step in trace[:-1])]
+        rows = (len(step.images) * k for step, k in zip(trace, self.sources, strict=True))
+        self.first = [0, *itertools.accumulate(rows)]
 
     def hypothesis(self, image: int, beam: int, score: float, forced: int) -> Hypothesis:
         """The hypothesis that ends in a beam of an image."""
@@ -306,56 +272,77 @@ class _Steps:
                 log_probs.append(log_prob)
             if word not in SPECIAL or t < forced:
                 words.append(word)
-                looked.append(self.first[t] + row * self.maps[t] + parent)
+                looked.append(self.first[t] + row * self.sources[t] + parent)
             beam = parent
         maps = torch.tensor(looked[::-1], dtype=torch.long)
-        return Hypothesis(words[::-1], log_probs[::-1], self.alpha[maps], self.beta[maps], score)
+        alpha, beta = (None if each is None else each[maps] for each in (self.alpha, self.beta))
+        return Hypothesis(words[::-1], log_probs[::-1], alpha, beta, score)
 
 
-def force(decoder: Decoder, features: torch.Tensor, words: Sequence[int]) -> Hypothesis:
+def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """What the steps have for their beams, one row a beam, on the CPU."""
+    found = [part.flatten(0, 1) for part in parts if part is not None]
+    return torch.cat(found).float().cpu() if found else None
+
+
+def force(
+    decoder: Decoder,
+    features: torch.Tensor,
+    words: Sequence[int],
+    length_penalty: float = SearchOptions.length_penalty,
+) -> Hypothesis:
     """`force_all` for one sentence."""
-    return force_all(decoder, features, [words])[0]
+    return force_all(decoder, features, [words], length_penalty)[0]
 
 
 @torch.inference_mode()
 def force_all(
-    decoder: Decoder, features: torch.Tensor, sentences: Sequence[Sequence[int]]
+    decoder: Decoder,
+    features: torch.Tensor,
+    sentences: Sequence[Sequence[int]],
+    length_penalty: float = SearchOptions.length_penalty,
 ) -> list[Hypothesis]:
     """Make the model say the given sentences about one image, and record where it looks.
 
     Args:
-        decoder: Follows the `Decoder` protocol; put it in eval mode first.
+        decoder: Any decoder; put it in eval mode first.
         features: Annotations of the image, [1, L, D] or [1, H, W, D].
         sentences: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
+        length_penalty: For the scores.
 
     Returns:
-        The words with their log-probabilities (of ``<unk>`` where that was given) and maps; the
-        score is log p / (T + 1), the mean of a word and ``<end>``.
+        The words with their log-probabilities (of ``<unk>`` where that was given; T + 1, with
+        ``<end>``'s), maps and score, as search returns them.
     """
     if not sentences:
         return []
     memory = decoder.memory(features)
-    state = repeat(decoder.initial_state(memory), len(sentences))
+    state = repeat(decoder.start(memory), len(sentences))
     lengths = [len(words) + 1 for words in sentences]
     targets = torch.full((len(sentences), max(lengths)), Vocabulary.END)
     for row, words in zip(targets, sentences, strict=True):
         row[: len(words)] = torch.tensor(words, dtype=torch.long)
     targets = targets.to(features.device)
     previous = torch.full_like(targets[:, 0], Vocabulary.START)
-    steps = []
+    log_probs, maps, betas = [], [], []
     for target in targets.T:
-        scores, alpha, beta, state = decoder.advance(previous.unsqueeze(0), state, memory)
-        steps.append((scores[0].gather(1, target.unsqueeze(1)).squeeze(1), alpha[0], beta[0]))
-        previous = target
-    log_probs, maps, betas = (torch.stack(part, 1).cpu() for part in zip(*steps, strict=True))
+        step = decoder.step(previous.unsqueeze(0), state, memory)
+        state, previous = step.state, target
+        log_probs.append(step.log_probs[0].gather(1, target.unsqueeze(1)).squeeze(1))
+        maps.append(step.alpha)
+        betas.append(step.gate)
+    likely_KT = torch.stack(log_probs, 1).cpu()
+    alpha_KTL, beta_KT = _in_order(maps), _in_order(betas)
     found = []
     for k, (words, length) in enumerate(zip(sentences, lengths, strict=True)):
-        likely, T = log_probs[k, :length].tolist(), len(words)
-        alpha, beta = maps[k, :T].float(), betas[k, :T].float()
-        found.append(Hypothesis(list(words), likely, alpha, beta, sum(likely) / length))
+        likely, T = likely_KT[k, :length].tolist(), len(words)
+        alpha, beta = (None if each is None else each[k, :T] for each in (alpha_KTL, beta_KT))
+        score = score_of(likely, length_penalty)
+        found.append(Hypothesis(list(words), likely, alpha, beta, score))
     return found
 
 
-def repeat(state: Any, K: int) -> Any:
-    """The state of one hypothesis an image as that of K alike."""
-    return type(state)(*(part.expand(-1, K, *part.shape[2:]) for part in state))
+def _in_order(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """What the steps have for the K captions of one image, [K, T, ...], on the CPU."""
+    found = [part[0] for part in parts if part is not None]
+    return torch.stack(found, 1).float().cpu() if found else None

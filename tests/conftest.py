@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from showattend.captioner import Captioner
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.encoders import build_encoder
 from showattend.images import Preprocessing
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.text import Vocabulary
 from tests.browser import chromium as chromium
 from tests.browser import visit as visit
@@ -49,7 +49,7 @@ def untrained() -> Captioner:
     values = {"embedding_dim": 16, "hidden_dim": 16, "attention_dim": 16}
     return Captioner(
         encoder=build_encoder(name="efficientnet_lite0"),
-        decoder=LSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values),
+        decoder=FusedLSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values),
         vocabulary=vocabulary,
         preprocessing=Preprocessing(size=64, mean=(0.5,) * 3, std=(0.5,) * 3),
         config={"encoder": {"name": "efficientnet_lite0"}, "decoder": values, "search": {}},

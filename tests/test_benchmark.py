@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from showattend.evaluation import java
-from showattend.search import SearchOptions, search
+from showattend.search import search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

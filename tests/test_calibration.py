@@ -148,6 +148,26 @@ def test_nonsense_is_refused_in_one_line(
     refused(tmp_path, message)
 
 
+def test_it_is_for_the_weights_that_it_was_measured_with(
+    tmp_path: Path, checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, beside = save(tmp_path, checkpoint), tmp_path / "calibration.safetensors"
+    mine = replace(checkpoint, calibration={"unsure_below": 0.25})
+    checkpoints.save_calibration(file, mine)
+    assert checkpoints.load(tmp_path).calibration == mine.calibration
+    assert not caplog.records
+    # A new model is put in the place of the old one, by hand.
+    key, weight = next(iter(checkpoint.weights.items()))
+    newer = replace(checkpoint, weights=checkpoint.weights | {key: weight + 1})
+    save(tmp_path / "newer.safetensors", newer).replace(file)
+    assert checkpoints.load(tmp_path).calibration == {}
+    (warning,) = caplog.records
+    assert f"{beside}: is for other weights" in warning.getMessage()
+    # One that is saved there takes it away.
+    save(tmp_path, newer)
+    assert not beside.exists()
+
+
 def test_a_damaged_file_beside_is_refused(tmp_path: Path, checkpoint: Checkpoint) -> None:
     file, beside = save(tmp_path, checkpoint), tmp_path / "calibration.safetensors"
     beside.write_bytes(b"no tensors")

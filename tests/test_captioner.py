@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.checkpoint import save
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.checkpoint import describe, load, save
 from showattend.encoders import Encoder, build_encoder
 from showattend.errors import ConfigError, ImageError, UserError
 from showattend.images import Preprocessing
-from showattend.search import SearchOptions
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 
 SIZE = 96  # a grid of 3 x 3
@@ -34,7 +36,7 @@ def make(fit: str = "squash") -> Captioner:
     words = ["a", "dog", "runs", "through", "the", "grass", "man", "in", "red", "shirt", "on"]
     vocabulary = Vocabulary(words)
     values = {"embedding_dim": 16, "hidden_dim": 16, "attention_dim": 16}
-    decoder = LSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values)
+    decoder = FusedLSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=1280, **values)
     torch.manual_seed(1)
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -119,6 +121,21 @@ def test_a_caption_has_a_map_and_a_gate_for_each_word(
         assert each.image == pictures[1]
 
 
+def test_a_model_without_a_gate_says_so(captioner: Captioner, photo: Path, tmp_path: Path) -> None:
+    gateless = by_hand(captioner.encoder, gate="none")
+    found = gateless.caption(photo, n_best=2)
+    for each in (found, *found.alternatives, gateless.attend(photo, "a dog"),
+                 gateless.sample(photo, seed=0)):  # fmt: skip
+        assert each.betas is None
+        assert each.to_dict()["betas"] is None
+        assert each.attention.sum((1, 2)) == pytest.approx(np.ones(len(each.words)), abs=1e-5)
+    for suffix in (".png", ".svg", ".gif", ".html", ".npz", ".json"):
+        found.save_overlay(tmp_path / f"figure{suffix}")
+        assert (tmp_path / f"figure{suffix}").stat().st_size > 500
+    captioned = json.loads((tmp_path / "figure.json").read_text())
+    assert "betas" not in captioned
+
+
 def test_options_reach_the_search(captioner: Captioner, pictures: list[Path]) -> None:
     assert len(captioner.caption(pictures[0], max_length=2).words) <= 2
     assert len(captioner.caption(pictures[0], min_length=8).words) == 8
@@ -134,6 +151,10 @@ def test_options_reach_the_search(captioner: Captioner, pictures: list[Path]) ->
         ({"max_length": 0}, "max_length is 0"),
         ({"min_length": 99}, "min_length 99 is over max_length"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ({"beam_size": 2.5}, "beam_size is 2.5; it must be a whole number"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan; it must be a finite number"),
+        ({"block_ngrams": "2"}, "block_ngrams is '2'; it must be a whole number"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -141,6 +162,27 @@ def test_options_that_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         captioner.caption(photo, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam_size": 0},
+        {"batch_size": 0},
+        {"length_penalty": float("nan")},
+        {"prefix": "a dog", "max_length": 2},
+        {"beam": 3},
+    ],
+)
+def test_a_stream_checks_its_options_when_it_is_called(
+    options: dict[str, Any], captioner: Captioner
+) -> None:
+    def images() -> Any:
+        raise AssertionError("no image is asked for")
+        yield
+
+    with pytest.raises((ConfigError, TypeError)):
+        captioner.stream(images(), **options)
 
 
 # Errors in a stream ----------------------------------------------------------------------------
@@ -244,7 +286,15 @@ def test_a_cold_sample_is_the_greedy_caption(captioner: Captioner, pictures: lis
 
 
 @pytest.mark.parametrize(
-    "options", [{"samples": 0}, {"temperature": 0.0}, {"temperature": float("nan")}]
+    "options",
+    [
+        {"samples": 0},
+        {"samples": 1.5},
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"max_length": 2.5},
+        {"seed": 1.5},
+    ],
 )
 def test_samples_that_mean_nothing_are_refused(
     options: dict[str, Any], captioner: Captioner, photo: Path
@@ -271,14 +321,27 @@ def test_attend_follows_a_given_sentence_word_by_word(
     assert same_unknown.words[1] == "giraffe"
 
 
-def test_attend_agrees_with_the_search(captioner: Captioner, pictures: list[Path]) -> None:
-    searched = captioner.caption(pictures[3])
-    forced = captioner.attend(pictures[3], searched.raw)
-    assert forced.words == searched.words
-    assert forced.log_probs[: len(searched.log_probs)] == pytest.approx(
-        searched.log_probs, abs=1e-4
-    )
-    assert forced.attention == pytest.approx(searched.attention, abs=1e-5)
+def test_attend_agrees_with_caption_and_sample(captioner: Captioner, pictures: list[Path]) -> None:
+    """The same words have the same log-probabilities, maps and score, however they were found."""
+    ended = 0
+    for picture in pictures:
+        found = [
+            captioner.caption(picture, n_best=3),
+            captioner.caption(picture, banned=["dog", "man"], block_ngrams=1),
+            captioner.caption(picture, prefix="a zebra"),
+            captioner.sample(picture, seed=1, max_length=8),
+        ]
+        for each in (one for best in found for one in (best, *best.alternatives)):
+            forced = captioner.attend(picture, each.words)
+            assert forced.words == each.words
+            wanted = forced.log_probs[: len(each.log_probs)]
+            assert each.log_probs == pytest.approx(wanted, abs=1e-5)
+            assert forced.attention == pytest.approx(each.attention, abs=1e-5)
+            if len(each.log_probs) > len(each.words):  # else it was cut off, and has no end
+                ended += 1
+                assert forced.score == pytest.approx(each.score, abs=1e-5)
+                same(captioner.attend(picture, each.raw), forced)
+    assert ended > 5, "the test needs captions that come to their end"
 
 
 @pytest.mark.parametrize("text", ["", "  ", "?!", "."])
@@ -337,6 +400,99 @@ def test_preprocessing_travels_with_the_model(
     assert found.geometry.box == pytest.approx(box)
 
 
+def by_hand(encoder: Encoder, size: int = 64, **decoder: Any) -> Captioner:
+    """By the public constructor, with nothing but what it asks for."""
+    vocabulary = Vocabulary(["a", "dog", "runs", "on", "grass"])
+    sizes = {"embedding_dim": 16, "hidden_dim": 24, "attention_dim": 8} | decoder
+    torch.manual_seed(2)
+    made = FusedLSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=encoder.dim, **sizes)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return Captioner(
+        encoder=encoder,
+        decoder=made,
+        vocabulary=vocabulary,
+        preprocessing=Preprocessing(size=size, fit="pad", mean=(0.4,) * 3, std=(0.6,) * 3),
+        precision="fp32",
+    )
+
+
+def altered() -> Encoder:
+    encoder = build_encoder(name="efficientnet_lite0")
+    with torch.no_grad():
+        next(encoder.parameters()).mul_(1.01)
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("make_encoder", "stored"),
+    [
+        (lambda: build_encoder(name="efficientnet_lite0"), False),
+        (lambda: build_encoder(name="efficientnet_lite0", pretrained=False), True),
+        (lambda: build_encoder(name="efficientnet_lite0", beside="blocks.4"), False),
+        (lambda: build_encoder(name="torchvision:mobilenet_v3_small", pretrained=False), True),
+        (altered, True),
+    ],
+)
+def test_a_captioner_made_by_hand_saves_and_loads(
+    make_encoder: Any, stored: bool, tmp_path: Path, photo: Path
+) -> None:
+    torch.manual_seed(3)
+    owner = by_hand(make_encoder())
+    owner.search = SearchOptions(beam_size=4, n_best=2, max_length=6, length_penalty=0.2)
+    path = save(tmp_path / "model", owner.to_checkpoint())
+    assert stored == any(key.startswith("encoder.") for key in load(path).weights)
+    again = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    assert again.search == owner.search
+    one, other = owner.caption(photo), again.caption(photo)
+    same(one, other)
+    assert one.score == pytest.approx(other.score, abs=1e-5)
+    same(one.alternatives[0], other.alternatives[0])
+    # And what was loaded saves as well.
+    assert again.to_checkpoint().config == owner.to_checkpoint().config
+    assert "weights of its own" in describe(path) or not stored
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"gate": "vector", "attend_with": "current"},
+        {"gate": "none", "projection_dim": 12, "dropout": 0.25},
+    ],
+)
+def test_a_decoder_made_by_hand_is_saved_as_it_is(
+    shape: dict[str, Any], tmp_path: Path, captioner: Captioner, photo: Path
+) -> None:
+    owner = by_hand(captioner.encoder, **shape)
+    path = save(tmp_path / "model", owner.to_checkpoint())
+    again = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    same(again.caption(photo), owner.caption(photo))
+    assert load(path).config["decoder"].items() >= shape.items()
+
+
+def test_search_defaults_set_later_are_saved(
+    tmp_path: Path, captioner: Captioner, photo: Path
+) -> None:
+    path = save(tmp_path / "model", captioner.to_checkpoint())
+    owner = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    owner.search = replace(owner.search, beam_size=1, max_length=3, block_ngrams=1)
+    save(path, owner.to_checkpoint())
+    again = Captioner.from_pretrained(path, device="cpu", precision="fp32")
+    assert again.search == owner.search
+    same(again.caption(photo), owner.caption(photo))
+    for steered in ({"prefix": (4,)}, {"banned": (4,)}):
+        with pytest.raises(ConfigError, match=r"give them to caption\(\)"):
+            owner.search = replace(owner.search, **steered)
+
+
+def test_an_encoder_that_no_name_builds_is_not_saved(captioner: Captioner) -> None:
+    body = torch.nn.Conv2d(3, 4, 3, stride=32)
+    owner = by_hand(captioner.encoder)
+    owner.encoder = Encoder(body, {"only": body}, "mine")
+    with pytest.raises(ConfigError, match="unknown encoder 'mine'"):
+        owner.to_checkpoint()
+
+
 def test_a_larger_input_makes_a_finer_grid(
     tmp_path: Path, captioner: Captioner, photo: Path
 ) -> None:
@@ -362,17 +518,48 @@ def test_a_size_that_the_encoder_does_not_take_is_one_line(
     monkeypatch.setattr(Encoder, "forward", forward)
     with pytest.raises(ConfigError, match="does not take images of 160 pixels"):
         Captioner.from_pretrained(path, device="cpu", size=160)
+    for size in (0, 96.5, 10**9):
+        with pytest.raises(ConfigError, match=f"size is {size}; it must be"):
+            captioner.resize(size)  # type: ignore[arg-type]
 
 
-def test_bf16_looks_where_fp32_looks(tmp_path: Path, captioner: Captioner, photo: Path) -> None:
+def test_bf16_rounds_products_and_neither_maps_nor_probabilities(
+    tmp_path: Path, captioner: Captioner, photo: Path
+) -> None:
     path = save(tmp_path / "model", captioner.to_checkpoint())
     rounded = Captioner.from_pretrained(path, device="cpu", precision="bf16")
     assert rounded.decoder.L_o.weight.dtype == torch.bfloat16
-    one, other = (c.attend(photo, "a dog runs") for c in (captioner, rounded))
-    assert other.attention == pytest.approx(one.attention, abs=0.05)
-    assert other.attention.dtype == np.float32
-    assert other.attention.sum((1, 2)) == pytest.approx(np.ones(3), abs=1e-5)
-    assert other.log_prob == pytest.approx(one.log_prob, rel=0.05)
+    found = rounded.attend(photo, "a dog runs")
+    assert found.attention.dtype == np.float32
+    assert found.attention.sum((1, 2)) == pytest.approx(np.ones(3), abs=1e-5)
+    assert np.isfinite(found.log_probs).all()
+    assert max(found.log_probs) < 0
+
+
+@pytest.mark.parametrize("made", [Captioner, Captioner.from_pretrained, Captioner.from_checkpoint])
+def test_captions_are_made_in_fp32_unless_something_else_is_asked_for(made: Any) -> None:
+    assert inspect.signature(made).parameters["precision"].default == "fp32"
+
+
+def test_fp32_is_fp32_where_the_process_allows_less(
+    captioner: Captioner, photo: Path, pictures: list[Path]
+) -> None:
+    """On a processor with bfloat16 "medium" takes it for PyTorch's float32 products."""
+    sentence = "a dog runs through the grass"
+
+    def results() -> list[Caption]:
+        sampled = captioner.sample(photo, seed=0)
+        return [captioner.attend(photo, sentence), sampled, *captioner.caption(pictures)]
+
+    wanted = results()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = results()
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    for one, other in zip(found, wanted, strict=True):
+        same(one, other)
 
 
 @pytest.mark.parametrize(

@@ -179,11 +179,15 @@ def test_anything_else_is_refused_in_one_line(
         ({"config": {"encoder": {"name": "efficientnet_lite0"}}}, "header cannot be read"),
         ({"preprocessing": {"size": 64, "fit": "stretch"}}, "header cannot be read"),
         ({"encoder_fingerprint": "0" * 64}, "other weights of efficientnet_lite0"),
+        ({"search": {"length_penalty": float("nan")}}, "header .*length_penalty is nan"),
+        ({"search": {"beam_size": 0}}, "header .*beam_size is 0"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(
     change: dict[str, Any], message: str, tmp_path: Path, checkpoint: Checkpoint
 ) -> None:
+    if "search" in change:
+        change = {"config": checkpoint.config | change}
     save(tmp_path, replace(checkpoint, **change))
     with pytest.raises(CheckpointError, match=message) as caught:
         Captioner.from_pretrained(tmp_path)
@@ -235,7 +239,7 @@ def test_describe_says_what_the_model_is(tmp_path: Path, untrained: Captioner) -
         untrained.to_checkpoint(),
         config=untrained.config | {"decoder": decoder},
         record={
-            "data": {"train_images": 6000},
+            "data": {"train_images": 6000, "val_images": 1000},
             "config": {"data": {"path": "data/flickr8k"}},
             "best": {"epoch": 4, "CIDEr": 0.5},
             "figures": {"BLEU-4": 0.21},
@@ -243,9 +247,37 @@ def test_describe_says_what_the_model_is(tmp_path: Path, untrained: Captioner) -
     )
     text = checkpoints.describe(save(tmp_path, checkpoint))
     for part in ("efficientnet_lite0, 64 pixels (squash), ImageNet weights", "LSTM 16", "12 words",
-                 "6,000 images of data/flickr8k", "CIDEr 0.500 in training (epoch 4)",
-                 "BLEU-4: 0.21"):  # fmt: skip
+                 "6,000 images of data/flickr8k",
+                 "CIDEr 0.500 in training, epoch 4 (val split, 1,000 images)",
+                 "BLEU-4 (how they were measured is not recorded): 0.21"):  # fmt: skip
         assert part in text
+
+
+def test_figures_are_described_with_their_settings(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    settings = {
+        "model": "x", "beam_size": 5, "length_penalty": 0.7, "block_ngrams": 2, "min_length": 1,
+        "max_length": 20, "size": 352, "precision": "bfloat16", "images": 1000, "seconds": {},
+    }  # fmt: skip
+    entry = checkpoints.figures_entry("Flickr8k validation split", {"CIDEr": 0.65432}, settings)
+    record = {
+        "config": {
+            "search": {"beam_size": 5, "length_penalty": 0.7, "block_ngrams": 0},
+            "train": {"validate_beam": 3},
+            "encoder": {"size": 288},
+            "data": {"path": "x"},
+        },
+        "machine": {"precision": "float32"},
+        "data": {"train_images": 6000, "val_images": 1000},
+        "best": {"epoch": 4, "CIDEr": 0.5},
+        "figures": [entry],
+    }
+    lines = checkpoints.describe(save(tmp_path, replace(checkpoint, record=record))).splitlines()
+    assert lines[-2:] == [
+        "validation   CIDEr 0.500 in training, epoch 4 (beam 3, length penalty 0.7, n-grams may "
+        "repeat, 288 pixels, float32, val split, 1,000 images)",
+        "figures      Flickr8k validation split (beam 5, length penalty 0.7, no 2-gram twice, "
+        "1 to 20 words, 352 pixels, bfloat16, 1,000 images): CIDEr 0.6543",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -282,12 +314,59 @@ def test_search_defaults_beside_a_model_are_its_own(tmp_path: Path, checkpoint: 
     for text, message in (
         ("{", r"search\.json: cannot be read"),
         ("[]", r"search\.json: must hold keys"),
-        ('{"block_ngram": 2}', "did you mean block_ngrams"),
+        ('{"block_ngram": 2}', r"search\.json: .*did you mean search\.block_ngrams"),
+        ('{"length_penalty": NaN}', r"search\.json: search\.length_penalty is nan"),
+        ('{"beam_size": 2.5}', r"search\.json: search\.beam_size is 2\.5"),
+        ('{"beam_size": "5"}', r"search\.json: search\.beam_size is '5'"),
+        ('{"min_length": 31}', r"search\.json: search\.min_length 31 is over max_length 30"),
+        ('{"n_best": 2.5}', r"search\.json: search\.n_best is 2\.5"),
     ):
         beside.write_text(text)
         with pytest.raises(CheckpointError, match=message) as caught:
             Captioner.from_pretrained(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_search_defaults_beside_other_weights_are_not_read(
+    tmp_path: Path, checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, beside = save(tmp_path, checkpoint), tmp_path / "search.json"
+    settings = {"block_ngrams": 2, "weights": checkpoints.weights_digest(file)}
+    beside.write_text(json.dumps(settings | {"figures": [{"data": "x"}]}))
+    found = load(tmp_path)
+    assert found.config["search"]["block_ngrams"] == 2
+    assert found.record["figures"] == [{"data": "x"}]
+    # Another header, such as a longer record, does not make it another model.
+    record = checkpoint.record | {"figures": []}
+    again = save(tmp_path / "again.safetensors", replace(checkpoint, record=record))
+    again.replace(file)
+    assert load(tmp_path).config["search"]["block_ngrams"] == 2
+    assert not caplog.records
+    # A new model is put in the place of the old one, by hand.
+    key, weight = next(iter(checkpoint.weights.items()))
+    newer = replace(checkpoint, weights=checkpoint.weights | {key: weight + 1})
+    save(tmp_path / "newer.safetensors", newer).replace(file)
+    found = load(tmp_path)
+    assert found.config["search"] == checkpoint.config["search"]
+    assert "figures" not in found.record
+    (warning,) = caplog.records
+    assert f"{beside}: is for other weights" in warning.getMessage()
+
+
+def test_saving_a_model_removes_the_search_defaults_of_the_one_before(
+    tmp_path: Path, untrained: Captioner
+) -> None:
+    save(tmp_path, untrained.to_checkpoint())
+    (tmp_path / "search.json").write_text('{"block_ngrams": 2}')
+    owner = Captioner.from_pretrained(tmp_path, device="cpu")
+    assert owner.search.block_ngrams == 2
+    owner.search = replace(owner.search, block_ngrams=3)
+    save(tmp_path, owner.to_checkpoint())
+    assert Captioner.from_pretrained(tmp_path, device="cpu").search == owner.search
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    (tmp_path / "search.json").write_text("{}")
+    save(tmp_path / "other.safetensors", owner.to_checkpoint())
+    assert (tmp_path / "search.json").exists()  # it is not this file's
 
 
 def test_describe_says_what_stands_beside(tmp_path: Path, checkpoint: Checkpoint) -> None:

@@ -177,6 +177,7 @@ def test_precision_is_told_in_full(run: CommandLine, monkeypatch: pytest.MonkeyP
     for command in ("caption", "attend", "evaluate", "ground", "serve"):
         shown = "\n".join(run(command, "--help").out)
         assert all(name in shown for name in PRECISIONS), command
+        assert "[default: fp32]" in shown, command
 
 
 @pytest.mark.parametrize("args", [(), ("prepare",)])
@@ -201,7 +202,7 @@ def test_caption_prints_path_tab_caption(run: CommandLine, folder: Path) -> None
     result = run.caption(folder)
     assert (result.code, result.err) == (0, [])
     expected = [folder / "a.jpg", folder / "b.png"]
-    captions = load_once(run.model, device="auto", precision="auto").caption(expected)
+    captions = load_once(run.model, device="auto", precision="fp32").caption(expected)
     pairs = zip(expected, captions, strict=True)
     assert result.out == [f"{path}\t{each.text}" for path, each in pairs]
 
@@ -407,6 +408,9 @@ def test_evaluate_a_model(
     assert any("1 of 3 images" in line and "gone.jpg" in line for line in result.err)
     assert result.err[-1] == f"wrote {output}"
     assert any("CIDEr" in line for line in result.out)
+    how = "beam 2, length penalty 0.7, n-grams may repeat, 1 to 30 words, 64 pixels, "
+    assert result.out[0].startswith(f"Scores of 2 captions ({how}")
+    assert result.out[0].endswith(" split, 2 images)")
     written = json.loads(output.read_text(encoding="utf-8"))
     assert {"BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr"} <= set(written["metrics"])
     assert [each["image_id"] for each in written["captions"]] == [1, 2]
@@ -477,7 +481,10 @@ def test_train_hands_over_the_config(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
-    record: dict[str, Any] = {"best": {"epoch": 2, "CIDEr": 0.5}}
+    record: dict[str, Any] = {
+        "best": {"epoch": 2, "CIDEr": 0.5},
+        "validation": {"beam_size": 3, "block_ngrams": 0, "split": "val", "images": 10},
+    }
 
     def train(config: Any, _: object, resume: bool) -> dict[str, Any]:
         given.append((config.train.epochs, config.train.lr, resume))
@@ -489,7 +496,8 @@ def test_train_hands_over_the_config(
     result = run("train", config, "train.epochs=3", "--resume")
     assert result.code == 0
     assert given == [(3, 2e-3, True)]
-    assert "epoch 2, CIDEr 0.500" in result.err[0]
+    told = "epoch 2, CIDEr 0.500 (beam 3, n-grams may repeat, val split, 10 images)"
+    assert told in result.err[0]
 
 
 def test_interrupted_training_says_how_to_go_on(
@@ -523,5 +531,5 @@ def test_info(run: CommandLine) -> None:
     result = run("info", "--model", run.model)
     assert (result.code, result.err) == (0, [])
     shown = "\n".join(result.out)
-    for part in ("efficientnet_lite0", "64 pixels", "12 words", "BLEU-4: 0.01", "attention 16"):
+    for part in ("efficientnet_lite0", "64 pixels", "12 words", "): 0.01", "attention 16"):
         assert part in shown

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from showattend.config import Config, expand_configs, find_config, load_config, to_dict
+from showattend.config import (
+    Config,
+    expand_configs,
+    find_config,
+    from_dict,
+    load_config,
+    to_dict,
+)
 from showattend.errors import ConfigError
 from showattend.training.check import check
 
@@ -96,7 +103,22 @@ def test_defaults_file_and_overrides(tmp_path: Path) -> None:
         ("train:\n  lr: true\n", r"train\.lr is True; it must be a number"),
         ("encoder:\n  pretrained: 1\n", r"it must be true or false"),
         ("train: 3\n", r"train must be a section"),
+        ("train: 0\n", r"train must be a section"),
+        ("train: false\n", r"train must be a section"),
+        ("train: []\n", r"train must be a section"),
+        ("train: ''\n", r"train is empty"),
+        ("data:\n  cache:\n", r"data\.cache is empty .*; give one, or null to turn it off"),
+        ("data:\n  cache: ''\n", r"data\.cache is empty"),
+        ("data:\n  cache: ' '\n", r"data\.cache is empty"),
+        ("data:\n  path:\n", r"data\.path is empty"),
+        ("data:\n  path: [{path: }]\n", r"data\.path\[0\]: path is empty"),
+        ("train:\n  out:\n", r"train\.out is empty"),
+        ("train:\n  lr:\n", r"train\.lr is empty"),
+        ("train:\n  lr: null\n", r"train\.lr is None; it must be a number"),
         ("- a\n", r"must be sections"),
+        ("0\n", r"must be sections"),
+        ("[]\n", r"must be sections"),
+        ("''\n", r"must be sections"),
         ("a: [\n", r"not a YAML file"),
     ],
 )
@@ -111,6 +133,39 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_bad_overrides_are_named(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError):
         load_config(write(tmp_path, "train:\n  lr: 0.1\n"), [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.cache=", r"'data\.cache=': the value is empty \(a variable that is not set\?\)"),
+        ("data.cache=  ", r"the value is empty"),
+        ("data.cache=''", r"data\.cache is empty"),
+        ("data.images=", r"the value is empty"),
+        ("train.out=", r"the value is empty"),
+        ("decoder=", r"the value is empty"),
+        ("decoder={gate: }", r"decoder\.gate is empty"),
+        ("decoder=0", r"decoder must be a section"),
+        ("decoder=false", r"decoder must be a section"),
+        ("decoder=[]", r"decoder must be a section"),
+        ("decoder=none", r"decoder must be a section"),
+        ("decoder=null", r"decoder is a section; null turns off single keys only"),
+    ],
+)
+def test_empty_overrides_are_refused(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write(tmp_path, "decoder:\n  hidden_dim: 8\n"), [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_null_turns_off_and_empty_is_a_default_that_is_null(tmp_path: Path) -> None:
+    path = write(tmp_path, "data:\n  cache: null\n  images:\ndecoder:\ntrain: null\n")
+    config = load_config(path)
+    assert (config.data.cache, config.data.images) == (None, None)
+    assert (config.decoder, config.train) == (Config().decoder, Config().train)
+    assert load_config(path, ["data.cache=~"]).data.cache is None
+    assert load_config(path, ["decoder={gate: none}"]).decoder.gate == "none"
+    assert load_config(write(tmp_path, "# nothing\n")) == Config()
 
 
 def test_a_missing_config_is_one_line() -> None:
@@ -156,3 +211,40 @@ def test_to_dict_and_back(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "train:\n  epochs: 3\n"))
     again = load_config(write(tmp_path, yaml.safe_dump(to_dict(config))))
     assert again == config
+
+
+# Several data sets -------------------------------------------------------------------------------
+
+
+def test_data_path_takes_a_list(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "data: {images: photos, path: [a/d.jsonl, {path: b/d.jsonl, weight: 2, images: there}]}"
+    )
+    data = load_config(file).data
+    assert [(each.path, each.weight, each.images) for each in data.sets] == [
+        ("a/d.jsonl", 1.0, "photos"),
+        ("b/d.jsonl", 2.0, "there"),
+    ]
+    assert from_dict(Config, to_dict(load_config(file)), "again") == load_config(file)
+    over = load_config(file, ["data.path=[x.jsonl, {path: y.jsonl, weight: 0.5}]"]).data
+    assert [(each.path, each.weight) for each in over.sets] == [("x.jsonl", 1.0), ("y.jsonl", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[]", r"data\.path is an empty list"),
+        ("3", r"data\.path is 3; it must be text, or a list"),
+        ("[3]", r"data\.path\[0\] must be a section|data\.path\[0\]"),
+        ("[{path: a, wieght: 2}]", r"unknown key wieght.*weight"),
+        ("[{path: a, weight: often}]", r"weight is 'often'; it must be a number"),
+        ("[{path: a, weight: 0}]", r"data\.path\[0\]\.weight is 0"),
+        ("[{path: a, weight: .nan}]", r"data\.path\[0\]\.weight is nan"),
+    ],
+)
+def test_lists_that_mean_nothing(tmp_path: Path, value: str, said: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"data: {{path: {value}}}")
+    with pytest.raises(ConfigError, match=said):
+        check(load_config(file))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
-from showattend.device import choose_device, choose_dtype
+from showattend.device import choose_device, choose_dtype, exact_float32
 from showattend.errors import ConfigError
 
 
@@ -54,6 +57,109 @@ def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match="precision 'fp8': must be one of auto, fp32, bf16, fp16"):
         choose_dtype("fp8", torch.device("cpu"))
     assert choose_dtype("fp16", torch.device("cpu")) == torch.float16
+
+
+# float32 is float32 ------------------------------------------------------------------------------
+
+
+def settings() -> dict[str, Any]:
+    """What PyTorch allows float32 products to be computed in."""
+    backends = torch.backends
+    found: dict[str, Any] = {}
+    for name, read in (
+        ("matmul", torch.get_float32_matmul_precision),
+        ("cudnn", lambda: backends.cudnn.allow_tf32),
+    ):
+        try:
+            found[name] = read()
+        except RuntimeError:  # the settings below contradict it
+            found[name] = "unreadable"
+    for name, owner in (
+        ("cuda", backends.cuda),
+        ("cudnn", backends.cudnn),
+        ("mkldnn", backends.mkldnn),
+    ):
+        for kind in ("matmul", "conv"):
+            precision = getattr(getattr(owner, kind, None), "fp32_precision", None)
+            if precision is not None:  # PyTorch 2.9 and later
+                found[f"{name}.{kind}"] = precision
+    return found
+
+
+def exact(found: dict[str, Any]) -> bool:
+    return not {"tf32", "bf16", "high", "medium", True} & set(found.values())
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """What the settings are in a new process, before and after."""
+    yield
+    if hasattr(torch.backends, "fp32_precision"):
+        torch.backends.fp32_precision = "none"
+        torch.backends.mkldnn.conv.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+
+
+ASKED_FOR = {
+    "nothing": lambda: None,
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "an operation": lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "bf16"),
+    "another": lambda: setattr(torch.backends.cudnn.conv, "fp32_precision", "tf32"),
+    "everything": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+}
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("asked", ASKED_FOR)
+def test_float32_is_exact_within_and_as_it_was_after(asked: str) -> None:
+    newer = hasattr(torch.backends.mkldnn, "conv")
+    if not newer and asked in ("an operation", "another", "everything"):
+        pytest.skip("PyTorch has no such setting yet")
+    ASKED_FOR[asked]()
+    before = settings()
+    assert not exact(before)  # a GPU's convolutions are not, unless they are told to be
+    with exact_float32():
+        assert exact(settings())
+        with pytest.raises(KeyError), exact_float32():
+            raise KeyError
+        assert exact(settings())
+    assert settings() == before
+
+
+@pytest.mark.usefixtures("restored")
+def test_float32_stays_exact_until_the_last_thread_has_left() -> None:
+    torch.set_float32_matmul_precision("medium")
+    before, inside, leave = settings(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with exact_float32():
+            inside.set()
+            leave.wait(60)
+
+    other = threading.Thread(target=stay)
+    with exact_float32():
+        other.start()
+        assert inside.wait(60)
+    assert exact(settings())
+    leave.set()
+    other.join(60)
+    assert settings() == before
+
+
+@pytest.mark.usefixtures("restored")
+def test_exact_float32_products_are_as_near_as_float32_can_be() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(64, 256), torch.randn(256, 256)
+    torch.set_float32_matmul_precision("medium")
+    with exact_float32():
+        found = x @ weight
+    bound = 256 * 2.0**-24 * (x.double().abs() @ weight.double().abs())
+    assert ((found - x.double() @ weight.double()).abs() <= bound).all()
+
+
+# Memory ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")

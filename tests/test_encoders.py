@@ -232,6 +232,7 @@ def test_encode_normalises_and_keeps_the_asked_precision(lite0: Encoder) -> None
         rounded = encode(lite0, pixels, preprocessing, torch.bfloat16)
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
     assert rounded.dtype == torch.bfloat16
+    # Each of about 60 layers adds an error of 2 ** -8 of its output, which together are 0.03.
     assert (rounded.float() - wanted).norm() < 0.1 * wanted.norm()
 
 

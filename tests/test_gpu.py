@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from showattend.captioner import Captioner
 from showattend.checkpoint import FILE_NAME, load_tensors
 from showattend.config import Config
 from showattend.data.toy import write_toy
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.device import exact_float32
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.sampling import sample
-from showattend.search import SearchOptions, search
+from showattend.search import search
+from showattend.search_options import SearchOptions
 from showattend.training.compiling import compile_step
 from showattend.training.losses import captioning_loss
 from showattend.training.trainer import Silent, train
@@ -34,22 +37,30 @@ LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @pytest.fixture(autouse=True)
-def exact() -> Iterator[None]:
+def exact(request: pytest.FixtureRequest) -> Iterator[None]:
     """fp32 is fp32 here, not TF32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with nullcontext() if "careless" in request.fixturenames else exact_float32():
         yield
-    torch.set_float32_matmul_precision(before)
 
 
-def decoders(**changes: Any) -> tuple[LSTMDecoder, LSTMDecoder]:
+@pytest.fixture
+def careless() -> Iterator[None]:
+    """A process that allows TF32, and bfloat16 on a CPU."""
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = True
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+def decoders(**changes: Any) -> tuple[FusedLSTMDecoder, FusedLSTMDecoder]:
     """The same one, on the GPU and on the CPU."""
     made = []
     for device in (DEVICE, "cpu"):
         torch.manual_seed(0)
         sizes = {"embedding_dim": 64, "hidden_dim": 64, "attention_dim": 64, "dropout": 0.0}
-        made.append(LSTMDecoder(vocabulary_size=50, feature_dim=96, **sizes | changes).to(device))
+        made.append(
+            FusedLSTMDecoder(vocabulary_size=50, feature_dim=96, **sizes | changes).to(device)
+        )
     return made[0], made[1]
 
 
@@ -63,7 +74,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return features, captions, lengths
 
 
-def step(model: LSTMDecoder, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+def step(model: FusedLSTMDecoder, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """The loss, and every gradient."""
     device = next(model.parameters()).device
     features, captions, lengths = (part.to(device) for part in batch())
@@ -140,12 +151,14 @@ def test_samples_repeat_by_their_seed() -> None:
 # The captioner -----------------------------------------------------------------------------------
 
 
-def test_maps_and_probabilities_are_those_of_the_cpu(photos: list[Path]) -> None:
-    ours = Captioner.from_pretrained(device=DEVICE, precision="fp32")
-    theirs = Captioner.from_pretrained(device="cpu", precision="fp32")
+@pytest.mark.usefixtures("careless")
+def test_captions_maps_and_probabilities_are_those_of_the_cpu(photos: list[Path]) -> None:
+    ours, theirs = (Captioner.from_pretrained(device=name) for name in (DEVICE, "cpu"))
     found, wanted = ours.attend(photos[0], SENTENCE), theirs.attend(photos[0], SENTENCE)
-    np.testing.assert_allclose(found.attention, wanted.attention, atol=1e-3)
-    np.testing.assert_allclose(found.log_probs, wanted.log_probs, atol=1e-2)
+    np.testing.assert_allclose(found.attention, wanted.attention, atol=1e-4)
+    np.testing.assert_allclose(found.log_probs, wanted.log_probs, atol=1e-3)
+    pairs = zip(ours.caption(photos), theirs.caption(photos), strict=True)
+    assert all(one.text == other.text for one, other in pairs)
 
 
 @pytest.mark.parametrize("precision", list(LOW))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -21,24 +22,23 @@ MODULES = {
 
 # From below to above: a module imports from its own room and from those before it.
 ROOMS = [
-    ["errors", "quiet"],
+    ["errors", "quiet", "settings", "checks"],
     [
         "config",
         "imagefiles",
         "images",
         "text",
-        "attention",
+        "model",
         "device",
         "processes",
-        "shared_gradient",
     ],
     [
         "data",
         "depthwise",
         "backbones",
         "encoders",
-        "decoders",
         "search",
+        "search_options",
         "sampling",
         "checkpoint",
         "familiarity",
@@ -51,7 +51,7 @@ ROOMS = [
     ["terminal", "server", "cli_options"],
     [
         *("cli_prepare", "cli_compare", "cli_attend", "cli_errors", "cli_ground"),
-        *("cli_export", "cli_serve"),
+        *("cli_export", "cli_finetune", "cli_serve"),
     ],
     ["cli"],
     ["__main__"],
@@ -88,19 +88,22 @@ def test_imports_run_one_way(module: str) -> None:
 
 
 def test_the_core_knows_as_little_as_it_should() -> None:
-    assert imports(PACKAGE / "shared_gradient.py") == set()
-    assert imports(PACKAGE / "attention.py") <= {"shared_gradient"}
     for below in ("images", "imagefiles", "text", "errors"):
         known = imports(PACKAGE / f"{below}.py")
         assert known <= {"errors", "quiet", "images", "imagefiles"}, (below, known)
     # Search knows decoders by a protocol only; a decoder gets plain arguments, no config.
-    assert imports(PACKAGE / "search.py") <= {"errors", "text"}
-    assert imports(PACKAGE / "sampling.py") <= {"search", "text"}
-    for path in (PACKAGE / "decoders").glob("*.py"):
-        assert imports(path) <= {"attention", "decoders", "errors", "shared_gradient"}
+    assert imports(PACKAGE / "search.py") <= {"model", "search_options", "text"}
+    below = {"checks", "model", "search", "search_options", "text"}
+    assert imports(PACKAGE / "sampling.py") <= below
+    for path in (PACKAGE / "model").rglob("*.py"):
+        assert imports(path) <= {"errors", "model"}
+    # The plain code does not know the fast one.
+    for folder in ("attention", "decoders"):
+        for path in (PACKAGE / "model" / folder).glob("*.py"):
+            assert "model.fast" not in re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
     # Only builders read configs.
     configured = {name.split(".")[1] for name, path in MODULES.items() if "config" in imports(path)}
-    assert configured <= {"builders", "captioner", "cli", "training"}
+    assert configured <= {"builders", "captioner", "cli", "search_options", "training"}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -110,7 +113,8 @@ def test_modules_say_what_they_are_and_stay_short(module: str) -> None:
         docstring = ast.get_docstring(ast.parse(source))
         assert docstring
         assert docstring.splitlines()[0].endswith((".", ":", "?"))
-    assert source.count("\n") <= 450
+    # The exported program is one file by its nature: it is delivered as it stands.
+    assert source.count("\n") <= (520 if module == "showattend.export.caption" else 450)
 
 
 def test_public_names() -> None:

@@ -38,7 +38,7 @@ def test_commands_are_understood(line: str) -> None:
 
 def test_the_main_commands_are_shown() -> None:
     shown = {shlex.split(line)[1] for line in COMMANDS}
-    assert {"caption", "attend", "prepare", "train", "evaluate", "ground"} <= shown
+    assert {"caption", "attend", "prepare", "train", "finetune", "evaluate", "ground"} <= shown
 
 
 def test_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: list[Path]) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+import json
+from dataclasses import fields
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.errors import ConfigError
+from showattend.model.decoders.base import Step
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.sampling import sample
-from showattend.search import SearchOptions, force, force_all, search
+from showattend.search import force, force_all, score_of, search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 
 END, UNK, START = Vocabulary.END, Vocabulary.UNK, Vocabulary.START
@@ -40,13 +45,10 @@ class Table:
     def memory(self, features: torch.Tensor) -> torch.Tensor:
         return features
 
-    def select(self, memory: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        return memory[images]
-
-    def initial_state(self, memory: torch.Tensor) -> tuple[torch.Tensor]:
+    def start(self, memory: torch.Tensor) -> tuple[torch.Tensor]:
         return _State(torch.zeros(memory.shape[0], 1, 0, dtype=torch.long))
 
-    def advance(self, words, state, memory):  # type: ignore[no-untyped-def]
+    def step(self, words, state, memory):  # type: ignore[no-untyped-def]
         said = torch.cat([state[0], words.unsqueeze(2)], 2)
         B, K, t = said.shape
         rows = [[self.log_probs(said[b, k, 1:].tolist()) for k in range(K)] for b in range(B)]
@@ -54,12 +56,11 @@ class Table:
         # The map encodes the last word read and the time, so that a mixed-up map shows.
         for b, k in itertools.product(range(B), range(K)):
             alpha[b, k, int(said[b, k, -1])] = t
-        return torch.tensor(rows), alpha, torch.full((B, K), 0.5), _State(said)
+        return Step(torch.tensor(rows), _State(said), alpha, torch.full((B, K), 0.5))
 
 
-class _State(tuple):
-    def __new__(cls, *parts: torch.Tensor) -> _State:
-        return super().__new__(cls, parts)
+class _State(NamedTuple):
+    said: torch.Tensor
 
 
 def options(**values: float) -> SearchOptions:
@@ -83,11 +84,20 @@ def test_a_wide_beam_finds_what_enumeration_finds() -> None:
     assert [each.score for each in found] == pytest.approx(ranked, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "steering", [{}, {"banned": (4,)}, {"block_ngrams": 1}, {"prefix": (UNK, 5)}, {"min_length": 4}]
+)
 @pytest.mark.parametrize("beam_size", [1, 3, 5])
-def test_what_search_returns_is_what_forcing_its_words_gives(beam_size: int) -> None:
-    """Words, log-probabilities and maps belong together, for every beam of every image."""
-    decoder, images = lstm(3), features()
-    found = search(decoder, images, options(beam_size=beam_size, n_best=beam_size, max_length=6))
+def test_what_search_returns_is_what_forcing_its_words_gives(
+    beam_size: int, steering: dict[str, Any]
+) -> None:
+    """Words, log-probabilities, maps and score belong together, for every beam of every image."""
+    decoder, images = lstm(5), features()
+    with torch.no_grad():  # some captions come to their end, and some are cut off
+        decoder.output.bias[END] += 2
+    settings = {"beam_size": beam_size, "n_best": beam_size, "max_length": 6, **steering}
+    found = search(decoder, images, options(length_penalty=0.7, **settings))
+    ended = 0
     assert len(found) == 3
     for b, hypotheses in enumerate(found):
         for each in hypotheses:
@@ -97,6 +107,11 @@ def test_what_search_returns_is_what_forcing_its_words_gives(beam_size: int) -> 
             torch.testing.assert_close(each.alpha, forced.alpha, atol=1e-5, rtol=0)
             torch.testing.assert_close(each.beta, forced.beta, atol=1e-5, rtol=0)
             assert len(each.log_probs) in (len(each.words), len(each.words) + 1)
+            if len(each.log_probs) > len(each.words):
+                ended += 1
+                assert each.score == pytest.approx(forced.score, abs=1e-5)
+            assert each.score == pytest.approx(score_of(each.log_probs, 0.7), abs=1e-5)
+    assert ended, "the test needs captions that come to their end"
 
 
 def test_sentences_forced_together_are_forced_as_they_are_alone() -> None:
@@ -106,10 +121,13 @@ def test_sentences_forced_together_are_forced_as_they_are_alone() -> None:
         alone = force(decoder, image, words)
         assert each.words == words
         assert each.log_probs == pytest.approx(alone.log_probs, abs=1e-5)
-        assert each.score == pytest.approx(sum(alone.log_probs) / (len(words) + 1), abs=1e-5)
+        assert each.score == pytest.approx(alone.score, abs=1e-5)
+        assert each.score == pytest.approx(sum(each.log_probs) / (len(words) + 1) ** 0.7, abs=1e-5)
         torch.testing.assert_close(each.alpha, alone.alpha)
         torch.testing.assert_close(each.beta, alone.beta)
     assert force_all(decoder, image, []) == []
+    (mean,) = force_all(decoder, image, [[4, 5]], length_penalty=1.0)
+    assert mean.score == pytest.approx(sum(mean.log_probs) / 3, abs=1e-5)
 
 
 def test_a_batch_gives_what_its_images_give_alone() -> None:
@@ -124,9 +142,9 @@ def test_greedy_takes_the_likeliest_word_every_time() -> None:
     decoder, image = lstm(5), features(1)
     words: list[int] = []
     memory, given = decoder.memory(image), START
-    state = decoder.initial_state(memory)
+    state = decoder.start(memory)
     for _ in range(4):
-        scores, _, _, state = decoder.advance(torch.tensor([[given]]), state, memory)
+        scores, state, _, _ = decoder.step(torch.tensor([[given]]), state, memory)
         scores[..., [Vocabulary.PAD, START, UNK]] = -1e9
         if not words:
             scores[..., END] = -1e9
@@ -189,6 +207,7 @@ def test_a_broken_model_still_gets_an_answer() -> None:
     for value in (float("nan"), float("-inf"), float("inf")):
         found = search(Table(lambda _, v=value: [v] * 8), torch.zeros(1, 1, 1), options())
         assert len(found[0]) == 1
+        assert (found[0][0].words, found[0][0].log_probs, found[0][0].score) == ([], [], 0.0)
 
 
 def test_no_image_gives_no_caption() -> None:
@@ -249,20 +268,59 @@ def test_length_penalty_ranks_by_mean() -> None:
     assert long.score == pytest.approx(-2.4 / 5)
 
 
+WHOLE = ("beam_size", "n_best", "max_length", "min_length", "block_ngrams")
+MEANINGLESS = [
+    *((name, value) for name in WHOLE for value in (2.5, 2.0, True, "3", None, -1, 10**6)),
+    *(("length_penalty", x) for x in (float("nan"), float("inf"), -1.0, 11, "1", None, False)),
+    *((name, value) for name in ("prefix", "banned") for value in ("a dog", 4, (4.5,), (-1,))),
+    ("beam_size", 0),
+    ("n_best", 0),
+    ("n_best", 6),
+    ("max_length", 0),
+    ("min_length", 31),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), MEANINGLESS)
+def test_options_that_mean_nothing_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}.* (must|is over)"):
+        SearchOptions(**{name: value})
+
+
+def test_every_option_is_checked() -> None:
+    assert {name for name, _ in MEANINGLESS} == {each.name for each in fields(SearchOptions)}
+
+
+def test_numbers_of_numpy_are_taken() -> None:
+    found = SearchOptions(
+        beam_size=np.int64(3),
+        length_penalty=np.float32(0.5),
+        prefix=np.array([4, 5]),  # type: ignore[arg-type]
+    )
+    assert found == SearchOptions(beam_size=3, length_penalty=0.5, prefix=(4, 5))
+    assert json.dumps(vars(found))
+
+
+@pytest.mark.parametrize("options", [{"prefix": (4, 99)}, {"banned": (7,)}])
+def test_words_that_the_decoder_does_not_have_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="not in a vocabulary of 7"):
+        search(lstm(), features(1), SearchOptions(**options))
+    with pytest.raises(ConfigError, match="not in a vocabulary of 7"):
+        sample(lstm(), features(1), samples=1, **options)
+
+
 @pytest.mark.parametrize(
-    "values",
+    ("name", "value"),
     [
-        {"beam_size": 0},
-        {"max_length": 0},
-        {"min_length": 9, "max_length": 5},
-        {"n_best": 6},
-        {"length_penalty": -1.0},
-        {"block_ngrams": -1},
+        *(("samples", value) for value in (0, 2.5, "3", True)),
+        *(("max_length", value) for value in (0, 2.5, None, 10**6)),
+        *(("temperature", value) for value in (0, -1.0, float("nan"), float("inf"), "1")),
+        *((name, value) for name in ("prefix", "banned") for value in ("a", (4.5,))),
     ],
 )
-def test_options_that_mean_nothing_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=r"must|over"):
-        SearchOptions(**values)  # type: ignore[arg-type]
+def test_samples_that_mean_nothing_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}.* must be"):
+        sample(lstm(), features(1), **{"samples": 1, name: value})
 
 
 def test_images_that_are_done_leave_the_batch_and_nothing_changes() -> None:
@@ -270,13 +328,13 @@ def test_images_that_are_done_leave_the_batch_and_nothing_changes() -> None:
     decoder, images = lstm(4), features(12)
     decoder.L_o.bias.data[END] += 4.0  # captions of several lengths
     sizes = []
-    advance = decoder.advance
+    step = decoder.step
 
     def counted(words, state, memory):  # type: ignore[no-untyped-def]
         sizes.append(len(words))
-        return advance(words, state, memory)
+        return step(words, state, memory)
 
-    decoder.advance = counted  # type: ignore[method-assign]
+    decoder.step = counted  # type: ignore[method-assign]
     settings = options(beam_size=3, max_length=12, n_best=3, length_penalty=0.7)
     together = search(decoder, images, settings)
     assert sizes[0] == 12
@@ -405,12 +463,58 @@ def test_a_ban_leaves_the_others_likelihoods_alone() -> None:
 
 
 def test_all_words_banned_still_gives_an_answer() -> None:
-    for least in (0, 1):
+    for least in (0, 1, 3):
         settings = options(beam_size=3, banned=(4, 5, 6), min_length=least)
-        assert len(search(lstm(), features(2), settings)) == 2
+        for (found,) in search(lstm(), features(2), settings):
+            assert found.words == []
+            assert found.alpha.shape == (0, 4)
+            assert len(found.log_probs) == (0 if least else 1)  # it ends, or is cut off
+    cut = search(lstm(), features(1), options(prefix=(4,), banned=(4, 5, 6), min_length=2))[0][0]
+    assert cut.words == [4]
+    assert cut.log_probs == pytest.approx(force(lstm(), features(1), [4]).log_probs[:1], abs=1e-5)
+    assert cut.score == pytest.approx(score_of(cut.log_probs, 0.0))
     ended = search(lstm(), features(1), options(prefix=(4,), banned=(4, 5, 6)))[0][0]
     assert ended.words == [4]
     assert len(ended.log_probs) == 2
+
+
+@pytest.mark.parametrize("beam_size", [1, 3, 20])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"banned": (4, 5, 6), "min_length": 2},
+        {"banned": (4, 6), "block_ngrams": 1, "min_length": 3},
+        {"block_ngrams": 1, "min_length": 6},
+        {"block_ngrams": 2, "min_length": 15, "max_length": 20},
+        {"prefix": (4, UNK), "banned": (4, 5), "block_ngrams": 1, "min_length": 8},
+    ],
+)
+def test_what_is_banned_is_never_said(beam_size: int, values: dict[str, Any]) -> None:
+    """However little is left to say: then the caption is cut off there."""
+    decoder, images = lstm(3), features()
+    settings = options(beam_size=beam_size, n_best=beam_size, **{"max_length": 12, **values})
+    first, n = len(settings.prefix), settings.block_ngrams
+    for b, hypotheses in enumerate(search(decoder, images, settings)):
+        assert hypotheses
+        for each in hypotheses:
+            assert tuple(each.words[:first]) == settings.prefix
+            assert not {*settings.banned, *range(4)} & set(each.words[first:])
+            ngrams = list(zip(*(each.words[i:] for i in range(n)), strict=False))
+            assert len(ngrams) == len(set(ngrams))
+            assert min(each.log_probs, default=0) > -1e3
+            assert len(each.alpha) == len(each.beta) == len(each.words)
+            forced = force(decoder, images[b : b + 1], each.words)
+            assert each.log_probs == pytest.approx(
+                forced.log_probs[: len(each.log_probs)], abs=1e-5
+            )
+        words = {word for each in hypotheses for word in each.words[first:]}
+        assert words or {4, 5, 6} <= set(settings.banned), "what may be said is said"
+
+
+def test_samples_say_no_banned_word_however_little_is_left() -> None:
+    drawn = sample(lstm(3), features(2), samples=9, banned=(4, 5, 6), max_length=5)
+    assert drawn.lengths.tolist() == [[1] * 9] * 2
+    assert set(drawn.captions[:, :, 1].flatten().tolist()) == {END}
 
 
 def test_a_prefix_may_repeat_what_is_blocked() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 from PIL import Image
 
 from showattend import Captioner
+from showattend.checkpoint import SEARCH_NAME, beside, find_model, weights_digest
 from showattend.evaluation.evaluate import evaluate
 from showattend.evaluation.grounding import ground
 
@@ -25,6 +30,15 @@ def test_it_sees_a_person(captioner: Captioner, photos: list[Path]) -> None:
     assert 4 <= len(result.words) <= 20
     assert result.attention.shape == (len(result.words), 11, 11)
     np.testing.assert_allclose(result.attention.sum((1, 2)), 1, atol=1e-4)
+
+
+def test_it_says_no_two_words_twice(captioner: Captioner) -> None:
+    """The search defaults beside its weights are for these weights."""
+    file = find_model()
+    given = json.loads(beside(file, SEARCH_NAME))
+    assert given["weights"] == weights_digest(file)
+    assert captioner.search.block_ngrams == given["block_ngrams"] == 2
+    assert captioner.record["figures"] == given["figures"]
 
 
 def test_different_photographs_get_different_captions(
@@ -53,14 +67,48 @@ def test_a_mirrored_photograph_mirrors_its_maps(captioner: Captioner, photos: li
     assert turned_back < as_it_is
 
 
+def test_bf16_looks_where_fp32_looks(captioner: Captioner, photos: list[Path]) -> None:
+    """It moves the maps by less than half of what is between them and looking everywhere alike."""
+    rounded = Captioner.from_pretrained(device="cpu", precision="bf16")
+    for photo in photos[:2]:
+        wanted = captioner.caption(photo)
+        found = rounded.attend(photo, wanted.raw)
+        moved = np.abs(found.attention - wanted.attention).sum()
+        cells = wanted.attention[0].size
+        assert moved < np.abs(wanted.attention - 1 / cells).sum() / 2
+        assert found.log_prob == pytest.approx(wanted.log_prob, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+        {"ATEN_CPU_CAPABILITY": "default"},
+    ],
+    ids=str,
+)
+def test_another_processor_says_the_same(
+    setting: dict[str, str], captioner: Captioner, photos: list[Path]
+) -> None:
+    """To the letter; the settings have oneDNN and PyTorch do without what is newer."""
+    command = [sys.executable, "-m", "showattend", "caption", *map(str, photos)]
+    done = subprocess.run(
+        command, env=os.environ | setting, check=True, capture_output=True, text=True
+    )
+    wanted = [
+        f"{path}\t{each.text}" for path, each in zip(photos, captioner.caption(photos), strict=True)
+    ]
+    assert done.stdout.splitlines() == wanted
+
+
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_its_figures_on_the_validation_split(captioner: Captioner, real_data: Path) -> None:
+def test_its_figures_on_the_validation_split(real_data: Path) -> None:
     """The model card's figures, and the bar that the model had to pass."""
-    folder = real_data / "flickr8k"
-    result = evaluate(
-        folder / "captions_val.json", captioner=captioner, images=folder / "images", beam_size=5
-    )
+    folder, captioner = real_data / "flickr8k", Captioner.from_pretrained(precision="fp32")
+    result = evaluate(folder / "captions_val.json", captioner=captioner, images=folder / "images")
     found, worded = result["metrics"], result["statistics"]
     assert worded["distinct_captions"] >= 800
     assert worded["distinct_words"] >= 350
@@ -69,9 +117,10 @@ def test_its_figures_on_the_validation_split(captioner: Captioner, real_data: Pa
     assert found["METEOR"] >= 0.215
     assert found["CIDEr"] >= 0.62
     assert found["CIDEr"] >= 0.65  # no word pair twice: search.json
-    (card,) = captioner.record["figures"].values()
-    for name, value in card.items():  # of a search that blocks nothing
-        assert found[name] == pytest.approx(value, abs=0.02), name
+    (stored,) = captioner.record["figures"]
+    assert result["settings"].items() >= stored["settings"].items()
+    for name, value in stored["metrics"].items():
+        assert found[name] == pytest.approx(value, abs=0.003), name
 
 
 @pytest.mark.slow

@@ -59,7 +59,9 @@ def tune(
         )
         code = script.main([str(each) for each in (*given, "--block-ngrams", 0, *args)])
         told = capsys.readouterr()
-        return code, told.out.splitlines()[2:], told.err
+        lines = told.out.splitlines()
+        assert code or lines[1].startswith("All: 1 to 12 words, 64 pixels, "), lines[1]
+        return code, lines[3:], told.err
 
     return call
 

@@ -25,5 +25,5 @@ def tiny_run(data: Path, out: Path, /, **sections: dict[str, Any]) -> Config:
         "search": {"max_length": 12},
     }  # fmt: skip
     for section, changes in sections.items():
-        values[section] |= changes
+        values[section] = values.get(section, {}) | changes
     return from_dict(Config, values, "test")

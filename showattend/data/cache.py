@@ -51,6 +51,38 @@ class FeatureCache:
         return torch.from_numpy(self.features[np.asarray(rows)])
 
 
+class Caches:
+    """Several caches, by the numbers that their images have in a whole of N.
+
+    Args:
+        parts: Each cache, and the number of each of its images.
+        count: N.
+    """
+
+    def __init__(self, parts: Sequence[tuple[FeatureCache, Sequence[int]]], count: int) -> None:
+        self.parts = [cache for cache, _ in parts]
+        self._part, self._row = np.full(count, -1, np.int32), np.zeros(count, np.int64)
+        for number, (_, images) in enumerate(parts):
+            self._part[np.asarray(images)] = number
+            self._row[np.asarray(images)] = np.arange(len(images))
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """The annotations of these images, [B, H, W, D] float16, as a copy in memory."""
+        rows = np.asarray(rows)
+        of = self._part[rows]
+        if (of == of[0]).all():
+            return self.parts[of[0]].read(self._row[rows])
+        features: torch.Tensor | None = None
+        for number in np.unique(of):
+            here = of == number
+            part = self.parts[number].read(self._row[rows[here]])
+            if features is None:
+                features = part.new_empty(len(rows), *part.shape[1:])
+            features[torch.from_numpy(here)] = part
+        assert features is not None
+        return features
+
+
 def cache_features(
     folder: Path,
     *,

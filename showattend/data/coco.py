@@ -175,6 +175,21 @@ def images_with(categories: Sequence[str], paths: Iterable[Path]) -> set[int | s
     return found
 
 
+def image_ids(paths: Iterable[Path]) -> set[int | str]:
+    """The ids of the images that these files of COCO's form list.
+
+    Raises:
+        DataError: A file is not of that form.
+    """
+    found: set[int | str] = set()
+    for path in paths:
+        try:
+            found |= {each["id"] for each in read_json(path)["images"]}
+        except (KeyError, TypeError):
+            raise DataError(f"{path}: not a COCO file, which lists its images by id") from None
+    return found
+
+
 def _known(name: str, ids: Collection[str], path: Path) -> str:
     wanted = " ".join(name.lower().split())
     if wanted in ids:

@@ -5,16 +5,18 @@ Shape suffixes: B images, K captions of an image, T time.
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
-from showattend.data.cache import FeatureCache
+from showattend.data.cache import Caches, FeatureCache
 from showattend.data.records import Record
 from showattend.data.views import View, Views, show
 from showattend.errors import DataError, ImageError
@@ -43,9 +45,9 @@ class Batch(NamedTuple):
 
 
 class _Part(NamedTuple):
-    rows: list[int]
+    drawn: list[int]  # as `CaptionLoader.order` numbers them
     counts: bool  # not where a step has too few images for everyone: then one stands in
-    step: list[int]  # the rows of all its parts
+    step: list[int]  # what all its parts draw
     last: bool
 
 
@@ -98,7 +100,7 @@ class CachedFeatures:
     """
 
     def __init__(
-        self, caches: Mapping[View, FeatureCache], rows: Mapping[View, Sequence[int]]
+        self, caches: Mapping[View, FeatureCache | Caches], rows: Mapping[View, Sequence[int]]
     ) -> None:
         self.caches = caches
         self.rows = {view: np.asarray(each) for view, each in rows.items()}
@@ -130,6 +132,8 @@ class CaptionLoader:
         mirror: In an epoch, half of the images are mirrored, by the seed; their captions that
             say left or right are left out, and an image with only such captions stays as it is.
         crops: In an epoch, every image is shown whole or as one of this many crops of it.
+        weights: How often each record is drawn in an epoch, [N]: 2 twice, 0.5 every other epoch
+            (records of one such weight take turns, so that all are drawn equally often); None: 1.
         accumulate: Batches a step, in each process.
         processes: Among which a step is divided.
 
@@ -148,6 +152,7 @@ class CaptionLoader:
         seed: int = 0,
         mirror: bool = False,
         crops: int = 0,
+        weights: Sequence[float] | np.ndarray | None = None,
         accumulate: int = 1,
         processes: Processes = ALONE,
     ) -> None:
@@ -156,6 +161,10 @@ class CaptionLoader:
         self.records, self.inputs = records, inputs
         self.batch_size, self.seed, self.mirror, self.crops = batch_size, seed, mirror, crops
         self.accumulate, self.processes = accumulate, processes
+        self._weights: np.ndarray | None = None  # all 1
+        if weights is not None and (np.asarray(weights) != 1).any():
+            self._weights = np.asarray(weights, np.float32)
+        self._copies = 1 if self._weights is None else max(1, math.ceil(self._weights.max()))
         # All captions in a few flat arrays: a list a caption would be ten times their size.
         tokens, ends, images, sideless = array("i"), array("Q", [0]), array("Q", [0]), array("b")
         for record in records:
@@ -190,35 +199,98 @@ class CaptionLoader:
         counts[Vocabulary.END] = len(self._sideless)  # every caption ends once
         return counts
 
+    def with_references(self, least: int) -> CaptionLoader:
+        """The same, but that only records with so many captions are ever drawn.
+
+        Raises:
+            DataError: There are none.
+        """
+        few = np.diff(self._images.astype(np.int64)) < least
+        if few.all():
+            raise DataError(
+                f"no training image has {least} captions or more; lower "
+                "self_critical.min_references"
+            )
+        limited = copy(self)
+        if few.any():
+            weights = 1.0 if self._weights is None else self._weights
+            limited._weights = np.where(few, 0.0, weights).astype(np.float32)
+        return limited
+
     def __len__(self) -> int:
         """Steps an epoch."""
-        return -(-len(self.records) // self.step_size)
+        return -(-self.draws // self.step_size)
 
     @property
     def step_size(self) -> int:
         """Images a step, over all processes."""
         return self.batch_size * self.accumulate * self.processes.count
 
+    @property
+    def draws(self) -> int:
+        """Images an epoch."""
+        if self._weights is None:
+            return len(self.records)
+        return sum(
+            len(rows) * int(weight) + round(len(rows) * (weight % 1))
+            for weight, rows in self._by_weight()
+        )
+
+    def _by_weight(self) -> Iterator[tuple[float, np.ndarray]]:
+        assert self._weights is not None
+        for weight in np.unique(self._weights):
+            if weight:
+                yield float(weight), np.flatnonzero(self._weights == weight)
+
     def order(self, epoch: int | None) -> np.ndarray:
-        """The records in the order of this epoch, [N] int32; None: as they stand."""
+        """What is drawn in this epoch, in its order: row + copy * N, [draws] int32.
+
+        A record that is drawn more than once has a copy 0, 1 and so on, each with a view of its
+        own. None: the records as they stand, whatever their weight.
+        """
+        N = len(self.records)
         if epoch is None:
-            return np.arange(len(self.records), dtype=np.int32)
+            return np.arange(N, dtype=np.int32)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
-        return torch.randperm(len(self.records), generator=generator).numpy().astype(np.int32)
+        shuffled = torch.randperm(self.draws, generator=generator).numpy().astype(np.int32)
+        if self._weights is None:
+            return shuffled
+        drawn: list[np.ndarray] = []
+        for weight, rows in self._by_weight():
+            drawn += [rows + number * N for number in range(int(weight))]
+            if count := round(len(rows) * (weight % 1)):
+                drawn.append(self._turn(rows, count, epoch) + int(weight) * N)
+        return np.concatenate(drawn).astype(np.int32)[shuffled]
+
+    def _turn(self, rows: np.ndarray, count: int, epoch: int) -> np.ndarray:
+        """The next ``count`` of the rows, from one shuffled round of all of them after another."""
+        rounds: dict[int, np.ndarray] = {}
+        chosen = []
+        for place in range(epoch * count, (epoch + 1) * count):
+            number, within = divmod(place, len(rows))
+            if number not in rounds:
+                generator = torch.Generator().manual_seed(self.seed * 100_003 + number + 70_000)
+                rounds[number] = torch.randperm(len(rows), generator=generator).numpy()
+            chosen.append(rounds[number][within])
+        return rows[np.asarray(chosen)]
 
     def views(self, epoch: int | None, *, keep_captions: bool = False) -> Views:
-        """How the records are shown in this epoch; None: as they are.
+        """How what is drawn is shown in this epoch, by its number in `order`; None: as it is.
 
         Args:
             epoch: From 0.
             keep_captions: Mirror only images of which that leaves all captions true.
         """
+        count = len(self.records) * self._copies
         if epoch is None or not (self.mirror or self.crops):
-            return Views.plain(len(self.records))
+            return Views.plain(count)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch + 50_000)
-        turns = torch.rand(len(self.records), generator=generator) < 0.5
-        crops = torch.randint(self.crops + 1, (len(self.records),), generator=generator)
-        turned = turns.numpy() & (self._symmetric if keep_captions else self._turnable)
+        turns = torch.rand(count, generator=generator) < 0.5
+        crops = torch.randint(self.crops + 1, (count,), generator=generator)
+        may_turn = self._symmetric if keep_captions else self._turnable
+        if self._copies > 1:
+            may_turn = np.tile(may_turn, self._copies)
+        turned = turns.numpy() & may_turn
         turned &= self.mirror
         return Views(crops.numpy().astype(np.min_scalar_type(self.crops)), turned)
 
@@ -233,29 +305,29 @@ class CaptionLoader:
             keep_captions: As of `views`.
         """
         views = self.views(epoch, keep_captions=keep_captions)
-        parts = self._parts(epoch, start)
+        parts, N = self._parts(epoch, start), len(self.records)
 
-        def read(rows: list[int]) -> torch.Tensor:
-            return self.inputs.read(rows, [views[row] for row in rows])
+        def read(drawn: list[int]) -> torch.Tensor:
+            return self.inputs.read([each % N for each in drawn], [views[each] for each in drawn])
 
-        def captions(rows: list[int]) -> list[list[np.ndarray]]:
-            return [self.captions(row, views[row].mirrored) for row in rows]
+        def captions(drawn: list[int]) -> list[list[np.ndarray]]:
+            return [self.captions(each % N, views[each].mirrored) for each in drawn]
 
         with ThreadPoolExecutor(1) as pool:
             part = next(parts, None)
-            upcoming = part and pool.submit(read, part.rows)
+            upcoming = part and pool.submit(read, part.drawn)
             while part and upcoming:
                 inputs = upcoming.result()
                 following = next(parts, None)
-                upcoming = following and pool.submit(read, following.rows)
-                mine = captions(part.rows)
-                step = mine if part.step == part.rows else captions(part.step)
+                upcoming = following and pool.submit(read, following.drawn)
+                mine = captions(part.drawn)
+                step = mine if part.step == part.drawn else captions(part.step)
                 padded, lengths = self._pad(mine)
                 yield Batch(
                     inputs,
                     padded,
                     lengths,
-                    part.rows,
+                    [each % N for each in part.drawn],
                     of_captions=part.counts * _captions(mine) / _captions(step),
                     of_images=part.counts * len(mine) / len(step),
                     of_tokens=part.counts * _targets(mine) / _targets(step),

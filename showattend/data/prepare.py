@@ -125,6 +125,7 @@ def prepare(
     *,
     min_count: int = 5,
     skipped: Iterable[str] = (),
+    draw: Callable[[list[Record]], list[Record]] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Check a data set and write its canonical form; the same input gives the same files.
@@ -134,6 +135,7 @@ def prepare(
         out_dir: The folder to write to, made if absent.
         min_count: How often a word must occur in the training captions to be known.
         skipped: Images that the caller left out already, a line each.
+        draw: Given the records that can be used, returns them with the splits they are to have.
         progress: Called with (what, done, total) as the images are opened.
 
     Raises:
@@ -147,6 +149,7 @@ def prepare(
     if not kept:
         first = problems[0] if problems else "none was given"
         raise DataError(f"no image is left of {len(problems):,}; the first: {first}")
+    kept = kept if draw is None else draw(kept)
     root = _common_folder([record.path for record in kept])
     report = _report(kept, out_dir, root, min_count, empty, problems)
     files = {"dataset.jsonl": "".join(_jsonl_line(record, out_dir) for record in kept)}

@@ -163,6 +163,7 @@ def prepare_coco(
     *,
     annotations: Sequence[Path] = (),
     instances: Sequence[Path] = (),
+    hold_out: Sequence[Path] = (),
     image_root: Path | None = None,
     base_url: str | None = None,
     min_count: int = 5,
@@ -182,6 +183,8 @@ def prepare_coco(
         subset: What is wanted; None is all of the official split.
         annotations: Caption files (one a split), or one Karpathy file, or folders with them.
         instances: Files with objects, for categories; none: those beside the annotations.
+        hold_out: Files of COCO's form whose images stay out of training, such as those that the
+            pointing game is to be played on.
         image_root: Folder of the images, or of ``train2014`` and ``val2014``.
         base_url: A server with COCO's folders; None is COCO's own.
         min_count: See `prepare`.
@@ -227,6 +230,14 @@ def prepare_coco(
         say(f"{len(pool):,} of {len(entries):,} images show {' or '.join(subset.categories)}")
         if not pool:
             raise DataError(f"no image with captions shows {' or '.join(subset.categories)}")
+    if hold_out:
+        used += hold_out
+        held = coco.image_ids(hold_out)
+        kept = [e for e in pool if e.split != "train" or e.image_id not in held]
+        say(f"{len(pool) - len(kept):,} images are held out of training")
+        pool = kept
+        if not pool:
+            raise DataError("every image is held out of training; leave out --hold-out")
     chosen = coco.choose(pool, subset.images, subset.seed)
     if subset.images is not None and subset.images > len(chosen):
         say(f"there are {len(chosen):,} images, not {subset.images:,}: all are taken")

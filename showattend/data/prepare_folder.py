@@ -43,26 +43,49 @@ def prepare_folder(
     Raises:
         DataError: No captions are found, or `prepare` refuses.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
     if not 0 <= val_fraction < 1:
         raise DataError(f"val_fraction is {val_fraction:g}: give a share from 0 to below 1")
-    skipped: list[str] = []
+    records, skipped = read_folder(folder, message)
+
+    def draw(kept: list[Record]) -> list[Record]:
+        if any(record.split != "train" for record in kept) or len(kept) < 2 or not val_fraction:
+            return kept
+        count = min(max(1, round(len(kept) * val_fraction)), len(kept) - 1)
+        return draw_validation(kept, count, seed)
+
+    return prepare(records, out, skipped=skipped, draw=draw, **options)
+
+
+def read_folder(
+    folder: Path, message: Callable[[str], None] = lambda _: None
+) -> tuple[list[Record], list[str]]:
+    """The photos of a folder that have captions, and a line for each that has none.
+
+    Args:
+        folder: See `prepare_folder`.
+        message: Told what is not read, for another place is.
+
+    Raises:
+        DataError: There is no such folder, it holds no images, or a table is malformed.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
     tables = [name for name in _TABLES if (folder / name).is_file()]
-    if tables:
-        records = _TABLES[tables[0]](folder / tables[0])
-        if unread := [*tables[1:], *_unread_texts(folder, records)]:
-            message(f"{folder}: {tables[0]} is read, and not {' and '.join(unread)}")
-    else:
-        records, skipped = _read_sidecars(folder)
-    if all(record.split == "train" for record in records) and len(records) > 1 and val_fraction:
-        count = min(max(1, round(len(records) * val_fraction)), len(records) - 1)
-        drawn = set(random.Random(seed).sample(range(len(records)), count))
-        records = [
-            replace(record, split="val") if i in drawn else record
-            for i, record in enumerate(records)
-        ]
-    return prepare(records, out, skipped=skipped, **options)
+    if not tables:
+        return _read_sidecars(folder)
+    records = _TABLES[tables[0]](folder / tables[0])
+    if unread := [*tables[1:], *_unread_texts(folder, records)]:
+        message(f"{folder}: {tables[0]} is read, and not {' and '.join(unread)}")
+    return records, []
+
+
+def draw_validation(records: Sequence[Record], count: int, seed: int = 0) -> list[Record]:
+    """The records, so many of the training images drawn to validate on."""
+    training = [i for i, record in enumerate(records) if record.split == "train"]
+    drawn = set(random.Random(seed).sample(training, count))
+    return [
+        replace(record, split="val") if i in drawn else record for i, record in enumerate(records)
+    ]
 
 
 def _unread_texts(folder: Path, records: Sequence[Record]) -> list[str]:

@@ -34,7 +34,7 @@ def absent_words(words: Sequence[str], references: Sequence[str]) -> list[bool |
     others = [tokenize(each) for each in references]
     for lexicon in lexicons():
         named = frozenset().union(*(lexicon.implied(lexicon.named(each)) for each in others))
-        for start, stop, concepts in lexicon.mentions(words):
+        for start, stop, concepts in lexicon.find(words):
             for t in range(start, stop):
                 absent[t] = bool(absent[t]) or not concepts & named
     return absent

@@ -12,6 +12,9 @@ concept that a caption names is
 A concept is wanted when more than half of the references name it, or a kind of it. A person's
 caption is judged by the other references of its image, which are one fewer; the captions under
 test are judged by the same ones for that comparison, once for each that is left out.
+
+People are counted on their own besides (``people.py``): how often a caption puts one where nobody
+mentions any, and how often it leaves them out where everybody does.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Any
 from showattend.errors import DataError
 from showattend.evaluation.lexicon import Lexicon, lexicons
 from showattend.evaluation.metrics import ImageId
+from showattend.evaluation.people import PeopleReport, find_people, mentions_people
 from showattend.evaluation.wording import wording
 from showattend.text import tokenize
 
@@ -125,6 +129,7 @@ class ErrorReport:
         images: How many images were judged.
         references: Human captions an image, on average.
         kinds: The four kinds of words.
+        people: People put in where nobody is, and left out where somebody is.
         phrases: Overused phrases, those with the largest surplus first.
         wording: What ``wording`` says of the captions.
         human_wording: The same of as many human captions, one an image: the mean over the first
@@ -137,6 +142,7 @@ class ErrorReport:
     images: int
     references: float
     kinds: tuple[KindReport, ...]
+    people: PeopleReport
     phrases: tuple[Phrase, ...]
     wording: Mapping[str, float]
     human_wording: Mapping[str, float]
@@ -153,7 +159,8 @@ class Fault:
     """One thing a caption gets wrong.
 
     Attributes:
-        kind: "object", "count", "colour" or "activity".
+        kind: "people" where it puts one in and no reference mentions any, else "object", "count",
+            "colour" or "activity".
         said: The concept it names; None where it leaves one out.
         instead: What the references say: the rivals, most named first, or what is left out.
     """
@@ -200,6 +207,7 @@ def find_errors(
         images=len(said),
         references=len(everyone) / len(said),
         kinds=tuple(_kind(lexicon, said, human) for lexicon in lexicons()),
+        people=find_people(references, candidates),
         phrases=_overused(said, everyone),
         wording=wording(said),
         human_wording={
@@ -211,13 +219,16 @@ def find_errors(
 
 
 def find_faults(caption: str, references: Sequence[str]) -> list[Fault]:
-    """What one caption gets wrong: contradicted, then left out, then unconfirmed concepts.
+    """What one caption gets wrong: people put in, concepts contradicted, left out, unconfirmed.
 
     Args:
         caption: The caption.
         references: The human captions of its image.
     """
     wrong, missing, unsure = [], [], []
+    put_in = mentions_people(caption) == "named"
+    if put_in and all(mentions_people(each) == "none" for each in references):
+        wrong.append(Fault("people", "somebody", ("nobody",)))
     for lexicon in lexicons():
         judged = _Judged(
             lexicon,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from showattend.evaluation.errors import ErrorReport, Figures, KindReport, Phrase
+from showattend.evaluation.errors import LISTED, ErrorReport, Figures, KindReport, Phrase
+from showattend.evaluation.metrics import ImageId
+from showattend.evaluation.people import PeopleReport, Rate
 
 _PLURALS = {"object": "objects", "count": "counts", "colour": "colours", "activity": "activities"}
 _VERDICTS = """\
@@ -21,6 +23,13 @@ does the caption name?
 
 People do not say the same of a photograph either. So each human caption is judged as well, by the
 others of its photograph, and the model's caption by the same ones: only those two columns compare.
+"""
+_PEOPLE = """\
+A caption **puts people in** when it names a human being, and no human caption of the photograph
+mentions one: no noun for a person, no hand or lap, no "he" without an animal, no likeness of a
+person. It **leaves them out** when it mentions none, and every human caption names one. People
+too overlook somebody small; so each human caption is judged as well, by the others of its
+photograph.
 """
 _LIMITS = """\
 The words are looked up in a table, without a tagger and without looking at the photograph. A
@@ -56,7 +65,7 @@ def to_markdown(
         f"{report.images:,} captions, one a photograph, against {report.references:.1f} human "
         "captions each."
     )
-    parts += [_VERDICTS, _overview(report)]
+    parts += [_VERDICTS, _overview(report), _people(report.people)]
     parts += [_section(kind) for kind in report.kinds]
     parts += [_phrases(report.phrases), _wording(report), f"## What this cannot see\n\n{_LIMITS}"]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -82,6 +91,46 @@ def _overview(report: ErrorReport) -> str:
     )
     header = ("", "unsupported: model", "people", "recall: model", "people")
     return f"## In short\n\n{note}\n\n{_table(header, rows)}"
+
+
+def _people(report: PeopleReport) -> str:
+    header = ["", "captions", "of", "share", "95 % interval"]
+    rows = [
+        _people_row("puts people in", report.put_in, report.human_put_in),
+        _people_row("leaves them out", report.left_out, report.human_left_out),
+    ]
+    if report.human_put_in is not None:
+        header.append("people, the others")
+    parts = ["## People", _PEOPLE.strip(), _table(header, rows)]
+    for name, captions in (
+        ("put people in", report.put_in_captions),
+        ("leave them out", report.left_out_captions),
+    ):
+        if captions:
+            parts += [
+                _listed(name, captions),
+                _table(
+                    ("image", "caption"), [(str(image), said) for image, said in captions[:LISTED]]
+                ),
+            ]
+    return "\n\n".join(parts)
+
+
+def _people_row(name: str, model: Rate, human: Rate | None) -> tuple[object, ...]:
+    interval = "-"
+    if model.interval is not None:
+        interval = " to ".join(_percent(each) for each in model.interval)
+    people = () if human is None else (_percent(human.share),)
+    return name, model.count, model.of, _percent(model.share), interval, *people
+
+
+def _listed(name: str, captions: Sequence[tuple[ImageId, str]]) -> str:
+    if len(captions) <= LISTED:
+        return f"The captions that {name}:"
+    return (
+        f"The first {LISTED} of the {len(captions):,} captions that {name} (`--output errors.json` "
+        "has them all):"
+    )
 
 
 def _section(kind: KindReport) -> str:

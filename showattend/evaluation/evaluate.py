@@ -18,6 +18,7 @@ from showattend.errors import DataError, ImageError
 from showattend.evaluation.metrics import ImageId, Scores, score_captions
 from showattend.evaluation.wording import wording
 from showattend.outputs import spare
+from showattend.settings import SEARCH, caption_settings
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -56,8 +57,9 @@ def evaluate(
     Returns:
         Plain values: metrics, by the names of ``METRICS``; captions, each with its image_id and
         its scores; statistics; skipped, the images that could not be opened; notes, a line for
-        each thing that a reader of the scores should know; settings; attention, what the maps of
-        a model's captions are like (`showattend.evaluation.maps`).
+        each thing that a reader of the scores should know; settings, how captions and scores
+        were made (of ``results``, as far as that file tells); attention, what the maps of a
+        model's captions are like (`showattend.evaluation.maps`).
 
     Raises:
         DataError: A file cannot be read, the images of captions and annotations differ, or no
@@ -72,7 +74,7 @@ def evaluate(
         spare((record.path for record in records), output)
     references: dict[ImageId, Sequence[str]] = {r.image_id: r.captions for r in records}
     skipped: list[dict[str, Any]] = []
-    settings: dict[str, Any] = {"annotations": str(annotations), "split": split}
+    settings: dict[str, Any] = {"annotations": str(annotations), "split": records[0].split}
     maps: dict[str, float] = {}
     if captioner is not None:
         captions, maps = _generate(captioner, records, beam_size, batch_size, skipped, progress)
@@ -81,18 +83,16 @@ def evaluate(
                 f"{annotations}: none of its {len(records)} images can be opened "
                 f"(for example {skipped[0]['problem']}); check --images"
             )
-        settings["model"] = captioner.name
-        settings["beam_size"] = captioner.search.beam_size if beam_size is None else beam_size
-        settings["length_penalty"] = captioner.search.length_penalty
-        settings["size"] = captioner.preprocessing.size
-        settings["precision"] = str(captioner.dtype).removeprefix("torch.")
+        settings |= caption_settings(captioner, beam_size=beam_size)
     else:
         assert results is not None
         captions = read_results(results, records)
+        settings |= made_with(results)
         settings["results"] = str(results)
     captioned = time.perf_counter()
     scores = score_captions(references, captions, allow_missing or captioner is not None)
     settings |= {
+        "images": len(scores.per_image),
         "tokenizer": scores.tokenizer,
         "scorer": f"pycocoevalcap {version('pycocoevalcap')}",
         "showattend": __version__,
@@ -218,6 +218,20 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
     if not captions:
         raise DataError(f"{path}: holds no captions")
     return captions
+
+
+def made_with(path: Path) -> dict[str, Any]:
+    """How ``evaluate`` made the captions of a results file; nothing for a file of another kind."""
+    try:
+        content = json.loads(read_text(path))
+    except (ValueError, RecursionError):
+        return {}
+    settings = content.get("settings") if isinstance(content, dict) else None
+    if not isinstance(settings, dict) or "model" not in settings:
+        return {}
+    return {
+        key: settings[key] for key in ("model", *SEARCH, "size", "precision") if key in settings
+    }
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:

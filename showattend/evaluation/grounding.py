@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showattend.caption import Caption
+from showattend.checks import real_number
 from showattend.data.readers import read_dataset
 from showattend.errors import DataError, ImageError
 from showattend.evaluation import wrong_words
@@ -38,6 +39,7 @@ from showattend.evaluation.pointing import (
     looks_of,
 )
 from showattend.outputs import spare
+from showattend.settings import SEARCH, caption_settings
 from showattend.text import tokenize
 
 if TYPE_CHECKING:
@@ -174,15 +176,16 @@ def ground(
     Raises:
         DataError: The annotations cannot be read, no image of theirs can be opened, or no word
             names an object.
+        ConfigError: sigma is no number from 0 to 1.
         UserError: An output is one of the images.
     """
+    sigma = real_number("sigma (--smooth)", sigma, 0, 1)
     instances = Instances.load(annotations)
     nouns = NounTable(instances.categories.values())
     paths = {i: instances.path(images, i) for i in instances.images}
     for output in outputs:
         spare(paths.values(), output)
     if captions is None:
-        beam_size = captioner.search.beam_size if beam_size is None else beam_size
         total, results = len(paths), _own(captioner, paths, beam_size, batch_size)
     else:
         human = read_dataset(captions, images)
@@ -218,17 +221,18 @@ def ground(
         raise DataError(
             f"no word of {len(rows)} captions names an object that {annotations} shows in the image"
         )
+    settings = caption_settings(captioner, beam_size=beam_size)
+    if captions is not None:  # the words were given, nothing was searched
+        settings |= dict.fromkeys(SEARCH)
     return {
         **summary(rows),
         "captions": rows,
         "skipped": skipped,
         "notes": skipped_note(skipped, total),
         "settings": {
-            "model": captioner.name,
+            **settings,
             "sentences": "model" if captions is None else "human",
-            "beam_size": beam_size if captions is None else None,
             "images_captioned": opened,
-            "size": captioner.preprocessing.size,
             "sigma": sigma,
             "centre_sigma": CENTRE_SIGMA,
             "interval": {"level": 0.95, "resamples": RESAMPLES, "over": "images", "seed": SEED},
@@ -280,10 +284,11 @@ _Found = list[Caption] | ImageError
 
 
 def _own(
-    captioner: Captioner, paths: Mapping[int | str, Path], beam_size: int, batch_size: int
+    captioner: Captioner, paths: Mapping[int | str, Path], beam_size: int | None, batch_size: int
 ) -> Iterator[tuple[int | str, _Found]]:
     """Each image with the caption that the model gives it."""
-    stream = captioner.stream(paths.values(), beam_size=beam_size, batch_size=batch_size)
+    options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
+    stream = captioner.stream(paths.values(), batch_size=batch_size, **options)
     for image_id, (_, result) in zip(paths, stream, strict=True):
         yield image_id, result if isinstance(result, ImageError) else [result]
 

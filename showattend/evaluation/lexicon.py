@@ -18,8 +18,9 @@ too: a crowd is more than a few.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from showattend.evaluation.nouns import listed, plurals
 from showattend.evaluation.wordlists import (
@@ -37,6 +38,14 @@ from showattend.evaluation.wordlists import (
     WIDER_COUNTS,
     WIDER_OBJECTS,
 )
+
+
+class Span(NamedTuple):
+    """A stretch of a caption up to the word before ``stop``, and the concepts it names."""
+
+    start: int
+    stop: int
+    concepts: frozenset[str]
 
 
 class Lexicon:
@@ -90,19 +99,25 @@ class Lexicon:
         Args:
             words: The caption's tokens.
         """
-        return frozenset().union(*(concepts for _, _, concepts in self.mentions(words)))
+        return frozenset().union(*(span.concepts for span in self.find(words)))
 
-    def mentions(self, words: Sequence[str]) -> Iterator[tuple[int, int, frozenset[str]]]:
-        """Where they are named: a phrase's first word, the word after its last, its concepts."""
+    def find(self, words: Sequence[str]) -> list[Span]:
+        """Where a caption names concepts, from left to right; the longest phrase wins.
+
+        Args:
+            words: The caption's tokens.
+        """
+        found = []
         start = 0
         while start < len(words):
             for length in range(min(self._longest, len(words) - start), 0, -1):
                 concepts = self._phrases.get(tuple(words[start : start + length]))
-                if concepts:
-                    yield start, start + length, frozenset(concepts)
                 if concepts is not None:
+                    if concepts:
+                        found.append(Span(start, start + length, frozenset(concepts)))
                     break
             start += length
+        return found
 
     def above(self, concept: str) -> frozenset[str]:
         """The concepts that this one is a kind of: the nearest, its own, and so on."""

@@ -9,23 +9,19 @@ import numpy as np
 
 from showattend.caption import NOTE_BELOW
 from showattend.evaluation.confidence import absent_words, area_under_curve
-from showattend.evaluation.lexicon import lexicons
+from showattend.evaluation.people import mentions_people
 from showattend.text import tokenize
 
 
 def invents_person(words: Sequence[str], references: Sequence[str]) -> bool:
-    """Whether a caption names a person, and no human caption of the photo does.
+    """Whether a caption names a person, and no human caption of the photo mentions any.
 
     Args:
         words: The caption's tokens.
         references: The human captions.
     """
-    objects = lexicons()[0]
-
-    def named(tokens: Sequence[str]) -> bool:
-        return "person" in objects.implied(objects.named(tokens))
-
-    return named(words) and not any(named(tokenize(each)) for each in references)
+    said = mentions_people(" ".join(words)) == "named"
+    return said and all(mentions_people(each) == "none" for each in references)
 
 
 def judge_captions(

@@ -38,6 +38,11 @@ FORMAT, SETTINGS = "showattend onnx 1", "model.json"
 PAD, START, END, UNK = range(4)  # the vocabulary's first; all others are words
 BANNED = -1e9  # lower than any sum of log-probabilities, and finite
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
+RANGES: dict[str, tuple[int, int, Any]] = {  # of the options: least, most, type
+    **dict.fromkeys(("beam_size", "n_best", "max_length"), (1, 1000, int)),
+    **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
+    "length_penalty": (0, 10, int | float),
+}
 TURNS = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))  # EXIF's
 
 
@@ -59,7 +64,7 @@ class Caption(NamedTuple):
     words: list[str]  # T
     log_probs: list[float]  # T, and that of the end unless the search was cut off
     attention: np.ndarray  # [T, H, W] float32, each map sums to one
-    betas: np.ndarray  # [T], the gate: how much the image counted for the word
+    betas: np.ndarray | None  # [T], the gate: how much the image counted; None without a gate
     score: float  # the log-probability, normalised by length
     photo: Photo | None  # None where an array was captioned
 
@@ -95,6 +100,9 @@ class Model:
             _network(Path(folder) / f"{name}.onnx", threads)
             for name in ("encoder", "initial", "step")
         )
+        # What the initial network makes for the steps: of each image first, then the state.
+        self.remembered = len(self.initial.get_outputs()) - _state_size(self.step)
+        self.has_gate = "beta" in [each.name for each in self.step.get_outputs()]
         if self.step.get_outputs()[0].shape[2] != len(self.vocabulary):
             raise UserError(f"{folder}: its files are of different models; export again")
 
@@ -116,10 +124,17 @@ class Model:
             UserError: One has a value that means nothing.
         """
         chosen = {"n_best": 1} | self.defaults | options
+        if unknown := chosen.keys() - RANGES.keys():
+            raise UserError(f"{min(unknown)}: no such option; known: {', '.join(RANGES)}")
         for name, value in chosen.items():
-            least = int(name in ("beam_size", "n_best", "max_length"))
-            if value < least:
-                raise UserError(f"{name} is {value}; it must be {least} or more")
+            least, most, kind = RANGES[name]
+            if isinstance(value, bool) or not isinstance(value, kind) or value != value:
+                raise UserError(
+                    f"{name} is {value!r}; it must be a {'whole ' * (kind is int)}number"
+                )
+            if not least <= value <= most:
+                bound = f"{least} or more" if value < least else f"{most} or less"
+                raise UserError(f"{name} is {value}; it must be {bound}")
         for low, high in (("n_best", "beam_size"), ("min_length", "max_length")):
             if chosen[low] > chosen[high]:
                 raise UserError(f"{low} {chosen[low]} is over {high} {chosen[high]}")
@@ -129,12 +144,30 @@ class Model:
         """What depends on the images alone (axis B), and the state (axes B and K = 1)."""
         (features,) = self.encoder.run(None, {"pixels": pixels_BSS3})
         outputs = self.initial.run(None, {"features": features})
-        return outputs[:2], outputs[2:]
+        return outputs[: self.remembered], outputs[self.remembered :]
 
     def advance(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state."""
+        """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state.
+
+        Of a decoder without maps every cell weighs the same; for one without a gate beta is NaN.
+        """
         names = [each.name for each in self.step.get_inputs()]
-        return list(self.step.run(None, dict(zip(names, inputs, strict=True))))
+        outputs = [each.name for each in self.step.get_outputs()]
+        found = dict(
+            zip(outputs, self.step.run(None, dict(zip(names, inputs, strict=True))), strict=True)
+        )
+        (B, K), L = inputs[0].shape, int(np.prod(self.grid))
+        alpha = found.pop("alpha", None)
+        beta = found.pop("beta", None)
+        alpha = np.full((B, K, L), 1 / L, np.float32) if alpha is None else alpha
+        beta = np.full((B, K), np.nan, np.float32) if beta is None else beta
+        log_probs, *state = found.values()
+        return [log_probs, alpha, beta, *state]
+
+
+def _state_size(step: onnxruntime.InferenceSession) -> int:
+    """How many tensors the state has: each that goes in comes out, as new_NAME."""
+    return sum(each.name.startswith("new_") for each in step.get_outputs())
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -185,7 +218,7 @@ def search(
     done = np.zeros((B, 1), bool)
     # Words, log-probabilities, gates and maps of each hypothesis so far: [B, K, T], [B, K, T, L].
     story = [np.zeros((B, 1, 0), np.int64), *np.zeros((2, B, 1, 0), np.float32)]
-    story.append(np.zeros((B, 1, 0, memory[0].shape[1]), np.float32))
+    story.append(np.zeros((B, 1, 0, int(np.prod(model.grid))), np.float32))
     results: list[list[Caption]] = [[] for _ in range(B)]
     for t in range(limits["max_length"]):
         log_probs, alpha, beta, *state = model.advance(words, *state, *memory)
@@ -206,7 +239,8 @@ def search(
         ]
         over, scores = done.all(1) | (t + 1 == limits["max_length"]), total / length**penalty
         for i in over.nonzero()[0]:
-            results[images[i]] = _read(model, scores[i], [part[i] for part in story])[:n_best]
+            told = [part[i] for part in story]
+            results[images[i]] = _read(model, scores[i], told, penalty)[:n_best]
         if over.all():
             break
         if over.any():
@@ -214,7 +248,7 @@ def search(
                 part[~over]
                 for part in (images, words, total, length, done, *story, *state, *memory)
             )
-            story, state, memory = rest[:4], rest[4:-2], rest[-2:]
+            story, state, memory = rest[:4], rest[4 : 4 + len(state)], rest[4 + len(state) :]
     return results
 
 
@@ -242,7 +276,9 @@ def _top(scores_BKV: np.ndarray, count: int) -> np.ndarray:
     return np.take_along_axis(some, order, 1)
 
 
-def _read(model: Model, scores_K: np.ndarray, story: list[np.ndarray]) -> list[Caption]:
+def _read(
+    model: Model, scores_K: np.ndarray, story: list[np.ndarray], penalty: float
+) -> list[Caption]:
     """The captions of one image, best first."""
     found = []
     for k in np.argsort(-scores_K, kind="stable"):
@@ -251,9 +287,21 @@ def _read(model: Model, scores_K: np.ndarray, story: list[np.ndarray]) -> list[C
         texts = [model.vocabulary[word] for word in words[spoken]]
         maps = alpha[spoken].reshape(-1, *model.grid)
         costs = log_probs[counted].tolist()
-        found.append(Caption(texts, costs, maps, beta[spoken], float(scores_K[k]), None))
+        betas = beta[spoken] if model.has_gate else None
+        found.append(Caption(texts, costs, maps, betas, float(scores_K[k]), None))
     # One that only a ban could fill (more beams than words, say) is no caption.
-    return [each for each in found if min(each.log_probs) > BANNED / 2] or found[:1]
+    whole = [each for each in found if min(each.log_probs) > BANNED / 2]
+    cut = [] if whole else [_cut(each, penalty) for each in found]
+    return whole or [max(cut, key=lambda each: (len(each.words), each.score))]
+
+
+def _cut(found: Caption, penalty: float) -> Caption:
+    """A caption up to where nothing may be said any more: only bans go on from there."""
+    n = next(t for t, log_prob in enumerate(found.log_probs) if log_prob <= BANNED / 2)
+    words, log_probs, attention, betas = found[:4]
+    score = sum(log_probs[:n]) / max(n, 1) ** penalty
+    gates = None if betas is None else betas[:n]
+    return Caption(words[:n], log_probs[:n], attention[:n], gates, score, None)
 
 
 def sentence(words: Sequence[str]) -> str:
@@ -396,6 +444,7 @@ def save_maps(file: Path, path: str, caption: Caption) -> None:
     held["image_size"], held["words"] = held.pop("size"), np.array(caption.words, np.str_)
     held["log_probs"] = caption.log_probs[: len(caption.words)]
     held["confidences"] = caption.confidences
+    held = {key: value for key, value in held.items() if value is not None}
     del held["photo"], held["pixels"]
     aside = file.with_name(f".{file.name}.part")
     try:

@@ -22,6 +22,7 @@ from showattend import __version__
 from showattend import checkpoint as checkpoints
 from showattend.calibration import Calibration
 from showattend.caption import Caption, Photo
+from showattend.checks import whole_number
 from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
 
@@ -135,7 +136,7 @@ class OnnxCaptioner:
         cls,
         model: str | Path | None = None,
         device: str = "auto",
-        precision: str = "auto",
+        precision: str = "fp32",
         say: Callable[[str], None] = lambda _: None,
     ) -> OnnxCaptioner:
         """Load an exported folder, or export a model first (`find_exported`).
@@ -179,16 +180,23 @@ class OnnxCaptioner:
             **options: ``beam_size``, ``n_best``, ``max_length``, ``min_length``,
                 ``length_penalty``, ``block_ngrams``, where not the model's own.
 
-        Yields:
-            The source, and its caption or what is wrong with it.
+        Returns:
+            An iterator over each source with its caption, or with what is wrong with it.
 
         Raises:
-            ConfigError: An option has a value that means nothing.
+            ConfigError: An option has a value that means nothing; raised by the call itself,
+                before any image is asked for.
         """
+        batch_size = whole_number("batch_size", batch_size, 1, 100_000)
         try:
             chosen = self.model.options(**options)
         except self._mistake as error:
             raise ConfigError(str(error)) from error
+        return self._stream(images, batch_size, chosen)
+
+    def _stream(
+        self, images: Iterable[ImageSource], batch_size: int, chosen: dict[str, Any]
+    ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
         for batch in self._batches(images, batch_size):
             good = [(source, *one) for source, one in batch if not isinstance(one, ImageError)]
             pixels = [each for _, each, _ in good]

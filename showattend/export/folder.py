@@ -101,7 +101,7 @@ def export(
             except ConfigError as error:
                 part = captioner.encoder.name if name == "encoder" else f"decoder, {name}"
                 raise ConfigError(f"{part}: {error}") from error
-        settings = _settings(captioner)
+        settings = _settings(captioner, graphs)
         (aside / SETTINGS).write_text(
             json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -119,7 +119,7 @@ def export(
     return sizes
 
 
-def _settings(captioner: Captioner) -> dict[str, Any]:
+def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
     """What model.json holds."""
     from showattend.export.caption import FORMAT
 
@@ -138,6 +138,10 @@ def _settings(captioner: Captioner) -> dict[str, Any]:
             "interpolation": given.interpolation,
         },
         "grid": [rows, columns],
+        "networks": {
+            name: {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+            for name, graph in graphs.items()
+        },
         "unsure_below": captioner.calibration.unsure_below,
         "familiarity": captioner.calibration.to_dict().get("familiarity"),
         "search": {
@@ -191,7 +195,8 @@ def _compare(graphs: dict[str, Graph], folder: Path) -> None:
             inputs = found
             if name == "initial":
                 words = random.integers(0, len(model.vocabulary), (B, K))
-                inputs = [words, *(np.repeat(part, K, 1) for part in found[2:]), *found[:2]]
+                memory, state = found[: model.remembered], found[model.remembered :]
+                inputs = [words, *(np.repeat(part, K, 1) for part in state), *memory]
 
 
 def _move(aside: Path, out: Path) -> None:

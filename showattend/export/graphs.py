@@ -1,19 +1,20 @@
 """The captioner's three networks in ONNX: encoder, initial state, decoder step.
 
 They are the captioner's own code, traced by ``torch.export``: the normalisation of pixels, the
-backbone, `LSTMDecoder.memory`, `initial_state` and `advance`.
+backbone, and the decoder's `memory`, `start` and `step`.
 
-Shape suffixes: B images, K beams, H and W the grid, L its cells, D feature, A attention, M hidden,
-V vocabulary, S the input's side in pixels.
+Shape suffixes: B images, K beams, H and W the grid, L its cells, D feature, V vocabulary, S the
+input's side in pixels.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,6 @@ from torch import nn
 from torch.export import Dim
 
 from showattend.captioner import Captioner
-from showattend.decoders.lstm import LSTMDecoder
-from showattend.decoders.state import State
 from showattend.encoders import Encoder
 from showattend.errors import ConfigError
 from showattend.images import Preprocessing
@@ -58,39 +57,64 @@ class EncoderGraph(nn.Module):
 
 
 class InitialGraph(nn.Module):
-    """Annotations [B, H, W, D] to what the steps need: features, keys, h, c, z."""
+    """Annotations [B, H, W, D] to what the steps need: the tensors of the memory, and the state."""
 
-    def __init__(self, decoder: LSTMDecoder) -> None:
+    def __init__(self, decoder: Any) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Project once an image: [B, L, D'], [B, L, A], [B, 1, M], [B, 1, M], [B, 1, D']."""
+        """Once an image."""
         memory = self.decoder.memory(features)
-        return memory.features, memory.keys, *self.decoder.initial_state(memory)
+        return *tensors_of(memory).values(), *self.decoder.start(memory)
 
 
 class StepGraph(nn.Module):
     """One step of search for B images with K beams each."""
 
-    def __init__(self, decoder: LSTMDecoder, features: torch.Tensor) -> None:
+    def __init__(self, decoder: Any, features: torch.Tensor) -> None:
         super().__init__()
         self.decoder = decoder
         self.memory = decoder.memory(features)  # for its weights, gathered as the steps use them
+        self.state = type(decoder.start(self.memory))
 
-    def forward(
-        self,
-        words: torch.Tensor,
-        h: torch.Tensor,
-        c: torch.Tensor,
-        z: torch.Tensor,
-        features: torch.Tensor,
-        keys: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:
-        """Read words [B, K]: log_probs [B, K, V], alpha [B, K, L], beta [B, K] and new h, c, z."""
-        memory = self.memory._replace(features=features, keys=keys)
-        log_probs, alpha, beta, state = self.decoder.advance(words, State(h, c, z), memory)
-        return log_probs, alpha, beta, *state
+    def forward(self, words: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Read words [B, K], with the state's and the memory's tensors after them.
+
+        Returns:
+            log_probs [B, K, V]; alpha [B, K, L] and beta [B, K], where the decoder has them; and
+            the new state.
+        """
+        count = len(self.state._fields)
+        state, memory = self.state(*given[:count]), with_tensors(self.memory, given[count:])
+        step = self.decoder.step(words, state, memory)
+        seen = (each for each in (step.alpha, step.gate) if each is not None)
+        return step.log_probs, *seen, *step.state
+
+
+def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a decoder's memory, by the names of its fields (and places in a tuple)."""
+    found: dict[str, torch.Tensor] = {}
+    for name, part in zip(memory._fields, memory, strict=True):
+        if isinstance(part, torch.Tensor):
+            found[name] = part
+        elif isinstance(part, tuple):
+            found |= {f"{name}_{i}": each for i, each in enumerate(part)}
+    return found
+
+
+def with_tensors(memory: Any, tensors: Sequence[torch.Tensor]) -> Any:
+    """The memory with other tensors in the places that `tensors_of` names."""
+    left = iter(tensors)
+    parts: list[Any] = []
+    for part in memory:
+        if isinstance(part, torch.Tensor):
+            parts.append(next(left))
+        elif isinstance(part, tuple):
+            parts.append(tuple(next(left) for _ in part))
+        else:
+            parts.append(part)
+    return type(memory)(*parts)
 
 
 @torch.no_grad()
@@ -108,23 +132,32 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
     encoder = EncoderGraph(captioner.encoder, captioner.preprocessing)
     annotations = encoder(pixels)
     initial = InitialGraph(captioner.decoder)
-    features, keys, *state = initial(annotations)
     step = StepGraph(captioner.decoder, annotations)
+    remembered = tensors_of(step.memory)
+    fields = step.state._fields
+    every = initial(annotations)
+    memory, state = every[: len(remembered)], every[len(remembered) :]
     words = torch.randint(4, len(captioner.vocabulary), (B, K), generator=generator)
-    beams = [part.repeat(1, K, 1) for part in state]
+    beams = [part.repeat(1, K, *(1 for _ in part.shape[2:])) for part in state]
+    looked = captioner.decoder.step(words, step.state(*beams), step.memory)
+    seen = [
+        name
+        for name, found in (("alpha", looked.alpha), ("beta", looked.gate))
+        if found is not None
+    ]
     return {
         "encoder": Graph(encoder, (pixels,), {"pixels": "B"}, ("features",)),
         "initial": Graph(
             initial,
             (annotations.contiguous(),),
             {"features": "B"},
-            ("memory_features", "memory_keys", "h", "c", "z"),
+            (*(f"memory_{name}" for name in remembered), *fields),
         ),
         "step": Graph(
             step,
-            (words, *beams, features, keys),
-            {"words": "BK", "h": "BK", "c": "BK", "z": "BK", "features": "B", "keys": "B"},
-            ("log_probs", "alpha", "beta", "new_h", "new_c", "new_z"),
+            (words, *beams, *memory),
+            {"words": "BK"} | dict.fromkeys(fields, "BK") | dict.fromkeys(remembered, "B"),
+            ("log_probs", *seen, *(f"new_{name}" for name in fields)),
         ),
     }
 
@@ -138,7 +171,14 @@ def write_graph(graph: Graph, path: Path) -> None:
         OSError: The file cannot be written.
     """
     axes = {"B": Dim("batch"), "K": Dim("beams")}
-    free = tuple({i: axes[name] for i, name in enumerate(each)} for each in graph.inputs.values())
+    free: tuple[Any, ...] = tuple(
+        {i: axes[name] for i, name in enumerate(each)} for each in graph.inputs.values()
+    )
+    kinds = [each.kind for each in inspect.signature(graph.module.forward).parameters.values()]
+    if (
+        inspect.Parameter.VAR_POSITIONAL in kinds
+    ):  # what *args takes is one argument to torch.export
+        free = (*free[: len(kinds) - 1], free[len(kinds) - 1 :])
     with _without_chatter(), torch.no_grad():
         try:
             program = torch.onnx.export(

@@ -55,7 +55,7 @@ class Said(BaseModel):
     confidences: list[float]
     confidence: float
     unsure: list[bool]
-    betas: list[float]
+    betas: list[float] | None
     attention: list[list[list[float]]]
 
 
@@ -64,9 +64,10 @@ class Answer(BaseModel):
 
     ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo of
     ``geometry.image_size``. ``fixed`` words at the beginning were given. Words of a lower
-    probability than ``unsure_below`` are unsure, but for function words. ``familiarity`` is the
-    share of ordinary photos that are as unlike the training ones, or more (null where the model
-    does not know), and ``note`` says so where it is small.
+    probability than ``unsure_below`` are unsure, but for function words. ``betas`` is null if the
+    model has no gate. ``familiarity`` is the share of ordinary photos that are as unlike the
+    training ones, or more (null where the model does not know), and ``note`` says so where it is
+    small.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,13 +16,14 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from showattend.errors import ConfigError
+from showattend.checks import real_number, whole_number
 
 T = TypeVar("T")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORM = 100_000
 """Bytes of a request beside its photo."""
+_DIGITS = re.compile("[0-9]{1,18}")
 _LOOK = 0.1
 """Seconds between two looks at whether the client of waiting work is still there."""
 
@@ -48,11 +50,9 @@ class Limits:
         Raises:
             ConfigError: Names the value.
         """
-        for name in ("megabytes", "megapixels", "seconds"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be over 0")
-        if self.waiting < 0:
-            raise ConfigError(f"waiting is {self.waiting}; it must not be negative")
+        for name, most in (("megabytes", 1e6), ("megapixels", 1e6), ("seconds", 1e6)):
+            real_number(name, getattr(self, name), 0, most, above_least=True)
+        whole_number("waiting", self.waiting, 0, 1_000_000)
 
     @property
     def bytes(self) -> int:
@@ -144,22 +144,26 @@ class Guard:
             return
         body = _Body(receive, self.limits)
         headers = Headers(scope=scope)
-        refused = self._refused(headers)
-        if refused is None and int(headers.get("content-length") or 0) > body.most:
-            refused = 413, self.limits.too_large
+        refused = self._refused(headers, body.most)
         if refused is None:
             await self.app(scope, body.receive, _with_headers(send))
             return
         await body.drain()  # a client that is still sending would not read the answer
         await _answer(_with_headers(send), *refused)
 
-    def _refused(self, headers: Headers) -> tuple[int, str] | None:
+    def _refused(self, headers: Headers, most: int) -> tuple[int, str] | None:
+        """Status and reason, for headers that keep a request out, however malformed they are."""
         host = headers.get("host", "")
         if self.hosts and _name(f"//{host}") not in self.hosts:
             return 403, f"this server answers to {', '.join(self.hosts)} only"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _netloc(origin) != host:
             return 403, "pages of other sites may not use this server"
+        lengths = set(headers.getlist("content-length"))
+        if len(lengths) > 1 or not all(map(_DIGITS.fullmatch, lengths)):
+            return 400, "the header Content-Length must be one number of bytes"
+        if lengths and int(lengths.pop()) > most:
+            return 413, self.limits.too_large
         return None
 
 
@@ -205,6 +209,13 @@ class _Body:
         self._got += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         return message
+
+
+def _netloc(address: str) -> str | None:
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return None
 
 
 def _name(address: str) -> str:

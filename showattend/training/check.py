@@ -6,9 +6,11 @@ import math
 from dataclasses import replace
 
 from showattend.config import Config, to_dict
-from showattend.decoders.lstm import ATTEND_WITH, GATES
 from showattend.errors import ConfigError
-from showattend.search import SearchOptions
+from showattend.model.attention import ATTENTIONS
+from showattend.model.decoders import DECODERS
+from showattend.model.decoders.lstm import ATTEND_WITH, GATES
+from showattend.search_options import SearchOptions
 from showattend.training.optimizer import SCHEDULES
 
 
@@ -29,6 +31,7 @@ def check(config: Config) -> None:
         ("train.epochs", train.epochs if train.init_from is None else 1),
         ("self_critical.max_length", critical.max_length),
         ("self_critical.runs", critical.runs),
+        ("self_critical.min_references", critical.min_references),
         ("train.batch_size", train.batch_size),
         ("encoder.size", config.encoder.size),
         ("train.accumulate", train.accumulate),
@@ -38,6 +41,11 @@ def check(config: Config) -> None:
     ):
         if value is not None and value < 1:
             raise ConfigError(f"{key} is {value}; it must be 1 or more")
+    for i, each in enumerate(data.sets):
+        if not (math.isfinite(each.weight) and 0 < each.weight <= 100):
+            raise ConfigError(
+                f"data.path[{i}].weight is {each.weight:g}; it must be above 0, at most 100"
+            )
     for key, share in (
         ("train.warmup", train.warmup),
         ("train.label_smoothing", train.label_smoothing),
@@ -79,12 +87,16 @@ def check(config: Config) -> None:
             f"self_critical.samples is {critical.samples}; it must be 2 or more, for each is "
             "measured against the others"
         )
-    if not (math.isfinite(critical.temperature) and critical.temperature > 0):
-        raise ConfigError(
-            f"self_critical.temperature is {critical.temperature:g}; it must be above 0"
-        )
+    for key, temperature in (
+        ("self_critical.temperature", critical.temperature),
+        ("train.init_temperature", train.init_temperature),
+    ):
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ConfigError(f"{key} is {temperature:g}; it must be above 0")
     for key, choice, known in (
         ("train.schedule", train.schedule, SCHEDULES),
+        ("attention.kind", config.attention.kind, ATTENTIONS),
+        ("decoder.kind", decoder.kind, DECODERS),
         ("decoder.gate", decoder.gate, GATES),
         ("decoder.attend_with", decoder.attend_with, ATTEND_WITH),
     ):

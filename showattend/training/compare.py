@@ -17,10 +17,13 @@ from typing import Any
 
 from showattend.captioner import Captioner
 from showattend.config import Config, expand_configs, find_config, load_config, to_dict
+from showattend.data.mixture import name_sets
+from showattend.data.readers import read_dataset
 from showattend.errors import CheckpointError, ConfigError, DataError, UserError
 from showattend.evaluation.evaluate import evaluate, read_references
 from showattend.evaluation.wording import wording
 from showattend.outputs import make_room, write_text
+from showattend.settings import describe_settings, search_settings
 from showattend.training.check import check
 from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent
@@ -262,36 +265,56 @@ def train_and_score(
 def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
     """Score a run's best model on all validation images by free decoding, as ``evaluate`` does.
 
-    ``data.val_images`` shortens only the validations while training: a choice that follows the
-    seed would give each run other images to be scored on.
+    In float32, whatever precision it was trained in. ``data.val_images`` shortens only the
+    validations while training: a choice that follows the seed would give each run other images to
+    be scored on. Of several data sets each is scored on its own (``evaluation.sets``), and the
+    metrics are their means.
 
     Raises:
         CheckpointError: There is no model.
         DataError: The data set cannot be read, or no image of it.
     """
     reporter, data = reporter or Silent(), config.data
-    path, images = dataset_file(data)
-    captioner = Captioner.from_pretrained(
-        Path(config.train.out), device=config.train.device, precision=config.train.precision
-    )
-    found = evaluate(path, captioner=captioner, images=images, split="val", progress=reporter.task)
-    captions, settings = found["captions"], found["settings"]
-    scored = {str(each["image_id"]) for each in captions}
-    records = read_references(path, images, "val")
-    content = [(str(r.image_id), r.captions) for r in records if str(r.image_id) in scored]
+    captioner = Captioner.from_pretrained(Path(config.train.out), device=config.train.device)
+    names = name_sets([each.path for each in data.sets], [each.name for each in data.sets])
+    parts: dict[str, dict[str, Any]] = {}
+    for which, name in enumerate(names):
+        path, images = dataset_file(data, which=which)
+        if len(names) > 1 and not any(r.split == "val" for r in read_dataset(path, images)):
+            continue  # it is only trained on
+        records = read_references(path, images, "val")
+        found = evaluate(
+            path, captioner=captioner, images=images, split="val", progress=reporter.task
+        )
+        scored = {str(each["image_id"]) for each in found["captions"]}
+        content = [(str(r.image_id), r.captions) for r in records if str(r.image_id) in scored]
+        parts[name] = found | {"content": content}
+    captions = [each for part in parts.values() for each in part["captions"]]
+    content = [each for part in parts.values() for each in part["content"]]
+    every = list(parts.values())
+    settings = every[0]["settings"]
+    shared = [key for key in every[0]["metrics"] if all(key in part["metrics"] for part in every)]
+    evaluation = {
+        "data": to_dict(config)["data"]["path"],
+        "split": "val",
+        "images": len(captions),
+        "references": hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12],
+        "search": to_dict(captioner.search),
+        "size": settings["size"],
+        "precision": settings["precision"],
+        "scorer": settings["scorer"],
+        "tokenizer": settings["tokenizer"],
+        "notes": list(dict.fromkeys(note for part in every for note in part["notes"])),
+    }
+    if len(parts) > 1:
+        evaluation["sets"] = {
+            name: {"images": len(part["captions"]), "metrics": part["metrics"]}
+            for name, part in parts.items()
+        }
     return {
-        "metrics": found["metrics"],
+        "metrics": {key: sum(p["metrics"][key] for p in every) / len(every) for key in shared},
         "wording": wording([each["caption"].split() for each in captions]),
-        "evaluation": {
-            "data": data.path,
-            "split": "val",
-            "images": len(captions),
-            "references": hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12],
-            "search": to_dict(captioner.search),
-            "scorer": settings["scorer"],
-            "tokenizer": settings["tokenizer"],
-            "notes": found["notes"],
-        },
+        "evaluation": evaluation,
         "captions": captions,
     }
 
@@ -392,13 +415,16 @@ def notes(comparison: Comparison) -> list[str]:
 
 def _conditions(how: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
     """What a run's figures depend on, beside its config."""
-    search = how["search"]
+    trained = machine["precision"]
+    scored = how.get("precision", trained)  # older runs were scored as they were trained
+    used = {key: how[key] for key in ("size", "precision") if key in how}
     return {
         "Split": f"validation split of {how['data']}, {how['images']:,} images",
-        "Beam size": f"{search['beam_size']}, length penalty {search['length_penalty']:g}",
+        "Captions": describe_settings(search_settings(how["search"]) | used),
         "Scorer": f"{how['scorer']}, {how['tokenizer']} tokens",
+        "Precision": f"trained in {trained}, scored in {scored}",
         "Machine": f"{machine['device']}, {machine['processors']} processors, "
-        f"{machine['precision']}, torch {machine['torch']}, Python {machine['python']}",
+        f"torch {machine['torch']}, Python {machine['python']}",
         "Threads": str(machine["threads"]),
         "Note": "; ".join(how["notes"]),
     }

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 
-from showattend.attention import Kernels, additive_weights, plain_gradients, plain_scores
-from showattend.decoders.lstm import LSTMDecoder, lstm_cell
+from showattend.model.fast.exponentials import (
+    Kernels,
+    additive_weights,
+    plain_gradients,
+    plain_scores,
+)
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder, lstm_cell
 
 
-def compile_step(decoder: LSTMDecoder, dtype: torch.dtype) -> str | None:
+def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
     """Put compiled functions for the LSTM's cell and the attention's score into a decoder.
 
     The products stay as they are: they are as fast as they get. Tried out at once, gradients
@@ -23,13 +29,15 @@ def compile_step(decoder: LSTMDecoder, dtype: torch.dtype) -> str | None:
     Returns:
         None; or, where compiling fails and the decoder stays as it was, why, in one line.
     """
+    if not isinstance(decoder, FusedLSTMDecoder):
+        return "train.compile: this decoder has no compiled step; going on without"
     cell = torch.compile(lstm_cell, dynamic=True)
     kernels = Kernels(
         torch.compile(plain_scores, dynamic=True), torch.compile(plain_gradients, dynamic=True)
     )
     score = partial(additive_weights, kernels=kernels)
     B, K, L, A, M = 4, 3, 9, decoder.attention_dim, decoder.hidden_dim
-    device = decoder.L_o.weight.device
+    device = decoder.output.weight.device
 
     def new(*shape: int, kind: torch.dtype = dtype) -> torch.Tensor:
         return torch.zeros(*shape, dtype=kind, device=device, requires_grad=True)

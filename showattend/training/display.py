@@ -66,3 +66,8 @@ class Display:
         minutes, seconds = divmod(round(entry["seconds"]), 60)
         parts.append(f"{minutes}:{seconds:02d}")
         self.message("   ".join(parts))
+        for name, figures in entry.get("sets", {}).items():
+            self.message(
+                f"          {name}: validation loss {figures['val_loss']:.3f}   "
+                f"BLEU-4 {figures['BLEU-4']:.3f}   CIDEr {figures['CIDEr']:.3f}"
+            )

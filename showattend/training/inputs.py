@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from showattend.config import Config, DataConfig
-from showattend.data.cache import FeatureCache, cache_features
+from showattend.data.cache import Caches, cache_features
 from showattend.data.loader import CachedFeatures, Inputs, Pixels
+from showattend.data.mixture import Mixture, check_apart, name_sets
 from showattend.data.readers import read_dataset
-from showattend.data.records import PackedRecords
+from showattend.data.records import PackedRecords, Record
 from showattend.data.toy import write_toy
 from showattend.data.views import View
 from showattend.encoders import Encoder
@@ -25,17 +27,25 @@ from showattend.training.reporter import Reporter
 _LISTED = 10  # images left out that are named; the others are only counted
 
 
-def dataset_file(data: DataConfig, processes: Processes = ALONE) -> tuple[Path, Path | None]:
+def dataset_file(
+    data: DataConfig, processes: Processes = ALONE, which: int = 0
+) -> tuple[Path, Path | None]:
     """The data set that a config names, or draws; and the image folder, where it names one.
 
     Of several processes, all of which call this, the first draws.
 
+    Args:
+        data: The section of the config.
+        processes: See above.
+        which: Of several data sets.
+
     Raises:
         DataError: It names none, or one that is not there; or the pictures cannot be drawn.
     """
-    if not data.path:
+    chosen = data.sets[which]
+    if not chosen.path:
         raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
-    if data.path == "toy":
+    if chosen.path == "toy":
         folder = Path(data.cache or "data/cache") / f"toy-{data.toy_images}"
         failed = None
         if processes.first:
@@ -46,13 +56,13 @@ def dataset_file(data: DataConfig, processes: Processes = ALONE) -> tuple[Path, 
         if (failed := processes.gather(failed)[0]) is not None:  # all wait for it
             raise DataError(failed)
         return folder / "dataset.jsonl", None
-    path = Path(data.path)
+    path = Path(chosen.path)
     if path.suffix.lower() == ".jsonl" and _is_absent(path):
         raise DataError(f"{path}: no such file; make it with `showattend prepare`")
-    return path, Path(data.images) if data.images else None
+    return path, Path(chosen.images) if chosen.images else None
 
 
-def read_records(config: Config, processes: Processes) -> PackedRecords:
+def read_mixture(config: Config, processes: Processes) -> Mixture:
     """The training and validation images that the config names, or draws.
 
     Args:
@@ -60,40 +70,59 @@ def read_records(config: Config, processes: Processes) -> PackedRecords:
         processes: All of them call this.
 
     Raises:
-        DataError: There is no such data set, or one of its two splits is empty.
+        DataError: There is no such data set, one of the two splits is empty, or an image is in
+            both.
     """
     data = config.data
-    records = PackedRecords(read_dataset(*dataset_file(data, processes)))
-    splits = [record.split for record in records]
+    set_of = array("H")
+
+    def read() -> Iterator[Record]:
+        for which in range(len(data.sets)):
+            for record in read_dataset(*dataset_file(data, processes, which)):
+                set_of.append(which)
+                yield record
+
+    records = PackedRecords(read())
+    sets = data.sets
+    mixture = Mixture(
+        records,
+        np.asarray(set_of, np.uint16),
+        name_sets([each.path for each in sets], [each.name for each in sets]),
+        tuple(each.weight for each in sets),
+    )
     keep: set[int] = set()
     for split, count in (("train", data.train_images), ("val", data.val_images)):
-        mine = [i for i, each in enumerate(splits) if each == split]
+        mine = mixture.rows(split)
         if count is not None and count < len(mine):
             mine = random.Random(config.train.seed).sample(mine, count)
         keep.update(mine)
-    records = records.take(sorted(keep))
-    split_rows(records, data.path)  # before an hour of feature extraction
-    return records
+    mixture = mixture.take(sorted(keep))
+    split_rows(mixture, data)  # before an hour of feature extraction
+    check_apart(mixture)
+    return mixture
 
 
-def split_rows(records: PackedRecords, path: str) -> tuple[list[int], list[int]]:
+def split_rows(mixture: Mixture, data: DataConfig) -> tuple[list[int], list[int]]:
     """Which records are for training, which for validation.
 
     Raises:
-        DataError: There are none for one of them.
+        DataError: There are none for one of them, or none of a data set are for either.
     """
-    splits = [record.split for record in records]
-    train, val = ([i for i, each in enumerate(splits) if each == s] for s in ("train", "val"))
+    train, val = mixture.rows("train"), mixture.rows("val")
     if not train or not val:
         raise DataError(
-            f"{path}: {len(train)} training and {len(val)} validation images; training needs both"
+            f"{data.said}: {len(train)} training and {len(val)} validation images; "
+            "training needs both"
         )
+    for which, each in enumerate(data.sets):
+        if not (mixture.set_of == which).any() and data.train_images is data.val_images is None:
+            raise DataError(f"{each.path}: no training and no validation images")
     return train, val
 
 
 def cached_inputs(
     config: Config,
-    records: PackedRecords,
+    mixture: Mixture,
     encoder: Encoder,
     preprocessing: Preprocessing,
     *,
@@ -101,41 +130,48 @@ def cached_inputs(
     device: torch.device,
     processes: Processes,
     reporter: Reporter,
-) -> tuple[PackedRecords, Inputs]:
+) -> tuple[Mixture, Inputs]:
     """The features of a frozen encoder, computed where they are not in the cache yet.
 
+    Each data set has caches of its own, so that another one beside it computes only its own.
+
     Returns:
-        The records whose images could be read, and their inputs in the same order.
+        The images that could be read, and their inputs in the same order.
 
     Raises:
         DataError: None of the images is there, or the cache cannot be used.
     """
-    _not_moved(records, config.data)  # before room is taken for their features
-    everything = range(len(records))
-    training, _ = split_rows(records, config.data.path)
-    caches: dict[View, FeatureCache] = {}
+    _not_moved(mixture, config.data)  # before room is taken for their features
+    training, _ = split_rows(mixture, config.data)
+    records = mixture.records
+    caches: dict[View, Caches] = {}
     failed: dict[int, str] = {}
     for view in _views(config.data):
-        rows = everything if view == View() else training  # validation sees images as they are
-        caches[view] = cache_features(
-            Path(config.data.cache or ""),
-            encoder=encoder,
-            preprocessing=preprocessing,
-            paths=[records[i].path for i in rows],
-            dtype=dtype,
-            device=device,
-            view=view,
-            crop_area=config.data.crop_area,
-            processes=processes,
-            message=reporter.message,
-            advance=lambda done, total: reporter.task("Features", done, total),
-        )
-        failed |= {rows[row]: reason for row, reason in caches[view].failed.items()}
+        rows = range(len(records)) if view == View() else training  # validation: as they are
+        parts = []
+        for which in range(len(mixture.names)):
+            mine = [i for i in rows if mixture.set_of[i] == which]
+            if not mine:
+                continue
+            cache = cache_features(
+                Path(config.data.cache or ""),
+                encoder=encoder,
+                preprocessing=preprocessing,
+                paths=[records[i].path for i in mine],
+                dtype=dtype,
+                device=device,
+                view=view,
+                crop_area=config.data.crop_area,
+                processes=processes,
+                message=reporter.message,
+                advance=lambda done, total: reporter.task("Features", done, total),
+            )
+            parts.append((cache, mine))
+            failed |= {mine[row]: reason for row, reason in cache.failed.items()}
+        caches[view] = Caches(parts, len(records))
     _tell(failed.values(), reporter)
-    kept = [i for i in everything if i not in failed]
-    place = {i: row for row, i in enumerate(training)}  # in the caches of the training images
-    lines = {view: [place.get(i, -1) for i in kept] for view in caches}
-    return records.take(kept), CachedFeatures(caches, lines | {View(): kept})
+    kept = [i for i in range(len(records)) if i not in failed]
+    return mixture.take(kept), CachedFeatures(caches, dict.fromkeys(caches, kept))
 
 
 def _views(data: DataConfig) -> list[View]:
@@ -144,22 +180,24 @@ def _views(data: DataConfig) -> list[View]:
 
 
 def pixel_inputs(
-    config: Config, records: PackedRecords, preprocessing: Preprocessing, reporter: Reporter
-) -> tuple[PackedRecords, Inputs]:
+    config: Config, mixture: Mixture, preprocessing: Preprocessing, reporter: Reporter
+) -> tuple[Mixture, Inputs]:
     """The images themselves, for an encoder that learns.
 
     Returns:
-        The records whose files are there, and their inputs in the same order.
+        The images whose files are there, and their inputs in the same order.
 
     Raises:
         DataError: None of them is there.
     """
-    _not_moved(records, config.data)
+    _not_moved(mixture, config.data)
+    records = mixture.records
     there = [_is_there(record.path) for record in records]
     absent = (i for i, found in enumerate(there) if not found)
     _tell((f"{records[i].path}: no such file" for i in absent), reporter)
-    records = records.take(i for i, found in enumerate(there) if found)
-    return records, Pixels(records, preprocessing, config.train.workers, config.data.crop_area)
+    mixture = mixture.take(i for i, found in enumerate(there) if found)
+    workers, area = config.train.workers, config.data.crop_area
+    return mixture, Pixels(mixture.records, preprocessing, workers, area)
 
 
 def _is_there(path: Path) -> bool:
@@ -177,14 +215,22 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-def _not_moved(records: PackedRecords, data: DataConfig) -> None:
-    """Refuse a data set without any of its images."""
-    if not any(_is_there(record.path) for record in records):
-        raise DataError(
-            f"{records[0].path.parent}: none of the {len(records):,} images of {data.path} is "
-            f"there (the first: {records[0].path.name}); give their folder as data.images=DIR, "
-            "or prepare the data set again"
-        )
+def _not_moved(mixture: Mixture, data: DataConfig) -> None:
+    """Refuse a data set without any of its images.
+
+    Raises:
+        DataError: It names the data set, and how to say where they are.
+    """
+    for which, each in enumerate(data.sets):
+        mine = [i for i, found in enumerate(mixture.set_of) if found == which]
+        if mine and not any(_is_there(mixture.records[i].path) for i in mine):
+            first = mixture.records[mine[0]].path
+            key = "data.images" if len(data.sets) == 1 else f"images of data.path[{which}]"
+            raise DataError(
+                f"{first.parent}: none of the {len(mine):,} images of {each.path} is there "
+                f"(the first: {first.name}); give their folder as {key}=DIR, "
+                "or prepare the data set again"
+            )
 
 
 def _tell(reasons: Iterable[str], reporter: Reporter) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from showattend.decoders.forcing import Forced
+from showattend.model.decoders.base import Forced
 
 _AT_ONCE = 1 << 18  # logits at a time
 
@@ -49,13 +49,16 @@ def captioning_loss(
     )
 
 
-def doubly_stochastic_penalty(coverage: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def doubly_stochastic_penalty(coverage: torch.Tensor | None, lengths: torch.Tensor) -> torch.Tensor:
     """sum_i (1 - sum_t alpha_ti)^2, the mean of the captions that are there (equation 14).
 
     Args:
-        coverage: The sums of the maps of each caption, [B, K, L].
+        coverage: The sums of the maps of each caption, [B, K, L]; None where there are no maps,
+            and then nothing to penalise: zero.
         lengths: Its targets [B, K]; 0 where there is no caption.
     """
+    if coverage is None:
+        return torch.zeros((), device=lengths.device)
     real = lengths > 0
     return ((1 - coverage) ** 2).sum(-1)[real].sum() / real.sum()
 

@@ -17,6 +17,7 @@ from showattend import __version__
 from showattend.config import Config, to_dict
 from showattend.errors import UserError
 from showattend.outputs import write_bytes
+from showattend.settings import describe_settings, validation_settings
 from showattend.training.state import Progress
 
 
@@ -35,9 +36,12 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 def run_record(
     config: Config, data: dict[str, Any], progress: Progress, machine: dict[str, Any]
 ) -> dict[str, Any]:
-    """What is known of a run: its config, its data in numbers, every epoch, the machine."""
+    """What is known of a run: its config, its data in numbers, every epoch, the machine.
+
+    ``validation`` holds the settings of the validation scores (`showattend.settings`).
+    """
     best = {"epoch": progress.best_epoch, "CIDEr": progress.best}
-    return {
+    record = {
         "showattend": __version__,
         "config": to_dict(config),
         "data": data,
@@ -46,6 +50,7 @@ def run_record(
         "seconds": round(progress.seconds, 1),
         "machine": machine,
     }
+    return record | {"validation": validation_settings(record)}
 
 
 def check_finite(figures: Mapping[str, float], epoch: int, out: Path) -> None:
@@ -104,6 +109,8 @@ def plot_curves(record: dict[str, Any]) -> bytes:
             axes.axvline(record["best"]["epoch"], color="0.6", lw=1, ls=":", zorder=0)
         if axes.lines:
             axes.legend(frameon=False, fontsize=9)
+    if told := describe_settings(record.get("validation", {})):
+        figure.supxlabel(f"validation: {told}", fontsize=8, color="0.4")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=130)
     return picture.getvalue()

@@ -8,11 +8,10 @@ Variant of Self-Critical Sequence Training").
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.evaluation.wording import wording
 from showattend.sampling import sample
 from showattend.search import SPECIAL
@@ -65,7 +64,7 @@ class SelfCritical:
         self.doubly_stochastic = doubly_stochastic
 
     def __call__(
-        self, decoder: LSTMDecoder, annotations: torch.Tensor, images: Sequence[int]
+        self, decoder: Any, annotations: torch.Tensor, images: Sequence[int]
     ) -> PolicyLoss:
         """Draw, reward, and score the draws again with gradients.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,19 +14,20 @@ from showattend.builders import build_decoder, build_preprocessing, encoder_of
 from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
 from showattend.data.loader import CaptionLoader, wordless
-from showattend.data.records import PackedRecords
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.data.mixture import Mixture
 from showattend.device import give_back_freed_memory
 from showattend.encoders import Encoder
 from showattend.images import Preprocessing
+from showattend.model.decoders.base import sharpen
 from showattend.processes import Processes
-from showattend.search import SearchOptions
+from showattend.search_options import SearchOptions
+from showattend.settings import describe_settings, search_settings
 from showattend.text import Vocabulary, tokenize
 from showattend.training.inputs import (
     Rows,
     cached_inputs,
     pixel_inputs,
-    read_records,
+    read_mixture,
     split_rows,
 )
 from showattend.training.reporter import Reporter
@@ -53,11 +55,29 @@ class Setup:
     encoder_config: dict[str, Any]
     preprocessing: Preprocessing
     vocabulary: Vocabulary
-    decoder: LSTMDecoder
+    decoder: Any
     train_loader: CaptionLoader
     val_loader: CaptionLoader
     validation: Validation
     identity: dict[str, Any]
+
+    def captioner(
+        self, config: Config, encoder: Encoder, decoder: Any, record: dict[str, Any]
+    ) -> Captioner:
+        """What is trained as a model to save, with copies of the decoder's weights."""
+        values = to_dict(config)
+        return Captioner(
+            encoder=encoder,
+            decoder=deepcopy(decoder),
+            vocabulary=self.vocabulary,
+            preprocessing=self.preprocessing,
+            search=SearchOptions(**values["search"]),
+            config={key: values[key] for key in ("attention", "decoder", "search")}
+            | {"encoder": self.encoder_config},
+            record=record,
+            device=next(decoder.parameters()).device,
+            precision="fp32",
+        )
 
 
 def set_up(
@@ -74,12 +94,13 @@ def set_up(
         DataError: The data set cannot be read, or a split of it is empty.
         ConfigError: A value of the config means nothing, or the model to start from does not fit.
     """
-    records = read_records(config, processes)
-    encoder = encoder_of(config.encoder, pretrained=config.encoder.pretrained)
-    preprocessing = build_preprocessing(config.encoder)
-    encoder.measure(preprocessing.size)
+    mixture = read_mixture(config, processes)
     start = config.train.init_from
     source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
+    # A model to start from brings its encoder's weights: those of ImageNet need not be installed.
+    encoder = encoder_of(config.encoder, pretrained=config.encoder.pretrained and source is None)
+    preprocessing = build_preprocessing(config.encoder)
+    encoder.measure(preprocessing.size)
     encoder_config = to_dict(config.encoder)
     if source is not None and take_encoder(source, encoder, config.encoder, start or ""):
         encoder_config["pretrained"] = False  # the model is to carry it
@@ -92,7 +113,7 @@ def set_up(
             f"{config.train.epochs} epochs: the stages that encoder.finetune_from opens never learn"
         )
     encoder.to(device)
-    _try_words(config, records, encoder.dim, source)
+    _try_words(config, mixture, encoder.dim, source)
     # Cached is what the frozen part of the encoder yields: all of it, or what precedes the
     # opened stages. Where these cannot be cut off, or the config wants no cache, images are
     # decoded for every batch.
@@ -105,11 +126,11 @@ def set_up(
                 "is no cache, images are decoded and encoded anew for every batch, which is slow"
             )
     if frozen is None:
-        records, inputs = pixel_inputs(config, records, preprocessing, reporter)
+        mixture, inputs = pixel_inputs(config, mixture, preprocessing, reporter)
     else:
-        records, inputs = cached_inputs(
+        mixture, inputs = cached_inputs(
             config,
-            records,
+            mixture,
             frozen,
             preprocessing,
             dtype=dtype,
@@ -117,11 +138,11 @@ def set_up(
             processes=processes,
             reporter=reporter,
         )
-    train, val = split_rows(records, config.data.path)
-    vocabulary = _vocabulary(config, records, source)
+    train, val = split_rows(mixture, config.data)
+    vocabulary = _vocabulary(config, mixture, source)
     train_loader, val_loader = (
         CaptionLoader(
-            records.take(rows),
+            mixture.records.take(rows),
             Rows(inputs, rows),
             vocabulary,
             batch_size=config.train.batch_size,
@@ -130,19 +151,23 @@ def set_up(
             mirror=config.data.mirror,
             crops=config.data.crops,
             accumulate=accumulate,
+            weights=mixture.weight_of(rows) if rows is train else None,
             processes=processes,
         )
         for rows, accumulate in ((train, config.train.accumulate), (val, 1))
     )
     give_back_freed_memory()  # a large data set takes much while it is read, and little after
     decoder = build_decoder(
-        config.decoder, vocabulary_size=len(vocabulary), feature_dim=encoder.dim
+        config.decoder, config.attention, vocabulary_size=len(vocabulary), feature_dim=encoder.dim
     ).to(device)
     if source is not None:
         take_decoder(source, decoder, start or "")
-    options = SearchOptions(**to_dict(config.search))
+        sharpen(decoder, config.train.init_temperature)
+    validated = replace(
+        SearchOptions(**to_dict(config.search)), beam_size=config.train.validate_beam
+    )
     # A run goes on only with the data that it was started with: word numbers depend on it.
-    content = [(str(r.image_id), r.split, r.captions) for r in records]
+    content = [(str(r.image_id), r.split, r.captions) for r in mixture.records]
     digest = hashlib.sha256(json.dumps([vocabulary.words, content]).encode())
     reporter.message(
         f"{len(train):,} training and {len(val):,} validation images, "
@@ -151,6 +176,7 @@ def set_up(
         f"({'x'.join(map(str, encoder.grid(preprocessing.size)))} grid); "
         f"{str(dtype).removeprefix('torch.')} on {device.type}"
         + (f", {processes.count} processes" if processes.count > 1 else "")
+        + f"; validation: {describe_settings(search_settings(validated))}"
     )
     return Setup(
         encoder=encoder,
@@ -163,9 +189,10 @@ def set_up(
         validation=Validation(
             val_loader,
             vocabulary,
-            replace(options, beam_size=config.train.validate_beam),
+            validated,
             reporter,
             processes,
+            [mixture.names[which] for which in mixture.set_of[val]],
         ),
         identity=to_dict(config)
         | {"data set": digest.hexdigest()[:12], "processes": processes.count}
@@ -175,7 +202,7 @@ def set_up(
 
 
 def _try_words(
-    config: Config, records: PackedRecords, feature_dim: int, source: Captioner | None
+    config: Config, mixture: Mixture, feature_dim: int, source: Captioner | None
 ) -> None:
     """Stumble over captions, vocabulary and the model to start from now, not after hours of work.
 
@@ -183,21 +210,24 @@ def _try_words(
         DataError: An image's captions hold no word, or the vocabulary would be empty.
         ConfigError: The model to start from does not fit.
     """
-    for record in records:
+    for record in mixture.records:
         if not any(map(tokenize, record.captions)):
             raise wordless(record)
-    vocabulary = _vocabulary(config, records, source)
+    vocabulary = _vocabulary(config, mixture, source)
     if source is not None:
         with torch.random.fork_rng(devices=()):
             decoder = build_decoder(
-                config.decoder, vocabulary_size=len(vocabulary), feature_dim=feature_dim
+                config.decoder,
+                config.attention,
+                vocabulary_size=len(vocabulary),
+                feature_dim=feature_dim,
             )
         take_decoder(source, decoder, config.train.init_from or "")
 
 
-def _vocabulary(config: Config, records: PackedRecords, source: Captioner | None) -> Vocabulary:
+def _vocabulary(config: Config, mixture: Mixture, source: Captioner | None) -> Vocabulary:
     """The words of the training captions, after those of the model to start from."""
-    train, _ = split_rows(records, config.data.path)
-    said = (text for i in train for text in records[i].captions)
+    train, _ = split_rows(mixture, config.data)
+    said = (text for i in train for text in mixture.records[i].captions)
     vocabulary = Vocabulary.from_captions(said, config.data.min_count)
     return vocabulary if source is None else merge_words(source.vocabulary, vocabulary)

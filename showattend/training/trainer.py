@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from showattend import checkpoint as checkpoints
-from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
-from showattend.data.loader import Batch
+from showattend.data.loader import Batch, CaptionLoader
 from showattend.depthwise import FastDepthwise
 from showattend.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.encoders import Encoder, encode
 from showattend.evaluation.maps import complain_of_maps
+from showattend.model.decoders.base import favour_rare_words, sharpen
 from showattend.processes import join, leave
-from showattend.search import SearchOptions
 from showattend.training.average import Merger, MovingAverage, put_weights
 from showattend.training.check import check
 from showattend.training.compiling import compile_step
@@ -74,8 +72,13 @@ class Trainer:
         if config.train.compile and (trouble := compile_step(self.decoder, self.dtype)):
             self.reporter.message(trouble)
         if self.phases[0].name == SELF_CRITICAL:
-            self.decoder.sharpen(critical.temperature)
+            sharpen(self.decoder, critical.temperature)
         self._restart()
+        self.reward_loader = (
+            self.train_loader.with_references(critical.min_references)
+            if critical.epochs
+            else self.train_loader
+        )
         self.self_critical = (
             SelfCritical(
                 [record.captions for record in self.train_loader.records],
@@ -170,7 +173,7 @@ class Trainer:
         else:
             best = checkpoints.load(self.out / checkpoints.FILE_NAME)
             put_weights(best.weights, self._trained())
-            self.decoder.sharpen(self.config.self_critical.temperature)
+            sharpen(self.decoder, self.config.self_critical.temperature)
             self._save_start()
             told = "from the best model"
         self._restart()
@@ -213,7 +216,7 @@ class Trainer:
         found = torch.from_numpy(self.train_loader.target_counts())
         counts[: len(found)] = found
         if best.record["history"][-1]["phase"] != ADJUSTED:  # else a kill came just after it
-            self._kept("decoder").favour_rare_words(counts, self.config.train.rare_words)
+            favour_rare_words(self._kept("decoder"), counts, self.config.train.rare_words)
         now.epoch, now.best = now.epoch + 1, float("-inf")
         self.reporter.message("The best model, its scores adjusted in favour of rare words:")
         self._enter({"epoch": now.epoch, "phase": ADJUSTED} | self.validate())
@@ -243,6 +246,11 @@ class Trainer:
         """What is under way."""
         return self.phases[self.progress.phase]
 
+    @property
+    def loader(self) -> CaptionLoader:
+        """The training images of the phase under way."""
+        return self.reward_loader if self.phase.name == SELF_CRITICAL else self.train_loader
+
     def _phase_is_over(self) -> bool:
         """Whether all its epochs are done, or patience has run out."""
         patience, now = self.config.train.patience, self.progress
@@ -253,10 +261,10 @@ class Trainer:
     def _train_epoch(self) -> None:
         self.decoder.train()
         now, saved = self.progress, time.perf_counter()
-        total, parameters = len(self.train_loader), self._parameters()
+        total, parameters = len(self.loader), self._parameters()
         all_steps = total * (now.phase_start + self.phase.epochs)
         rewarded = self.phase.name == SELF_CRITICAL  # by all the captions of an image
-        for batch in self.train_loader.batches(now.epoch, now.batch, keep_captions=rewarded):
+        for batch in self.loader.batches(now.epoch, now.batch, keep_captions=rewarded):
             figures = self._backward(batch)
             for key, value in figures.items():
                 now.sums[key] = now.sums.get(key, 0.0) + value
@@ -311,7 +319,7 @@ class Trainer:
     def _update(self, parameters: list[torch.nn.Parameter]) -> None:
         """One step of the optimizer."""
         settings, now = self.config.train, self.progress
-        share = self._rate_share((now.epoch - now.phase_start) * len(self.train_loader) + now.batch)
+        share = self._rate_share((now.epoch - now.phase_start) * len(self.loader) + now.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.phase.rates[group["part"]] * share
         self.scaler.unscale_(self.optimizer)
@@ -326,7 +334,7 @@ class Trainer:
 
     def _rate_share(self, step: int) -> float:
         settings = self.config.train
-        steps = len(self.train_loader) * self.phase.epochs
+        steps = len(self.loader) * self.phase.epochs
         return rate_share(step, steps, warmup=settings.warmup, schedule=settings.schedule)
 
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
@@ -348,7 +356,7 @@ class Trainer:
 
     # Validation ------------------------------------------------------------------------------
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, Any]:
         """The figures of the model that would be kept (`Validation`)."""
         encoder = self._kept("encoder")
         return self.setup.validation(
@@ -364,7 +372,7 @@ class Trainer:
             "epoch": now.epoch + 1,
             "phase": self.phase.name,
             **{self.phase.names.get(key, key): value for key, value in sums.items()},
-            "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.train_loader) - 1),
+            "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.loader) - 1),
         }
         if done >= min(self.phase.validate_from, self.phase.epochs):
             entry |= self.validate()
@@ -384,7 +392,10 @@ class Trainer:
         if best:
             now.best, now.best_epoch = entry["CIDEr"], entry["epoch"]
             if self.processes.first:
-                checkpoints.save(self.out, self._captioner(self._record()).to_checkpoint())
+                kept = self.setup.captioner(
+                    self.config, self._kept("encoder"), self._kept("decoder"), self._record()
+                )
+                checkpoints.save(self.out, kept.to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
         self._write_record()
@@ -392,21 +403,6 @@ class Trainer:
     def _best_entry(self) -> dict[str, Any]:
         now = self.progress
         return next((entry for entry in now.history if entry["epoch"] == now.best_epoch), {})
-
-    def _captioner(self, record: dict[str, Any]) -> Captioner:
-        values = to_dict(self.config)
-        return Captioner(
-            encoder=self._kept("encoder"),
-            decoder=deepcopy(self._kept("decoder")),
-            vocabulary=self.setup.vocabulary,
-            preprocessing=self.setup.preprocessing,
-            search=SearchOptions(**values["search"]),
-            config={key: values[key] for key in ("decoder", "search")}
-            | {"encoder": self.setup.encoder_config},
-            record=record,
-            device=self.device,
-            precision="fp32",
-        )
 
     def _save_state(self) -> None:
         self.progress.seconds = time.perf_counter() - self.started
@@ -429,6 +425,7 @@ class Trainer:
             "train_images": len(self.train_loader.records),
             "val_images": len(self.val_loader.records),
             "vocabulary": len(self.setup.vocabulary),
+            "size": self.setup.preprocessing.size,
             "grid": list(self.encoder.grid(self.setup.preprocessing.size)),
         }
         return run_record(self.config, data, self.progress, machine(self.device, self.dtype))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from showattend.data.loader import Batch, CaptionLoader
-from showattend.decoders.lstm import LSTMDecoder
 from showattend.evaluation.maps import describe_maps
 from showattend.evaluation.metrics import CiderValidator
 from showattend.evaluation.wording import wording
+from showattend.model.decoders.base import Decoder, Forced
 from showattend.processes import Processes
-from showattend.search import SearchOptions, search
+from showattend.search import search
+from showattend.search_options import SearchOptions
 from showattend.text import Vocabulary
 from showattend.training.losses import captioning_loss
 from showattend.training.reporter import Reporter
@@ -27,6 +30,7 @@ class Validation:
         options: How to search.
         reporter: Told how far it is.
         processes: Among which the images are divided.
+        sets: The name of the data set that each image is of, [N]; None: there is one.
     """
 
     def __init__(
@@ -36,15 +40,20 @@ class Validation:
         options: SearchOptions,
         reporter: Reporter,
         processes: Processes,
+        sets: Sequence[str] | None = None,
     ) -> None:
         self.loader, self.vocabulary = loader, vocabulary
         self.options, self.reporter, self.processes = options, reporter, processes
-        self.scorer = CiderValidator({r.image_id: r.captions for r in loader.records})
+        self.set_of = list(sets or [""] * len(loader.records))
+        references: dict[str, dict[int, tuple[str, ...]]] = {}
+        for row, record in enumerate(loader.records):
+            references.setdefault(self.set_of[row], {})[row] = record.captions
+        self.scorers = {name: CiderValidator(each) for name, each in references.items()}
 
     @torch.no_grad()
     def __call__(
-        self, decoder: LSTMDecoder, annotate: Callable[[Batch], torch.Tensor]
-    ) -> dict[str, float]:
+        self, decoder: Decoder, annotate: Callable[[Batch], torch.Tensor]
+    ) -> dict[str, Any]:
         """Caption every image.
 
         Args:
@@ -53,31 +62,54 @@ class Validation:
 
         Returns:
             val_loss (teacher forced, without smoothing), BLEU-4, CIDEr, and the figures of the
-            wording and of the maps.
+            wording and of the maps. Of several data sets the first three are the means of theirs,
+            and ``sets`` has them of each by its name.
         """
-        captions: dict[Hashable, list[str]] = {}
+        captions: dict[int, list[str]] = {}
         maps: list[torch.Tensor] = []
-        loss, tokens = 0.0, 0
+        losses = {name: [0.0, 0.0] for name in self.scorers}  # summed over tokens; how many
         for number, batch in enumerate(self.loader.batches()):
             if not batch.of_images:  # there are fewer images than processes
                 continue
             annotations = annotate(batch)
             lengths = batch.lengths.to(annotations.device)
             forced = decoder(annotations, batch.captions.to(annotations.device), lengths)
-            count = int(lengths.sum())
-            loss += captioning_loss(forced, lengths).cross_entropy.item() * count
-            tokens += count
+            for name, summed, tokens in self._losses(forced, lengths, batch.rows):
+                losses[name][0] += summed
+                losses[name][1] += tokens
             found = search(decoder, annotations, self.options)
             for row, hypotheses in zip(batch.rows, found, strict=True):
-                record = self.loader.records[row]
-                captions[record.image_id] = self.vocabulary.decode(hypotheses[0].words)
-                maps.append(hypotheses[0].alpha.cpu())
+                captions[row] = self.vocabulary.decode(hypotheses[0].words)
+                if hypotheses[0].alpha is not None:
+                    maps.append(hypotheses[0].alpha)
             self.reporter.task("Validation", number + 1, len(self.loader))
-        parts = self.processes.gather((captions, maps, loss, tokens))
+        parts = self.processes.gather((captions, maps, losses))
         captions = {k: v for part in parts for k, v in part[0].items()}
+        figures: dict[str, dict[str, float]] = {}
+        for name, scorer in self.scorers.items():
+            total, count = (sum(part[2][name][i] for part in parts) for i in (0, 1))
+            mine = {row: words for row, words in captions.items() if self.set_of[row] == name}
+            figures[name] = {"val_loss": total / count, **scorer.score(mine)}
+        keys = next(iter(figures.values()))
         return {
-            "val_loss": sum(part[2] for part in parts) / sum(part[3] for part in parts),
-            **self.scorer.score(captions),
+            **{key: sum(each[key] for each in figures.values()) / len(figures) for key in keys},
+            **({"sets": figures} if len(figures) > 1 else {}),
             **wording(list(captions.values())),
             **describe_maps(each for part in parts for each in part[1]),
         }
+
+    def _losses(
+        self, forced: Forced, lengths: torch.Tensor, rows: Sequence[int]
+    ) -> Iterator[tuple[str, float, int]]:
+        """The cross-entropy of each data set's tokens, summed, and how many there are."""
+        names = [self.set_of[row] for row in rows]
+        if len(set(names)) == 1:
+            count = int(lengths.sum())
+            yield names[0], captioning_loss(forced, lengths).cross_entropy.item() * count, count
+            return
+        logits = forced.logits.to(torch.promote_types(forced.logits.dtype, torch.float32))
+        each = cross_entropy(logits, forced.targets, reduction="none")
+        images = (forced.captions // lengths.shape[1]).tolist()  # numbered through [B, K]
+        for name in dict.fromkeys(names):
+            here = torch.tensor([names[image] == name for image in images], device=each.device)
+            yield name, float(each[here].sum()), int(here.sum())

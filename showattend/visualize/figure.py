@@ -139,8 +139,9 @@ def figure_bytes(caption: Caption, suffix: str = ".png", **options: Any) -> byte
 
 
 def figures_of(caption: Caption, t: int) -> str:
-    """The gate and the entropy of word ``t``, as they stand beside it."""
-    return f"β {caption.betas[t]:.2f} · H {entropy_of(caption.attention[t]):.1f}"
+    """The gate, if there is one, and the entropy of word ``t``, as they stand beside it."""
+    gate = "" if caption.betas is None else f"β {caption.betas[t]:.2f} · "
+    return f"{gate}H {entropy_of(caption.attention[t]):.1f}"
 
 
 _SIGNS = "0123456789.,%×"
@@ -156,9 +157,9 @@ def _note(caption: Caption, positions: Sequence[int], scale: str) -> str:
         most = full_heat(caption, 0, scale)
         cell = f"one cell of {rows}×{cols}"
         shared = f"Scale: common, full brightness is {most:.0%} of the attention in {cell}."
+    gate = "" if caption.betas is None else "β: how much the image counted for the word, 0 to 1. "
     return (
-        f"Bright: where the model looked when it said the word. {shared} "
-        "β: how much the image counted for the word, 0 to 1. "
+        f"Bright: where the model looked when it said the word. {shared} {gate}"
         f"H: entropy of the map, 0 (one cell) to {math.log2(rows * cols):.1f} bits (all alike)."
     )
 

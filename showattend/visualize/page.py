@@ -322,6 +322,8 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
         values.pop(name, None)
     for name in ("log_probs", "log_prob", "confidences", "confidence", "score", "betas",
                  "attention"):  # fmt: skip
+        if values[name] is None:  # a model without a gate
+            continue
         numbers = np.asarray(values[name], np.float64)
         values[name] = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6).tolist()
     return values

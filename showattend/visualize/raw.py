@@ -25,7 +25,7 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         words: Only these words' maps.
 
     Returns:
-        Texts, and arrays for what docs/maps.md gives a shape.
+        Texts, and arrays for what docs/maps.md gives a shape; no gates if the model has none.
 
     Raises:
         UserError: A word is not in the caption.
@@ -35,7 +35,8 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
     left, top, right, bottom = caption.geometry.box
     chosen = caption.attention[positions]
     known = isinstance(caption.image, str | Path)
-    return {
+    gates = caption.betas
+    maps: dict[str, Any] = {
         "format": FORMAT,
         "image": str(caption.image) if known else "",
         "caption": caption.text,
@@ -43,7 +44,7 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         "position": np.array(positions, dtype=np.int64),
         "attention": chosen.astype(np.float32),
         "entropy": np.array([entropy_of(each) for each in chosen], dtype=np.float64),
-        "betas": np.array([caption.betas[t] for t in positions], dtype=np.float32),
+        "betas": None if gates is None else np.array([gates[t] for t in positions], np.float32),
         "log_probs": np.array([caption.log_probs[t] for t in positions], dtype=np.float64),
         "confidences": np.array([caption.confidences[t] for t in positions], dtype=np.float64),
         "unsure": np.array([caption.unsure[t] for t in positions], dtype=np.bool_),
@@ -52,6 +53,7 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         "cell_x": np.linspace(left, right, cols + 1),
         "cell_y": np.linspace(top, bottom, rows + 1),
     }
+    return {key: value for key, value in maps.items() if value is not None}
 
 
 def npz_bytes(

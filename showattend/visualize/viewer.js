@@ -377,7 +377,8 @@ const showattend = (() => {
         const how = most * cells < 2 ? "looked all over the photo, a little more" : "looked most";
         text = `“${words[t]}”, word ${t + 1} of ${words.length}: ${how} at the ${where}, ` +
           `with ${percent(most)} of its attention in one cell of ${cells}. ` +
-          `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}, gate β\u00a0${fixed(betas[t], 2)}.`;
+          `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}` +
+          `${betas ? `, gate β\u00a0${fixed(betas[t], 2)}` : ""}.`;
         label += ` Bright: where the model looked for “${words[t]}”, most at the ${where}.`;
       }
       this.reading.textContent = text;
@@ -388,15 +389,17 @@ const showattend = (() => {
       const { words, log_probs, confidences, confidence, unsure, betas, attention, log_prob, score } =
         this.caption;
       const { geometry } = this.photo;
-      const head = ["Word", "Probability", "log p", "Gate β", "Brightest cell", "Where"];
+      const gate = (...cells) => (betas ? cells : []);  // a model may have none
+      const head = ["Word", "Probability", "log p", ...gate("Gate β"), "Brightest cell", "Where"];
       const row = (name, ...cells) => make("tr", {},
         make("th", { scope: "row" }, name), cells.map((cell) => make("td", {}, cell)));
       const body = this.at.map((t) => row(
-        words[t], percent(confidences[t]) + (unsure[t] ? " (unsure)" : ""), fixed(log_probs[t], 3), fixed(betas[t], 3),
+        words[t], percent(confidences[t]) + (unsure[t] ? " (unsure)" : ""), fixed(log_probs[t], 3),
+        ...gate(betas && fixed(betas[t], 3)),
         percent(peak(attention[t])), place(attention[t], geometry)));
       if (log_probs.length > words.length && this.at.length === words.length) {
         const end = log_probs[words.length];
-        body.push(row("(end)", percent(Math.exp(end)), fixed(end, 3), "", "", ""));
+        body.push(row("(end)", percent(Math.exp(end)), fixed(end, 3), ...gate(""), "", ""));
       }
       const grid = attention.length ? `${attention[0].length} × ${attention[0][0].length}` : "none";
       this.numbers.replaceChildren(

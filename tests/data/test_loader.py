@@ -36,7 +36,7 @@ def records(count: int = 10) -> list[Record]:
     return [Record(i, Path(f"{i}.jpg"), ("A dog runs.",), "train") for i in range(count)]
 
 
-def loader(found: list[Record] | None = None, **values: int) -> CaptionLoader:
+def loader(found: list[Record] | None = None, **values: Any) -> CaptionLoader:
     return CaptionLoader(found or records(), Numbers(), VOCABULARY, **{"batch_size": 3, **values})
 
 
@@ -255,3 +255,68 @@ def test_order_and_views_of_a_seed_are_pinned() -> None:
     assert [batch.rows for batch in found.batches(1)] == [[1, 6, 5], [4, 3, 2], [0, 7]]
     assert [view.crop for view in found.views(1)] == [1, 0, 2, 1, 0, 0, 0, 1]
     assert [view.mirrored for view in found.views(1)] == [*[True] * 3, False, *[True] * 4]
+
+
+# Weights -----------------------------------------------------------------------------------------
+
+
+def drawn(loader: CaptionLoader, epoch: int) -> list[int]:
+    return [row for batch in loader.batches(epoch) for row in batch.rows]
+
+
+def test_a_weight_says_how_often_an_image_is_drawn() -> None:
+    weights = [1.0] * 4 + [2.0] * 3 + [0.5] * 3
+    mine = loader(weights=weights)
+    assert mine.draws == 4 + 6 + 2
+    assert len(mine) == 4
+    counts = np.zeros(10, int)
+    for epoch in range(30):
+        rows = drawn(mine, epoch)
+        assert len(rows) == 12
+        each = np.bincount(rows, minlength=10)
+        assert (each[:4] == 1).all()
+        assert (each[4:7] == 2).all()
+        assert (each[7:] <= 1).all()
+        counts += each
+    assert counts[7:].tolist() == [20, 20, 20]  # they take turns: two of the three an epoch
+
+
+def test_weights_of_one_change_nothing() -> None:
+    assert drawn(loader(weights=[1.0] * 10), 3) == drawn(loader(), 3)
+
+
+def test_an_image_drawn_twice_has_two_views() -> None:
+    class Shown(Numbers):
+        def read(self, rows: Sequence[int], views: Sequence[View] = ()) -> torch.Tensor:
+            found.extend(zip(rows, views, strict=True))
+            return super().read(rows, views)
+
+    found: list[tuple[int, View]] = []
+    mine = CaptionLoader(
+        records(60), Shown(), VOCABULARY, batch_size=8, weights=[2.0] * 60, mirror=True
+    )
+    list(mine.batches(0))
+    views: dict[int, set[View]] = {}
+    for row, view in found:
+        views.setdefault(row, set()).add(view)
+    assert 10 < sum(len(each) == 2 for each in views.values()) < 50
+
+
+def test_an_epoch_with_weights_goes_on_from_any_batch() -> None:
+    mine = loader(weights=[1.5] * 10)
+    whole = rows(list(mine.batches(2)))
+    assert rows(list(mine.batches(2, 2))) == whole[2:]
+
+
+def test_images_with_few_captions_can_be_left_out() -> None:
+    found = [
+        Record(i, Path(f"{i}.jpg"), ("A dog runs.",) * (1 + i % 2), "train") for i in range(10)
+    ]
+    mine = loader(found, weights=[1.0] * 5 + [2.0] * 5)
+    several = mine.with_references(2)
+    assert sorted(drawn(several, 0)) == [1, 3, 5, 5, 7, 7, 9, 9]
+    assert len(several) == 3
+    assert len(drawn(mine, 0)) == 15  # the loader itself is as it was
+    assert sorted(drawn(mine.with_references(1), 0)) == sorted(drawn(mine, 0))
+    with pytest.raises(DataError, match="no training image has 3 captions"):
+        mine.with_references(3)

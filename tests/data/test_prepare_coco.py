@@ -278,6 +278,25 @@ def test_files_that_are_there(server: Server, out: Path, tmp_path: Path) -> None
     assert prepare_coco(out, subset, annotations=files).images == {"train": 10, "val": 5}
 
 
+def test_images_held_out_of_training(out: Path, tmp_path: Path) -> None:
+    """Those that something will be measured on are not trained on, but may be validated on."""
+    mine = local(tmp_path / "mine", "train", "val")
+    prepare_coco(out, annotations=[mine / "annotations"])
+    splits = ids(out)
+    train, val = ([i for i, s in splits.items() if s == split] for split in ("train", "val"))
+    held = tmp_path / "instances.json"
+    held.write_text(json.dumps({"images": [{"id": i} for i in [*train[:3], val[0], -1]]}))
+    said: list[str] = []
+    report = prepare_coco(out, annotations=[mine / "annotations"], hold_out=[held], say=said.append)
+    assert report.images == {"train": 17, "val": 10}
+    assert not set(train[:3]) & ids(out).keys()
+    assert said == ["3 images are held out of training"]
+    assert "instances.json" in [each["file"] for each in manifest(out)["annotations"]]
+    held.write_text("[]")
+    with pytest.raises(DataError, match="not a COCO file, which lists its images by id"):
+        prepare_coco(out, annotations=[mine / "annotations"], hold_out=[held])
+
+
 def test_a_karpathy_file_that_is_there(out: Path, tmp_path: Path) -> None:
     mine = local(tmp_path / "mine", "train", "val")
     (mine / "dataset_coco.json").write_text(json.dumps(COCO.karpathy()))

@@ -258,10 +258,11 @@ def test_the_command_prints_the_page_or_writes_it(files: Path) -> None:
 def test_the_page_says_how_evaluate_made_the_captions(files: Path) -> None:
     assert "The captions are those of" not in call(files)
     content = json.loads((files / "results.json").read_text())
-    content["settings"] = {"model": "mine", "beam_size": 3, "size": 288, "precision": "float32"}
+    settings = {"beam_size": 3, "block_ngrams": 2, "size": 288, "precision": "float32"}
+    content["settings"] = {"model": "mine"} | settings
     (files / "results.json").write_text(json.dumps(content))
-    told = "`showattend evaluate --output`: model mine, beam 3, 288 pixels, float32."
-    assert f"The captions are those of {told}" in call(files)
+    told = "model mine, beam 3, no 2-gram twice, 288 pixels, float32."
+    assert f"The captions are those of `showattend evaluate --output`: {told}" in call(files)
 
 
 def test_the_command_says_what_is_left_out(files: Path) -> None:

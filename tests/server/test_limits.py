@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -19,7 +19,16 @@ from showattend.server.limits import Gate, Guard, Limits
 
 
 @pytest.mark.parametrize(
-    "values", [{"megabytes": 0}, {"megapixels": -1}, {"seconds": float("nan")}, {"waiting": -1}]
+    "values",
+    [
+        {"megabytes": 0},
+        {"megapixels": -1},
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"megabytes": float("inf")},
+        {"waiting": -1},
+        {"waiting": 2.5},
+    ],
 )
 def test_limits_that_refuse_everything_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must"):
@@ -165,7 +174,13 @@ async def reading(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"read"})
 
 
-def ask(limits: Limits, parts: list[bytes | float], length: int | None = None) -> tuple[int, str]:
+def ask(
+    limits: Limits,
+    parts: list[bytes | float],
+    length: int | None = None,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    hosts: tuple[str, ...] = (),
+) -> tuple[int, str]:
     """Send a body in parts, with pauses where a number stands; the answer's status and text."""
     sent: list[dict[str, Any]] = []
     left = list(parts)
@@ -179,11 +194,11 @@ def ask(limits: Limits, parts: list[bytes | float], length: int | None = None) -
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    headers = [(b"host", b"localhost")]
+    said = list(headers) if hosts else [(b"host", b"localhost"), *headers]
     if length is not None:
-        headers.append((b"content-length", str(length).encode()))
-    scope = {"type": "http", "headers": headers}
-    asyncio.run(Guard(reading, limits)(scope, receive, send))
+        said.append((b"content-length", str(length).encode()))
+    scope = {"type": "http", "headers": said}
+    asyncio.run(Guard(reading, limits, hosts)(scope, receive, send))
     text = sent[1]["body"].decode()
     return sent[0]["status"], json.loads(text)["error"] if text.startswith("{") else text
 
@@ -208,6 +223,49 @@ def test_a_slow_body_is_refused() -> None:
     assert (status, text) == (408, "the upload took longer than 0.2 seconds")
     assert ask(Limits(seconds=0.2, megabytes=1), [b"x", 30.0, b"x"], 10**9)[0] == 413
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"abc",
+        b"-1",
+        b"+1",
+        b"1.5",
+        b"1e3",
+        b"0x10",
+        b"1_000",
+        b" ",
+        b"\xb2",
+        b"1" * 5000,
+        b"1,1",
+    ],
+)
+def test_a_length_that_is_no_number_is_a_bad_request(value: bytes) -> None:
+    found = ask(Limits(), [b"x"], headers=[(b"content-length", value)])
+    assert found == (400, "the header Content-Length must be one number of bytes")
+
+
+def test_lengths_that_differ_are_a_bad_request() -> None:
+    one, other = (b"content-length", b"1"), (b"content-length", b"2")
+    assert ask(Limits(), [b"x"], headers=[one, other])[0] == 400
+    assert ask(Limits(), [b"x"], headers=[one, one]) == (200, "read")
+
+
+@pytest.mark.parametrize(
+    "value", [b"http://[::1", b"http://[x]", b"", b"null", b"//", b"\xff\xfe", b"http://evil/\x00"]
+)
+def test_an_origin_that_is_none_is_another_one(value: bytes) -> None:
+    found = ask(Limits(), [b"x"], headers=[(b"origin", value)])
+    assert found == (403, "pages of other sites may not use this server")
+
+
+@pytest.mark.parametrize("value", [None, b"", b"[::1", b"http://[", b"\xff", b"localhost:port:1"])
+def test_a_host_that_is_none_is_another_one(value: bytes | None) -> None:
+    headers = [] if value is None else [(b"host", value)]
+    found = ask(Limits(), [b"x"], headers=headers, hosts=("127.0.0.1",))
+    assert found == (403, "this server answers to 127.0.0.1 only")
 
 
 def test_what_is_no_request_passes() -> None:

@@ -110,7 +110,7 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "history": [{}, {}],
             "seconds": FIGURES[name(settings)][2],
             "machine": {
-                "device": "cpu", "precision": "float32", "threads": 2, "processors": 4,
+                "device": "cpu", "precision": "bfloat16", "threads": 2, "processors": 4,
                 "torch": "2.6", "python": "3.11",
             },
         }  # fmt: skip
@@ -123,7 +123,7 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "wording": {"distinct": 0.75, "words": 9, "length": 7.0, "bad_endings": 0.0},
             "evaluation": {
                 "data": settings.data.path, "split": "val", "images": 1000, "references": "abc",
-                "search": {"beam_size": 5, "length_penalty": 0.7},
+                "search": {"beam_size": 5, "length_penalty": 0.7}, "precision": "float32",
                 "scorer": "pycocoevalcap 1.2", "tokenizer": "PTB", "notes": [],
             },
             "captions": [],
@@ -183,6 +183,7 @@ def test_two_configs_are_trained_scored_and_compared(
         each = json.loads((out / name / "seed-0/results.json").read_text())["evaluation"]
         assert (each["images"], each["tokenizer"]) == (8, "PTB")
         assert each["search"]["beam_size"] == 2
+        assert each["precision"] == "float32"
 
     rows = table(out)
     metrics = results["metrics"]
@@ -198,8 +199,10 @@ def test_two_configs_are_trained_scored_and_compared(
     for part in (
         f"- Command: `showattend compare {first} {second} --out {out} decoder.dropout=0.1`",
         f"- Split: validation split of {toy}, 8 images\n",
-        "- Beam size: 2, length penalty 0.7\n",
+        "- Captions: beam 2, length penalty 0.7, n-grams may repeat, 1 to 12 words, 64 pixels, "
+        "float32\n",
         "PTB tokens\n",
+        "- Precision: trained in float32, scored in float32\n",
         "- Machine: cpu, ",
         "- Threads: ",
     ):
@@ -299,7 +302,8 @@ def test_several_seeds_by_hand(
     page = (tmp_path / "out/comparison.md").read_text(encoding="utf-8")
     assert "Mean ± half the range (highest less lowest) of 2 seeds" in page
     assert "--seeds 2`" in page
-    assert "- Machine: cpu, 4 processors, float32, torch 2.6, Python 3.11\n- Threads: 2\n" in page
+    assert "- Precision: trained in bfloat16, scored in float32\n" in page
+    assert "- Machine: cpu, 4 processors, torch 2.6, Python 3.11\n- Threads: 2\n" in page
     assert "pycocoevalcap 1.2, PTB tokens" in page
 
 

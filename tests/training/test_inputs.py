@@ -7,17 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from showattend.config import Config, from_dict
+from showattend.data.mixture import Mixture
 from showattend.data.records import PackedRecords, Record
 from showattend.encoders import build_encoder
 from showattend.errors import DataError
 from showattend.images import Preprocessing
 from showattend.processes import ALONE, Processes
 from showattend.training import inputs
-from showattend.training.inputs import cached_inputs, pixel_inputs, read_records
+from showattend.training.inputs import cached_inputs, pixel_inputs, read_mixture
 from showattend.training.reporter import Silent
 
 SQUARE = Preprocessing(size=64)
@@ -36,9 +38,9 @@ table: list[Any] = [None, None]
 barrier = threading.Barrier(2)
 
 
-def together(config: Config) -> list[PackedRecords]:
+def together(config: Config) -> list[Mixture]:
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(read_records, config, Pair(rank, 2)) for rank in (0, 1)]
+        runs = [pool.submit(read_mixture, config, Pair(rank, 2)) for rank in (0, 1)]
         return [run.result() for run in runs]
 
 
@@ -55,7 +57,7 @@ def test_the_first_process_draws_and_the_others_wait(
     monkeypatch.setattr(inputs, "write_toy", write)
     data = {"path": "toy", "toy_images": 12, "cache": str(tmp_path / "cache")}
     one, other = together(from_dict(Config, {"data": data}, "test"))
-    assert list(one) == list(other)
+    assert list(one.records) == list(other.records)
     assert len(one) == 12
     assert drawn == [tmp_path / "cache" / "toy-12"]
 
@@ -64,7 +66,7 @@ def test_what_stops_the_first_process_stops_all(tmp_path: Path) -> None:
     data = {"path": "toy", "toy_images": 3, "cache": str(tmp_path)}
     with ThreadPoolExecutor(2) as pool:
         config = from_dict(Config, {"data": data}, "test")
-        runs = [pool.submit(read_records, config, Pair(rank, 2)) for rank in (0, 1)]
+        runs = [pool.submit(read_mixture, config, Pair(rank, 2)) for rank in (0, 1)]
         for run in runs:
             with pytest.raises(DataError, match="draw at least 6"):
                 run.result()
@@ -90,6 +92,10 @@ def records(folder: Path, count: int) -> PackedRecords:
     )
 
 
+def mix(found: PackedRecords) -> Mixture:
+    return Mixture(found, np.zeros(len(found), np.uint16), ("one",), (1.0,))
+
+
 def config(folder: Path) -> Config:
     data = {"path": str(folder / "dataset.jsonl"), "cache": str(folder / "cache")}
     return from_dict(Config, {"data": data}, "test")
@@ -100,12 +106,12 @@ def cached(folder: Path, found: PackedRecords, reporter: Lines) -> PackedRecords
     encoder.measure(64)
     kind: dict[str, Any] = {"dtype": inputs.torch.float32, "device": inputs.torch.device("cpu")}
     return cached_inputs(
-        config(folder), found, encoder, SQUARE, processes=ALONE, reporter=reporter, **kind
-    )[0]
+        config(folder), mix(found), encoder, SQUARE, processes=ALONE, reporter=reporter, **kind
+    )[0].records
 
 
 def pixels(folder: Path, found: PackedRecords, reporter: Lines) -> PackedRecords:
-    return pixel_inputs(config(folder), found, SQUARE, reporter)[0]
+    return pixel_inputs(config(folder), mix(found), SQUARE, reporter)[0].records
 
 
 @pytest.mark.parametrize("read", [cached, pixels])

@@ -23,12 +23,12 @@ from showattend.training import setup, trainer
 
 folder, images = Path(sys.argv[1]), int(sys.argv[2])
 
-def synthetic(config, records, encoder, preprocessing, **_):
-    shape = len(records), *encoder.grid(preprocessing.size), encoder.dim
+def synthetic(config, mixture, encoder, preprocessing, **_):
+    shape = len(mixture), *encoder.grid(preprocessing.size), encoder.dim
     file = folder / "features.npy"
     np.lib.format.open_memmap(file, "w+", np.float16, shape).flush()
     cache = FeatureCache(folder, np.load(file, mmap_mode="r"), {})
-    return records, CachedFeatures({View(): cache}, {View(): range(len(records))})
+    return mixture, CachedFeatures({View(): cache}, {View(): range(len(mixture))})
 
 def private():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.training.optimizer import build_optimizer, rate_share
 
 

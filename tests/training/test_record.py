@@ -21,7 +21,8 @@ HISTORY = [
 @pytest.mark.parametrize("epochs", [0, 1, 3])
 def test_the_record_and_its_curves_are_written(epochs: int, tmp_path: Path) -> None:
     best = {"epoch": 2, "CIDEr": 0.2} if epochs > 1 else None
-    record = {"history": HISTORY[:epochs], "best": best, "machine": {"device": "cpu"}}
+    validation = {"beam_size": 3, "split": "val", "images": 1000}
+    record = {"history": HISTORY[:epochs], "best": best, "validation": validation}
     folder = tmp_path / "runs" / "new"
     write_record(folder, record)
     assert json.loads((folder / "training.json").read_text()) == record

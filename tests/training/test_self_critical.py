@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.search import force
 from showattend.text import Vocabulary, tokenize
 from showattend.training.cider_d import CiderD
@@ -47,10 +47,10 @@ def expected_reward(model: LSTMDecoder, image: torch.Tensor, number: int) -> tor
     total = torch.zeros(())
     for words in captions:
         memory = model.memory(image)
-        state = model.initial_state(memory)
+        state = model.start(memory)
         log_p, previous = torch.zeros(()), Vocabulary.START
         for word in words:
-            scores, _, _, state = model.advance(torch.tensor([[previous]]), state, memory)
+            scores, state, _, _ = model.step(torch.tensor([[previous]]), state, memory)
             allowed = scores[0, 0, [END, 4, 5, 6]]
             log_p = log_p + allowed.log_softmax(0)[[END, 4, 5, 6].index(word)]
             previous = word

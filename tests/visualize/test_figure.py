@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,15 @@ def test_texts_of_the_figure() -> None:
     common = [text.get_text() for text in draw_figure(caption, scale="common").texts]
     assert "100% of the attention in one cell of 7×7" in " ".join(common)
     assert "100%" in common
+
+
+def test_a_model_without_a_gate_has_none_in_its_figure() -> None:
+    caption = caption_of(plain(90, 60), [(0, 0), (3, 3)], words="a dog")
+    gateless = replace(caption, betas=None)
+    texts = [text.get_text() for text in draw_figure(gateless).texts]
+    assert "H 0.0" in texts
+    assert "β" not in " ".join(texts)
+    assert "β" in " ".join(text.get_text() for text in draw_figure(caption).texts)
 
 
 def test_one_scale_leaves_a_flat_map_dim() -> None:

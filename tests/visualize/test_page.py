@@ -128,6 +128,12 @@ def test_a_strange_photos_note_is_on_the_page(photograph: Path) -> None:
     assert '<p class="note">' not in page_html([replace(caption, familiarity=0.9)])
 
 
+def test_a_page_of_a_model_without_a_gate_has_null_for_it(candidates: list[Caption]) -> None:
+    page = Parsed(page_html([replace(each, betas=None) for each in candidates]))
+    ((_, data),) = [each for each in page.raw if each[0].get("id") == "photos"]
+    assert [each["betas"] for each in json.loads(data)[0]["captions"]] == [None, None]
+
+
 def test_a_gallerys_maps_are_short_and_say_the_same(photograph: Path) -> None:
     coarse, fine = (np.full((2, side, side), side**-2.0, np.float32) for side in (11, 64))
     coarse[0, 3, 5] *= 1.002  # the brightest cell, by less than four decimals

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,15 @@ def test_both_forms_hold_what_is_documented() -> None:
     assert f"`{FORMAT}`" in DOCUMENT
     assert arrays["words"].tolist() == ["a", "dog", "catches", "a", "ball"]
     assert arrays["entropy"][1] == pytest.approx(np.log2(49))
+
+
+def test_a_model_without_a_gate_has_no_betas() -> None:
+    caption = caption_of(plain(90, 60), CELLS, words="a dog catches a ball")
+    keys, gateless = list(raw_maps(caption)), replace(caption, betas=None)
+    assert list(raw_maps(gateless)) == [key for key in keys if key != "betas"]
+    assert "betas" not in json.loads(json_bytes(gateless))
+    with np.load(io.BytesIO(npz_bytes(gateless))) as loaded:
+        assert "betas" not in loaded
 
 
 def test_words_choose_maps() -> None:

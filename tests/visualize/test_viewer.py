@@ -339,6 +339,22 @@ def test_unsure_words_look_and_sound_unsure(
     assert findings(tab) == []
 
 
+def test_a_model_without_a_gate_shows_none(
+    visit: Visit, tmp_path: Path, candidates: list[Caption]
+) -> None:
+    gateless = [replace(each, betas=None) for each in candidates]
+    for captions, columns in ((candidates, 6), (gateless, 5)):
+        tab = opened(visit, tmp_path / f"{columns}.html", captions)
+        tab.locator(".word").first.click()
+        tab.get_by_text("The numbers behind it").click()
+        for row in tab.locator("tr").all():
+            assert len(row.locator("th, td").all()) == columns
+        text = tab.locator("body").inner_text()
+        assert ("β" in text) == (columns == 6)
+        assert "NaN" not in text
+        assert "undefined" not in text
+
+
 @pytest.mark.parametrize(
     ("cell", "where"),
     [((0, 0), "upper left"), ((3, 3), "centre"), ((6, 3), "lower middle"), ((3, 6), "right")],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from showattend.decoders.dropout import dropout
+from showattend.model.fast.quick_dropout import dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.4, 0.5, 0.9])

@@ -7,30 +7,23 @@ a batch, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
-from showattend.attention import share_powers
-from showattend.decoders.state import Shared, State
-from showattend.shared_gradient import SharedContext
+from showattend.model.decoders.base import Forced, repeat
+from showattend.model.decoders.lstm import State
+from showattend.model.fast.exponentials import share_powers
+from showattend.model.fast.prepared import Shared
+from showattend.model.fast.shared_gradient import SharedContext
 
 if TYPE_CHECKING:
-    from showattend.decoders.lstm import LSTMDecoder
+    from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 
 
-class Forced(NamedTuple):
-    """What teacher forcing yields: logits of the real tokens only, and the maps' sums."""
-
-    logits: torch.Tensor  # [N, V]
-    targets: torch.Tensor  # [N]
-    captions: torch.Tensor  # [N]: which caption a token is of, counted through [B, K]
-    coverage: torch.Tensor  # [B, K, L]: sum over a caption's real time steps of alpha_t
-
-
-def teacher_forcing(
-    decoder: LSTMDecoder,
+def packed_forcing(
+    decoder: FusedLSTMDecoder,
     features: torch.Tensor,
     captions_BKT: torch.Tensor,
     lengths_BK: torch.Tensor,
@@ -59,8 +52,7 @@ def teacher_forcing(
     lengths_BK, captions_BKT = lengths_BK[order], captions_BKT[order]
     number_BK = order.unsqueeze(1) * lengths_BK.shape[1] + within[order]
     memory = decoder.memory(features[order])
-    state = decoder.initial_state(memory)
-    state = State(*(part.expand(-1, lengths_BK.shape[1], -1) for part in state))
+    state = repeat(decoder.start(memory), lengths_BK.shape[1])
     if torch.is_grad_enabled():
         shared = Shared(SharedContext(memory.features), share_powers(memory.keys, memory.weights.v))
         memory = memory._replace(keys=shared.keys.value, shared=shared)
@@ -89,10 +81,9 @@ def teacher_forcing(
         if state.h.shape[:2] != (b, k):
             state = State(*(part[:b, :k] for part in state))
         alive_now = memory._replace(features=memory.features[:b], keys=memory.keys[:b])
-        step = decoder.step(word.unflatten(0, (b, k)), state, alive_now)
-        state = step.state
+        state, alpha, _ = decoder.recur(word.unflatten(0, (b, k)), state, alive_now)
         coverage_BKL = coverage_BKL + F.pad(
-            step.alpha * counts.view(b, k, 1),
+            alpha * counts.view(b, k, 1),
             (0, 0, 0, coverage_BKL.shape[1] - k, 0, coverage_BKL.shape[0] - b),
         )
         hidden.append(state.h.flatten(0, 1))

@@ -1,7 +1,11 @@
-"""Soft attention: one query, many locations, weights that sum to one (paper, section 4.2).
+"""Additive attention without a tanh in the time loop.
+
+`AdditiveAttention` scores e_i = v . tanh(W_a a_i + W_h h). Since tanh(q + k) = 1 - 2 u / (u + E)
+with u = e^(-2q) and E = e^(2k), the exponentials are taken where they are few, of keys (`powers`,
+once an image) and queries, and what is left for each pair of the two is an addition and a division.
 
 Shape suffixes: B images, K queries of one image (its captions in training, its beams in search),
-L locations, D feature dimension, M hidden size, A attention size.
+L locations, A attention size.
 """
 
 from __future__ import annotations
@@ -10,43 +14,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-from showattend.shared_gradient import SharedSum
+from showattend.model.fast.shared_gradient import SharedSum
 
 _LIMIT = 40.0  # e to the power of twice this is still a float32, and so is its reciprocal
 _AT_ONCE = 1 << 20  # numbers [b, K, L, A] at a time: blocks that stay in cache and are reused
-
-
-class AdditiveAttention(nn.Module):
-    """Bahdanau's additive score, e_i = v . tanh(W_a a_i + W_h h) (paper, equation 4).
-
-    The keys W_a a_i depend on the image only: `keys` is called once an image, and every caption,
-    beam and time step shares them through the batch dimension; nothing is copied. There is no
-    bias on v, which would cancel in the softmax, and one bias inside the tanh, in W_a.
-
-    No tanh is computed in the time loop. Since tanh(q + k) = 1 - 2 u / (u + E) with u = e^(-2q)
-    and E = e^(2k), the exponentials are taken where they are few, of keys (`powers`, once an image)
-    and queries, and what is left for each pair of the two is an addition and a division.
-
-    Args:
-        feature_dim: D.
-        query_dim: M.
-        attention_dim: A.
-    """
-
-    def __init__(self, *, feature_dim: int, query_dim: int, attention_dim: int) -> None:
-        super().__init__()
-        self.W_a = nn.Linear(feature_dim, attention_dim)
-        self.W_h = nn.Linear(query_dim, attention_dim, bias=False)
-        self.v = nn.Parameter(torch.empty(attention_dim).uniform_(-0.1, 0.1))
-
-    def keys(self, features_BLD: torch.Tensor) -> torch.Tensor:
-        """Project the annotations, once an image: [B, L, D] to [B, L, A]."""
-        return F.linear(
-            features_BLD, self.W_a.weight.to(features_BLD), self.W_a.bias.to(features_BLD)
-        )
 
 
 def powers(keys_BLA: torch.Tensor) -> torch.Tensor:

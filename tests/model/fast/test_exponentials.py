@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from showattend import attention
-from showattend.attention import (
-    AdditiveAttention,
+from showattend.model.fast import exponentials
+from showattend.model.fast.exponentials import (
     Kernels,
     additive_weights,
     plain_gradients,
@@ -42,13 +41,6 @@ def test_attends_where_a_key_answers_the_query() -> None:
     assert weights.max() > 0.99
 
 
-def test_keys_have_the_precision_of_the_features() -> None:
-    module = AdditiveAttention(feature_dim=6, query_dim=3, attention_dim=4)
-    features = torch.randn(2, 5, 6)
-    assert module.keys(features.bfloat16()).dtype == torch.bfloat16
-    torch.testing.assert_close(module.keys(features), module.W_a(features))
-
-
 def literal(query: torch.Tensor, keys: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """The paper's equation 4, with its tanh."""
     hidden = torch.tanh(query.unsqueeze(2) + keys.unsqueeze(1))
@@ -73,7 +65,7 @@ def test_without_a_tanh_weights_and_gradients_are_the_same(
     if at_once is None:  # what is given to a compiler
         kernels = Kernels(plain_scores, plain_gradients)
     else:  # one image at a time, two, all of them
-        monkeypatch.setattr(attention, "_AT_ONCE", at_once)
+        monkeypatch.setattr(exponentials, "_AT_ONCE", at_once)
     query, keys, v = inputs(scale)
     found = additive_weights(query, powers(keys), v, kernels=kernels)
     wanted = literal(query, keys, v)

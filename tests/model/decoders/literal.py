@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import torch
 
-from showattend.decoders.lstm import LSTMDecoder
+from showattend.model.decoders.lstm import LSTMDecoder
 
 
 def sigmoid(x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,54 @@
+"""Checks of values that people give, each with one line that says what is wrong."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any
+
+from showattend.errors import ConfigError
+
+
+def whole_number(name: str, value: Any, least: int, most: int) -> int:
+    """The value as an int.
+
+    Raises:
+        ConfigError: It is no whole number (2.5, True, text), or out of its range.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+    return int(_in_range(name, operator.index(value), least, most))
+
+
+def real_number(
+    name: str, value: Any, least: float, most: float, *, above_least: bool = False
+) -> float:
+    """The value as a float.
+
+    Args:
+        name: What it is called.
+        value: What was given.
+        least: Lower end of its range.
+        most: Upper end of its range.
+        above_least: Leave out the lower end itself.
+
+    Raises:
+        ConfigError: It is no number (NaN, infinity, True, text), or out of its range.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ConfigError(f"{name} is {value!r}; it must be a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ConfigError(f"{name} is {number}; it must be a finite number")
+    if above_least and number <= least:
+        raise ConfigError(f"{name} is {value}; it must be more than {least:g}")
+    return _in_range(name, number, least, most)
+
+
+def _in_range(name: str, value: float, least: float, most: float) -> float:
+    if value < least:
+        raise ConfigError(f"{name} is {value}; it must be {least:g} or more")
+    if value > most:
+        raise ConfigError(f"{name} is {value}; it must be {most:g} or less")
+    return value

@@ -1,0 +1,103 @@
+"""The command ``showattend finetune``: one's own photographs to a model of one's own."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from showattend.cli_options import Model
+from showattend.terminal import complain, console, printable, say, table
+
+FEW = 10
+"""Validation photographs below which scores mean little."""
+
+
+def finetune(
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of photographs with captions (photo.txt beside photo.jpg, captions.csv "
+            "or captions.jsonl), or a dataset.jsonl.",
+            metavar="FOLDER|DATASET",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Values to use instead of those that suit the number of photographs.",
+            metavar="[SECTION.KEY=VALUE]...",
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the new model.", metavar="DIR")],
+    model: Model = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+) -> None:
+    """Train a model further on your own photographs, and compare it with its start."""
+    from showattend.training.display import Display
+    from showattend.training.finetune import REPORT_NAME
+    from showattend.training.finetune import finetune as run
+
+    try:
+        with Display(console()) as display:
+            found = run(
+                photos,
+                out,
+                model=model,
+                overrides=overrides or [],
+                resume=resume,
+                reporter=display,
+            )
+    except KeyboardInterrupt:
+        if (out / REPORT_NAME).is_file():
+            again = "the same command" if resume else "the same command with --resume"
+            say(f"what is done is kept in {printable(out)}; {again} goes on from there")
+        raise
+    _print(found, out)
+    if found["skipped"] or found["unread"]:
+        raise typer.Exit(1)
+
+
+def _print(found: dict[str, Any], out: Path) -> None:
+    for example in found["examples"]:
+        print(printable(example["photo"]))
+        for key in ("before", "after", "people"):
+            print(f"  {key:<8}{printable(example[key])}")
+    images = found["images"]["val"]
+    rows = [
+        [name, *(f"{found[when][name]:.3f}" for when in ("before", "after"))]
+        for name in ("CIDEr", "BLEU-4", "METEOR")
+        if name in found["before"] and name in found["after"]
+    ]
+    what = "photograph" if images == 1 else "photographs"
+    table(f"Scores on {images:,} validation {what}", rows, ("", "before", "after"))
+    gain, half = found["gain"]
+    print(_remark(gain, half, images))
+    where = shlex.quote(str(out))
+    if found["kept"] == "start":
+        print(
+            f"Training made it no better there: the model in {printable(where)} is the start, "
+            f"{printable(found['model'])}, as it was (the trained one is beside it, "
+            "as trained.safetensors)"
+        )
+    for note in found["notes"]:
+        complain(note)
+    photo = found["examples"][0]["photo"] if found["examples"] else "photo.jpg"
+    say("next:")
+    say(f"  showattend caption {printable(shlex.quote(photo))} --model {printable(where)}")
+    arguments = shlex.join(found["evaluate"])
+    say(f"  showattend evaluate {printable(arguments)} --model {printable(where)}")
+
+
+def _remark(gain: float, half: float | None, images: int) -> str:
+    """How much the scores mean."""
+    if images < FEW or half is None:
+        few = "a single photograph" if images == 1 else f"{images} photographs"
+        return f"Scores on {few} mean little: look at the captions"
+    return (
+        f"CIDEr {gain:+.3f}, 95 % interval {gain - half:+.3f} to {gain + half:+.3f}; the epoch was "
+        "chosen on the same photographs, which flatters"
+    )

@@ -1,0 +1,1 @@
+"""What the papers describe: encoders, attention and decoders, in plain code."""

@@ -1,0 +1,6 @@
+"""Attention: one module for each scoring function, behind one contract (`base.Attention`)."""
+
+from showattend.model.attention.additive import AdditiveAttention
+from showattend.model.attention.base import ATTENTIONS, Attended, Attention, build_attention
+
+__all__ = ["ATTENTIONS", "AdditiveAttention", "Attended", "Attention", "build_attention"]

@@ -1,0 +1,239 @@
+"""The paper's decoder: an LSTM that attends to the annotations word by word (section 3.1.2).
+
+Shape suffixes: B images, K captions or beams of an image, L locations, D feature, A attention,
+E embedding, M hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from showattend.errors import ConfigError
+from showattend.model.attention.base import Keys, build_attention
+from showattend.model.decoders.base import Forced, Step, register, teacher_forcing
+from showattend.model.layers import Linear, wide
+
+ATTEND_WITH = ("previous", "current")
+GATES = ("scalar", "vector", "none")
+
+
+class Memory(NamedTuple):
+    """What the decoder keeps of a batch of images; nothing in it is repeated for K."""
+
+    features: torch.Tensor  # a [B, L, D]
+    keys: Keys  # the attention's
+
+
+class State(NamedTuple):
+    """The recurrent state."""
+
+    h: torch.Tensor  # [B, K, M], in the precision of the products
+    c: torch.Tensor  # [B, K, M], float32 at least: it adds up over the whole sentence
+    z: torch.Tensor  # [B, K, D], the last context; read only when attending with the current state
+
+
+@register("lstm")
+class LSTMDecoder(nn.Module):
+    """LSTM with attention, gate beta and deep output layer.
+
+    The equations, with the paper's symbols (equation numbers are the paper's):
+
+    * h_0, c_0 = tanh(W_init mean(a) + b) (section 3.1.2)
+    * alpha_t, z_t = attention(h_{t-1}, a) (4, 5, 13)
+    * beta_t = sigmoid(f_beta(h_{t-1})), z_t = beta_t z_t (section 4.2.1)
+    * h_t, c_t = LSTM(E y_{t-1}, h_{t-1}, z_t) (1 to 3)
+    * p(y_t) = softmax(L_o(E y_{t-1} + L_h h_t + L_z z_t)) (7)
+
+    This is the reference. `showattend.model.fast.fused_lstm` computes the same faster and takes
+    its place unless SHOWATTEND_PLAIN is set (`showattend.model.build`).
+
+    Args:
+        vocabulary_size: V, the four special tokens included.
+        feature_dim: D, the encoder's.
+        embedding_dim: E.
+        hidden_dim: M.
+        attention_dim: A.
+        attention: The kind of attention, one of `showattend.model.attention.ATTENTIONS`.
+        gate: "scalar" (the paper), "vector" (one gate a feature) or "none".
+        attend_with: "previous", the paper's h_{t-1}, chooses where to look before the model has
+            read word t-1. "current" lets the LSTM read the word first and attends with h_t; its
+            LSTM is then fed the context z_{t-1} (zero at the start).
+        embedding_dropout: Dropout on E y.
+        feature_dropout: Dropout on the annotations, one mask for all the captions of an image.
+        dropout: Dropout before the output product L_o.
+        projection_dim: Annotations pass through a trained ReLU layer of this width first, and D
+            is this from there on; 0 takes them as the encoder gives them (the paper).
+
+    Raises:
+        ConfigError: gate, attend_with or attention is not one of the above.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        feature_dim: int,
+        embedding_dim: int = 512,
+        hidden_dim: int = 512,
+        attention_dim: int = 512,
+        attention: str = "additive",
+        gate: str = "scalar",
+        attend_with: str = "previous",
+        embedding_dropout: float = 0.0,
+        feature_dropout: float = 0.0,
+        dropout: float = 0.5,
+        projection_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, known in (
+            ("gate", gate, GATES),
+            ("attend_with", attend_with, ATTEND_WITH),
+        ):
+            if value not in known:
+                raise ConfigError(
+                    f"decoder.{name} is {value!r}; it must be one of {', '.join(known)}"
+                )
+        self.feature_dim = feature_dim
+        self.projection = Linear(feature_dim, projection_dim) if projection_dim else None
+        feature_dim = projection_dim or feature_dim
+        self.hidden_dim, self.attention_dim = hidden_dim, attention_dim
+        self.gate, self.attend_with = gate, attend_with
+        self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
+        self.dropout, self.scoring = dropout, attention
+
+        self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
+        self.initial = Linear(feature_dim, 2 * hidden_dim)
+        self.attention = build_attention(
+            attention,
+            feature_dim=feature_dim,
+            query_dim=hidden_dim,
+            attention_dim=attention_dim,
+        )
+        self.gate_dim = {"scalar": 1, "vector": feature_dim, "none": 0}[gate]
+        self.f_beta = Linear(hidden_dim, self.gate_dim) if self.gate_dim else None
+        self.lstm_word = Linear(embedding_dim, 4 * hidden_dim)  # gates in the order i, f, g, o
+        self.lstm_hidden = Linear(hidden_dim, 4 * hidden_dim, bias=False)
+        self.lstm_context = Linear(feature_dim, 4 * hidden_dim, bias=False)
+        self.L_h = Linear(hidden_dim, embedding_dim)
+        self.L_z = Linear(feature_dim, embedding_dim, bias=False)
+        self.L_o = Linear(embedding_dim, vocabulary_size)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.orthogonal_(self.lstm_hidden.weight)
+        with torch.no_grad():  # an open forget gate lets gradients through from the first step
+            self.lstm_word.bias.zero_()
+            self.lstm_word.bias[self.hidden_dim : 2 * self.hidden_dim] = 1.0
+            self.L_o.bias.zero_()
+
+    # Once an image ---------------------------------------------------------------------------
+
+    def memory(self, features: torch.Tensor) -> Memory:
+        """The annotations, projected, and the attention's keys; see `Decoder.memory`."""
+        a_BLD = features.flatten(1, 2) if features.ndim == 4 else features
+        if self.projection is not None:
+            a_BLD = torch.relu(self.projection(a_BLD))
+        a_BLD = F.dropout(a_BLD, self.feature_dropout, self.training)
+        return Memory(a_BLD, self.attention.keys(a_BLD))
+
+    def start(self, memory: Memory) -> State:
+        """h_0 and c_0 from the mean annotation."""
+        mean_B1D = memory.features.mean(1, keepdim=True)
+        h, c = torch.tanh(self.initial(mean_B1D)).chunk(2, -1)
+        return State(h, c.to(wide(c.dtype)), torch.zeros_like(mean_B1D))
+
+    # Words -----------------------------------------------------------------------------------
+
+    def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
+        """One word; see `Decoder.step`."""
+        Ey = self.embedding(words_BK).to(memory.features)
+        Ey = F.dropout(Ey, self.embedding_dropout, self.training)
+        if self.attend_with == "previous":
+            z, alpha, beta = self._attend(state.h, memory)
+            h, c = self._lstm(Ey, state.h, state.c, z)
+        else:
+            h, c = self._lstm(Ey, state.h, state.c, state.z)
+            z, alpha, beta = self._attend(h, memory)
+        deep = F.dropout(Ey + self.L_h(h) + self.L_z(z), self.dropout, self.training)
+        logits = self.L_o(deep)
+        log_probs = torch.log_softmax(logits.to(wide(logits.dtype)), -1)
+        return Step(log_probs, State(h, c, z), alpha, beta)
+
+    def _attend(
+        self, h: torch.Tensor, memory: Memory
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """The gated context z [B, K, D], alpha [B, K, L] and beta [B, K] (a vector's mean)."""
+        attended = self.attention(h, memory.keys)
+        if self.f_beta is None:
+            return attended.context, attended.alpha, None
+        beta = torch.sigmoid(self.f_beta(h))
+        return beta * attended.context, attended.alpha, beta.to(wide(beta.dtype)).mean(-1)
+
+    def _lstm(
+        self, Ey: torch.Tensor, h: torch.Tensor, c: torch.Tensor, z: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Equations 1 to 3, the cell in float32 at least."""
+        gates = self.lstm_word(Ey) + self.lstm_hidden(h) + self.lstm_context(z)
+        i, f, g, o = gates.to(c.dtype).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return (torch.sigmoid(o) * torch.tanh(c)).to(gates.dtype), c
+
+    def forward(
+        self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
+    ) -> Forced:
+        """Teacher forcing, step by step."""
+        return teacher_forcing(self, features, captions_BKT, lengths_BK)
+
+    # What others may ask ---------------------------------------------------------------------
+
+    @property
+    def output(self) -> nn.Linear:
+        """L_o."""
+        return self.L_o
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """See `Decoder.options`."""
+        names = ("hidden_dim", "attention_dim", "gate", "attend_with")
+        dropouts = ("embedding_dropout", "feature_dropout", "dropout")
+        return {
+            "attention": self.scoring,
+            "embedding_dim": self.embedding.embedding_dim,
+            "projection_dim": 0 if self.projection is None else self.projection.out_features,
+            **{name: getattr(self, name) for name in (*names, *dropouts)},
+        }
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """See `Decoder.sizes`."""
+        return {
+            "decoder.attend_with": self.attend_with,
+            "decoder.gate": self.gate,
+            "decoder.embedding_dim": self.embedding.embedding_dim,
+            "decoder.hidden_dim": self.hidden_dim,
+            "decoder.attention_dim": self.attention_dim,
+            "decoder.projection_dim": 0
+            if self.projection is None
+            else self.projection.out_features,
+        }
+
+    @staticmethod
+    def with_more_features(
+        weights: Mapping[str, torch.Tensor], more: int
+    ) -> dict[str, torch.Tensor] | None:
+        """New columns of the projection; without one the context itself would grow."""
+        if "projection.weight" not in weights:
+            return None
+        wider = F.pad(weights["projection.weight"], (0, more))
+        return {**weights, "projection.weight": wider}
+
+    @staticmethod
+    def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
+        """The input of the projection, or where there is none of what reads the context."""
+        return (weights.get("projection.weight", weights["L_z.weight"])).shape[1]

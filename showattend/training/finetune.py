@@ -1,0 +1,310 @@
+"""Somebody's own photographs and captions, and a model to start from, to a model of theirs."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from showattend import checkpoint as checkpoints
+from showattend.captioner import Captioner
+from showattend.config import Config, override, to_dict
+from showattend.data.prepare import prepare
+from showattend.data.prepare_folder import draw_validation, read_folder
+from showattend.data.readers import read_dataset, read_json
+from showattend.data.records import Record
+from showattend.errors import DataError, UserError
+from showattend.evaluation.evaluate import evaluate
+from showattend.outputs import write_bytes, write_json
+from showattend.processes import leave
+from showattend.text import sentence
+from showattend.training.check import check
+from showattend.training.recipe import CACHE_NAME, derive
+from showattend.training.reporter import Reporter, Silent
+from showattend.training.start import fit_temperature
+from showattend.training.state import FILE_NAME as STATE_NAME
+from showattend.training.state import can_go_on, check_folder, has_begun
+from showattend.training.trainer import Trainer
+
+REPORT_NAME = "finetune.json"
+WORSE_NAME = "trained.safetensors"  # the trained model, where the start is kept instead
+FEWEST_TRAIN, FEWEST_VAL = 4, 1
+LISTED = 10  # photographs left out that are named
+SHOWN = 4  # photographs whose captions are shown
+
+
+def finetune(
+    source: Path,
+    out: Path,
+    *,
+    model: str | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Train a model further on one's own photographs, and compare it with its start.
+
+    The folder ``out`` gets the model, the training record and curves, the prepared data set
+    (unless it is one already) and the report that is returned, as ``finetune.json``. Where the
+    trained model scores lower than its start on the validation images, the start is the model
+    that is kept, and the trained one is beside it.
+
+    Args:
+        source: A folder of photographs with captions (`prepare_folder`), or a data set that has
+            been prepared. Where it has no validation split, one is drawn (`validation_count`).
+        out: The folder of the run.
+        model: To start from: a shipped model's name, a folder or a file; None: the default.
+        overrides: ``section.key=value`` of the config, to use instead of what suits the number
+            of photographs (`showattend.training.recipe`).
+        resume: Go on with what was interrupted.
+        reporter: Told how it goes.
+
+    Returns:
+        Plain values: what the run was given; images, of each split; kept, "trained" or "start";
+        before and after, the scores of the start and of the trained model on the validation
+        images; gain, the difference of their CIDEr and the half width of its 95 % interval (None
+        for a single image); examples, captions of some of these images; skipped, a line for each
+        photograph left out; evaluate, the arguments that score the model.
+
+    Raises:
+        CheckpointError: There is no such model, or nothing to resume.
+        ConfigError: An override means nothing.
+        DataError: There are no captions, too few photographs, or the folder holds another run.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("finetune runs in one process; for several, use train and train.init_from")
+    reporter = reporter or Silent()
+    found = checkpoints.find_model(model)
+    start = checkpoints.load(found)
+    given = {"source": os.path.realpath(source), "model": model or checkpoints.DEFAULT_MODEL}
+    report = _begin(out, source, given, resume)
+    if "kept" in report:
+        reporter.message("The run is finished: nothing is left to train")
+        _tidy(out)
+        return report
+    images = _folder_of(overrides)
+    data, skipped = _gather(source, images, out, resume, reporter)
+    records = read_dataset(data, images)
+    splits = Counter(record.split for record in records)
+
+    def settings(temperature: float) -> Config:
+        return derive(
+            start,
+            model=given["model"],
+            images=splits["train"],
+            data=data,
+            out=out,
+            temperature=temperature,
+            overrides=overrides,
+        )
+
+    check(settings(1.0))
+    if "temperature" not in report:
+        captioner = Captioner.from_pretrained(found)
+        training = [record for record in records if record.split == "train"]
+        report["temperature"] = fit_temperature(captioner, training)
+    config = settings(report["temperature"])
+    write_json(out / REPORT_NAME, report)  # from here on there is something to resume
+    again = resume and can_go_on(out)
+    check_folder(out, to_dict(config), again)
+    reporter.message(
+        f"{splits['train']:,} photographs: {config.train.epochs} epochs at a rate of "
+        f"{config.train.lr:g}, {config.train.batch_size} photographs a step"
+    )
+    before = _score(given["model"], data, images, config, reporter)
+    try:
+        trainer = Trainer(config, reporter)
+        loss = trainer.validate()["val_loss"]  # of the start: nothing has been trained
+        record = trainer.run(again)
+    finally:
+        leave()
+    worse = out / WORSE_NAME  # there already, where a kill came just before the end
+    after = _score(str(worse if worse.exists() else out), data, images, config, reporter)
+    best = record["history"][record["best"]["epoch"] - 1]
+    kept = "trained"
+    # On a single image, and on few, CIDEr may stand still: then the lower loss wins.
+    if (before["metrics"]["CIDEr"], -loss) >= (after["metrics"]["CIDEr"], -best["val_loss"]):
+        kept = "start"
+        if not worse.exists():
+            write_bytes(worse, (out / checkpoints.FILE_NAME).read_bytes())
+        checkpoints.save(out, start)
+    left = {
+        split: min(splits[split], most or splits[split]) - record["data"][f"{split}_images"]
+        for split, most in (("train", config.data.train_images), ("val", config.data.val_images))
+    }
+    report |= {
+        "images": {split: record["data"][f"{split}_images"] for split in ("train", "val")},
+        "kept": kept,
+        "before": before["metrics"],
+        "after": after["metrics"],
+        "gain": _gain(before["captions"], after["captions"]),
+        "examples": _examples(records, before["captions"], after["captions"]),
+        "skipped": skipped,
+        "unread": sum(left.values()),
+        "evaluate": ["--annotations", str(data), "--split", "val"]
+        + ([] if images is None else ["--images", str(images)]),
+        "settings": {"before": before["settings"], "after": after["settings"]},
+        "notes": after["notes"],
+        "seconds": record["seconds"],
+    }
+    write_json(out / REPORT_NAME, report)
+    _tidy(out)
+    return report
+
+
+def validation_count(images: int) -> int:
+    """How many of so many photographs to validate on: a tenth, and of few a fifth; at most 500."""
+    return max(1, min(round(images / 10), 500), min(10, images // 5))
+
+
+# Before ----------------------------------------------------------------------------------------
+
+
+def _begin(out: Path, source: Path, given: dict[str, Any], resume: bool) -> dict[str, Any]:
+    """What the folder's report says, or a new one; refused where it is another run's.
+
+    Raises:
+        DataError: There are no photographs, the folder holds a run, there is none to resume, or
+            it was begun with others.
+    """
+    if not source.exists():
+        raise DataError(
+            f"{source}: no such folder or file; give a folder of photographs with captions, or a "
+            "dataset.jsonl"
+        )
+    if os.path.realpath(out) == given["source"]:
+        raise DataError(f"{out}: holds the photographs; give --out another folder")
+    path = out / REPORT_NAME
+    before = read_json(path) if path.exists() else {}
+    if not isinstance(before, dict):
+        raise DataError(f"{path}: not written by finetune; give another --out")
+    if not resume:
+        if "kept" in before or has_begun(out):
+            raise DataError(f"{out}: holds a run already; add --resume, or give another --out")
+        return given
+    if not before:
+        raise DataError(f"{out}: no run of finetune to resume; start without --resume")
+    for key, value in given.items():
+        if before.get(key) != value:
+            raise DataError(
+                f"{out}: was begun with the {key} {before.get(key)}, not {value}; give that one, "
+                "or another --out"
+            )
+    return before
+
+
+def _gather(
+    source: Path, images: Path | None, out: Path, resume: bool, reporter: Reporter
+) -> tuple[Path, list[str]]:
+    """The data set to train on, prepared where it is not yet; and the photographs left out.
+
+    Raises:
+        DataError: There are no captions, or too few photographs.
+    """
+    folder = out / "data"
+    prepared = folder / "dataset.jsonl"
+    if resume and prepared.is_file():
+        return prepared, list(read_json(folder / "report.json")["skipped"])
+    if source.is_dir() and not (source / "dataset.jsonl").is_file():
+        records, skipped = read_folder(source, lambda text: reporter.message(f"note: {text}"))
+        if not records:
+            raise DataError(
+                f"{source}: none of its photographs has a caption (the first: {skipped[0]}); "
+                "write captions into photo.txt beside photo.jpg, one a line, or into captions.csv"
+            )
+    else:
+        records, skipped = read_dataset(source, images), []
+        if any(record.split == "val" for record in records):
+            _enough(source, records, [])
+            return (source / "dataset.jsonl" if source.is_dir() else source), []
+
+    def draw(usable: list[Record]) -> list[Record]:
+        if all(record.split != "val" for record in usable):
+            count = sum(record.split == "train" for record in usable)
+            if count > FEWEST_TRAIN:
+                usable = draw_validation(usable, validation_count(count))
+        _enough(source, usable, skipped)
+        return usable
+
+    report = prepare(
+        records, folder, min_count=1, skipped=skipped, draw=draw, progress=reporter.task
+    )
+    for line in report.skipped[:LISTED]:
+        reporter.message(f"skipped: {line}")
+    if len(report.skipped) > LISTED:
+        reporter.message(
+            f"skipped: and {len(report.skipped) - LISTED:,} more: see {folder / 'report.json'}"
+        )
+    return prepared, list(report.skipped)
+
+
+def _enough(source: Path, records: Sequence[Record], skipped: Sequence[str]) -> None:
+    found = Counter(record.split for record in records)
+    if found["train"] >= FEWEST_TRAIN and found["val"] >= FEWEST_VAL:
+        return
+    left = f" ({len(skipped)} left out, the first: {skipped[0]})" if skipped else ""
+    raise DataError(
+        f"{source}: {found['train']} photographs with captions to train on and {found['val']} to "
+        f"validate on{left}; finetune needs at least {FEWEST_TRAIN + FEWEST_VAL}, "
+        f"{FEWEST_TRAIN} to train on and {FEWEST_VAL} to validate on"
+    )
+
+
+def _folder_of(overrides: Sequence[str]) -> Path | None:
+    """The image folder that ``data.images=DIR`` names."""
+    values: dict[str, Any] = {}
+    override(values, overrides)
+    images = values.get("data", {}).get("images")
+    return None if images is None else Path(str(images))
+
+
+# After -----------------------------------------------------------------------------------------
+
+
+def _score(
+    model: str, data: Path, images: Path | None, config: Config, reporter: Reporter
+) -> dict[str, Any]:
+    """What `evaluate` finds on the validation images."""
+    captioner = Captioner.from_pretrained(model, device=config.train.device)
+    return evaluate(data, captioner=captioner, images=images, split="val", progress=reporter.task)
+
+
+def _gain(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> tuple[float, float | None]:
+    """The mean difference of the images' CIDEr, and the half width of its 95 % interval."""
+    pairs = zip(before, after, strict=True)
+    each = [new["scores"]["CIDEr"] - old["scores"]["CIDEr"] for old, new in pairs]
+    half = 1.96 * stdev(each) / math.sqrt(len(each)) if len(each) > 1 else None
+    return fmean(each), half
+
+
+def _examples(
+    records: Sequence[Record],
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+) -> list[dict[str, str]]:
+    """The captions of a few validation images, not chosen by what the captions say."""
+    known = {record.image_id: record for record in records}
+    pairs = list(zip(before, after, strict=True))
+    step = max(1, len(pairs) // SHOWN)
+    return [
+        {
+            "photo": str(known[old["image_id"]].path),
+            "before": sentence(old["caption"].split()),
+            "after": sentence(new["caption"].split()),
+            "people": known[old["image_id"]].captions[0],
+        }
+        for old, new in pairs[::step][:SHOWN]
+    ]
+
+
+def _tidy(out: Path) -> None:
+    """Remove what only an interrupted run needs: many times the size of the model."""
+    shutil.rmtree(out / CACHE_NAME, ignore_errors=True)
+    (out / STATE_NAME).unlink(missing_ok=True)
