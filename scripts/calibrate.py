@@ -1,32 +1,46 @@
-r"""Measure what a model's probabilities mean, and choose from where on a word is unsure.
+r"""Measure what a model knows of its limits: which words are unsure, which photos are strange.
 
-    python scripts/calibrate.py flickr8k --validation flickr8k captions_val.json IMAGES
+    python scripts/calibrate.py flickr8k --beside \
+        --training captions_train.json IMAGES --validation flickr8k captions_val.json IMAGES
     python scripts/calibrate.py runs/mine --write \
+        --training everyday/captions_train.json everyday/images \
+        --training flickr8k/captions_train.json flickr8k/images \
         --validation everyday everyday/captions_val.json everyday/images \
-        --validation flickr8k flickr8k/captions_val.json flickr8k/images
+        --validation flickr8k flickr8k/captions_val.json flickr8k/images \
+        --strange drawings path/to/drawings
 
 Captions the validation photographs (NAME, human captions, folder of the images) as `showattend
 caption` does, in fp32, and prints how many of the words that say something are absent from all
-human captions, by the probability that the model gave them. Give the sets that the model was made
-for: each counts alike. With --write the threshold and these figures go into the model's file, whose
-weights stay as they are; with --beside into calibration.safetensors beside it.
+human captions, by the probability that the model gave them; a threshold is chosen. Give the sets
+that the model was made for: each counts alike. With --training (human captions, folder of the
+images) it learns what is familiar, from at most --photos of those photographs, drawn by a seed; so
+many of the validation photographs are noted as strange as `showattend.caption.NOTE_BELOW` says.
+With --strange (NAME, folder, or NAME, human captions and folder) it says how many pictures of other
+kinds are noted. With --write all this goes into the model's file, whose weights stay as they are;
+with --beside into calibration.safetensors beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from showattend import __version__
 from showattend import checkpoint as checkpoints
 from showattend.calibration import Calibration
-from showattend.caption import Caption
+from showattend.caption import NOTE_BELOW, Caption
 from showattend.captioner import Captioner
 from showattend.data.records import Record
-from showattend.errors import UserError
+from showattend.encoders import encode
+from showattend.errors import DataError, UserError
 from showattend.evaluation.confidence import (
     absent_words,
     choose_threshold,
@@ -34,6 +48,10 @@ from showattend.evaluation.confidence import (
     to_markdown,
 )
 from showattend.evaluation.evaluate import read_references
+from showattend.evaluation.notes import describe_notes, judge_captions, notes_to_markdown
+from showattend.familiarity import LEAST_PHOTOS, Familiarity, fit, residual
+from showattend.images import find_images
+from showattend.settings import caption_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,11 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--validation", nargs=3, action="append", required=True,
         metavar=("NAME", "ANNOTATIONS", "IMAGES"),
     )  # fmt: skip
+    parser.add_argument(
+        "--training", nargs=2, action="append", default=[], metavar=("ANNOTATIONS", "IMAGES")
+    )
+    parser.add_argument("--photos", type=int, default=2000, help="training photographs to read")
+    parser.add_argument("--strange", nargs="+", action="append", default=[], metavar="NAME ...")
     parser.add_argument("--beam-size", type=int, help="hypotheses an image; the model's own")
     into = parser.add_mutually_exclusive_group()
     into.add_argument("--write", action="store_true", help="write into the model's file")
     into.add_argument("--beside", action="store_true", help="write calibration.safetensors")
     args = parser.parse_args(arguments)
+    if any(len(each) not in (2, 3) for each in args.strange):
+        parser.error("--strange takes NAME and FOLDER, or NAME, ANNOTATIONS and FOLDER")
+    if args.strange and not args.training:
+        parser.error("--strange asks what is familiar: give --training")
     try:
         calibrate(args)
     except UserError as error:
@@ -61,39 +88,122 @@ def calibrate(args: argparse.Namespace) -> None:
     """Measure, print, and write where asked.
 
     Raises:
-        UserError: A file cannot be read or written.
+        UserError: A file cannot be read or written, or there are too few photographs.
     """
     path = checkpoints.find_model(args.model)
     captioner = Captioner.from_pretrained(args.model, precision="fp32")
     options: dict[str, Any] = {} if args.beam_size is None else {"beam_size": args.beam_size}
-    sets = {}
-    for name, file, images in args.validation:
-        records = read_references(Path(file), Path(images))
-        captions = captioner.caption([record.path for record in records], **options)
-        sets[name] = judged_words(captions, records)
-    unsure_below = choose_threshold(list(sets.values()))
-    found = {name: describe_confidence(*each, unsure_below) for name, each in sets.items()}
+    sets = {
+        name: read_references(Path(file), Path(images), "val")
+        for name, file, images in args.validation
+    }
+    training = drawn(args, captioner) if args.training else None
+    seen = {name: captioned(captioner, records, options) for name, records in sets.items()}
+
+    words = {name: judged_words(seen[name][0], records) for name, records in sets.items()}
+    unsure_below = choose_threshold(list(words.values()))
+    found = {name: describe_confidence(*each, unsure_below) for name, each in words.items()}
     print(f"unsure below {unsure_below:.2f}\n\n{to_markdown(found)}\n")
     for name, each in found.items():
         print(f"{name}: area under the curve", "-" if each["auc"] is None else f"{each['auc']:.3f}")
+    settings = {"showattend": __version__} | caption_settings(captioner, **options)
+    del settings["model"]  # a path of this machine, perhaps
+    measured = {"settings": settings, "words": _rounded(found)}
+    calibration = Calibration(unsure_below, captioner.calibration.familiarity, measured)
+    if training is not None:
+        settings |= {"training_photos": len(training), "note_below": NOTE_BELOW}
+        means = [each for _, each in seen.values()]
+        known = fit(training, means, captioner.preprocessing.size)
+        notes = {name: noted(known, *seen[name], records) for name, records in sets.items()}
+        notes |= {each[0]: strange(known, each, captioner, options) for each in args.strange}
+        print(f"\n{notes_to_markdown(notes)}")
+        measured["notes"] = _rounded(notes)
+        calibration = replace(calibration, familiarity=known)
     if args.write or args.beside:
-        settings = {
-            "showattend": __version__,
-            "precision": "fp32",
-            "size": captioner.preprocessing.size,
-            "beam_size": args.beam_size or captioner.search.beam_size,
-            "length_penalty": captioner.search.length_penalty,
-            "block_ngrams": captioner.search.block_ngrams,
-        }
-        measured = {"settings": settings, "words": _rounded(found)}
+        captioner.calibration = calibration
         checkpoint = checkpoints.load(path)
-        checkpoint.calibration = Calibration(unsure_below, measured).to_dict()
+        mine = captioner.to_checkpoint()
+        checkpoint.calibration = mine.calibration
+        checkpoint.weights |= {
+            key: value
+            for key, value in mine.weights.items()
+            if key.startswith(checkpoints.FAMILIARITY)
+        }
         if args.beside:
             print(f"wrote {checkpoints.save_calibration(path, checkpoint)}")
         else:
             print(f"wrote {checkpoints.save(path, checkpoint)}")
-            if path.name == checkpoints.FILE_NAME:  # an older one would take its place
-                path.with_name(checkpoints.CALIBRATION_NAME).unlink(missing_ok=True)
+
+
+def drawn(args: argparse.Namespace, captioner: Captioner) -> np.ndarray:
+    """The mean annotations [N, D] of some training photographs.
+
+    Raises:
+        DataError: There are too few of them.
+    """
+    records = [
+        record
+        for file, images in args.training
+        for record in read_references(Path(file), Path(images), "train")
+    ]
+    count = min(args.photos, len(records))
+    if count < LEAST_PHOTOS:
+        raise DataError(
+            f"{count} training photographs are too few to learn what is familiar; "
+            f"give {LEAST_PHOTOS} or more, or leave --training out"
+        )
+    chosen = sorted(random.Random(0).sample(range(len(records)), count))
+    return mean_annotations(captioner, [records[i].path for i in chosen])
+
+
+@torch.inference_mode()
+def mean_annotations(captioner: Captioner, paths: Sequence[Path]) -> np.ndarray:
+    """Of each photograph, [N, D]; nothing is captioned."""
+    found = []
+    for start in range(0, len(paths), 16):
+        batch = [captioner.preprocessing.load_pixels(path)[0] for path in paths[start : start + 16]]
+        pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).to(captioner.device)
+        features = encode(captioner.encoder, pixels, captioner.preprocessing, captioner.dtype)
+        found.append(features.flatten(1, 2).float().mean(1).cpu().numpy())
+    return np.concatenate(found)
+
+
+def captioned(
+    captioner: Captioner, records: Sequence[Record], options: dict[str, Any]
+) -> tuple[list[Caption], np.ndarray]:
+    """The captions of photographs, and their mean annotations [N, D]."""
+    means: list[np.ndarray] = []
+    watch: Callable[..., None] = lambda _, __, out: means.append(  # noqa: E731
+        out.flatten(1, 2).float().mean(1).cpu().numpy()
+    )
+    handle = captioner.encoder.register_forward_hook(watch)
+    try:
+        captions = captioner.caption([record.path for record in records], **options)
+    finally:
+        handle.remove()
+    return captions, np.concatenate(means)
+
+
+def noted(
+    known: Familiarity, captions: Sequence[Caption], means: np.ndarray, records: Sequence[Record]
+) -> dict[str, Any]:
+    """How the captions of a data set fare with the note and without."""
+    judged = judge_captions([each.words for each in captions], [r.captions for r in records])
+    return describe_notes(known(means), residual(means, known.basis), judged)
+
+
+def strange(
+    known: Familiarity, given: Sequence[str], captioner: Captioner, options: dict[str, Any]
+) -> dict[str, Any]:
+    """The same of pictures that the model was not made for, with human captions or without."""
+    if len(given) == 3:
+        records = read_references(Path(given[1]), Path(given[2]))
+        return noted(known, *captioned(captioner, records, options), records)
+    paths, problems = find_images([given[1]], recursive=True)
+    if not paths:
+        raise UserError(problems[0] if problems else f"{given[1]}: there is no picture in it")
+    means = mean_annotations(captioner, paths)
+    return describe_notes(known(means), residual(means, known.basis), {})
 
 
 def judged_words(

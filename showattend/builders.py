@@ -139,7 +139,10 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
         search = SearchOptions.from_section(checkpoint.config["search"], name)
         preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
         vocabulary = Vocabulary.from_list(checkpoint.vocabulary)
-        calibration = Calibration.from_dict(checkpoint.calibration)
+        basis = checkpoint.weights.get("familiarity.basis")
+        calibration = Calibration.from_dict(
+            checkpoint.calibration, None if basis is None else basis.float().numpy()
+        )
     except (AttributeError, KeyError, TypeError, UserError) as error:
         reason = str(error).removeprefix(f"{name}: ")
         raise CheckpointError(f"{name}: its header cannot be read ({reason})") from error
@@ -164,6 +167,8 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
                 vocabulary_size=len(vocabulary),
                 feature_dim=feature_dim,
             )
+        if basis is not None and len(basis) != feature_dim:
+            raise CheckpointError(f"{name}: its calibration is of another model")
         decoder.load_state_dict(weights["decoder"], assign=True)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]

@@ -7,12 +7,33 @@ import html
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from showattend.errors import UserError
 from showattend.images import Geometry, ImageSource
+
+
+class Photo(NamedTuple):
+    """What all captions of an image share.
+
+    Attributes:
+        image: What was captioned.
+        geometry: The way from the grid back to its pixels.
+        grid: Rows and columns of its maps.
+        familiarity: As of `Caption`.
+    """
+
+    image: ImageSource
+    geometry: Geometry
+    grid: tuple[int, ...]
+    familiarity: float | None
+
+
+NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
+NOTE_BELOW = 0.03
+"""Of ordinary photographs so many get the note, measured on the validation ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +55,9 @@ class Caption:
         alternatives: The runners-up, best first.
         unsure_below: A word that says something about the photo is unsure from this probability
             down (`unsure`); the model's calibration chooses it, 0 marks none.
+        familiarity: How like the training photographs the photo is: the share of the validation
+            photographs that are as strange or stranger, 0 to 1. None where the model does not
+            know (it was not calibrated, or looks at another size).
     """
 
     words: tuple[str, ...]
@@ -45,6 +69,7 @@ class Caption:
     image: ImageSource | None = field(default=None, repr=False)
     alternatives: tuple[Caption, ...] = field(default=(), repr=False)
     unsure_below: float = field(default=0.0, repr=False)
+    familiarity: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.words)
@@ -107,6 +132,12 @@ class Caption:
             for word, value in zip(self.words, self.confidences, strict=True)
         )
 
+    @property
+    def note(self) -> str | None:
+        """What to know about a strange photo before trusting the caption; None for most."""
+        strange = self.familiarity is not None and self.familiarity < NOTE_BELOW
+        return NOTE if strange else None
+
     def heatmap(self, t: int, sigma: float = 0.0) -> np.ndarray:
         """The attention of word ``t`` at every pixel of the upright image [height, width].
 
@@ -143,6 +174,8 @@ class Caption:
             "unsure": list(self.unsure),
             "score": float(self.score),
             "betas": None if self.betas is None else [float(value) for value in self.betas],
+            "familiarity": self.familiarity,
+            "note": self.note,
         }
         if isinstance(self.image, str | Path):
             values = {"image": str(self.image)} | values

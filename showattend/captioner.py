@@ -15,7 +15,7 @@ from PIL import Image
 from showattend import checkpoint as checkpoints
 from showattend.builders import decoder_sections, encoder_section, parts_of
 from showattend.calibration import Calibration
-from showattend.caption import Caption
+from showattend.caption import Caption, Photo
 from showattend.checkpoint import Checkpoint
 from showattend.checks import whole_number
 from showattend.data.threads import in_order
@@ -270,8 +270,8 @@ class Captioner:
             features = self._features([pixels])
             numbers = [self.vocabulary.encode(words) for words in said]
             found = force_all(self.decoder, features, numbers, self.search.length_penalty)
-        shared = (geometry, image, features.shape[1:3])
-        return [self._to_caption(each, w, *shared) for each, w in zip(found, said, strict=True)]
+        (photo,) = self._photos([(image, pixels, geometry)], features)
+        return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
     def sample(
         self,
@@ -318,7 +318,8 @@ class Captioner:
                 samples=samples, temperature=temperature, max_length=most, prefix=numbers,
                 banned=without, generator=generator,
             )  # fmt: skip
-        return self._ranked(found, first, geometry, image, features.shape[1:3])
+        (photo,) = self._photos([(image, pixels, geometry)], features)
+        return self._ranked(found, first, photo)
 
     @property
     def carries_encoder(self) -> bool:
@@ -350,6 +351,8 @@ class Captioner:
             key: value.to(dtype) if value.is_floating_point() else value
             for key, value in checkpoints.flatten(models).items()
         }
+        if (known := self.calibration.familiarity) is not None:
+            weights["familiarity.basis"] = torch.from_numpy(known.basis).half()
         return Checkpoint(
             weights=weights,
             config=self.config
@@ -377,6 +380,17 @@ class Captioner:
         batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(self.device)
         return encode(self.encoder, batch, self.preprocessing, self.dtype)
 
+    def _photos(
+        self, batch: list[tuple[ImageSource, np.ndarray, Geometry]], features: torch.Tensor
+    ) -> list[Photo]:
+        """The images with what their annotations [B, H, W, D] say of them."""
+        means = features.flatten(1, 2).float().mean(1).cpu().numpy()
+        familiar = self.calibration.familiar(means, self.preprocessing.size)
+        return [
+            Photo(image, geometry, tuple(features.shape[1:3]), each)
+            for (image, _, geometry), each in zip(batch, familiar, strict=True)
+        ]
+
     def _numbers(self, words: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.vocabulary.encode(list(words)))
 
@@ -396,19 +410,13 @@ class Captioner:
         with exact_float32():
             features = self._features([pixels for _, pixels, _ in batch])
             found = search(self.decoder, features, options)
-        grid = features.shape[1:3]
         return [
-            self._ranked(hypotheses, first, geometry, source, grid)
-            for (source, _, geometry), hypotheses in zip(batch, found, strict=True)
+            self._ranked(hypotheses, first, photo)
+            for photo, hypotheses in zip(self._photos(batch, features), found, strict=True)
         ]
 
     def _ranked(
-        self,
-        hypotheses: list[Hypothesis],
-        first: tuple[str, ...],
-        geometry: Geometry,
-        image: ImageSource,
-        grid: tuple[int, ...],
+        self, hypotheses: list[Hypothesis], first: tuple[str, ...], photo: Photo
     ) -> Caption:
         """The best of an image's hypotheses, with the others; the first words as they were given.
 
@@ -416,34 +424,24 @@ class Captioner:
         """
         best, *rest = (
             self._to_caption(
-                each,
-                first + tuple(self.vocabulary.decode(each.words[len(first) :])),
-                geometry,
-                image,
-                grid,
+                each, first + tuple(self.vocabulary.decode(each.words[len(first) :])), photo
             )
             for each in hypotheses
         )
         return replace(best, alternatives=tuple(rest))
 
-    def _to_caption(
-        self,
-        found: Hypothesis,
-        words: tuple[str, ...],
-        geometry: Geometry,
-        image: ImageSource,
-        grid: tuple[int, ...],
-    ) -> Caption:
-        T, L = len(words), grid[0] * grid[1]
+    def _to_caption(self, found: Hypothesis, words: tuple[str, ...], photo: Photo) -> Caption:
+        T, (H, W) = len(words), photo.grid
         # Without maps, a decoder sees the mean annotation: every cell weighs the same.
-        alpha = torch.full((T, L), 1 / L) if found.alpha is None else found.alpha
+        alpha = torch.full((T, H * W), 1 / (H * W)) if found.alpha is None else found.alpha
         return Caption(
             words=words,
             log_probs=tuple(found.log_probs),
-            attention=alpha.numpy().reshape(-1, *grid),
+            attention=alpha.numpy().reshape(-1, *photo.grid),
             betas=None if found.beta is None else found.beta.numpy(),
-            geometry=geometry,
+            geometry=photo.geometry,
             score=found.score,
-            image=image,
+            image=photo.image,
             unsure_below=self.calibration.unsure_below,
+            familiarity=photo.familiarity,
         )

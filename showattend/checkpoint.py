@@ -28,6 +28,7 @@ FORMAT_VERSION = 1
 FILE_NAME = "model.safetensors"
 SEARCH_NAME, CALIBRATION_NAME = BESIDE = ("search.json", "calibration.safetensors")
 """Files beside a directory's model that take the place of what its header says."""
+FAMILIARITY = "familiarity."
 DEFAULT_MODEL = "flickr8k"
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ class Checkpoint:
     """What a model file holds.
 
     Attributes:
-        weights: ``decoder.*``, and ``encoder.*`` unless the encoder is as its recipe delivers it.
+        weights: ``decoder.*``, and ``encoder.*`` unless the encoder is as its recipe delivers it;
+            ``familiarity.basis`` where the model knows what is familiar (`Familiarity`).
         config: The sections encoder, decoder and search as plain values.
         vocabulary: The words, without the special ones.
         preprocessing: `showattend.images.Preprocessing` as plain values.
@@ -175,8 +177,8 @@ def unflatten(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.
 def save(path: str | Path, checkpoint: Checkpoint) -> Path:
     """Write the model into a directory, or as one file when the path ends in .safetensors.
 
-    A ``search.json`` in the directory is removed: it was written for the model that was there
-    before, and the checkpoint has search defaults of its own.
+    What stands beside a model in the directory (`BESIDE`) is removed: it was written for the model
+    that was there before, and the checkpoint has search defaults and a calibration of its own.
 
     Raises:
         CheckpointError: It cannot be written.
@@ -190,7 +192,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> Path:
     if checkpoint.calibration:  # a key that older versions do not know
         meta["calibration"] = checkpoint.calibration
     save_tensors(file, checkpoint.weights, meta)
-    _forget_search(file)
+    _forget_what_is_beside(file)
     return file
 
 
@@ -202,7 +204,7 @@ def load(model: str | Path | None = None) -> Checkpoint:
     Its key ``weights`` says which weights those were (`weights_digest`); beside other weights the
     file is not read, and a warning says so. Its key ``figures`` holds the scores with these
     defaults, in the place of the record's. A ``calibration.safetensors`` takes the place of the
-    header's calibration likewise.
+    file's own calibration likewise.
 
     Raises:
         CheckpointError: There is none, it is damaged, of another kind, or of a newer format.
@@ -227,13 +229,24 @@ def load(model: str | Path | None = None) -> Checkpoint:
         search = (checkpoint.config.get("search") or {}) | given
         _check_search(search, path.with_name(SEARCH_NAME))
         checkpoint.config = checkpoint.config | {"search": search}
-    calibration = path.with_name(CALIBRATION_NAME)
-    if path.name == FILE_NAME and calibration.is_file():
-        _, meta = load_tensors(calibration, "a calibration")
-        if not isinstance(found := meta.get("calibration"), dict):
-            raise CheckpointError(f"{calibration}: not a calibration; delete it, or make it again")
-        checkpoint.calibration = found
+    _take_calibration(path, checkpoint)
     return checkpoint
+
+
+def _take_calibration(path: Path, checkpoint: Checkpoint) -> None:
+    """That of a ``calibration.safetensors`` beside the model's file, if it is for these weights."""
+    file = path.with_name(CALIBRATION_NAME)
+    if path.name != FILE_NAME or not file.is_file():
+        return
+    tensors, meta = load_tensors(file, "a calibration")
+    if not isinstance(found := meta.get("calibration"), dict):
+        raise CheckpointError(f"{file}: not a calibration; delete it, or make it again")
+    if (wanted := meta.get("weights")) != weights_digest(path):
+        _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
+        return
+    checkpoint.calibration = found
+    mine = {k: v for k, v in checkpoint.weights.items() if not k.startswith(FAMILIARITY)}
+    checkpoint.weights = mine | tensors
 
 
 def _check_search(search: dict[str, Any], beside: Path) -> None:
@@ -266,15 +279,16 @@ def save_calibration(path: Path, checkpoint: Checkpoint) -> Path:
         path: The model's file.
         checkpoint: What holds the calibration.
 
-
     Raises:
         CheckpointError: The file is not one of a directory, or cannot be written.
     """
     if path.name != FILE_NAME:
         raise CheckpointError(f"{path}: a calibration stands beside a {FILE_NAME} only")
-    beside = path.with_name(CALIBRATION_NAME)
-    save_tensors(beside, {}, {"kind": "calibration", "calibration": checkpoint.calibration})
-    return beside
+    file = path.with_name(CALIBRATION_NAME)
+    tensors = {k: v for k, v in checkpoint.weights.items() if k.startswith(FAMILIARITY)}
+    meta = {"weights": weights_digest(path), "calibration": checkpoint.calibration}
+    save_tensors(file, tensors, {"kind": "calibration"} | meta)
+    return file
 
 
 def beside(path: Path, *names: str) -> bytes:
@@ -307,17 +321,17 @@ def _search(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _forget_search(file: Path) -> None:
-    search = file.with_name(SEARCH_NAME)
-    if file.name == FILE_NAME and search.is_file():
-        try:
-            search.unlink()
-        except OSError as error:
-            reason = error.strerror or error
-            raise CheckpointError(
-                f"{search}: was for the model before and cannot be removed ({reason})"
-            ) from error
-        _log.info("removed %s, which was for the model before", search)
+def _forget_what_is_beside(file: Path) -> None:
+    for beside in (file.with_name(name) for name in BESIDE if file.name == FILE_NAME):
+        if beside.is_file():
+            try:
+                beside.unlink()
+            except OSError as error:
+                reason = error.strerror or error
+                raise CheckpointError(
+                    f"{beside}: was for the model before and cannot be removed ({reason})"
+                ) from error
+            _log.info("removed %s, which was for the model before", beside)
 
 
 def describe(path: Path) -> str:
@@ -341,12 +355,19 @@ def _searched(search: dict[str, Any] | None) -> list[str]:
 def _calibrated(calibration: dict[str, Any]) -> list[str]:
     if not isinstance(below := calibration.get("unsure_below"), int | float):
         return []
-    return [f"unsure       words of a probability under {below:g}"]
+    lines = [f"unsure       words of a probability under {below:g}"]
+    if known := calibration.get("familiarity"):
+        lines.append(f"notes        on photos unlike the training ones, at {known['size']} pixels")
+    return lines
 
 
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
     encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
-    parameters = sum(tensor.numel() for tensor in checkpoint.weights.values())
+    parameters = sum(
+        tensor.numel()
+        for key, tensor in checkpoint.weights.items()
+        if not key.startswith(FAMILIARITY)
+    )
     record = checkpoint.record
     start = record.get("config", {}).get("train", {}).get("init_from")
     beside = f" beside {encoder['beside']}" if encoder.get("beside") else ""

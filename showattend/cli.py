@@ -28,6 +28,7 @@ from showattend.cli_options import (
     Images,
     Json,
     Model,
+    NoNotes,
     Precision,
     Size,
 )
@@ -41,6 +42,7 @@ from showattend.terminal import (
     console,
     examples,
     finish,
+    note,
     printable,
     report,
     say,
@@ -160,6 +162,7 @@ def caption(
     overlay: Annotated[
         Path | None, typer.Option(help="Write attention figures there.", metavar="DIR")
     ] = None,
+    no_notes: NoNotes = False,
     engine: Engine = "torch",
     size: Size = None,
     batch_size: BatchSize = 32,
@@ -211,6 +214,8 @@ def caption(
                     captioned += 1
                     for each in (result, *result.alternatives):
                         print(f"{printable(path)}\t{each.text}", file=stdout, flush=True)
+                    if not no_notes:
+                        note(path, result.note)
                     for problem in writer.write(path, result):
                         problems.append(problem)
                         complain(problem)

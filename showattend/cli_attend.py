@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showattend.cli_options import BeamSize, Device, Model, Precision, Size
+from showattend.cli_options import BeamSize, Device, Model, NoNotes, Precision, Size
 from showattend.errors import UserError
-from showattend.terminal import MANY, bars, complain, printable, say
+from showattend.terminal import MANY, bars, complain, note, printable, say
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -78,6 +78,7 @@ def attend(
             min=1,
         ),
     ] = None,
+    no_notes: NoNotes = False,
     size: Size = None,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -115,7 +116,8 @@ def attend(
         for option, value in (("--caption", given), ("--words", words)):
             if value is not None:
                 raise UserError(f"{option} is about one photo, a gallery has many; leave it out")
-        _gallery(photos, output, recursive, search, (model, device, precision, size))
+        how = (model, device, precision, size)
+        _gallery(photos, output, recursive, search, how, notes=not no_notes)
         return
     spare(photos, output)
     make_room(output)
@@ -137,6 +139,8 @@ def attend(
         if shortage:
             complain(shortage)
     print(f"{printable(image)}\t{result.text}")
+    if given is None and not no_notes:
+        note(image, result.note)
     say(f"wrote {printable(output)}")
 
 
@@ -146,6 +150,7 @@ def _gallery(
     recursive: bool,
     search: dict[str, Any],
     how: tuple[str | None, str, str, int | None],
+    notes: bool,
 ) -> None:
     """Caption photos and write them all into one page; what fails is named and left out."""
     from showattend.images import find_images
@@ -180,6 +185,8 @@ def _gallery(
                         raise result
                     page.add([result, *result.alternatives], names[path])
                     print(f"{printable(path)}\t{result.text}", file=stdout, flush=True)
+                    if notes:
+                        note(path, result.note)
                 except UserError as error:
                     problems.append(str(error))
                     complain(str(error))

@@ -33,6 +33,12 @@ Size = Annotated[
         max=2048,
     ),
 ]
+NoNotes = Annotated[
+    bool,
+    typer.Option(
+        "--no-notes", help="Do not say of photos that they are unlike those of the training."
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Images the model sees at once.", min=1)]
 Images = Annotated[
     Path | None,

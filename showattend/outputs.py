@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from showattend.caption import Caption
 
 CSV_COLUMNS = ("image", "rank", "caption", "words", "log_prob", "score", "confidence",
-               "confidences", "unsure")  # fmt: skip
+               "confidences", "unsure", "familiarity", "note")  # fmt: skip
 """Columns may be added at the end; none changes or goes."""
 
 
@@ -139,6 +139,8 @@ class CaptionWriter:
                     f"{each.confidence:.4f}",
                     " ".join(f"{value:.4f}" for value in each.confidences),
                     " ".join(itertools.compress(each.words, each.unsure)),
+                    "" if each.familiarity is None else f"{each.familiarity:.3f}",
+                    each.note or "",
                 )
                 for rank, each in enumerate(ranked, 1)
             )

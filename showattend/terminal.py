@@ -39,6 +39,12 @@ def complain(text: str) -> None:
     say(f"showattend: {printable(' '.join(text.split()))}")
 
 
+def note(path: object, text: str | None) -> None:
+    """Say in one line what to know about a photo; nothing where there is nothing."""
+    if text is not None:
+        say(f"note: {printable(path)}: {text}")
+
+
 def wait_for_the_first() -> None:
     """Where ``torchrun`` has started several processes, let the first of them speak.
 

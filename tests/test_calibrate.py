@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from showattend import checkpoint as checkpoints
+from showattend import familiarity
 from showattend.captioner import Captioner
 from showattend.evaluation.confidence import absent_words, choose_threshold
 from tests.commandline import save_model
@@ -84,6 +86,44 @@ def test_it_measures_and_writes(
         assert value.equal(weights[key]), key
 
 
+def test_it_learns_what_is_familiar(
+    script: ModuleType,
+    mine: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (script, familiarity):
+        monkeypatch.setattr(module, "LEAST_PHOTOS", 4)
+    monkeypatch.setattr(familiarity, "COMPONENTS", 3)
+    images = data.parent
+    lines = [json.loads(line) | {"split": "train"} for line in data.read_text("utf-8").splitlines()]
+    training = images / "train.jsonl"
+    training.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    grey = images / "drawings"
+    grey.mkdir()
+    Image.new("RGB", (50, 50), "teal").save(grey / "teal.png")
+    args = [str(mine), "--validation", "here", str(data), str(images)]
+    args += ["--training", str(training), str(images), "--strange", "drawings", str(grey)]
+    assert script.main([*args, "--write"]) == 0
+    printed = capsys.readouterr().out
+    captioner = Captioner.from_pretrained(mine, device="cpu", precision="fp32")
+    known = captioner.calibration.familiarity
+    assert known is not None
+    assert (known.basis.shape, known.size) == ((1280, 3), 64)
+    assert captioner.calibration.measured["notes"]["drawings"]["noted"]["photos"] == 1
+    assert "| drawings | 1 of 1 (100.0 %) | - / - | - / - | - / - | - |" in printed
+    (row,) = (line for line in printed.splitlines() if line.startswith("| here | "))
+    assert re.match(r"\| here \| [0-4] of 4 \(", row)
+    assert captioner.caption(grey / "teal.png").note
+
+    again = [*args[:5], "--write"]  # without training photographs, what is known stays
+    assert script.main(again) == 0
+    kept = Captioner.from_pretrained(mine, device="cpu").calibration.familiarity
+    assert kept is not None
+    assert (kept.basis == known.basis).all()
+
+
 def read_back(model: Path, unsure_below: float, words: int, beam_size: int) -> None:
     """What a model says of itself once it is calibrated."""
     found = Captioner.from_pretrained(model, device="cpu", precision="fp32").calibration
@@ -98,9 +138,15 @@ def test_mistakes_are_one_line(
     alone = data.parent / "alone.safetensors"
     shutil.copy(mine / "model.safetensors", alone)
     images = str(data.parent)
+    few = data.parent / "train.jsonl"
+    few.write_text(data.read_text("utf-8").replace('"val"', '"train"'), "utf-8")
     for args, message in (
         ([str(alone), "--validation", "a", str(data), images, "--beside"], "beside a model"),
         ([str(mine), "--validation", "a", "none.jsonl", images], "none.jsonl"),
+        (
+            [str(mine), "--validation", "a", str(data), images, "--training", str(few), images],
+            "4 training photographs are too few",
+        ),
         (["nobody", "--validation", "a", str(data), images], "no such model"),
     ):
         assert script.main(args) == 2

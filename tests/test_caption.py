@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from showattend.caption import Caption
+from showattend.caption import NOTE, NOTE_BELOW, Caption
 from showattend.images import Geometry, ImageSource
 
 
@@ -60,6 +60,14 @@ def test_unsure_are_the_improbable_words_that_say_something() -> None:
     assert replace(caption, unsure_below=1.0).unsure == (False, False, True, True)
     broken = make("a dog", log_probs=(float("nan"),) * 2, unsure_below=0.25)
     assert broken.unsure == (False, True)
+
+
+def test_a_strange_photo_has_a_note() -> None:
+    for familiarity, note in ((None, None), (1.0, None), (NOTE_BELOW, None), (0.0, NOTE)):
+        caption = make("a dog", familiarity=familiarity)
+        assert caption.note == note
+        values = json.loads(json.dumps(caption.to_dict()))
+        assert (values["familiarity"], values["note"]) == (familiarity, note)
 
 
 def test_heatmap_lies_on_the_image() -> None:

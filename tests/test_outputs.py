@@ -142,7 +142,8 @@ def test_captions_are_on_disk_as_they_come(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_confidence_is_in_both_forms(tmp_path: Path) -> None:
     logs = tuple(np.log([0.9, 0.25, 0.5, 0.8]))
-    caption = replace(make("a dog barks"), log_probs=logs, unsure_below=0.4)
+    caption = replace(make("a dog barks"), log_probs=logs, unsure_below=0.4, familiarity=0.0123)
+    assert caption.note
     path, jsonl, table = tmp_path / "a.jpg", tmp_path / "out.jsonl", tmp_path / "out.csv"
     for output in (jsonl, table):
         with CaptionWriter([path], output=output) as writer:
@@ -157,6 +158,9 @@ def test_confidence_is_in_both_forms(tmp_path: Path) -> None:
     assert best["confidences"] == "0.9000 0.2500 0.5000"
     assert best["unsure"] == "dog"
     assert other["unsure"] == ""
+    assert (best["familiarity"], best["note"]) == ("0.012", caption.note)
+    assert (values["familiarity"], values["note"]) == (0.0123, caption.note)
+    assert other["familiarity"] == other["note"] == ""
 
 
 def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:

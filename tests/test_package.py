@@ -41,6 +41,7 @@ ROOMS = [
         "search_options",
         "sampling",
         "checkpoint",
+        "familiarity",
         "calibration",
         "caption",
     ],

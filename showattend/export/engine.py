@@ -20,9 +20,10 @@ import numpy as np
 
 from showattend import __version__
 from showattend import checkpoint as checkpoints
-from showattend.caption import Caption
+from showattend.calibration import Calibration
+from showattend.caption import Caption, Photo
 from showattend.checks import whole_number
-from showattend.errors import ConfigError, ImageError, UserError
+from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images import Geometry, ImageSource, Preprocessing
 
 if TYPE_CHECKING:
@@ -110,7 +111,10 @@ class OnnxCaptioner:
 
         try:
             self.model = program.Model(folder)
-            self._unsure_below = float(_setting(Path(folder), "unsure_below", 0.0))
+            self.calibration = _calibration(Path(folder))
+            known, outputs = self.calibration.familiarity, self.model.encoder.get_outputs()
+            if known is not None and len(known.basis) != outputs[0].shape[3]:
+                raise ValueError("its files are of different models")
             given = self.model.preprocessing
             self.preprocessing = Preprocessing(
                 size=given["size"],
@@ -118,10 +122,12 @@ class OnnxCaptioner:
                 mean=tuple(value / 255 for value in given["fill"]),  # of padding; no more is asked
                 interpolation=given["interpolation"],
             )
-        except program.UserError as error:
+        except (program.UserError, CheckpointError) as error:
             raise UserError(str(error)) from error
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
+        except (EOFError, KeyError, OSError, TypeError, ValueError, ConfigError) as error:
             raise UserError(f"{Path(folder) / SETTINGS}: damaged ({error}){AGAIN}") from error
+        # What the networks say of a photo as a whole is gone when its captions are there.
+        self._encoder = self.model.encoder = _Watched(self.model.encoder)
         self._search = program.search
         self._mistake = program.UserError
 
@@ -195,10 +201,8 @@ class OnnxCaptioner:
             good = [(source, *one) for source, one in batch if not isinstance(one, ImageError)]
             pixels = [each for _, each, _ in good]
             found = self._search(self.model, np.stack(pixels), **chosen) if good else []
-            captions = iter(
-                self._ranked(each, geometry, source, self._unsure_below)
-                for each, (source, _, geometry) in zip(found, good, strict=True)
-            )
+            photos = self._photos(good) if good else []
+            captions = iter(map(self._ranked, found, photos))
             for source, one in batch:
                 yield source, one if isinstance(one, ImageError) else next(captions)
 
@@ -233,29 +237,63 @@ class OnnxCaptioner:
             while waiting:
                 yield [_result(*waiting.popleft()) for _ in range(min(size, len(waiting)))]
 
-    @staticmethod
-    def _ranked(
-        found: list[program.Caption], geometry: Geometry, image: ImageSource, unsure_below: float
-    ) -> Caption:
+    def _photos(self, batch: list[tuple[ImageSource, np.ndarray, Geometry]]) -> list[Photo]:
+        """The images that the encoder has seen last."""
+        familiar = self.calibration.familiar(self._encoder.means, self.preprocessing.size)
+        return [
+            Photo(image, geometry, self.model.grid, each)
+            for (image, _, geometry), each in zip(batch, familiar, strict=True)
+        ]
+
+    def _ranked(self, found: list[program.Caption], photo: Photo) -> Caption:
         best, *rest = (
             Caption(
                 words=tuple(each.words),
                 log_probs=tuple(each.log_probs),
                 attention=each.attention,
                 betas=each.betas,
-                geometry=geometry,
+                geometry=photo.geometry,
                 score=each.score,
-                image=image,
-                unsure_below=unsure_below,
+                image=photo.image,
+                unsure_below=self.calibration.unsure_below,
+                familiarity=photo.familiarity,
             )
             for each in found
         )
         return replace(best, alternatives=tuple(rest))
 
 
-def _setting(folder: Path, name: str, default: Any) -> Any:
-    """What model.json has under a name that came later than the format."""
-    return json.loads((folder / SETTINGS).read_text(encoding="utf-8")).get(name, default)
+class _Watched:
+    """An encoder that keeps the mean annotations [B, D] of what it has seen last."""
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.means = network, np.zeros((0, 0), np.float32)
+
+    def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """As of onnxruntime's sessions."""
+        found: list[np.ndarray] = self.network.run(outputs, inputs)
+        self.means = found[0].mean((1, 2))
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+
+def _calibration(folder: Path) -> Calibration:
+    """What an export says of its limits; one of before says nothing, and marks nothing.
+
+    Raises:
+        CheckpointError: It means nothing.
+        OSError: Its basis cannot be read.
+        ValueError: Its basis is damaged.
+    """
+    from showattend.export.folder import FAMILIARITY
+
+    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    basis = None
+    if settings.get("familiarity") is not None:
+        basis = np.load(folder / FAMILIARITY, allow_pickle=False).astype(np.float32)
+    return Calibration.from_dict(settings, basis)
 
 
 def _result(source: ImageSource, opened: Future[Opened]) -> tuple[ImageSource, Opened]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NETWORKS = ("encoder.onnx", "initial.onnx", "step.onnx")
 SETTINGS = "model.json"
 PROGRAM = "caption.py"
+FAMILIARITY = "familiarity.npy"
+"""The basis of `showattend.familiarity`, where the model has one."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """What the extra ``onnx`` installs."""
 
@@ -55,7 +57,7 @@ def check_folder(out: Path) -> None:
         if out.exists() and not out.is_dir():
             raise UserError(f"{out}: is a file; give --out a folder")
         held = {path.name for path in out.iterdir()} if out.is_dir() else set()
-        strange = held - {*NETWORKS, SETTINGS, PROGRAM, "__pycache__"}
+        strange = held - {*NETWORKS, SETTINGS, PROGRAM, FAMILIARITY, "__pycache__"}
         if strange and SETTINGS not in held:
             raise UserError(f"{out}: holds other files ({min(strange)}); give --out a new folder")
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +106,8 @@ def export(
             json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         shutil.copyfile(Path(__file__).with_name(PROGRAM), aside / PROGRAM)
+        if (known := captioner.calibration.familiarity) is not None:
+            np.save(aside / FAMILIARITY, known.basis.astype(np.float16))
         say("comparing with PyTorch")
         _compare(graphs, aside)
         sizes = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
@@ -139,6 +143,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
             for name, graph in graphs.items()
         },
         "unsure_below": captioner.calibration.unsure_below,
+        "familiarity": captioner.calibration.to_dict().get("familiarity"),
         "search": {
             "beam_size": options.beam_size,
             "max_length": options.max_length,
@@ -203,8 +208,9 @@ def _move(aside: Path, out: Path) -> None:
         if not out.is_dir():
             raise
     (out / SETTINGS).unlink(missing_ok=True)  # comes last: without it nothing is taken for whole
-    for name in (*NETWORKS, PROGRAM, SETTINGS):
-        (aside / name).replace(out / name)
+    for name in (*NETWORKS, PROGRAM, FAMILIARITY, SETTINGS):
+        if name != FAMILIARITY or (aside / name).exists():
+            (aside / name).replace(out / name)
 
 
 def _unwritable(out: Path, error: OSError) -> UserError:

@@ -65,7 +65,9 @@ class Answer(BaseModel):
     ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo of
     ``geometry.image_size``. ``fixed`` words at the beginning were given. Words of a lower
     probability than ``unsure_below`` are unsure, but for function words. ``betas`` is null if the
-    model has no gate.
+    model has no gate. ``familiarity`` is the share of ordinary photos that are as unlike the
+    training ones, or more (null where the model does not know), and ``note`` says so where it is
+    small.
     """
 
     name: str
@@ -73,6 +75,8 @@ class Answer(BaseModel):
     captions: list[Said]
     geometry: dict[str, list[float]]
     unsure_below: float
+    familiarity: float | None
+    note: str | None
     fixed: int
     notes: list[str]
     seed: int | None

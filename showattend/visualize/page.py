@@ -97,6 +97,7 @@ def page_html(
 <div id="viewer">
 <figure class="stage">{_img(captions, 0, LONGEST_SIDE, said)}</figure>
 <p class="sentence" dir="auto">{marked(captions[0])}</p>
+{noted(captions[0])}
 </div>
 <noscript><p class="quiet">The maps are drawn by JavaScript, which is off here.</p></noscript>
 {_data([photo])}"""
@@ -201,6 +202,8 @@ def photo_values(captions: Sequence[Caption]) -> dict[str, Any]:
         "name": Path(image).name if isinstance(image, str | Path) else "A photograph",
         "geometry": geometry.to_dict(),
         "unsure_below": captions[0].unsure_below,
+        "familiarity": captions[0].familiarity,
+        "note": captions[0].note,
         "captions": [_caption_values(each) for each in captions],
     }
 
@@ -220,6 +223,11 @@ def marked(caption: Caption) -> str:
             )
         shown.append(text)
     return "".join(shown)
+
+
+def noted(caption: Caption) -> str:
+    """The caption's note as HTML; empty where there is none."""
+    return f'<p class="note">This photo is {html.escape(caption.note)}.</p>' if caption.note else ""
 
 
 def picture(captions: Sequence[Caption], longest: int) -> str:
@@ -310,7 +318,7 @@ def _data(photos: list[dict[str, Any]]) -> str:
 def _caption_values(caption: Caption) -> dict[str, Any]:
     """As ``Caption.to_dict``, numbers rounded, what a broken model says made finite."""
     values = caption.to_dict(attention=True)
-    for name in ("image", "geometry", "alternatives"):
+    for name in ("image", "geometry", "alternatives", "familiarity", "note"):
         values.pop(name, None)
     for name in ("log_probs", "log_prob", "confidences", "confidence", "score", "betas",
                  "attention"):  # fmt: skip

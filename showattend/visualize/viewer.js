@@ -175,6 +175,7 @@ const showattend = (() => {
         pointermove: (event) => event.pointerType !== "mouse" && this.slide(event),
       });
       this.reading = make("p", { class: "reading", role: "status" });
+      this.note = make("p", { class: "note", hidden: true });
       this.doing = make("div", { class: "buttons doing" });
       this.plain = make("button", { type: "button", click: () => this.pin(null) }, "Photo only");
       this.player = make("button", { type: "button", click: () => this.play() }, "Play");
@@ -190,7 +191,7 @@ const showattend = (() => {
         make("div", { class: "looking" },
           make("div", { class: "side" }, make("div", { class: "stage" }, this.canvas)),
           make("div", { class: "panel" },
-            this.sentence, this.reading,
+            this.sentence, this.note, this.reading,
             make("div", { class: "buttons" }, this.plain, this.player),
             this.doing, this.extra,
             make("div", { class: "sliders" },
@@ -234,6 +235,8 @@ const showattend = (() => {
       this.context.drawImage(image, 0, 0, this.canvas.width, this.canvas.height);
       this.pixels = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
       this.photo = photo;
+      this.note.hidden = !photo.note;
+      this.note.textContent = photo.note ? `This photo is ${photo.note}.` : "";
       this.others.replaceChildren(...photo.captions.map((caption, number) =>
         make("li", {}, make("button", { type: "button", click: () => this.choose(number) },
           make("span", { class: "text", dir: "auto" }, caption.words.length ? marked(caption) : "(no words)"),

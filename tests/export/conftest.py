@@ -14,9 +14,11 @@ from timm.layers import Conv2dSame
 from torch import nn
 
 import showattend.export  # noqa: F401 (so that onnxruntime reports nothing from the tests)
+from showattend.calibration import Calibration
 from showattend.caption import Caption
 from showattend.captioner import Captioner
 from showattend.encoders import Encoder
+from showattend.familiarity import Familiarity
 from showattend.images import Preprocessing
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.text import Vocabulary
@@ -80,6 +82,8 @@ def alike(one: Caption, other: Caption) -> None:
     assert one.score == pytest.approx(other.score, abs=1e-4)
     assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
     assert one.unsure_below == other.unsure_below
+    assert (one.familiarity is None) == (other.familiarity is None)
+    assert one.familiarity == pytest.approx(other.familiarity, abs=1e-4)
     assert one.geometry == other.geometry
     assert one.image is other.image
     assert one.text == other.text
@@ -91,7 +95,11 @@ def alike(one: Caption, other: Caption) -> None:
 @pytest.fixture(scope="session")
 def captioner() -> Captioner:
     """One of the toys."""
-    return toy("vector", "current", 12)
+    captioner = toy("vector", "current", 12)
+    basis = np.linalg.qr(np.random.default_rng(2).standard_normal((20, 4)))[0]
+    basis = basis.astype(np.float16).astype(np.float32)
+    captioner.calibration = Calibration(0.4, Familiarity(basis, np.linspace(0, 1, 9), SIZE))
+    return captioner
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,38 @@ def test_search_options(
     for one, other in zip(found, wanted, strict=True):
         assert isinstance(one, Caption)
         alike(one, other)
+
+
+def test_limits_are_known_to_the_export(
+    exported: Path, captioner: Captioner, pictures: list[Path], tmp_path: Path
+) -> None:
+    found = [result for _, result in OnnxCaptioner(exported).stream(pictures, batch_size=2)]
+    assert all(isinstance(each, Caption) for each in found)
+    known = [each.familiarity for each in found]
+    assert len(set(known)) == len(pictures)
+    assert known == pytest.approx([e.familiarity for e in captioner.caption(pictures)], abs=1e-4)
+
+    folder = shutil.copytree(exported, tmp_path / "exported")
+    settings = json.loads((folder / "model.json").read_text())
+    before = {k: v for k, v in settings.items() if k not in ("unsure_below", "familiarity")}
+    (folder / "model.json").write_text(json.dumps(before))
+    old = OnnxCaptioner(folder).caption(pictures[0])
+    assert (old.words, old.familiarity, old.unsure_below) == (found[0].words, None, 0.0)
+    without = settings | {"familiarity": None}  # of a model that does not know
+    (folder / "model.json").write_text(json.dumps(without))
+    assert OnnxCaptioner(folder).caption(pictures[0]).familiarity is None
+
+    (folder / "model.json").write_text(json.dumps(settings))
+    for content in (b"no array", None, np.zeros((7, 2), np.float16)):
+        (folder / "familiarity.npy").unlink()
+        if isinstance(content, bytes):
+            (folder / "familiarity.npy").write_bytes(content)
+        elif content is not None:
+            np.save(folder / "familiarity.npy", content)
+        with pytest.raises(UserError, match="damaged") as caught:
+            OnnxCaptioner(folder)
+        assert "\n" not in str(caught.value)
+        (folder / "familiarity.npy").touch()
 
 
 def test_a_broken_model_still_says_something(exported: Path, pictures: list[Path]) -> None:

@@ -22,7 +22,9 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-FILES = ["caption.py", "encoder.onnx", "initial.onnx", "model.json", "step.onnx"]
+FILES = [
+    "caption.py", "encoder.onnx", "familiarity.npy", "initial.onnx", "model.json", "step.onnx",
+]  # fmt: skip
 
 
 def test_what_is_written(exported: Path) -> None:
@@ -37,6 +39,11 @@ def test_what_is_written(exported: Path) -> None:
     }  # fmt: skip
     assert settings["search"]["length_penalty"] == 0.7
     assert settings["grid"] == [6, 6]
+    assert settings["unsure_below"] == 0.4
+    assert settings["familiarity"]["size"] == SIZE
+    basis = np.load(exported / "familiarity.npy")
+    assert (basis.shape, basis.dtype) == ((20, 4), np.float16)
+    assert len(settings["familiarity"]["residuals"]) == 9
 
 
 def test_the_networks_are_as_documented(exported: Path) -> None:

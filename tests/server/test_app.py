@@ -22,7 +22,10 @@ pytest.importorskip("python_multipart", reason="the extra serve is absent")
 pytest.importorskip("httpx2", reason="starlette's test client needs it")
 from fastapi.testclient import TestClient
 
+from showattend.calibration import Calibration
+from showattend.caption import NOTE
 from showattend.captioner import Captioner
+from showattend.familiarity import Familiarity
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.server.app import Options, create_app
 from showattend.server.limits import LOOPBACK, Limits
@@ -71,8 +74,12 @@ def test_a_model_without_a_gate_answers_with_null(untrained: Captioner, photos: 
 
 
 def test_a_photo_gets_the_captioners_captions(
-    client: TestClient, untrained: Captioner, photos: list[Path]
+    client: TestClient,
+    untrained: Captioner,
+    photos: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(untrained, "calibration", Calibration(0.3))
     answer = post(client, photos[0], "my photo.jpg", beam_size=3)
     assert answer.status_code == 200, answer.text
     values = answer.json()
@@ -88,7 +95,8 @@ def test_a_photo_gets_the_captioners_captions(
         assert said["confidence"] == pytest.approx(caption.confidence, abs=1e-5)
         assert said["unsure"] == list(caption.unsure)
         assert said["score"] == pytest.approx(caption.score, abs=1e-4)
-    assert values["unsure_below"] == untrained.calibration.unsure_below > 0
+    assert values["unsure_below"] == 0.3
+    assert (values["familiarity"], values["note"]) == (None, None)
     assert any(any(caption.unsure) for caption in ranked), "of a random model all are"
     assert values["geometry"] == best.geometry.to_dict()
     assert values["name"] == "my photo.jpg"
@@ -96,6 +104,17 @@ def test_a_photo_gets_the_captioners_captions(
     assert (values["fixed"], values["notes"], values["seed"]) == (0, [], None)
     assert values["preview"] is None
     assert values["seconds"] > 0
+
+
+def test_a_strange_photo_is_answered_with_a_note(
+    untrained: Captioner, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = Calibration(0.3, Familiarity(np.eye(1280, 1), np.array([0, 1e-9]), 64))
+    monkeypatch.setattr(untrained, "calibration", strange)
+    with TestClient(create_app(untrained)) as client:
+        values = post(client, photo, n_best=1).json()
+    assert (values["familiarity"], values["note"]) == (0.0, NOTE)
+    assert "note" not in values["captions"][0]
 
 
 def test_the_defaults_are_the_models(client: TestClient, untrained: Captioner, photo: Path) -> None:

@@ -114,6 +114,20 @@ def test_unsure_words_are_marked_without_a_script(photograph: Path) -> None:
     assert 'class="unsure"' not in page_html([replace(caption, unsure_below=0.0)])
 
 
+def test_a_strange_photos_note_is_on_the_page(photograph: Path) -> None:
+    caption = caption_of(photograph, "a dog")
+    strange = replace(caption, familiarity=0.0)
+    assert strange.note
+    assert f'<p class="note">This photo is {strange.note}.</p>' in page_html([strange])
+    for text in (page_html([strange, caption]), gallery_html([[strange]])):
+        (photo,) = json.loads(
+            next(data for each, data in Parsed(text).raw if each.get("id") == "photos")
+        )
+        assert (photo["note"], photo["familiarity"]) == (strange.note, 0.0)
+    assert '<p class="note">' not in page_html([caption])
+    assert '<p class="note">' not in page_html([replace(caption, familiarity=0.9)])
+
+
 def test_a_page_of_a_model_without_a_gate_has_null_for_it(candidates: list[Caption]) -> None:
     page = Parsed(page_html([replace(each, betas=None) for each in candidates]))
     ((_, data),) = [each for each in page.raw if each[0].get("id") == "photos"]

@@ -285,6 +285,18 @@ def test_candidates_bring_their_words_maps_and_numbers(
     assert float(cells[4].rstrip("\u00a0%")) == pytest.approx(100 * most, abs=0.51)
 
 
+def test_a_strange_photos_note_stands_beside_its_caption(
+    visit: Visit, tmp_path: Path, photograph: Path
+) -> None:
+    caption = caption_of(photograph, "a dog")
+    strange = replace(caption, familiarity=0.0)
+    tab = opened(visit, tmp_path / "strange.html", [strange])
+    assert tab.locator(".note").text_content() == f"This photo is {strange.note}."
+    assert tab.locator(".note").is_visible()
+    tab = opened(visit, tmp_path / "usual.html", [caption])
+    assert not tab.locator(".note").is_visible()
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_unsure_words_look_and_sound_unsure(
     dark: bool, visit: Visit, tmp_path: Path, photograph: Path

@@ -1,0 +1,118 @@
+"""What the note on strange photographs is worth: how captions fare with it and without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from showattend.caption import NOTE_BELOW
+from showattend.evaluation.confidence import absent_words, area_under_curve
+from showattend.evaluation.people import mentions_people
+from showattend.text import tokenize
+
+
+def invents_person(words: Sequence[str], references: Sequence[str]) -> bool:
+    """Whether a caption names a person, and no human caption of the photo mentions any.
+
+    Args:
+        words: The caption's tokens.
+        references: The human captions.
+    """
+    said = mentions_people(" ".join(words)) == "named"
+    return said and all(mentions_people(each) == "none" for each in references)
+
+
+def judge_captions(
+    said: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """How wrong the captions of a data set are.
+
+    Args:
+        said: The tokens of each photo's caption [N].
+        references: The human captions of each photo [N].
+
+    Returns:
+        By name, [N] each: invented, whether a person is there that nobody mentions; absent, the
+        share of absent words (`absent_words`); CIDEr.
+    """
+    from pycocoevalcap.cider.cider import Cider
+
+    absent = [
+        [each for each in absent_words(words, others) if each is not None]
+        for words, others in zip(said, references, strict=True)
+    ]
+    human = {k: [" ".join(tokenize(each)) for each in some] for k, some in enumerate(references)}
+    _, cider = Cider().compute_score(human, {k: [" ".join(words)] for k, words in enumerate(said)})
+    pairs = zip(said, references, strict=True)
+    return {
+        "invented": np.array([invents_person(words, others) for words, others in pairs]),
+        "absent": np.array([np.mean(each) if each else 0.0 for each in absent]),
+        "CIDEr": np.asarray(cider, np.float64),
+    }
+
+
+def describe_notes(
+    familiarity: np.ndarray, strange: np.ndarray, judged: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """How the captions of a data set fare with the note and without.
+
+    Args:
+        familiarity: Of each photo [N].
+        strange: Its residual [N], which goes on where familiarity is 0.
+        judged: Of `judge_captions`; may be empty, where nobody has described the photos.
+
+    Returns:
+        noted and others, each with photos (how many) and the means of invented, absent and CIDEr
+        (None without photos). Of described photos also auc, how often a photo with an invented
+        person is the stranger one of it and another (None where none is invented), and spearman,
+        the rank correlation of strangeness with CIDEr.
+    """
+    noted = familiarity < NOTE_BELOW
+
+    def part(among: np.ndarray) -> dict[str, Any]:
+        means = {
+            name: float(values[among].mean()) if among.any() else None
+            for name, values in judged.items()
+        }
+        return {"photos": int(among.sum())} | means
+
+    return {
+        "noted": part(noted),
+        "others": part(~noted),
+        "auc": area_under_curve(strange, judged["invented"]) if judged else None,
+        "spearman": _rank_correlation(strange, judged["CIDEr"]) if judged else None,
+    }
+
+
+def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    ranks = [
+        (np.cumsum(count) - count / 2)[place]
+        for _, place, count in (
+            np.unique(each, return_inverse=True, return_counts=True) for each in (one, other)
+        )
+    ]
+    if any(np.ptp(each) == 0 for each in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def notes_to_markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """`describe_notes` of several data sets as a table: with the note / without it."""
+
+    def pair(each: Mapping[str, Any], name: str) -> str:
+        both = (each["noted"].get(name), each["others"].get(name))
+        return " / ".join("-" if value is None else f"{value:.2f}" for value in both)
+
+    lines = [
+        "| photos | noted | a person nobody mentions | absent words | CIDEr | AUC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, each in found.items():
+        noted, count = each["noted"]["photos"], each["noted"]["photos"] + each["others"]["photos"]
+        share = f"{noted:,} of {count:,} ({100 * noted / max(count, 1):.1f} %)"
+        cells = [pair(each, part) for part in ("invented", "absent", "CIDEr")]
+        auc = "-" if each["auc"] is None else f"{each['auc']:.3f}"
+        lines.append(f"| {name} | {share} | {' | '.join(cells)} | {auc} |")
+    return "\n".join(lines)
