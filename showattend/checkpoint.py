@@ -29,7 +29,7 @@ FILE_NAME = "model.safetensors"
 SEARCH_NAME, CALIBRATION_NAME = BESIDE = ("search.json", "calibration.safetensors")
 """Files beside a directory's model that take the place of what its header says."""
 FAMILIARITY = "familiarity."
-DEFAULT_MODEL = "flickr8k"
+DEFAULT_MODEL = "everyday"
 
 _log = logging.getLogger(__name__)
 

@@ -61,4 +61,4 @@ def test_shipped_models_have_cards() -> None:
     for folder in models.values():
         card = (folder / "README.md").read_text(encoding="utf-8")
         assert "showattend evaluate" in card  # its figures stand beside their command
-        assert (folder / checkpoint.FILE_NAME).stat().st_size < 30e6
+        assert (folder / checkpoint.FILE_NAME).stat().st_size < 32e6
