@@ -125,7 +125,7 @@ def prepare(
     *,
     min_count: int = 5,
     skipped: Iterable[str] = (),
-    draw: Callable[[list[Record]], list[Record]] | None = None,
+    draw: Callable[[list[Record], list[str]], list[Record]] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Check a data set and write its canonical form; the same input gives the same files.
@@ -135,7 +135,8 @@ def prepare(
         out_dir: The folder to write to, made if absent.
         min_count: How often a word must occur in the training captions to be known.
         skipped: Images that the caller left out already, a line each.
-        draw: Given the records that can be used, returns them with the splits they are to have.
+        draw: Given the records that can be used, and a line for each image left out; returns the
+            records with the splits they are to have.
         progress: Called with (what, done, total) as the images are opened.
 
     Raises:
@@ -149,7 +150,7 @@ def prepare(
     if not kept:
         first = problems[0] if problems else "none was given"
         raise DataError(f"no image is left of {len(problems):,}; the first: {first}")
-    kept = kept if draw is None else draw(kept)
+    kept = kept if draw is None else draw(kept, problems)
     root = _common_folder([record.path for record in kept])
     report = _report(kept, out_dir, root, min_count, empty, problems)
     files = {"dataset.jsonl": "".join(_jsonl_line(record, out_dir) for record in kept)}

@@ -47,7 +47,7 @@ def prepare_folder(
         raise DataError(f"val_fraction is {val_fraction:g}: give a share from 0 to below 1")
     records, skipped = read_folder(folder, message)
 
-    def draw(kept: list[Record]) -> list[Record]:
+    def draw(kept: list[Record], _: list[str]) -> list[Record]:
         if any(record.split != "train" for record in kept) or len(kept) < 2 or not val_fraction:
             return kept
         count = min(max(1, round(len(kept) * val_fraction)), len(kept) - 1)

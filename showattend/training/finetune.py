@@ -24,7 +24,7 @@ from showattend.outputs import write_bytes, write_json
 from showattend.processes import leave
 from showattend.text import sentence
 from showattend.training.check import check
-from showattend.training.recipe import CACHE_NAME, derive
+from showattend.training.recipe import CACHE_NAME, derive, with_temperature
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.start import fit_temperature
 from showattend.training.state import FILE_NAME as STATE_NAME
@@ -65,11 +65,13 @@ def finetune(
         reporter: Told how it goes.
 
     Returns:
-        Plain values: what the run was given; images, of each split; kept, "trained" or "start";
-        before and after, the scores of the start and of the trained model on the validation
-        images; gain, the difference of their CIDEr and the half width of its 95 % interval (None
-        for a single image); examples, captions of some of these images; skipped, a line for each
-        photograph left out; evaluate, the arguments that score the model.
+        Plain values: source, model and temperature, what the run began with; images of each
+        split; kept, "trained" or "start"; before and after, the scores of the start and of the
+        trained model on the validation images; loss, training's validation losses of both; gain,
+        the difference of their CIDEr and the half width of its 95 % interval (None for a single
+        image); examples, captions of some of these images; skipped, a line for each photograph
+        that was not prepared, and unread, how many others could not be read; evaluate, the
+        arguments that score the model; settings, notes and seconds.
 
     Raises:
         CheckpointError: There is no such model, or nothing to resume.
@@ -79,8 +81,7 @@ def finetune(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("finetune runs in one process; for several, use train and train.init_from")
     reporter = reporter or Silent()
-    found = checkpoints.find_model(model)
-    start = checkpoints.load(found)
+    start = checkpoints.load(model)
     given = {"source": os.path.realpath(source), "model": model or checkpoints.DEFAULT_MODEL}
     report = _begin(out, source, given, resume)
     if "kept" in report:
@@ -91,61 +92,56 @@ def finetune(
     data, skipped = _gather(source, images, out, resume, reporter)
     records = read_dataset(data, images)
     splits = Counter(record.split for record in records)
-
-    def settings(temperature: float) -> Config:
-        return derive(
-            start,
-            model=given["model"],
-            images=splits["train"],
-            data=data,
-            out=out,
-            temperature=temperature,
-            overrides=overrides,
-        )
-
-    check(settings(1.0))
+    config = derive(
+        start,
+        model=given["model"],
+        images=splits["train"],
+        data=data,
+        out=out,
+        overrides=overrides,
+    )
+    check(config)
+    captioner = Captioner.from_pretrained(given["model"], device=config.train.device)
     if "temperature" not in report:
-        captioner = Captioner.from_pretrained(found)
         training = [record for record in records if record.split == "train"]
         report["temperature"] = fit_temperature(captioner, training)
-    config = settings(report["temperature"])
+    config = with_temperature(config, report["temperature"], overrides)
     write_json(out / REPORT_NAME, report)  # from here on there is something to resume
-    again = resume and can_go_on(out)
-    check_folder(out, to_dict(config), again)
+    resume = resume and can_go_on(out)
+    check_folder(out, to_dict(config), resume)
     reporter.message(
         f"{splits['train']:,} photographs: {config.train.epochs} epochs at a rate of "
         f"{config.train.lr:g}, {config.train.batch_size} photographs a step"
     )
-    before = _score(given["model"], data, images, config, reporter)
-    try:
-        trainer = Trainer(config, reporter)
-        loss = trainer.validate()["val_loss"]  # of the start: nothing has been trained
-        record = trainer.run(again)
-    finally:
-        leave()
-    worse = out / WORSE_NAME  # there already, where a kill came just before the end
-    after = _score(str(worse if worse.exists() else out), data, images, config, reporter)
-    best = record["history"][record["best"]["epoch"] - 1]
-    kept = "trained"
+    before = _score(captioner, data, images, reporter)
+    record, losses = _train(config, resume, reporter)
+    trained = out / WORSE_NAME  # it is there already, where a kill came just before the end
+    if not trained.exists():
+        trained = out / checkpoints.FILE_NAME
+    captioner = Captioner.from_pretrained(trained, device=config.train.device)
+    after = _score(captioner, data, images, reporter)
     # On a single image, and on few, CIDEr may stand still: then the lower loss wins.
-    if (before["metrics"]["CIDEr"], -loss) >= (after["metrics"]["CIDEr"], -best["val_loss"]):
-        kept = "start"
-        if not worse.exists():
-            write_bytes(worse, (out / checkpoints.FILE_NAME).read_bytes())
+    ranks = [
+        (each["metrics"]["CIDEr"], -loss)
+        for each, loss in zip((before, after), losses, strict=True)
+    ]
+    better = ranks[1] > ranks[0]
+    if not better:
+        if trained.name != WORSE_NAME:
+            write_bytes(out / WORSE_NAME, trained.read_bytes())
         checkpoints.save(out, start)
-    left = {
-        split: min(splits[split], most or splits[split]) - record["data"][f"{split}_images"]
-        for split, most in (("train", config.data.train_images), ("val", config.data.val_images))
-    }
+    used = {split: record["data"][f"{split}_images"] for split in ("train", "val")}
+    wanted = {"train": config.data.train_images, "val": config.data.val_images}
     report |= {
-        "images": {split: record["data"][f"{split}_images"] for split in ("train", "val")},
-        "kept": kept,
+        "images": used,
+        "kept": "trained" if better else "start",
         "before": before["metrics"],
         "after": after["metrics"],
+        "loss": losses,
         "gain": _gain(before["captions"], after["captions"]),
         "examples": _examples(records, before["captions"], after["captions"]),
         "skipped": skipped,
-        "unread": sum(left.values()),
+        "unread": sum(min(splits[s], wanted[s] or splits[s]) - used[s] for s in used),
         "evaluate": ["--annotations", str(data), "--split", "val"]
         + ([] if images is None else ["--images", str(images)]),
         "settings": {"before": before["settings"], "after": after["settings"]},
@@ -155,6 +151,18 @@ def finetune(
     write_json(out / REPORT_NAME, report)
     _tidy(out)
     return report
+
+
+def _train(config: Config, resume: bool, reporter: Reporter) -> tuple[dict[str, Any], list[float]]:
+    """Run the config: its record, and the validation losses of the start and of the best epoch."""
+    try:
+        trainer = Trainer(config, reporter)
+        start = trainer.validate()["val_loss"]  # nothing has been trained or resumed yet
+        record = trainer.run(resume)
+    finally:
+        leave()
+    best = record["history"][record["best"]["epoch"] - 1]
+    return record, [start, best["val_loss"]]
 
 
 def validation_count(images: int) -> int:
@@ -223,12 +231,12 @@ def _gather(
             _enough(source, records, [])
             return (source / "dataset.jsonl" if source.is_dir() else source), []
 
-    def draw(usable: list[Record]) -> list[Record]:
+    def draw(usable: list[Record], left_out: list[str]) -> list[Record]:
         if all(record.split != "val" for record in usable):
             count = sum(record.split == "train" for record in usable)
             if count > FEWEST_TRAIN:
                 usable = draw_validation(usable, validation_count(count))
-        _enough(source, usable, skipped)
+        _enough(source, usable, left_out)
         return usable
 
     report = prepare(
@@ -267,10 +275,9 @@ def _folder_of(overrides: Sequence[str]) -> Path | None:
 
 
 def _score(
-    model: str, data: Path, images: Path | None, config: Config, reporter: Reporter
+    captioner: Captioner, data: Path, images: Path | None, reporter: Reporter
 ) -> dict[str, Any]:
     """What `evaluate` finds on the validation images."""
-    captioner = Captioner.from_pretrained(model, device=config.train.device)
     return evaluate(data, captioner=captioner, images=images, split="val", progress=reporter.task)
 
 

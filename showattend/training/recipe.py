@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,13 @@ def derive(
     images: int,
     data: Path,
     out: Path,
-    temperature: float = 1.0,
     overrides: Sequence[str] = (),
 ) -> Config:
     """The config of a run that starts from a model and suits a number of photographs.
 
     Encoder, decoder, preprocessing, search, and what the loss is made of are the model's. Its
-    encoder is not trained. The scores of its words are adjusted to the photographs' captions
-    (``temperature``), and not in favour of rare ones once more.
+    encoder is not trained, and rare words are not favoured once more. What undoes the sharpening
+    of its words' scores is known only once the photographs are looked at (`with_temperature`).
 
     Args:
         source: The model to start from.
@@ -77,7 +76,6 @@ def derive(
         images: How many photographs there are to train on.
         data: The data set.
         out: The folder of the run.
-        temperature: What its word scores are divided by (`start.fit_temperature`).
         overrides: ``section.key=value``, to use instead.
 
     Raises:
@@ -110,7 +108,6 @@ def derive(
         "train": {
             "out": str(out),
             "init_from": model,
-            "init_temperature": temperature,
             "epochs": recipe.epochs,
             "batch_size": recipe.batch_size,
             "lr": recipe.lr,
@@ -129,3 +126,16 @@ def derive(
             raise ConfigError(f"{each!r}: finetune sets {key} by {_OPTIONS[key]}; give that")
     override(values, overrides)
     return from_dict(Config, values, model)
+
+
+def with_temperature(config: Config, temperature: float, overrides: Sequence[str]) -> Config:
+    """The config with what the model's word scores are to be divided by (`fit_temperature`).
+
+    Args:
+        config: Of `derive`.
+        temperature: What was found.
+        overrides: Those of ``config``; one of ``train.init_temperature`` stays.
+    """
+    if any(each.partition("=")[0].strip() == "train.init_temperature" for each in overrides):
+        return config
+    return replace(config, train=replace(config.train, init_temperature=temperature))

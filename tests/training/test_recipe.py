@@ -13,7 +13,7 @@ from showattend.checkpoint import Checkpoint
 from showattend.config import Config, to_dict
 from showattend.errors import CheckpointError, ConfigError
 from showattend.training.check import check
-from showattend.training.recipe import RECIPES, choose, derive
+from showattend.training.recipe import RECIPES, choose, derive, with_temperature
 
 SIZES = (10, 100, 1000, 10_000)
 
@@ -31,7 +31,7 @@ def config(source: Checkpoint, images: int = 100, **options: Any) -> Config:
 
 @pytest.mark.parametrize("images", SIZES)
 def test_what_the_model_is_stays(images: int, shipped: Checkpoint) -> None:
-    found = config(shipped, images, temperature=2.5)
+    found = config(shipped, images)
     check(found)
     assert to_dict(found.search) == shipped.config["search"]
     assert to_dict(found.decoder) == to_dict(found.decoder) | shipped.config["decoder"]
@@ -42,7 +42,9 @@ def test_what_the_model_is_stays(images: int, shipped: Checkpoint) -> None:
     before = shipped.record["config"]["train"]
     assert found.train.doubly_stochastic == before["doubly_stochastic"]
     assert found.train.label_smoothing == before["label_smoothing"]
-    assert found.train.init_temperature == 2.5
+    assert with_temperature(found, 2.5, []).train.init_temperature == 2.5
+    given = config(shipped, images, overrides=["train.init_temperature=3"])
+    assert with_temperature(given, 2.5, ["train.init_temperature=3"]) == given
     assert found.train.rare_words == 0  # it had that before
     assert (found.train.init_from, found.train.out) == ("MODEL", "out")
     assert found.data.path == "d.jsonl"
