@@ -24,6 +24,8 @@ ROOMS = [
     ["errors", "quiet"],
     [
         "config",
+        "depth",
+        "pixels",
         "imagefiles",
         "images",
         "text",
@@ -90,7 +92,12 @@ def test_the_core_knows_as_little_as_it_should() -> None:
     assert imports(PACKAGE / "attention.py") <= {"shared_gradient"}
     for below in ("images", "imagefiles", "text", "errors"):
         known = imports(PACKAGE / f"{below}.py")
-        assert known <= {"errors", "quiet", "images", "imagefiles"}, (below, known)
+        assert known <= {"errors", "quiet", "images", "imagefiles", "pixels", "depth"}, (
+            below,
+            known,
+        )
+    assert imports(PACKAGE / "pixels.py") == {"depth"}, "exported with it"
+    assert imports(PACKAGE / "depth.py") == set()
     # Search knows decoders by a protocol only; a decoder gets plain arguments, no config.
     assert imports(PACKAGE / "search.py") <= {"errors", "text"}
     assert imports(PACKAGE / "sampling.py") <= {"search", "text"}

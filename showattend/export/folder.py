@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NETWORKS = ("encoder.onnx", "initial.onnx", "step.onnx")
 SETTINGS = "model.json"
 PROGRAM = "caption.py"
+_PARTS = ("depth.py", "pixels.py")  # modules that caption.py imports, the first by the second
+_PLACE = "# The photo ---"  # they come before this section of it
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """What the extra ``onnx`` installs."""
 
@@ -103,7 +105,7 @@ def export(
         (aside / SETTINGS).write_text(
             json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        shutil.copyfile(Path(__file__).with_name(PROGRAM), aside / PROGRAM)
+        (aside / PROGRAM).write_text(program(), encoding="utf-8")
         say("comparing with PyTorch")
         _compare(graphs, aside)
         sizes = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
@@ -113,6 +115,21 @@ def export(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return sizes
+
+
+def program() -> str:
+    """The source of caption.py as it is exported: it needs nothing of showattend.
+
+    What it imports from the package stands in it instead.
+    """
+    source = Path(__file__).with_name(PROGRAM).read_text(encoding="utf-8")
+    code = []
+    for name in _PARTS:
+        part = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
+        code.append(part.partition("from __future__ import annotations\n")[2].strip())
+    source = source.replace(_PLACE, "\n\n\n".join([*code, _PLACE]), 1)
+    lines = source.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("from showattend."))
 
 
 def _settings(captioner: Captioner) -> dict[str, Any]:
