@@ -23,7 +23,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
     max_megabytes: Annotated[float, typer.Option(help="Largest file.", min=0.1)] = 20,
-    max_megapixels: Annotated[float, typer.Option(help="Largest image.", min=0.1)] = 64,
+    max_megapixels: Annotated[
+        float, typer.Option(help="Largest image; 4 bytes of memory a pixel.", min=0.1)
+    ] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds for a photo.", min=1)] = 30,
     queue: Annotated[int, typer.Option(help="Photos that wait for their turn.", min=0)] = 8,
     size: Size = None,

@@ -24,7 +24,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from showattend.depth import full_scale
 from showattend.errors import ImageError
+from showattend.pixels import Stored, TooLargeError, decode, plan, turn
 from showattend.quiet import quiet
 
 ImageSource = str | Path | Image.Image | np.ndarray
@@ -56,59 +58,50 @@ _FORMATS = tuple(
 _HEIF_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 )
-_EXIF_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 # --- opening -----------------------------------------------------------------------------------
 
 
 def open_image(source: ImageSource) -> Image.Image:
-    """Open an image, upright, in RGB and fully loaded.
+    """Open an image, upright, in sRGB and fully loaded.
 
-    Greyscale of 16 bits is scaled to 8, transparency is laid over white, of an animation the
-    first frame is taken.
+    Its ICC profile is obeyed, greyscale of more than 8 bits is scaled to 8, transparency is laid
+    over white, of an animation the first frame is taken.
 
     Args:
         source: A file's path, a PIL image, or an array of shape (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4) that is uint8, uint16, bool, or float in [0, 1].
+            (H, W, 4) that is uint8, uint16 (scaled as a file of 16 bits), bool, or float in [0, 1].
 
     Raises:
-        ImageError: The file is missing, a folder, empty, not an image, damaged, or has more
-            than ``MAX_PIXELS`` pixels; or the array is none of the above.
+        ImageError: The file is missing, a folder, empty, not an image, damaged, has more than
+            ``MAX_PIXELS`` pixels, or takes more than ``pixels.MAX_BYTES`` to decode; or the array
+            is none of the above.
     """
-    stored = decode(source)
-    return turn(stored.image, stored.orientation)
+    stored = load_image(source)
+    image = stored.rgb()
+    if isinstance(source, Image.Image) and image.im is source.im:
+        image = image.copy()
+    return turn(image, stored.orientation)
 
 
-class Stored(NamedTuple):
-    """An RGB image as it is stored, before it is turned upright.
+def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
+    """Load an image, not yet in sRGB nor upright.
 
-    ``covered`` is the part of ``image``, from its top left corner, that the whole photograph of
-    ``size`` pixels fills: all of it, but for a JPEG that was decoded at a fraction of its size.
+    Args:
+        source: As of ``open_image``.
+        at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
+
+    Raises:
+        ImageError: As ``open_image``.
     """
-
-    image: Image.Image
-    size: tuple[int, int]
-    covered: tuple[float, float]
-    orientation: int
-
-
-def decode(source: ImageSource, at_least: int | None = None) -> Stored:
-    """Load ``source``; with ``at_least``, a JPEG may come smaller, no side below ``at_least``."""
     if isinstance(source, np.ndarray):
         image = _from_array(source)
-        return Stored(image, image.size, image.size, orientation=1)
+        return Stored(image, image.size, image.size)
     if isinstance(source, Image.Image):
-        return _load(source, f"image of {source.width}×{source.height} pixels", None)
+        return _load(
+            source, f"image of {source.width}×{source.height} pixels", None, at_least is None
+        )
     if not isinstance(source, str | Path):
         raise ImageError(
             f"an image must be a path, a PIL image or a numpy array, not {type(source).__name__}"
@@ -120,7 +113,7 @@ def decode(source: ImageSource, at_least: int | None = None) -> Stored:
         if path.exists() and not path.is_file():
             raise ImageError(f"{path}: not a regular file")
         with path.open("rb") as file, quiet():
-            return _load(_identify(file, path), str(path), at_least)
+            return _load(_identify(file, path), str(path), at_least, at_least is None)
     except FileNotFoundError:
         gone = " (a link to one that is gone)" if path.is_symlink() else ""
         raise ImageError(f"{path}: no such file{gone}") from None
@@ -130,17 +123,40 @@ def decode(source: ImageSource, at_least: int | None = None) -> Stored:
         raise ImageError(f"{path}: cannot be read ({_one_line(error)})") from None
 
 
-def claimed_size(path: Path) -> tuple[int, int]:
-    """Width and height that an image file claims, as stored; nothing is decoded.
+class Claim(NamedTuple):
+    """What an image file's head says of it.
+
+    Attributes:
+        width: In pixels, as stored.
+        height: In pixels, as stored.
+        bytes: The memory that decoding takes.
+    """
+
+    width: int
+    height: int
+    bytes: int
+
+
+def claim(path: Path, at_least: int | None = None) -> Claim:
+    """What an image file claims; nothing is decoded.
+
+    Args:
+        path: The file.
+        at_least: As of ``load_image``.
 
     Raises:
         ImageError: As ``open_image``, as far as the file's head shows it.
     """
     try:
         with path.open("rb") as file, quiet():
-            return _identify(file, path).size
+            found = plan(_identify(file, path), at_least, whole=at_least is None)
+            return Claim(*found.size, found.bytes)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({_one_line(error)})") from None
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _damaged(str(path), error) from None
 
 
 def _identify(file: IO[bytes], path: Path) -> Image.Image:
@@ -174,8 +190,8 @@ def _identify(file: IO[bytes], path: Path) -> Image.Image:
         raise _damaged(str(path), error) from None
 
 
-def _load(image: Image.Image, name: str, at_least: int | None) -> Stored:
-    """Decode an opened image and bring it to RGB."""
+def _load(image: Image.Image, name: str, at_least: int | None, whole: bool) -> Stored:
+    """Decode an opened image."""
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
             f"{name}: the image has {image.width * image.height:,} pixels, "
@@ -184,17 +200,12 @@ def _load(image: Image.Image, name: str, at_least: int | None) -> Stored:
     # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error,
     # ValueError, MemoryError. Whatever it is, it is the file's fault.
     try:
-        size = image.size
-        drafted = image.draft(None, (at_least, at_least)) if at_least else None
         with quiet():
-            image.load()
-            orientation = _orientation(image)
-            rgb = _to_rgb(image)
+            return decode(image, at_least, whole=whole)
+    except TooLargeError as error:
+        raise ImageError(f"{name}: {error}") from None
     except Exception as error:
         raise _damaged(name, error) from None
-    if drafted is not None:
-        return Stored(rgb, size, drafted[1][2:], orientation)
-    return Stored(rgb, rgb.size, rgb.size, orientation)
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
@@ -204,59 +215,6 @@ def _damaged(name: str, error: Exception) -> ImageError:
 def _one_line(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(reason.split()) or type(error).__name__
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF turn still to be made, 1 to 8; a broken EXIF block counts as none."""
-    try:
-        value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:
-        return 1
-    return value if value in _TURNS else 1
-
-
-def turn(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """A plain RGB image of 8 bits, without metadata (a second opening must not turn it again)."""
-    if image.mode.startswith("I;16"):
-        rgb = _grey(np.asarray(image).astype(np.float32) / 257)
-    elif image.mode in ("I", "F"):
-        rgb = _grey(_to_8_bits(np.asarray(image).astype(np.float64), is_float=image.mode == "F"))
-    elif image.mode == "LAB":
-        from PIL import ImageCms
-
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None  # it is None only when converting in place
-        rgb = converted
-    elif image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, "white")
-        rgb.paste(rgba, mask=rgba.getchannel("A"))
-    else:
-        rgb = image.convert("RGB")
-    rgb.info.clear()
-    return rgb
-
-
-def _to_8_bits(values: np.ndarray, *, is_float: bool) -> np.ndarray:
-    """Bring numbers of unknown range to 0..255: by the usual full scales, else by their own."""
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = values.min(), values.max()
-    if low >= 0 and is_float and high <= 1:
-        return values * 255
-    if low >= 0 and is_float and high <= 255:
-        return values
-    if low >= 0 and high <= 65535:
-        return values / 257
-    return (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
-
-
-def _grey(values: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -271,7 +229,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     elif array.dtype == np.uint16:
-        array = np.rint(array / np.float32(257)).astype(np.uint8)
+        full = full_scale(int(array.max())) or 65535
+        array = np.rint(array * (255 / np.float32(full))).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating):
         # Rounding errors of a resize are forgiven; 0..255 or NaN is a mistake worth a word.
         if not (array.min() >= -0.01 and array.max() <= 1.01):
@@ -281,7 +240,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
         raise ImageError(f"{shape}: the type must be uint8, or float with values in [0, 1]")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)))
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 # --- finding -----------------------------------------------------------------------------------

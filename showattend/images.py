@@ -17,12 +17,11 @@ from showattend.errors import ConfigError
 from showattend.imagefiles import (
     IMAGE_SUFFIXES,
     ImageSource,
-    Stored,
-    decode,
     find_images,
+    load_image,
     open_image,
-    turn,
 )
+from showattend.pixels import Stored, turn
 
 if TYPE_CHECKING:
     import torch
@@ -208,7 +207,7 @@ class Preprocessing:
 
     def pixels(self, image: Image.Image) -> tuple[np.ndarray, Geometry]:
         """Fit an upright RGB image: [size, size, 3] uint8, not yet normalised."""
-        return self._fit(Stored(image, image.size, image.size, orientation=1))
+        return self._fit(Stored(image, image.size, image.size))
 
     def load_pixels(self, source: ImageSource) -> tuple[np.ndarray, Geometry]:
         """``pixels`` of an image source, faster than opening it first.
@@ -219,7 +218,7 @@ class Preprocessing:
         Raises:
             ImageError: As ``open_image``.
         """
-        return self._fit(decode(source, at_least=2 * self.size))
+        return self._fit(load_image(source, at_least=2 * self.size))
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn uint8 pixels [..., 3, H, W] into the float32 that the network takes."""
@@ -275,10 +274,6 @@ class Preprocessing:
             share_x, share_y, size = share_y, share_x, (size[1], size[0])
         width, height = stored.covered
         x, y = width * (1 - share_x) / 2, height * (1 - share_y) / 2
-        image = stored.image.resize(
-            size,
-            _FILTERS[self.interpolation],
-            box=(x, y, width - x, height - y),
-            reducing_gap=3.0,  # quick on huge photos, and by eye and by numbers the same
-        )
+        box = (x, y, width - x, height - y)
+        image = stored.resized(size, _FILTERS[self.interpolation], box)
         return turn(image, stored.orientation)

@@ -25,6 +25,8 @@ ROOMS = [
     ["errors", "quiet", "settings", "checks"],
     [
         "config",
+        "depth",
+        "pixels",
         "imagefiles",
         "images",
         "text",
@@ -90,7 +92,12 @@ def test_imports_run_one_way(module: str) -> None:
 def test_the_core_knows_as_little_as_it_should() -> None:
     for below in ("images", "imagefiles", "text", "errors"):
         known = imports(PACKAGE / f"{below}.py")
-        assert known <= {"errors", "quiet", "images", "imagefiles"}, (below, known)
+        assert known <= {"errors", "quiet", "images", "imagefiles", "pixels", "depth"}, (
+            below,
+            known,
+        )
+    assert imports(PACKAGE / "pixels.py") == {"depth"}, "exported with it"
+    assert imports(PACKAGE / "depth.py") == set()
     # Search knows decoders by a protocol only; a decoder gets plain arguments, no config.
     assert imports(PACKAGE / "search.py") <= {"model", "search_options", "text"}
     below = {"checks", "model", "search", "search_options", "text"}

@@ -25,6 +25,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from showattend.pixels import Stored, TooLargeError, decode, turn
+
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports to Microsoft
 try:
     import numpy as np
@@ -43,7 +45,6 @@ RANGES: dict[str, tuple[int, int, Any]] = {  # of the options: least, most, type
     **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
     "length_penalty": (0, 10, int | float),
 }
-TURNS = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))  # EXIF's
 
 
 class UserError(Exception):
@@ -325,7 +326,8 @@ def load_photo(
     """Open an image file, turn it upright, and fit it to the network's input.
 
     Args:
-        path: The file. Transparency is laid over white; of an animation the first frame is taken.
+        path: The file. Its ICC profile is obeyed, transparency is laid over white, of an animation
+            the first frame is taken.
         size: S.
         fit: "squash" the whole photo, "crop" the largest square in its middle, or "pad" it.
         fill: The padding's red, green and blue.
@@ -334,9 +336,9 @@ def load_photo(
     Raises:
         UserError: It is missing, no image, damaged, or too large.
     """
-    image, (width, height), covered, turn = _open(path, 2 * size)
-    if turn >= 5:
-        width, height = height, width
+    stored = _open(path, 2 * size)
+    on_its_side = stored.orientation >= 5
+    width, height = stored.size[::-1] if on_its_side else stored.size
     # In upright pixels: what is used of the photo, what it is resized to, where that lies.
     used_w, used_h, new_w, new_h = width, height, size, size
     if fit == "crop":
@@ -349,25 +351,20 @@ def load_photo(
     left, top = (width - used_w) / 2 - pad_x * scale_x, (height - used_h) / 2 - pad_y * scale_y
 
     share, to = (used_w / width, used_h / height), (new_w, new_h)
-    if turn >= 5:  # the file's own pixels lie on their side still
+    if on_its_side:
         share, to = share[::-1], to[::-1]
+    covered = stored.covered
     x, y = (side * (1 - part) / 2 for side, part in zip(covered, share, strict=True))
     middle = (x, y, covered[0] - x, covered[1] - y)
-    image = image.resize(to, Image.Resampling[interpolation.upper()], middle, reducing_gap=3.0)
-    image = image.transpose(TURNS[turn]) if turn in TURNS else image
+    image = stored.resized(to, Image.Resampling[interpolation.upper()], middle)
     canvas = Image.new("RGB", (size, size), (fill[0], fill[1], fill[2]))
-    canvas.paste(image, (pad_x, pad_y))
+    canvas.paste(turn(image, stored.orientation), (pad_x, pad_y))
     box = (left, top, left + size * scale_x, top + size * scale_y)
     return Photo(np.array(canvas), (width, height), box)
 
 
-def _open(path: Path, least: int) -> tuple[Image.Image, tuple[int, int], tuple[float, float], int]:
-    """Decode to RGB as stored; a JPEG may come at a fraction of its size, no side below ``least``.
-
-    Returns:
-        The image, the whole photo's size, how much of the image from its top left corner that
-        fills, and EXIF's number for the turn still to be made.
-    """
+def _open(path: Path, least: int) -> Stored:
+    """Decode a file; a JPEG may come at a fraction of its size, no side below ``least``."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     for name in ("WebP", "Tiff", "Avif"):  # Pillow imports the others by itself
@@ -375,59 +372,15 @@ def _open(path: Path, least: int) -> tuple[Image.Image, tuple[int, int], tuple[f
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
-            image: Image.Image = Image.open(file, formats=IMAGE_FORMATS)
-            size = image.size
-            drafted = image.draft(None, (least, least))
-            image.load()
-            return _to_rgb(image), size, drafted[1][2:] if drafted else size, _orientation(image)
+            return decode(Image.open(file, formats=IMAGE_FORMATS), least, whole=False)
     except Image.DecompressionBombError:
         raise UserError(f"{path}: the image has too many pixels") from None
+    except TooLargeError as error:
+        raise UserError(f"{path}: {error}") from None
     except Image.UnidentifiedImageError:
         raise UserError(f"{path}: not an image, or in a format that cannot be read") from None
     except Exception as error:  # Pillow raises nearly anything on damaged data
         raise UserError(f"{path}: damaged, or cannot be read ({_one_line(error)})") from None
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        turn = image.getexif().get(0x0112, 1)
-        return turn if turn in TURNS else 1
-    except Exception:  # a broken EXIF block is none
-        return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB of 8 bits: deep greyscale scaled, transparency laid over white."""
-    if image.mode.startswith("I;16"):
-        return _grey(np.asarray(image).astype(np.float32) / 257)
-    if image.mode in ("I", "F"):
-        return _grey(_to_8_bits(np.asarray(image).astype(np.float64), image.mode == "F"))
-    if image.mode == "LAB":
-        from PIL import ImageCms
-
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, "white")
-        rgb.paste(rgba, mask=rgba.getchannel("A"))
-        return rgb
-    return image.convert("RGB")
-
-
-def _to_8_bits(values: np.ndarray, is_float: bool) -> np.ndarray:
-    """Bring numbers of unknown range to 0..255: by the usual full scales, else by their own."""
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = values.min(), values.max()
-    if low >= 0 and is_float and high <= 255:
-        return values * 255 if high <= 1 else values
-    if low >= 0 and high <= 65535:
-        return values / 257
-    return (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
-
-
-def _grey(values: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 # The command line ----------------------------------------------------------------------------

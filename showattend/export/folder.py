@@ -29,6 +29,8 @@ SETTINGS = "model.json"
 PROGRAM = "caption.py"
 FAMILIARITY = "familiarity.npy"
 """The basis of `showattend.familiarity`, where the model has one."""
+_PARTS = ("depth.py", "pixels.py")  # modules that caption.py imports, the first by the second
+_PLACE = "# The photo ---"  # they come before this section of it
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """What the extra ``onnx`` installs."""
 
@@ -105,7 +107,7 @@ def export(
         (aside / SETTINGS).write_text(
             json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        shutil.copyfile(Path(__file__).with_name(PROGRAM), aside / PROGRAM)
+        (aside / PROGRAM).write_text(program(), encoding="utf-8")
         if (known := captioner.calibration.familiarity) is not None:
             np.save(aside / FAMILIARITY, known.basis.astype(np.float16))
         say("comparing with PyTorch")
@@ -117,6 +119,21 @@ def export(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return sizes
+
+
+def program() -> str:
+    """The source of caption.py as it is exported: it needs nothing of showattend.
+
+    What it imports from the package stands in it instead.
+    """
+    source = Path(__file__).with_name(PROGRAM).read_text(encoding="utf-8")
+    code = []
+    for name in _PARTS:
+        part = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
+        code.append(part.partition("from __future__ import annotations\n")[2].strip())
+    source = source.replace(_PLACE, "\n\n\n".join([*code, _PLACE]), 1)
+    lines = source.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("from showattend."))
 
 
 def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:

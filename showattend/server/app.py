@@ -30,7 +30,7 @@ from showattend.caption import Caption
 from showattend.captioner import Captioner
 from showattend.checkpoint import FILE_NAME
 from showattend.errors import ImageError, UserError
-from showattend.imagefiles import claimed_size
+from showattend.imagefiles import claim
 from showattend.server.limits import Gate, Guard, Limits
 from showattend.server.page import page
 from showattend.text import tokenize
@@ -220,13 +220,7 @@ def answer(
         path = Path(folder) / "photo"
         path.write_bytes(content)
         try:
-            width, height = claimed_size(path)
-            if width * height > limits.megapixels * 1e6:
-                raise HTTPException(
-                    413,
-                    f"{name}: the image has {width * height / 1e6:.0f} million pixels, "
-                    f"more than the limit of {limits.megapixels:g}",
-                )
+            _check_claim(path, name, 2 * captioner.preprocessing.size, limits)
             best = _caption(captioner, path, options)
             ranked = (best, *best.alternatives)
             preview = picture(ranked, LONGEST_SIDE) if options.preview else None
@@ -244,6 +238,28 @@ def answer(
         seconds=round(time.perf_counter() - began, 3),
         preview=preview,
     )
+
+
+def _check_claim(path: Path, name: str, at_least: int, limits: Limits) -> None:
+    """Refuse an image that has too many pixels, or takes more memory than so many in RGB.
+
+    Raises:
+        HTTPException: 413.
+    """
+    found = claim(path, at_least)
+    pixels = found.width * found.height
+    if pixels > limits.megapixels * 1e6:
+        raise HTTPException(
+            413,
+            f"{name}: the image has {pixels / 1e6:.0f} million pixels, "
+            f"more than the limit of {limits.megapixels:g}",
+        )
+    if found.bytes > limits.decoded:
+        raise HTTPException(
+            413,
+            f"{name}: decoding the image takes {found.bytes / 1e6:.0f} MB of memory, more than the "
+            f"limit of {limits.decoded / 1e6:.0f}; send it smaller, or as a JPEG",
+        )
 
 
 def _caption(captioner: Captioner, path: Path, options: Options) -> Caption:

@@ -34,7 +34,8 @@ class Limits:
 
     Attributes:
         megabytes: Size of the uploaded file.
-        megapixels: Of the image, as its header claims.
+        megapixels: Of the image, as its header claims. One that takes more memory to decode than
+            so many pixels in RGB (4 bytes each) is refused too.
         seconds: For uploading, and again for waiting and computing.
         waiting: Requests in line behind the one that is computed.
     """
@@ -58,6 +59,11 @@ class Limits:
     def bytes(self) -> int:
         """Of the uploaded file."""
         return round(self.megabytes * 1e6)
+
+    @property
+    def decoded(self) -> int:
+        """The bytes of memory that decoding an image may take."""
+        return round(4e6 * self.megapixels)
 
     @property
     def too_large(self) -> str:

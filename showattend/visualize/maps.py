@@ -10,7 +10,9 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.errors import UserError
+from showattend.imagefiles import ImageSource, load_image
 from showattend.images import open_image
+from showattend.pixels import Stored, turn
 
 SCALES = ("word", "common")
 STYLES = ("heat", "light")
@@ -23,17 +25,49 @@ def photo_of(caption: Caption) -> Image.Image:
         UserError: The caption does not know its image, or the image has another size by now.
         ImageError: The image cannot be opened (any more).
     """
+    photo = open_image(_image_of(caption))
+    _check_size(caption, photo.size)
+    return photo
+
+
+def thumbnail_of(caption: Caption, longest: int) -> Image.Image:
+    """The photo that was captioned, upright, its longer side ``longest`` pixels at most.
+
+    It is never whole in memory where its file can be read smaller.
+
+    Raises:
+        UserError: As ``photo_of``.
+        ImageError: As ``photo_of``.
+    """
+    stored = load_image(_image_of(caption), at_least=longest)
+    size = stored.size[::-1] if stored.orientation >= 5 else stored.size
+    _check_size(caption, size)
+    return turn(_shrunk(stored, longest), stored.orientation)
+
+
+def _shrunk(stored: Stored, longest: int) -> Image.Image:
+    scale = longest / max(stored.size)
+    if scale >= 1:
+        return stored.rgb()
+    width, height = (max(1, round(side * scale)) for side in stored.size)
+    whole = (0, 0, *stored.covered)
+    # A large gap would be a large part of what a huge photo takes in memory.
+    return stored.resized((width, height), Image.Resampling.BICUBIC, whole, gap=1.5)
+
+
+def _image_of(caption: Caption) -> ImageSource:
     if caption.image is None:
         raise UserError("the caption does not know its image: caption a file, or set its image")
-    photo = open_image(caption.image)
-    if photo.size != caption.geometry.image_size:
+    return caption.image
+
+
+def _check_size(caption: Caption, size: tuple[int, int]) -> None:
+    if size != caption.geometry.image_size:
         width, height = caption.geometry.image_size
         name = str(caption.image) if isinstance(caption.image, str | Path) else "the image"
         raise UserError(
-            f"{name}: it has {photo.width}×{photo.height} pixels now, "
-            f"the captioned one had {width}×{height}"
+            f"{name}: it has {size[0]}×{size[1]} pixels now, the captioned one had {width}×{height}"
         )
-    return photo
 
 
 def fitted(photo: Image.Image, size: tuple[int, int]) -> np.ndarray:

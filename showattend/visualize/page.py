@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from showattend.caption import Caption
 from showattend.errors import UserError
 from showattend.outputs import write_text
 from showattend.text import pieces
-from showattend.visualize.maps import fitted, photo_of, positions_of
+from showattend.visualize.maps import positions_of, thumbnail_of
 
 LONGEST_SIDE = 1024
 """Of the photo in a page, in pixels."""
@@ -237,13 +236,8 @@ def picture(captions: Sequence[Caption], longest: int) -> str:
         UserError: The caption does not know its image, or the image has another size by now.
         ImageError: The image cannot be opened (any more).
     """
-    photo = photo_of(captions[0])
-    scale = min(1.0, longest / max(photo.size))
-    if scale < 1:
-        size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-        photo = Image.fromarray(fitted(photo, size))
     content = io.BytesIO()
-    photo.save(content, "JPEG", quality=88)
+    thumbnail_of(captions[0], longest).save(content, "JPEG", quality=88)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
