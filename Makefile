@@ -45,7 +45,7 @@ lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (ten minutes)
-	$(BIN)/python scripts/benchmark.py
+	$(BIN)/python scripts/benchmark/benchmark.py
 
 clean:  ## remove what make has made
 	rm -rf .venv demo build dist

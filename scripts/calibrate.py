@@ -34,24 +34,24 @@ import numpy as np
 import torch
 
 from showattend import __version__
-from showattend import checkpoint as checkpoints
-from showattend.calibration import Calibration
 from showattend.caption import NOTE_BELOW, Caption
 from showattend.captioner import Captioner
 from showattend.data.records import Record
-from showattend.encoders import encode
-from showattend.errors import DataError, UserError
-from showattend.evaluation.confidence import (
+from showattend.evaluation.evaluate import read_references
+from showattend.evaluation.mistakes.confidence import (
     absent_words,
     choose_threshold,
     describe_confidence,
     to_markdown,
 )
-from showattend.evaluation.evaluate import read_references
-from showattend.evaluation.notes import describe_notes, judge_captions, notes_to_markdown
-from showattend.familiarity import LEAST_PHOTOS, Familiarity, fit, residual
-from showattend.images import find_images
-from showattend.settings import caption_settings
+from showattend.evaluation.mistakes.notes import describe_notes, judge_captions, notes_to_markdown
+from showattend.exceptions import DataError, UserError
+from showattend.images.image_files import find_images
+from showattend.model import checkpoint as checkpoints
+from showattend.model.calibration import Calibration
+from showattend.model.encoder import encode
+from showattend.model.familiarity import LEAST_PHOTOS, Familiarity, fit, residual
+from showattend.model.score_settings import caption_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from showattend import Captioner, checkpoint
-from showattend.checkpoint import FILE_NAME, Checkpoint
+from showattend import Captioner
 from showattend.config import load_config
-from showattend.evaluation.metrics import Scores, score_captions
-from showattend.settings import caption_settings, describe_settings
+from showattend.evaluation.scores.metrics import Scores, score_captions
+from showattend.model import checkpoint
+from showattend.model.checkpoint import FILE_NAME, Checkpoint
+from showattend.model.score_settings import caption_settings, describe_settings
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import train
 

@@ -29,16 +29,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
-from showattend.checkpoint import Checkpoint, load_tensors
-from showattend.device import choose_device
-from showattend.errors import CheckpointError, UserError
-from showattend.evaluation import side_by_side
-from showattend.evaluation.grounding import ground
-from showattend.evaluation.pointing import PAPER_SIGMA
-from showattend.outputs import write_json, write_text
-from showattend.settings import describe_settings
+from showattend.evaluation.grounding import side_by_side
+from showattend.evaluation.grounding.ground import ground
+from showattend.evaluation.grounding.pointing import PAPER_SIGMA
+from showattend.exceptions import CheckpointError, UserError
+from showattend.model import checkpoint as checkpoints
+from showattend.model.checkpoint import Checkpoint, load_tensors
+from showattend.model.score_settings import describe_settings
+from showattend.system.device import choose_device
+from showattend.system.files import write_json, write_text
 from showattend.training.state import find_state
 
 START = "start.safetensors"

@@ -25,13 +25,13 @@ import torch
 
 from showattend.captioner import Captioner
 from showattend.config import to_dict
-from showattend.errors import DataError, UserError
 from showattend.evaluation.evaluate import evaluate, read_references
-from showattend.evaluation.grounding import ground
-from showattend.evaluation.metrics import METRICS
-from showattend.evaluation.people import find_people
-from showattend.evaluation.wording import wording
-from showattend.outputs import write_json, write_text
+from showattend.evaluation.grounding.ground import ground
+from showattend.evaluation.mistakes.people import find_people
+from showattend.evaluation.scores.metrics import METRICS
+from showattend.evaluation.scores.wording import wording
+from showattend.exceptions import DataError, UserError
+from showattend.system.files import write_json, write_text
 
 BASELINES = ("uniform", "centre", "other_word")
 

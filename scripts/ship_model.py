@@ -16,11 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from showattend import checkpoint
 from showattend.captioner import Captioner
-from showattend.device import PRECISIONS
 from showattend.evaluation.evaluate import evaluate
-from showattend.settings import describe_settings
+from showattend.model import checkpoint
+from showattend.model.score_settings import describe_settings
+from showattend.system.device import PRECISIONS
 
 ROOT = Path(__file__).parents[1]
 

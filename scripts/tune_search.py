@@ -27,16 +27,17 @@ import torch
 
 from showattend.captioner import Captioner
 from showattend.config import Config, from_dict
-from showattend.encoders import encode
-from showattend.errors import ConfigError, UserError
+from showattend.decoding.beam import search
 from showattend.evaluation.evaluate import read_references
-from showattend.evaluation.metrics import CiderValidator
-from showattend.evaluation.wording import wording
-from showattend.model.decoders.base import favour_rare_words
+from showattend.evaluation.scores.metrics import CiderValidator
+from showattend.evaluation.scores.wording import wording
+from showattend.exceptions import ConfigError, UserError
 from showattend.model.decoders.lstm import LSTMDecoder
-from showattend.search import search
-from showattend.settings import caption_settings, describe_settings
-from showattend.text import Vocabulary, tokenize
+from showattend.model.decoders.protocol import favour_rare_words
+from showattend.model.encoder import encode
+from showattend.model.score_settings import caption_settings, describe_settings
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.average import Merger
 from showattend.training.phases import ADJUSTED, SELF_CRITICAL, plan
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from showattend.cli import main
+from showattend.cli.app import main
 
 sys.exit(main())

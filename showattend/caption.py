@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from showattend.errors import UserError
-from showattend.images import Geometry, ImageSource
+from showattend.exceptions import UserError
+from showattend.images.geometry import Geometry
+from showattend.images.image_files import ImageSource
 
 
 class Photo(NamedTuple):
@@ -83,7 +84,7 @@ class Caption:
     @property
     def text(self) -> str:
         """The caption as a sentence: "A dog runs through the grass."."""
-        from showattend.text import sentence
+        from showattend.text.tokenizer import sentence
 
         return sentence(self.words)
 
@@ -125,7 +126,7 @@ class Caption:
 
         English function words are not: another "in" or "is" would be said of the same photo.
         """
-        from showattend.text import FUNCTION_WORDS
+        from showattend.text.tokenizer import FUNCTION_WORDS
 
         return tuple(
             not value >= self.unsure_below and word not in FUNCTION_WORDS

@@ -12,21 +12,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-from showattend import checkpoint as checkpoints
-from showattend.builders import decoder_sections, encoder_section, parts_of
-from showattend.calibration import Calibration
 from showattend.caption import Caption, Photo
-from showattend.checkpoint import Checkpoint
 from showattend.checks import whole_number
-from showattend.data.threads import in_order
-from showattend.device import choose_device, choose_dtype, exact_float32
-from showattend.encoders import Encoder, encode
-from showattend.errors import ConfigError, ImageError, UserError
-from showattend.images import Geometry, ImageSource, Preprocessing
-from showattend.sampling import sample_ranked
-from showattend.search import Hypothesis, force_all, search
-from showattend.search_options import SearchOptions
-from showattend.text import Vocabulary, tokenize
+from showattend.decoding.beam import Hypothesis, search
+from showattend.decoding.forced import force_all
+from showattend.decoding.sampling import sample_ranked
+from showattend.exceptions import ConfigError, ImageError, UserError
+from showattend.images.geometry import Geometry
+from showattend.images.image_files import ImageSource
+from showattend.images.preprocessing import Preprocessing
+from showattend.model import checkpoint as checkpoints
+from showattend.model.build import decoder_sections, encoder_section, parts_of
+from showattend.model.calibration import Calibration
+from showattend.model.checkpoint import Checkpoint
+from showattend.model.encoder import Encoder, encode
+from showattend.model.search_options import SearchOptions
+from showattend.system.device import choose_device, choose_dtype, exact_float32
+from showattend.system.threads import in_order
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
 
 
 class Captioner:
@@ -38,7 +42,7 @@ class Captioner:
 
     Attributes:
         encoder: The backbone.
-        decoder: A module that follows `showattend.model.decoders.base.Decoder`.
+        decoder: A module that follows `showattend.model.decoders.protocol.Decoder`.
         vocabulary: Its words.
         preprocessing: From a photograph to the network's input.
         search: Search defaults. They may be replaced, and are saved with the model.

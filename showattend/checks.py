@@ -7,7 +7,7 @@ import numbers
 import operator
 from typing import Any
 
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 
 
 def whole_number(name: str, value: Any, least: int, most: int) -> int:

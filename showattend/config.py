@@ -1,7 +1,7 @@
 """Typed configuration: a YAML file and ``key=value`` overrides into dataclasses.
 
-Only builders (`showattend.builders`, `showattend.training`) read these classes; modules take plain
-keyword arguments. A field's ``help`` is its documentation.
+Only builders (`showattend.model.build`, `showattend.training`) read these classes; modules take
+plain keyword arguments. A field's ``help`` is its documentation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 
 T = TypeVar("T")
 
@@ -101,7 +101,8 @@ class EncoderConfig:
     """The backbone and what it is given."""
 
     name: str = _option(
-        "efficientnet_lite0", "a recipe of showattend.backbones, timm:MODEL or torchvision:MODEL"
+        "efficientnet_lite0",
+        "a recipe of showattend.model.backbones, timm:MODEL or torchvision:MODEL",
     )
     size: int | None = _option(None, "pixels a side of the network's input; null: the recipe's")
     fit: str = _option("squash", "squash (the whole photo), crop (the centre square) or pad")

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
-from showattend.cli import main
+from showattend.cli.app import main
 from showattend.config import DecoderConfig, to_dict
+from showattend.model import checkpoint as checkpoints
 
 load_once = functools.lru_cache(Captioner.from_pretrained)
 

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from showattend.captioner import Captioner
-from showattend.encoders import build_encoder
-from showattend.images import Preprocessing
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.encoder import build_encoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.text import Vocabulary
+from showattend.text.vocabulary import Vocabulary
 from tests.browser import chromium as chromium
 from tests.browser import visit as visit
 from tests.commandline import CommandLine, load_once, save_model

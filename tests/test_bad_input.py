@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from showattend.captioner import Captioner
-from showattend.checkpoint import save_tensors
-from showattend.evaluation import java
+from showattend.evaluation.scores import java
+from showattend.model.checkpoint import save_tensors
 from tests.commandline import CommandLine
 
 
@@ -131,8 +131,9 @@ def test_a_huge_image_takes_no_memory(tmp_path: Path) -> None:
     pytest.importorskip("resource")
     program = (
         "import resource, sys\n"
-        "from showattend.errors import ImageError\n"
-        "from showattend.images import Preprocessing, open_image\n"
+        "from showattend.exceptions import ImageError\n"
+        "from showattend.images.preprocessing import Preprocessing\n"
+        "from showattend.images.image_files import open_image\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
         "for load in (open_image, Preprocessing(size=224).load_pixels):\n"

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from showattend.caption import NOTE, NOTE_BELOW, Caption
-from showattend.images import Geometry, ImageSource
+from showattend.images.geometry import Geometry
+from showattend.images.image_files import ImageSource
 
 
 def make(words: str, image: ImageSource | None = None, **more: object) -> Caption:

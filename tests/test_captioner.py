@@ -16,13 +16,13 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.checkpoint import describe, load, save
-from showattend.encoders import Encoder, build_encoder
-from showattend.errors import ConfigError, ImageError, UserError
-from showattend.images import Preprocessing
+from showattend.exceptions import ConfigError, ImageError, UserError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.checkpoint import describe, load, save
+from showattend.model.encoder import Encoder, build_encoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.search_options import SearchOptions
-from showattend.text import Vocabulary
+from showattend.model.search_options import SearchOptions
+from showattend.text.vocabulary import Vocabulary
 
 SIZE = 96  # a grid of 3 x 3
 

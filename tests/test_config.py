@@ -16,7 +16,7 @@ from showattend.config import (
     load_config,
     to_dict,
 )
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 from showattend.training.check import check
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

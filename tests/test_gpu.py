@@ -16,15 +16,15 @@ import pytest
 import torch
 
 from showattend.captioner import Captioner
-from showattend.checkpoint import FILE_NAME, load_tensors
 from showattend.config import Config
 from showattend.data.toy import write_toy
-from showattend.device import exact_float32
+from showattend.decoding.beam import search
+from showattend.decoding.sampling import sample
+from showattend.model.checkpoint import FILE_NAME, load_tensors
+from showattend.model.fast.compiling import compile_step
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.sampling import sample
-from showattend.search import search
-from showattend.search_options import SearchOptions
-from showattend.training.compiling import compile_step
+from showattend.model.search_options import SearchOptions
+from showattend.system.device import exact_float32
 from showattend.training.losses import captioning_loss
 from showattend.training.trainer import Silent, train
 from tests.tinyrun import tiny_run

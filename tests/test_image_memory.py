@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from showattend.errors import ImageError
-from showattend.imagefiles import MAX_PIXELS, claim, open_image
-from showattend.images import Preprocessing
-from showattend.pixels import MAX_BYTES
+from showattend.exceptions import ImageError
+from showattend.images.image_files import MAX_PIXELS, claim, open_image
+from showattend.images.pixels import MAX_BYTES
+from showattend.images.preprocessing import Preprocessing
 from tests.profiles import matrix_profile, png_of_16_bits, tiff
 
 if sys.platform != "linux":
@@ -27,9 +27,9 @@ if sys.platform != "linux":
 PROGRAM = """
 import json, os, resource, sys
 import PIL.ImageCms, PIL.ImageFile
-from showattend.errors import ImageError
-from showattend.imagefiles import claim, open_image
-from showattend.images import Preprocessing
+from showattend.exceptions import ImageError
+from showattend.images.image_files import claim, open_image
+from showattend.images.preprocessing import Preprocessing
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -201,8 +201,8 @@ SERVER = """
 import resource, sys
 from pathlib import Path
 from showattend.captioner import Captioner
-from showattend.errors import ImageError
-from showattend.server.app import Options, answer
+from showattend.exceptions import ImageError
+from showattend.server.api import Options, answer
 from showattend.server.limits import Limits
 
 def peak():
@@ -236,7 +236,7 @@ def test_an_upload_that_would_take_more_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("fastapi")
     from starlette.exceptions import HTTPException
 
-    from showattend.server.app import _check_claim
+    from showattend.server.api import _check_claim
     from showattend.server.limits import Limits
 
     path = tmp_path / "a.webp"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from showattend import checkpoint
-from showattend.cli import app
+from showattend.cli.app import app
+from showattend.model import checkpoint
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

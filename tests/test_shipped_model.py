@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from showattend import Captioner
-from showattend.checkpoint import SEARCH_NAME, beside, find_model, weights_digest
 from showattend.evaluation.evaluate import evaluate
-from showattend.evaluation.grounding import ground
+from showattend.evaluation.grounding.ground import ground
+from showattend.model.checkpoint import SEARCH_NAME, beside, find_model, weights_digest
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,14 @@
 """How fast showattend is, against the usual implementation and against what the machine can do.
 
-python scripts/benchmark.py                       all rows; about ten minutes on two cores
-python scripts/benchmark.py training search       some of them
-python scripts/benchmark.py --growth              how cost grows, as a plot
-python scripts/benchmark.py --quick               tiny sizes: a try-out, no measurement
+python scripts/benchmark/benchmark.py                       all rows; about ten minutes on two cores
+python scripts/benchmark/benchmark.py training search       some of them
+python scripts/benchmark/benchmark.py --growth              how cost grows, as a plot
+python scripts/benchmark/benchmark.py --quick               tiny sizes: a try-out, no measurement
 
 Writes benchmark.json and benchmark.md (or growth.json and growth.png) into --out. Both sides of a
 ratio run in turn in one process; ratios are medians of the rounds, with the least and the greatest
-in brackets. The opponent, scripts/usual.py, has the same weights, and what it yields is compared
-first.
+in brackets. The opponent, scripts/benchmark/usual.py, has the same weights, and what it yields is
+compared first.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from benchmark_growth import grow
-from benchmark_images import epochs, evaluation, extraction
-from benchmark_rows import Setting, cold_start, memory, peak_work, searching, training
-from benchmark_tools import Rates, Row, as_json, as_markdown, machine, peak
+from growth import grow
+from image_rows import epochs, evaluation, extraction
+from measuring import Rates, Row, as_json, as_markdown, machine, peak
+from rows import Setting, cold_start, memory, peak_work, searching, training
 
 ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "start": cold_start,

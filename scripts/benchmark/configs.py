@@ -1,6 +1,6 @@
 """Measure how fast configs train on this machine, and what that makes of their whole runs.
 
-    python scripts/benchmark_configs.py configs/ablation/*.yaml [--images N] [--out FILE]
+    python scripts/benchmark/configs.py configs/ablation/*.yaml [--images N] [--out FILE]
 
 Each is trained for four short epochs of its own data set, from the cache, its encoder open from the
 start where it is fine-tuned; the rate is that of the second and the third. "Minutes" is arithmetic:

@@ -1,6 +1,6 @@
 """Time every form of showing a caption of twelve words, once the model has answered.
 
-python scripts/benchmark_figures.py [PHOTO]
+python scripts/benchmark/figures.py [PHOTO]
 
 Prints a line a form: seconds of the first and of the best of five, and the file's size. The first
 includes the import of matplotlib.
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.images import Preprocessing
+from showattend.images.preprocessing import Preprocessing
 from showattend.visualize import FORMS
 
 WORDS = ["a", "woman", "in", "an", "orange", "suit", "stands", "in", "front", "of", "a", "flag"]
-PHOTO = Path(__file__).parents[1] / "assets/photos/astronaut.jpg"
+PHOTO = Path(__file__).parents[2] / "assets/photos/astronaut.jpg"
 
 
 def main() -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark_rows import Sizes, our_step, speaking
-from benchmark_tools import Spread, alternate
+from measuring import Spread, alternate
+from rows import Sizes, our_step, speaking
 
-from showattend.device import keep_freed_memory
-from showattend.search import search
-from showattend.search_options import SearchOptions
+from showattend.decoding.beam import search
+from showattend.model.search_options import SearchOptions
+from showattend.system.device import keep_freed_memory
 
 BASE = Sizes(images=16, searched=16, feature=1280, locations=49, vocabulary=2533)
 """Flickr8k with EfficientNet-Lite0; one size at a time is changed."""

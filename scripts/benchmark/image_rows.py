@@ -1,4 +1,4 @@
-"""The rows of scripts/benchmark.py that begin with image files, and the evaluation's."""
+"""The rows of benchmark.py that begin with image files, and the evaluation's."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from unittest import mock
 
 import numpy as np
 import torch
-from benchmark_rows import Setting, Sizes
-from benchmark_tools import Row, alternate, row
+from measuring import Row, alternate, row
 from PIL import Image
+from rows import Setting, Sizes
 from torch.utils.flop_counter import FlopCounterMode
 from usual import UsualDecoder
 
-from showattend.backbones import parse_name
 from showattend.config import TrainConfig
 from showattend.data.cache import cache_features
 from showattend.data.loader import CachedFeatures, CaptionLoader
 from showattend.data.records import Record
 from showattend.data.toy import make_scene
 from showattend.data.views import View
-from showattend.device import keep_freed_memory
-from showattend.encoders import Encoder, build_encoder
-from showattend.evaluation import java
-from showattend.evaluation.metrics import score_captions
-from showattend.images import Preprocessing
-from showattend.text import Vocabulary
+from showattend.evaluation.scores import java
+from showattend.evaluation.scores.metrics import score_captions
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.backbones import parse_name
+from showattend.model.encoder import Encoder, build_encoder
+from showattend.system.device import keep_freed_memory
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.losses import captioning_loss
 from showattend.training.optimizer import build_optimizer
 

@@ -1,4 +1,4 @@
-"""What scripts/benchmark.py measures with: clocks, rates of the machine, and tables."""
+"""What scripts/benchmark/benchmark.py measures with: clocks, rates of the machine, and tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)

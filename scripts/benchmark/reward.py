@@ -1,6 +1,6 @@
 """Measure how fast the reward of self-critical training scores captions, against pycocoevalcap.
 
-    python scripts/benchmark_reward.py captions_train.json [--batch N] [--rounds N]
+    python scripts/benchmark/reward.py captions_train.json [--batch N] [--rounds N]
 
 The candidates are training captions, nine in ten against the references of another image, a batch
 of samples at a time as in training, on one core; references are prepared once before.
@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from benchmark_tools import Spread, alternate
+from measuring import Spread, alternate
 from pycocoevalcap.cider.cider import Cider
 
 from showattend.evaluation.evaluate import read_references
-from showattend.text import tokenize
+from showattend.text.tokenizer import tokenize
 from showattend.training.cider_d import CiderD
 
 

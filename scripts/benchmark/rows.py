@@ -1,4 +1,4 @@
-"""The rows of scripts/benchmark.py: each checks that both sides do the same, then times them."""
+"""The rows of benchmark.py: each checks that both sides do the same, then times them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_tools import Rates, Row, Spread, alternate, peak_megabytes, row, run
+from measuring import Rates, Row, Spread, alternate, peak_megabytes, row, run
 from usual import UsualDecoder, translate
 
-from showattend.device import keep_freed_memory
+from showattend.decoding.beam import search
 from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.model.fast import fast_twin
-from showattend.search import search
-from showattend.search_options import SearchOptions
-from showattend.text import Vocabulary
-from showattend.training.compiling import compile_step
+from showattend.model.fast.compiling import compile_step
+from showattend.model.search_options import SearchOptions
+from showattend.system.device import keep_freed_memory
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.losses import captioning_loss
 from showattend.training.optimizer import build_optimizer
 

@@ -1,6 +1,6 @@
 """Measure what each stage of the way from photographs to a model costs, and what COCO would.
 
-python scripts/benchmark_scaling.py [--images N] [--stages fetch,decode,...] [--out FOLDER]
+python scripts/benchmark/scaling.py [--images N] [--stages fetch,decode,...] [--out FOLDER]
 
 Photographs and captions are made up (640 x 480 pixels, ten words), so that nothing has to be
 fetched; what is timed are the package's own functions. Prints a table of rates, and the hours that
@@ -31,14 +31,14 @@ import torch
 from PIL import Image, ImageFilter
 
 from showattend import Captioner
-from showattend.backbones import RECIPES
 from showattend.config import load_config
 from showattend.data.cache import cache_features
-from showattend.data.prepare_coco import prepare_coco
-from showattend.device import choose_device, choose_dtype
-from showattend.encoders import build_encoder
-from showattend.evaluation.metrics import score_captions
-from showattend.images import Preprocessing
+from showattend.data.coco.prepare_coco import prepare_coco
+from showattend.evaluation.scores.metrics import score_captions
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.backbones import RECIPES
+from showattend.model.encoder import build_encoder
+from showattend.system.device import choose_device, choose_dtype
 from showattend.training.trainer import train
 
 COCO = 113_287  # Karpathy's training images, restval included

@@ -1,4 +1,4 @@
-"""Show, Attend and Tell as it is usually written: the opponent of scripts/benchmark.py.
+"""Show, Attend and Tell as it is usually written: the opponent of scripts/benchmark/benchmark.py.
 
 The structure is that of the widely used PyTorch tutorials and ports: every caption carries its own
 copy of its image's features, the attention projects all of them anew in every time step, the words'
@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from showattend.decoding.beam import SPECIAL
 from showattend.model.decoders.lstm import LSTMDecoder
-from showattend.search import SPECIAL
-from showattend.text import Vocabulary
+from showattend.text.vocabulary import Vocabulary
 
 
 class UsualAttention(nn.Module):
@@ -150,7 +150,7 @@ class UsualDecoder(nn.Module):
         max_length: int,
         length_penalty: float = 0.7,
     ) -> list[int]:
-        """Beam search over one image; the rules are those of `showattend.search.search`.
+        """Beam search over one image; the rules are those of `showattend.decoding.beam.search`.
 
         Returns:
             The words of the best hypothesis.

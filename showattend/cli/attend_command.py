@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showattend.cli_options import BeamSize, Device, Model, NoNotes, Precision, Size
-from showattend.errors import UserError
-from showattend.terminal import MANY, bars, complain, note, printable, say
+from showattend.cli.options import BeamSize, Device, Model, NoNotes, Precision, Size
+from showattend.cli.terminal import MANY, bars, complain, note, printable, say
+from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -89,8 +89,8 @@ def attend(
     holds them all. A photo that cannot be opened is named and left out, and
     the exit code is 1.
     """
-    from showattend.images import open_image
-    from showattend.outputs import make_room, spare
+    from showattend.images.image_files import open_image
+    from showattend.system.files import make_room, spare
     from showattend.visualize import check_output, lettering
 
     chosen = None if words is None else [word for word in words.split(",") if word.strip()]
@@ -153,8 +153,8 @@ def _gallery(
     notes: bool,
 ) -> None:
     """Caption photos and write them all into one page; what fails is named and left out."""
-    from showattend.images import find_images
-    from showattend.outputs import make_room, spare, write_text
+    from showattend.images.image_files import find_images
+    from showattend.system.files import make_room, spare, write_text
     from showattend.visualize.page import GalleryPage, longest_side
 
     found, problems = find_images(photos, recursive)

@@ -1,4 +1,4 @@
-"""Where captions go, beside the terminal: a JSON Lines or CSV file, text files, figures."""
+"""Where captions go: a JSON Lines or CSV file, text files, figures."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import csv
 import itertools
 import json
 import os
-import secrets
-import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from showattend.errors import UserError
-from showattend.imagefiles import IMAGE_SUFFIXES
+from showattend.exceptions import UserError
+from showattend.system.files import make_room, unwritable, write_bytes
 
 if TYPE_CHECKING:
     from showattend.caption import Caption
+
 
 CSV_COLUMNS = ("image", "rank", "caption", "words", "log_prob", "score", "confidence",
                "confidences", "unsure", "familiarity", "note")  # fmt: skip
@@ -84,7 +83,7 @@ class CaptionWriter:
                 self.partial.replace(self.output)
                 self.partial = None
         except OSError as error:
-            raise _unwritable(self.output, error) from error
+            raise unwritable(self.output, error) from error
 
     def write(self, path: Path, caption: Caption) -> list[str]:
         """Write one image's captions wherever asked.
@@ -100,7 +99,7 @@ class CaptionWriter:
             try:
                 self._append(self.output, path, ranked)
             except OSError as error:
-                raise _unwritable(self.output, error) from error
+                raise unwritable(self.output, error) from error
         problems = []
         try:
             if self.sidecar:
@@ -161,114 +160,9 @@ class CaptionWriter:
                 if not self.overwrite:
                     raise UserError(f"{beside}: has another text; --overwrite replaces it")
         except OSError as error:
-            raise _unwritable(beside, error) from error
+            raise unwritable(beside, error) from error
         write_bytes(beside, content)
         self._written.setdefault(beside, path)
-
-
-def make_room(path: Path) -> None:
-    """Make the folder of a file to be written; asked early, a mistake costs no waiting.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise UserError(f"{path}: cannot be written ({path.parent} is not a folder)") from None
-    except OSError as error:
-        raise _unwritable(path.parent, error) from error
-    if path.is_dir():
-        raise UserError(f"{path}: cannot be written (it is a folder)")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise UserError(f"{path}: cannot be written (permission denied)")
-
-
-def check_json(path: Path) -> None:
-    """Refuse a name like a photo's for JSON; asked early, a mistake costs no waiting.
-
-    Raises:
-        UserError: It has the suffix of an image.
-    """
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise UserError(f"{path}: is called like a photo; --output writes JSON, as results.json")
-
-
-def spare(
-    inputs: Iterable[str | Path | None], output: Path, what: str = "one of the photos"
-) -> None:
-    """Refuse to write over what is read, by whatever name or link.
-
-    Args:
-        inputs: The files that are read; None stands for one that is not given.
-        output: The file to write.
-        what: What it would be, for the message.
-
-    Raises:
-        UserError: The output is one of the inputs.
-    """
-    try:
-        there = output.stat()
-    except (OSError, ValueError):  # nothing that could be lost
-        return
-    if not stat.S_ISREG(there.st_mode):  # a terminal may be read and written
-        return
-    for each in inputs:
-        if each is None:
-            continue
-        try:
-            same = os.path.samestat(Path(each).stat(), there)
-        except (OSError, ValueError):  # it is not there, or cannot be
-            continue
-        if same:
-            raise UserError(f"{output}: is {what}; choose another name to write to")
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write plain values for people and programs, as ``write_bytes`` does.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    write_bytes(path, f"{json.dumps(value, indent=1)}\n".encode())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a page as UTF-8, as ``write_bytes`` does; half a character becomes its escape.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is whole or, when something stops it, as it was before.
-
-    Missing folders are made. A link stays one: the file it leads to is replaced.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # /dev/null, a pipe: no file to take the place of
-            path.write_bytes(content)
-            return
-        target = Path(os.path.realpath(path))
-        # Not the whole name, which may be as long as a name can be.
-        aside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
-        try:
-            aside.write_bytes(content)
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be written ({error.strerror or error})")
 
 
 def _move_aside(path: Path) -> Path:

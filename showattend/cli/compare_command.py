@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from showattend.terminal import complain, console, printable, say, table
+from showattend.cli.terminal import complain, console, printable, say, table
 
 if TYPE_CHECKING:
     from showattend.training.display import Display

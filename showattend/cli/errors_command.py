@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showattend.errors import UserError
-from showattend.terminal import complain, printable, say
+from showattend.cli.terminal import complain, printable, say
+from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
     from showattend.data.records import Record
@@ -49,10 +49,10 @@ def errors(
     ] = None,
 ) -> None:
     """Say what captions get wrong: objects, people, counts, colours, activities, phrases."""
-    from showattend.evaluation.errors import find_errors
-    from showattend.evaluation.errors_page import to_markdown
     from showattend.evaluation.evaluate import read_references, read_results
-    from showattend.outputs import make_room, spare, write_json, write_text
+    from showattend.evaluation.mistakes.caption_errors import find_errors
+    from showattend.evaluation.mistakes.errors_report import to_markdown
+    from showattend.system.files import make_room, spare, write_json, write_text
 
     if images is not None and gallery is None:
         raise UserError("--images is for the gallery; give --gallery too")
@@ -134,7 +134,7 @@ def _content(results: Path) -> Any:
 def _made(results: Path) -> str | None:
     """How ``evaluate`` made the captions, if it did."""
     from showattend.evaluation.evaluate import made_with
-    from showattend.settings import describe_settings
+    from showattend.model.score_settings import describe_settings
 
     if not (settings := made_with(results)):
         return None
@@ -170,7 +170,7 @@ def _draw(
     Raises:
         UserError: None can, or as ``save_gallery``.
     """
-    from showattend.evaluation.errors import find_faults
+    from showattend.evaluation.mistakes.caption_errors import find_faults
     from showattend.visualize.gallery import Card, load_photos, save_gallery
 
     ranked: list[tuple[float, int, Card]] = []

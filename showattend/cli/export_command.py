@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from showattend.cli_options import Model, Size
-from showattend.errors import UserError
-from showattend.terminal import printable, say
+from showattend.cli.options import Model, Size
+from showattend.cli.terminal import printable, say
+from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
     from showattend.export.engine import OnnxCaptioner

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from showattend.cli_options import Model
-from showattend.terminal import complain, console, printable, say, table
+from showattend.cli.options import Model
+from showattend.cli.terminal import complain, console, printable, say, table
 
 FEW = 10
 """Validation photographs below which scores mean little."""

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from showattend.cli_options import BatchSize, BeamSize, Device, Json, Model, Precision, Size
-from showattend.errors import UserError
-from showattend.terminal import bars, complain, finish, printable, report, say, table
+from showattend.cli.options import BatchSize, BeamSize, Device, Json, Model, Precision, Size
+from showattend.cli.terminal import bars, complain, finish, printable, report, say, table
+from showattend.exceptions import UserError
 
 CONFUSIONS = 5
 """How many of what was said and looked at are printed; the JSON has them all."""
@@ -64,11 +64,12 @@ def ground(
 
     Only the annotations' categories count, and images with an object.
     """
-    from showattend.checkpoint import find_model
-    from showattend.evaluation.grounding import ground as run
-    from showattend.evaluation.pointing import PAPER_SIGMA
-    from showattend.outputs import check_json, make_room, spare
-    from showattend.settings import describe_settings
+    from showattend.cli.output_checks import check_json
+    from showattend.evaluation.grounding.ground import ground as run
+    from showattend.evaluation.grounding.pointing import PAPER_SIGMA
+    from showattend.model.checkpoint import find_model
+    from showattend.model.score_settings import describe_settings
+    from showattend.system.files import make_room, spare
     from showattend.visualize.gallery import MOST_CARDS, check_gallery, save_gallery
     from showattend.visualize.looks import Looks
 
@@ -92,7 +93,7 @@ def ground(
         make_room(place)
 
     from showattend.captioner import Captioner
-    from showattend.device import keep_freed_memory
+    from showattend.system.device import keep_freed_memory
 
     keep_freed_memory()  # one image after the other asks for the same
     captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
@@ -141,7 +142,7 @@ def _print_pointing(found: Mapping[str, Any]) -> None:
 
 def _print_where(where: Mapping[str, Any]) -> None:
     """What right and wrong words look at, and the big things that nobody mentions."""
-    from showattend.evaluation.wrong_words import PLACES
+    from showattend.evaluation.grounding.wrong_words import PLACES
 
     rows = []
     for kind in ("right", "wrong"):

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from showattend.cli.terminal import bars, complain, examples, printable, say
 from showattend.data.prepare import Report, prepare_flickr8k, prepare_karpathy
 from showattend.data.prepare_folder import prepare_folder
-from showattend.terminal import bars, complain, examples, printable, say
 
 prepare_app = typer.Typer(
     help="Check a data set, report on it, and write it in the form that training reads.",
@@ -125,7 +125,7 @@ def coco(
     min_count: MinCount = 5,
 ) -> None:
     """MS-COCO or a part of it: files that you have, or only those it needs from COCO's server."""
-    from showattend.data.prepare_coco import Subset, prepare_coco
+    from showattend.data.coco.prepare_coco import Subset, prepare_coco
 
     subset = Subset(
         images=images,

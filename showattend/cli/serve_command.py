@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from showattend.cli_options import Device, Model, Precision, Size
-from showattend.errors import UserError
-from showattend.terminal import say
+from showattend.cli.options import Device, Model, Precision, Size
+from showattend.cli.terminal import say
+from showattend.exceptions import UserError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
 """What the extra ``serve`` installs."""
@@ -39,7 +39,7 @@ def serve(
     import uvicorn
 
     from showattend.captioner import Captioner
-    from showattend.server.app import create_app
+    from showattend.server.api import create_app
     from showattend.server.limits import LOOPBACK, Limits
 
     limits = Limits(max_megabytes, max_megapixels, timeout, queue)

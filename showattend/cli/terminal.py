@@ -101,7 +101,7 @@ def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ())
 
 def report(found: Mapping[str, Any], output: Path | None) -> None:
     """Print a measurement's notes and write it down."""
-    from showattend.outputs import write_json
+    from showattend.system.files import write_json
 
     for note in found["notes"]:
         complain(note)

@@ -1,0 +1,1 @@
+"""Data sets: read, prepared, cached, and handed out in batches."""

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from showattend.data.views import View, show
-from showattend.encoders import Encoder, encode
-from showattend.errors import DataError, ImageError
-from showattend.images import Preprocessing
-from showattend.processes import ALONE, Processes
+from showattend.exceptions import DataError, ImageError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.encoder import Encoder, encode
+from showattend.system.processes import ALONE, Processes
 
 _TODO, _DONE, _FAILED = 0, 1, 2
 _BATCH = 32

@@ -19,10 +19,11 @@ import torch
 from showattend.data.cache import Caches, FeatureCache
 from showattend.data.records import Record
 from showattend.data.views import View, Views, show
-from showattend.errors import DataError, ImageError
-from showattend.images import Preprocessing
-from showattend.processes import ALONE, Processes
-from showattend.text import Vocabulary, tokenize
+from showattend.exceptions import DataError, ImageError
+from showattend.images.preprocessing import Preprocessing
+from showattend.system.processes import ALONE, Processes
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
 
 _SIDE = re.compile(r"(left|right)(-.*|hand|handed|most|ward|wards)?")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from showattend.data.records import PackedRecords
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 
 @dataclass(frozen=True)

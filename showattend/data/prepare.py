@@ -18,9 +18,9 @@ from typing import Any
 
 from showattend.data.readers import check_ids, read_flickr8k, read_json, read_karpathy
 from showattend.data.records import SPLITS, Record
-from showattend.data.threads import in_order
-from showattend.errors import DataError, ImageError
-from showattend.text import tokenize
+from showattend.exceptions import DataError, ImageError
+from showattend.system.threads import in_order
+from showattend.text.tokenizer import tokenize
 
 Progress = Callable[[str, int, int], None]
 
@@ -184,7 +184,7 @@ def _usable(
     records: Sequence[Record], out: Path, progress: Progress
 ) -> tuple[list[Record], list[tuple[int, int]], list[str], int]:
     """The records that can be used, their image sizes, what was wrong, empty captions."""
-    from showattend.images import open_image
+    from showattend.images.image_files import open_image
 
     def size(record: Record) -> tuple[int, int] | str:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from showattend.data.records import SPLITS, Record
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 FLICKR8K_TOKENS = "Flickr8k.token.txt"
 _FLICKR8K_SPLITS = {

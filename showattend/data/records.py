@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 SPLITS = ("train", "val", "test")
 

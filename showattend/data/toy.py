@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from showattend.data.prepare import prepare
 from showattend.data.readers import read_json
 from showattend.data.records import Record
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 COLOURS = {
     "red": (215, 40, 40),

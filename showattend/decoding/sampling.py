@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import torch
 
 from showattend.checks import real_number, whole_number
-from showattend.model.decoders.base import Decoder, choose_images, repeat
-from showattend.search import Hypothesis, as_numbers, force_all, score_of
-from showattend.search_options import check_prefix, check_words, word_numbers
-from showattend.text import Vocabulary
+from showattend.decoding.beam import Hypothesis, as_numbers, score_of
+from showattend.decoding.forced import force_all
+from showattend.model.decoders.protocol import Decoder, choose_images, repeat
+from showattend.model.search_options import check_prefix, check_words, word_numbers
+from showattend.text.vocabulary import Vocabulary
 
 
 class Samples(NamedTuple):

@@ -1,0 +1,1 @@
+"""What a model is worth: its scores, its maps, its mistakes."""

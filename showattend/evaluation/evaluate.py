@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from showattend import __version__
 from showattend.data.readers import read_dataset, read_text
 from showattend.data.records import Record
-from showattend.errors import DataError, ImageError
-from showattend.evaluation.metrics import ImageId, Scores, score_captions
-from showattend.evaluation.wording import wording
-from showattend.outputs import spare
-from showattend.settings import SEARCH, caption_settings
+from showattend.evaluation.scores.metrics import ImageId, Scores, score_captions
+from showattend.evaluation.scores.wording import wording
+from showattend.exceptions import DataError, ImageError
+from showattend.model.score_settings import SEARCH, caption_settings
+from showattend.system.files import spare
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -59,7 +59,7 @@ def evaluate(
         its scores; statistics; skipped, the images that could not be opened; notes, a line for
         each thing that a reader of the scores should know; settings, how captions and scores
         were made (of ``results``, as far as that file tells); attention, what the maps of a
-        model's captions are like (`showattend.evaluation.maps`).
+        model's captions are like (`showattend.evaluation.scores.map_statistics`).
 
     Raises:
         DataError: A file cannot be read, the images of captions and annotations differ, or no
@@ -159,7 +159,7 @@ def _generate(
     stream = captioner.stream([record.path for record in records], batch_size=batch_size, **options)
     import torch  # not at the head: captions that exist are scored without it
 
-    from showattend.evaluation.maps import describe_maps
+    from showattend.evaluation.scores.map_statistics import describe_maps
 
     captions: dict[ImageId, str] = {}
     maps: list[torch.Tensor] = []
@@ -269,7 +269,7 @@ def _parsed(text: str) -> Any:
 def _trouble(maps: Mapping[str, float]) -> list[str]:
     if not maps:
         return []
-    from showattend.evaluation.maps import complain_of_maps
+    from showattend.evaluation.scores.map_statistics import complain_of_maps
 
     trouble = complain_of_maps(maps)
     return [trouble] if trouble else []

@@ -1,7 +1,7 @@
 """A captioner as ONNX: three networks in a folder that onnxruntime runs, without PyTorch.
 
-``graphs`` makes the networks, ``folder`` writes and checks them. ``caption`` is the program that
-goes with them; it imports nothing of showattend. ``engine`` captions with such a folder from within
+``graphs`` makes the networks, ``folder`` writes and checks them. ``program`` goes with them as
+``caption.py``; it imports nothing of showattend. ``engine`` captions with such a folder from within
 showattend, and uses that program's search. PyTorch is imported only where something is exported.
 """
 

@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showattend import __version__
-from showattend import checkpoint as checkpoints
-from showattend.calibration import Calibration
 from showattend.caption import Caption, Photo
 from showattend.checks import whole_number
-from showattend.errors import CheckpointError, ConfigError, ImageError, UserError
-from showattend.images import Geometry, ImageSource, Preprocessing
+from showattend.exceptions import CheckpointError, ConfigError, ImageError, UserError
+from showattend.images.geometry import Geometry
+from showattend.images.image_files import ImageSource
+from showattend.images.preprocessing import Preprocessing
+from showattend.model import checkpoint as checkpoints
+from showattend.model.calibration import Calibration
 
 if TYPE_CHECKING:
-    from showattend.export import caption as program
+    from showattend.export import program as program
 
 SETTINGS = "model.json"
 AGAIN = "; export again"
@@ -107,7 +109,7 @@ class OnnxCaptioner:
         from showattend.export.folder import check_installed
 
         check_installed("onnxruntime")
-        from showattend.export import caption as program
+        from showattend.export import program as program
 
         try:
             self.model = program.Model(folder)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showattend import __version__
-from showattend.errors import ConfigError, UserError
+from showattend.exceptions import ConfigError, UserError
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -28,7 +28,7 @@ NETWORKS = ("encoder.onnx", "initial.onnx", "step.onnx")
 SETTINGS = "model.json"
 PROGRAM = "caption.py"
 FAMILIARITY = "familiarity.npy"
-"""The basis of `showattend.familiarity`, where the model has one."""
+"""The basis of `showattend.model.familiarity`, where the model has one."""
 _PARTS = ("depth.py", "pixels.py")  # modules that caption.py imports, the first by the second
 _PLACE = "# The photo ---"  # they come before this section of it
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -126,7 +126,7 @@ def program() -> str:
 
     What it imports from the package stands in it instead.
     """
-    source = Path(__file__).with_name(PROGRAM).read_text(encoding="utf-8")
+    source = Path(__file__).with_name("program.py").read_text(encoding="utf-8")
     code = []
     for name in _PARTS:
         part = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
@@ -138,7 +138,7 @@ def program() -> str:
 
 def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
     """What model.json holds."""
-    from showattend.export.caption import FORMAT
+    from showattend.export.program import FORMAT
 
     given, options = captioner.preprocessing, captioner.search
     rows, columns = captioner.encoder.grid(given.size)
@@ -180,7 +180,7 @@ def _compare(graphs: dict[str, Graph], folder: Path) -> None:
     """
     import torch
 
-    from showattend.export import caption as program
+    from showattend.export import program as program
 
     try:
         model = program.Model(folder)

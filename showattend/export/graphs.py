@@ -23,9 +23,9 @@ from torch import nn
 from torch.export import Dim
 
 from showattend.captioner import Captioner
-from showattend.encoders import Encoder
-from showattend.errors import ConfigError
-from showattend.images import Preprocessing
+from showattend.exceptions import ConfigError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.encoder import Encoder
 
 OPSET = 18
 """Old enough for every onnxruntime that runs on today's Python, and what PyTorch writes best."""

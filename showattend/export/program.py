@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from showattend.pixels import Stored, TooLargeError, decode, turn
+from showattend.images.pixels import Stored, TooLargeError, decode, turn
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports to Microsoft
 try:

@@ -24,10 +24,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from showattend.depth import full_scale
-from showattend.errors import ImageError
-from showattend.pixels import Stored, TooLargeError, decode, plan, turn
-from showattend.quiet import quiet
+from showattend.exceptions import ImageError
+from showattend.images.depth import full_scale
+from showattend.images.pixels import Stored, TooLargeError, decode, plan, turn
+from showattend.system.quiet import quiet
 
 ImageSource = str | Path | Image.Image | np.ndarray
 

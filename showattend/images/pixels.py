@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from showattend.depth import Numbers, is_cut, numbers_of, stated_white, tiles
+from showattend.images.depth import Numbers, is_cut, numbers_of, stated_white, tiles
 
 MAX_BYTES = 900_000_000
 """The memory that an image file may take to decode."""

@@ -1,7 +1,7 @@
 """Backbones of torchvision and timm: recipes, ImageNet weights, and their parts in order.
 
-Here is how to get at a network that somebody else built; `showattend.encoders` makes an `Encoder`
-of it.
+Here is how to get at a network that somebody else built; `showattend.model.encoder` makes an
+`Encoder` of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from showattend.errors import CheckpointError, ConfigError
+from showattend.exceptions import CheckpointError, ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

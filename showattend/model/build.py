@@ -9,9 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from showattend.backbones import parse_name
-from showattend.calibration import Calibration
-from showattend.checkpoint import Checkpoint, unflatten
 from showattend.config import (
     AttentionConfig,
     DecoderConfig,
@@ -19,13 +16,16 @@ from showattend.config import (
     from_dict,
     to_dict,
 )
-from showattend.encoders import Encoder, build_encoder, float32_by_default
-from showattend.errors import CheckpointError, ConfigError, UserError
-from showattend.images import Preprocessing
+from showattend.exceptions import CheckpointError, ConfigError, UserError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.backbones import parse_name
+from showattend.model.calibration import Calibration
+from showattend.model.checkpoint import Checkpoint, unflatten
 from showattend.model.decoders import DECODERS
+from showattend.model.encoder import Encoder, build_encoder, float32_by_default
 from showattend.model.fast import fast_twin
-from showattend.search_options import SearchOptions
-from showattend.text import Vocabulary
+from showattend.model.search_options import SearchOptions
+from showattend.text.vocabulary import Vocabulary
 
 
 def encoder_of(config: EncoderConfig, *, pretrained: bool) -> Encoder:
@@ -60,7 +60,7 @@ def build_decoder(
     """The decoder that a config describes, in its fast form where there is one, in float32.
 
     Returns:
-        A module that follows `showattend.model.decoders.base.Decoder`.
+        A module that follows `showattend.model.decoders.protocol.Decoder`.
 
     Raises:
         ConfigError: There is no such kind of decoder or attention.

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from showattend.errors import CheckpointError
-from showattend.familiarity import Familiarity
+from showattend.exceptions import CheckpointError
+from showattend.model.familiarity import Familiarity
 
 
 @dataclass(frozen=True)

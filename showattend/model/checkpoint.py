@@ -17,8 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showattend.errors import CheckpointError, ConfigError
-from showattend.settings import SEARCH, describe_settings, search_settings, validation_settings
+from showattend.exceptions import CheckpointError, ConfigError
+from showattend.model.score_settings import (
+    SEARCH,
+    describe_settings,
+    search_settings,
+    validation_settings,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -43,10 +48,10 @@ class Checkpoint:
             ``familiarity.basis`` where the model knows what is familiar (`Familiarity`).
         config: The sections encoder, decoder and search as plain values.
         vocabulary: The words, without the special ones.
-        preprocessing: `showattend.images.Preprocessing` as plain values.
+        preprocessing: `showattend.images.preprocessing.Preprocessing` as plain values.
         encoder_fingerprint: The checksum of the encoder's weights (`Encoder.fingerprint`).
         record: The training record: data, recipe, figures.
-        calibration: `showattend.calibration.Calibration` as plain values, and how they were
+        calibration: `showattend.model.calibration.Calibration` as plain values, and how they were
             measured; empty where nobody has.
     """
 
@@ -62,7 +67,7 @@ class Checkpoint:
 def shipped_models() -> dict[str, Path]:
     """The models that come with the package, by name."""
     found: dict[str, Path] = {}
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     for root in (here, here.parent):  # in an installed package, then in a checkout
         for file in sorted(root.glob(f"assets/model/*/{FILE_NAME}")):
             found.setdefault(file.parent.name, file.parent)
@@ -250,7 +255,7 @@ def _take_calibration(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _check_search(search: dict[str, Any], beside: Path) -> None:
-    from showattend.search_options import SearchOptions  # it imports torch
+    from showattend.model.search_options import SearchOptions  # it imports torch
 
     try:
         SearchOptions.from_section(search, str(beside))

@@ -1,8 +1,8 @@
 """Encoders: a batch of images to a grid of annotation vectors a_1..a_L (paper, section 3.1.1).
 
-Backbones of torchvision and timm (`showattend.backbones`) stand behind one interface, `Encoder`.
-What it says of itself is what the backbone does: `dim`, `stride` and `grid` come from running it,
-and no pooling stretches the grid to another shape.
+Backbones of torchvision and timm (`showattend.model.backbones`) stand behind one interface,
+`Encoder`. What it says of itself is what the backbone does: `dim`, `stride` and `grid` come from
+running it, and no pooling stretches the grid to another shape.
 
 Shape suffixes: B images, H and W rows and columns of the grid, D feature dimension.
 """
@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from showattend.backbones import build_backbone, parse_name
-from showattend.errors import ConfigError
-from showattend.images import Preprocessing
+from showattend.exceptions import ConfigError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.backbones import build_backbone, parse_name
 
 
 class Encoder(nn.Module):

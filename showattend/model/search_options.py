@@ -8,8 +8,8 @@ from typing import Any
 
 from showattend.checks import real_number, whole_number
 from showattend.config import SearchConfig, from_dict, to_dict
-from showattend.errors import ConfigError
-from showattend.text import Vocabulary
+from showattend.exceptions import ConfigError
+from showattend.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

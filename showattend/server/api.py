@@ -28,12 +28,12 @@ from starlette.exceptions import HTTPException
 from showattend import __version__
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.checkpoint import FILE_NAME
-from showattend.errors import ImageError, UserError
-from showattend.imagefiles import claim
+from showattend.exceptions import ImageError, UserError
+from showattend.images.image_files import claim
+from showattend.model.checkpoint import FILE_NAME
 from showattend.server.limits import Gate, Guard, Limits
-from showattend.server.page import page
-from showattend.text import tokenize
+from showattend.server.upload_page import page
+from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
 
 MOST = 20

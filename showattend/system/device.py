@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 
 T = TypeVar("T")
 _PATIENCE = timedelta(days=1)  # the others wait while one extracts, or writes

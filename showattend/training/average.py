@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from showattend.checkpoint import flatten, load_tensors, save_tensors, unflatten
+from showattend.model.checkpoint import flatten, load_tensors, save_tensors, unflatten
 
 Weights = dict[str, torch.Tensor]
 _META = {"kind": "run"}

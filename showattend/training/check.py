@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 
 from showattend.config import Config, to_dict
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 from showattend.model.attention import ATTENTIONS
 from showattend.model.decoders import DECODERS
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES
-from showattend.search_options import SearchOptions
+from showattend.model.search_options import SearchOptions
 from showattend.training.optimizer import SCHEDULES
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 ORDERS = 4
 SIGMA = 6.0

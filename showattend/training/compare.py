@@ -19,11 +19,11 @@ from showattend.captioner import Captioner
 from showattend.config import Config, expand_configs, find_config, load_config, to_dict
 from showattend.data.mixture import name_sets
 from showattend.data.readers import read_dataset
-from showattend.errors import CheckpointError, ConfigError, DataError, UserError
 from showattend.evaluation.evaluate import evaluate, read_references
-from showattend.evaluation.wording import wording
-from showattend.outputs import make_room, write_text
-from showattend.settings import describe_settings, search_settings
+from showattend.evaluation.scores.wording import wording
+from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
+from showattend.model.score_settings import describe_settings, search_settings
+from showattend.system.files import make_room, write_text
 from showattend.training.check import check
 from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent

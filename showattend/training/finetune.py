@@ -11,18 +11,18 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
 from showattend.config import Config, override, to_dict
 from showattend.data.prepare import prepare
 from showattend.data.prepare_folder import draw_validation, read_folder
 from showattend.data.readers import read_dataset, read_json
 from showattend.data.records import Record
-from showattend.errors import DataError, UserError
 from showattend.evaluation.evaluate import evaluate
-from showattend.outputs import write_bytes, write_json
-from showattend.processes import leave
-from showattend.text import sentence
+from showattend.exceptions import DataError, UserError
+from showattend.model import checkpoint as checkpoints
+from showattend.system.files import write_bytes, write_json
+from showattend.system.processes import leave
+from showattend.text.tokenizer import sentence
 from showattend.training.check import check
 from showattend.training.recipe import CACHE_NAME, derive, with_temperature
 from showattend.training.reporter import Reporter, Silent

@@ -18,10 +18,10 @@ from showattend.data.readers import read_dataset
 from showattend.data.records import PackedRecords, Record
 from showattend.data.toy import write_toy
 from showattend.data.views import View
-from showattend.encoders import Encoder
-from showattend.errors import DataError
-from showattend.images import Preprocessing
-from showattend.processes import ALONE, Processes
+from showattend.exceptions import DataError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.encoder import Encoder
+from showattend.system.processes import ALONE, Processes
 from showattend.training.reporter import Reporter
 
 _LISTED = 10  # images left out that are named; the others are only counted

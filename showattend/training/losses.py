@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from showattend.model.decoders.base import Forced
+from showattend.model.decoders.protocol import Forced
 
 _AT_ONCE = 1 << 18  # logits at a time
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from showattend.checkpoint import Checkpoint
 from showattend.config import Config, from_dict, override
-from showattend.errors import CheckpointError, ConfigError
+from showattend.exceptions import CheckpointError, ConfigError
+from showattend.model.checkpoint import Checkpoint
 
 CACHE_NAME = "finetune-cache"
 _OPTIONS = {"train.out": "--out", "train.init_from": "--model", "data.path": "the first argument"}

@@ -15,9 +15,9 @@ import torch
 
 from showattend import __version__
 from showattend.config import Config, to_dict
-from showattend.errors import UserError
-from showattend.outputs import write_bytes
-from showattend.settings import describe_settings, validation_settings
+from showattend.exceptions import UserError
+from showattend.model.score_settings import describe_settings, validation_settings
+from showattend.system.files import write_bytes
 from showattend.training.state import Progress
 
 
@@ -38,7 +38,7 @@ def run_record(
 ) -> dict[str, Any]:
     """What is known of a run: its config, its data in numbers, every epoch, the machine.
 
-    ``validation`` holds the settings of the validation scores (`showattend.settings`).
+    ``validation`` holds the settings of the validation scores (`showattend.model.score_settings`).
     """
     best = {"epoch": progress.best_epoch, "CIDEr": progress.best}
     record = {

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from showattend.evaluation.wording import wording
-from showattend.sampling import sample
-from showattend.search import SPECIAL
-from showattend.text import Vocabulary, tokenize
+from showattend.decoding.beam import SPECIAL
+from showattend.decoding.sampling import sample
+from showattend.evaluation.scores.wording import wording
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.cider_d import CiderD
 from showattend.training.losses import doubly_stochastic_penalty
 

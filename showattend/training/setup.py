@@ -10,19 +10,20 @@ from typing import Any
 
 import torch
 
-from showattend.builders import build_decoder, build_preprocessing, encoder_of
 from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
 from showattend.data.loader import CaptionLoader, wordless
 from showattend.data.mixture import Mixture
-from showattend.device import give_back_freed_memory
-from showattend.encoders import Encoder
-from showattend.images import Preprocessing
-from showattend.model.decoders.base import sharpen
-from showattend.processes import Processes
-from showattend.search_options import SearchOptions
-from showattend.settings import describe_settings, search_settings
-from showattend.text import Vocabulary, tokenize
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.build import build_decoder, build_preprocessing, encoder_of
+from showattend.model.decoders.protocol import sharpen
+from showattend.model.encoder import Encoder
+from showattend.model.score_settings import describe_settings, search_settings
+from showattend.model.search_options import SearchOptions
+from showattend.system.device import give_back_freed_memory
+from showattend.system.processes import Processes
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.inputs import (
     Rows,
     cached_inputs,

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from showattend.captioner import Captioner
 from showattend.config import Config, EncoderConfig
 from showattend.data.records import Record
-from showattend.encoders import Encoder, encode
-from showattend.errors import ConfigError, ImageError
-from showattend.text import Vocabulary, tokenize
+from showattend.exceptions import ConfigError, ImageError
+from showattend.model.encoder import Encoder, encode
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.phases import ADJUSTED, SELF_CRITICAL
 
 _FEATURES = "an encoder with features of size"

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from showattend.checkpoint import FILE_NAME as MODEL_NAME
-from showattend.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
 from showattend.config import Config, to_dict
-from showattend.errors import CheckpointError, DataError
-from showattend.processes import ALONE, Processes
+from showattend.exceptions import CheckpointError, DataError
+from showattend.model.checkpoint import FILE_NAME as MODEL_NAME
+from showattend.model.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
+from showattend.system.processes import ALONE, Processes
 
 FILE_NAME = "state.safetensors"
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from showattend import checkpoint as checkpoints
 from showattend.config import Config, to_dict
 from showattend.data.loader import Batch, CaptionLoader
-from showattend.depthwise import FastDepthwise
-from showattend.device import choose_device, choose_dtype, keep_freed_memory
-from showattend.encoders import Encoder, encode
-from showattend.evaluation.maps import complain_of_maps
-from showattend.model.decoders.base import favour_rare_words, sharpen
-from showattend.processes import join, leave
+from showattend.evaluation.scores.map_statistics import complain_of_maps
+from showattend.model import checkpoint as checkpoints
+from showattend.model.decoders.protocol import favour_rare_words, sharpen
+from showattend.model.encoder import Encoder, encode
+from showattend.model.fast.compiling import compile_step
+from showattend.model.fast.depthwise import FastDepthwise
+from showattend.system.device import choose_device, choose_dtype, keep_freed_memory
+from showattend.system.processes import join, leave
 from showattend.training.average import Merger, MovingAverage, put_weights
 from showattend.training.check import check
-from showattend.training.compiling import compile_step
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan

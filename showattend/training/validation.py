@@ -9,14 +9,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from showattend.data.loader import Batch, CaptionLoader
-from showattend.evaluation.maps import describe_maps
-from showattend.evaluation.metrics import CiderValidator
-from showattend.evaluation.wording import wording
-from showattend.model.decoders.base import Decoder, Forced
-from showattend.processes import Processes
-from showattend.search import search
-from showattend.search_options import SearchOptions
-from showattend.text import Vocabulary
+from showattend.decoding.beam import search
+from showattend.evaluation.scores.map_statistics import describe_maps
+from showattend.evaluation.scores.metrics import CiderValidator
+from showattend.evaluation.scores.wording import wording
+from showattend.model.decoders.protocol import Decoder, Forced
+from showattend.model.search_options import SearchOptions
+from showattend.system.processes import Processes
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.losses import captioning_loss
 from showattend.training.reporter import Reporter
 

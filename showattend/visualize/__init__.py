@@ -1,9 +1,9 @@
 """Showing a caption: where the model looked for each word, over the photo."""
 
 from showattend.visualize.figure import figure_bytes
-from showattend.visualize.files import FORMS, check_output, save_figure
 from showattend.visualize.fonts import lettering
-from showattend.visualize.maps import light_up, overlay
+from showattend.visualize.formats import FORMS, check_output, save_figure
+from showattend.visualize.heat import light_up, overlay
 
 __all__ = [
     "FORMS",

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 from showattend.visualize.figure import figures_of
 from showattend.visualize.fonts import right_to_left
-from showattend.visualize.maps import fitted, full_heat, heat_of, paint, photo_of, positions_of
+from showattend.visualize.heat import fitted, full_heat, heat_of, paint, photo_of, positions_of
 from showattend.visualize.palette import choose_colours, match_colours
 from showattend.visualize.sheet import INK, QUIET, Sheet, pixels_of
 

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 from showattend.visualize.fonts import right_to_left
+from showattend.visualize.heat import (
+    entropy_of,
+    fitted,
+    full_heat,
+    heat_of,
+    paint,
+    photo_of,
+    positions_of,
+)
 from showattend.visualize.layout import (
     GAP,
     HEADLINE,
@@ -24,15 +33,6 @@ from showattend.visualize.layout import (
     Layout,
     arrange,
     lay_out,
-)
-from showattend.visualize.maps import (
-    entropy_of,
-    fitted,
-    full_heat,
-    heat_of,
-    paint,
-    photo_of,
-    positions_of,
 )
 from showattend.visualize.sheet import DPI, INK, QUIET, Sheet, content_of
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from showattend.caption import Caption
-from showattend.errors import UserError
-from showattend.outputs import write_bytes
+from showattend.exceptions import UserError
+from showattend.system.files import write_bytes
 from showattend.visualize.animation import animation_bytes
 from showattend.visualize.figure import draw_figure, figure_bytes
+from showattend.visualize.heat import SCALES, STYLES
 from showattend.visualize.layout import LAYOUTS
-from showattend.visualize.maps import SCALES, STYLES
 from showattend.visualize.raw import json_bytes, npz_bytes
 
 PAGE = ".html"

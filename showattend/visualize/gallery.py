@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from showattend.errors import ImageError, UserError
-from showattend.images import open_image
-from showattend.outputs import write_bytes
+from showattend.exceptions import ImageError, UserError
+from showattend.images.image_files import open_image
+from showattend.system.files import write_bytes
 from showattend.visualize.layout import LONGEST_SIDE
 from showattend.visualize.sheet import INK, QUIET, Sheet, content_of
 

@@ -9,10 +9,9 @@ import numpy as np
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.errors import UserError
-from showattend.imagefiles import ImageSource, load_image
-from showattend.images import open_image
-from showattend.pixels import Stored, turn
+from showattend.exceptions import UserError
+from showattend.images.image_files import ImageSource, load_image, open_image
+from showattend.images.pixels import Stored, turn
 
 SCALES = ("word", "common")
 STYLES = ("heat", "light")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 
 LAYOUTS = ("grid", "strip", "word")
 LONGEST_SIDE = 16000  # of a figure, in pixels; WebP ends soon after

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from showattend.caption import Caption
 from showattend.visualize.gallery import Card
-from showattend.visualize.maps import light_up, photo_of
+from showattend.visualize.heat import light_up, photo_of
 
 OUTLINE, PEAK = (64, 200, 255), (255, 64, 64)
 SIDE = 480  # pixels of the longer side

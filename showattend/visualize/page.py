@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.errors import UserError
-from showattend.outputs import write_text
-from showattend.text import pieces
-from showattend.visualize.maps import positions_of, thumbnail_of
+from showattend.exceptions import UserError
+from showattend.system.files import write_text
+from showattend.text.tokenizer import pieces
+from showattend.visualize.heat import positions_of, thumbnail_of
 
 LONGEST_SIDE = 1024
 """Of the photo in a page, in pixels."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.visualize.maps import entropy_of, positions_of
+from showattend.visualize.heat import entropy_of, positions_of
 
 FORMAT = "showattend maps 1"
 """Says what a file is, and by its number which keys it has; keys may be added, never changed."""

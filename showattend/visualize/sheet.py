@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from showattend.quiet import quiet
+from showattend.system.quiet import quiet
 from showattend.visualize.fonts import Lettering, lettering
 
 if TYPE_CHECKING:

@@ -216,7 +216,7 @@ def test_many_photos_are_smaller() -> None:
 def test_a_large_gallery_is_said_to_be_slow(
     run: CommandLine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("showattend.cli_attend.LARGE", 1000)
+    monkeypatch.setattr("showattend.cli.attend_command.LARGE", 1000)
     args = ("--output", tmp_path / "a.html", "--model", run.model)
     result = run("attend", folder / "*.png", *args)
     assert result.code == 0

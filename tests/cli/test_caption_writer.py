@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +12,9 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.errors import UserError
-from showattend.images import Geometry
-from showattend.outputs import CaptionWriter, make_room, write_bytes, write_json, write_text
+from showattend.cli.caption_writer import CaptionWriter
+from showattend.exceptions import UserError
+from showattend.images.geometry import Geometry
 
 
 def make(text: str, image: Path | None = None) -> Caption:
@@ -179,76 +178,3 @@ def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"ends in \.jsonl or \.csv"):
         CaptionWriter([], output=tmp_path / name)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_room_is_made_or_refused(tmp_path: Path) -> None:
-    make_room(tmp_path / "a" / "b" / "file.json")
-    assert (tmp_path / "a" / "b").is_dir()
-    with pytest.raises(UserError, match="it is a folder"):
-        make_room(tmp_path / "a")
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"file is not a folder"):
-        make_room(tmp_path / "file" / "results.json")
-    with pytest.raises(UserError, match=r"cannot be written \(Not a directory\)"):
-        make_room(tmp_path / "file" / "folder" / "results.json")
-
-
-def test_json(tmp_path: Path) -> None:
-    write_json(tmp_path / "results.json", {"metrics": {"CIDEr": 0.5}})
-    assert json.loads((tmp_path / "results.json").read_text()) == {"metrics": {"CIDEr": 0.5}}
-    with pytest.raises(UserError, match="cannot be written"):
-        write_json(tmp_path, {})
-
-
-@pytest.mark.parametrize("how", ["write", "replace"])
-def test_a_file_is_whole_or_as_it_was(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def half(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
-        raise OSError(28, "No space left on device")
-
-    def fail(self: Path, target: Path) -> None:
-        raise OSError(5, "Input/output error")
-
-    name = ("write_bytes", half) if how == "write" else ("replace", fail)
-    old = tmp_path / "old"
-    old.write_text("old")
-    monkeypatch.setattr(Path, *name)
-    for write, content in ((write_json, {"a": 1}), (write_text, "new"), (write_bytes, b"new")):
-        with pytest.raises(UserError, match=r"old: cannot be written \((No space|Input/output)"):
-            write(old, content)  # type: ignore[operator]
-        assert old.read_text() == "old"
-        assert list(tmp_path.iterdir()) == [old], "nothing is left aside"
-
-
-def test_files_of_any_name_are_written(tmp_path: Path) -> None:
-    for name in ("x" * 255, "猫" * 85, "-"):
-        write_bytes(tmp_path / "new" / name, b"new")
-        assert (tmp_path / "new" / name).read_bytes() == b"new"
-    assert len(list((tmp_path / "new").iterdir())) == 3
-
-
-def test_a_link_stays_one(tmp_path: Path) -> None:
-    (tmp_path / "disk").mkdir()
-    for name in ("there", "not yet there"):
-        real, link = tmp_path / "disk" / name, tmp_path / name
-        link.symlink_to(real)
-        if name == "there":
-            real.write_text("old")
-        write_text(link, "new")
-        assert link.is_symlink()
-        assert real.read_text() == "new"
-
-
-def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        write_bytes(pipe, b"through")
-        assert os.read(reader, 100) == b"through"
-    finally:
-        os.close(reader)
-    assert pipe.is_fifo()

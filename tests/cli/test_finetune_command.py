@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from showattend import cli_finetune
+from showattend.cli import finetune_command
 from tests.commandline import CommandLine
 
 FOUND: dict[str, Any] = {
@@ -117,6 +117,6 @@ def test_an_interruption_says_how_to_go_on(
 
 
 def test_remarks() -> None:
-    assert cli_finetune._remark(0.1, None, 1) == (
+    assert finetune_command._remark(0.1, None, 1) == (
         "Scores on a single photograph mean little: look at the captions"
     )

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from showattend.captioner import Captioner
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 from tests.commandline import CommandLine
 
 
@@ -146,3 +146,34 @@ def test_letters_that_the_gallery_cannot_draw_are_told(
     complaint, wrote = result.err
     assert complaint.startswith("showattend: no font on this machine has U+12000 (Cuneiform)")
     assert wrote == f"wrote {tmp_path / 'looks.png'}"
+
+
+def test_ground(run: CommandLine, folder: Path, annotations: Path, tmp_path: Path) -> None:
+    content = {
+        "images": [
+            {"id": i, "file_name": name, "width": 24, "height": 16}
+            for i, name in ((1, "a.jpg"), (3, "gone.jpg"))
+        ],
+        "categories": [{"id": 18, "name": "dog"}],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 18, "bbox": [0, 0, 12, 8]} for i in (1, 3)
+        ],
+    }
+    instances, output = tmp_path / "instances.json", tmp_path / "ground.json"
+    instances.write_text(json.dumps(content))
+    result = run(
+        *("ground", "--annotations", instances, "--images", folder, "--captions", annotations),
+        *("--model", run.model, "--output", output),
+    )
+    assert result.code == 1, "one image is not there"
+    assert len(result.err) == 2
+    assert "gone.jpg" in result.err[0]
+    found = json.loads(output.read_text(encoding="utf-8"))
+    assert (found["words"], found["images"]) == (1, 1)
+    maps = {"model", "uniform", "centre", "other_word"}
+    assert set(found["pointing"]) == set(found["mass"]) == maps
+    assert found["pointing"]["uniform"] == pytest.approx(0.25)
+    for measure in ("pointing", "mass"):
+        assert set(found["interval"][measure]) == maps - {"model"}
+    shown = next(line for line in result.out if line.strip().startswith("uniform"))
+    assert shown.split()[1] == "0.250"

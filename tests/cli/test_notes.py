@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from showattend import checkpoint as checkpoints
-from showattend.calibration import Calibration
 from showattend.caption import NOTE
 from showattend.captioner import Captioner
-from showattend.familiarity import Familiarity
+from showattend.model import checkpoint as checkpoints
+from showattend.model.calibration import Calibration
+from showattend.model.familiarity import Familiarity
 from tests.commandline import CommandLine, save_model
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from showattend.data.download import Downloader
+from showattend.data.coco.download import Downloader
 from showattend.data.readers import read_dataset
 from tests.commandline import CommandLine
 from tests.data.server import Coco, Server, serving
@@ -76,7 +76,7 @@ def test_files_that_are_there(run: CommandLine, tmp_path: Path) -> None:
 
 def test_no_server(run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient = functools.partial(Downloader, sleep=lambda _: None)
-    monkeypatch.setattr("showattend.data.prepare_coco.Downloader", impatient)
+    monkeypatch.setattr("showattend.data.coco.prepare_coco.Downloader", impatient)
     with Server() as gone:
         pass
     args = ("prepare", "coco", "--out", tmp_path, "--base-url", gone.url)
@@ -115,3 +115,17 @@ def test_ctrl_c(run: CommandLine, coco: Server, tmp_path: Path) -> None:
     assert run(*args).code == 0
     assert set(coco.got) == set(COCO.photos) - whole
     assert len(read_dataset(out)) == 30
+
+
+def test_prepare_folder(run: CommandLine, folder: Path, tmp_path: Path) -> None:
+    args = ("prepare", "folder", folder, "--out", tmp_path / "out", "--min-count", 1)
+    for image in (*folder.glob("*.*"), folder / "within/c.webp"):
+        image.with_suffix(".txt").write_text("A dog.\nA cat.\n")
+    result = run(*args)
+    assert (result.code, result.err) == (0, [])
+    assert any("val:" in line and "1 images, 2 captions" in line for line in result.out)
+    (folder / "b.txt").unlink()
+    result = run(*args)
+    assert (result.code, result.err) == (1, [])
+    assert any("b.png" in line for line in result.out)
+    assert len((tmp_path / "out/dataset.jsonl").read_text().splitlines()) == 2

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from showattend import cli_serve
-from showattend.cli_serve import NEEDED, listen
-from showattend.errors import UserError
+from showattend.cli import serve_command
+from showattend.cli.serve_command import NEEDED, listen
+from showattend.exceptions import UserError
 from tests.commandline import CommandLine
 
 installed = pytest.mark.skipif(
@@ -26,7 +26,7 @@ installed = pytest.mark.skipif(
 
 @installed
 def test_it_serves_until_it_is_interrupted(model: Path, photo: Path) -> None:
-    command = [sys.executable, "-m", "showattend.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "showattend", "serve", "--port", "0"]
     running = subprocess.Popen(
         [*command, "--model", str(model)], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
@@ -76,7 +76,7 @@ def test_an_address_that_is_not_ours_is_refused() -> None:
 
 
 def test_what_is_not_installed_is_named(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_serve, "find_spec", lambda _: None)
+    monkeypatch.setattr(serve_command, "find_spec", lambda _: None)
     message = run.refused("serve")
     assert message.endswith('the server needs fastapi; run: pip install "showattend[serve]"')
 

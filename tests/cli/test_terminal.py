@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from showattend.terminal import table
+from showattend.cli.terminal import table
 
 
 def test_a_table_in_a_file_keeps_its_lines_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,9 +17,10 @@ from PIL import Image
 from showattend.data import cache as caches
 from showattend.data.cache import FeatureCache, cache_features
 from showattend.data.views import View
-from showattend.encoders import Encoder, build_encoder
-from showattend.errors import DataError
-from showattend.images import Preprocessing, open_image
+from showattend.exceptions import DataError
+from showattend.images.image_files import open_image
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.encoder import Encoder, build_encoder
 
 HALF = (0.5, 0.5, 0.5)
 PREPROCESSING = Preprocessing(size=64, mean=HALF, std=HALF)

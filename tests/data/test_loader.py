@@ -16,9 +16,9 @@ from showattend.data.cache import FeatureCache
 from showattend.data.loader import Batch, CachedFeatures, CaptionLoader, Pixels
 from showattend.data.records import Record
 from showattend.data.views import View
-from showattend.errors import DataError
-from showattend.images import Preprocessing
-from showattend.text import Vocabulary
+from showattend.exceptions import DataError
+from showattend.images.preprocessing import Preprocessing
+from showattend.text.vocabulary import Vocabulary
 
 PAD, START, END, UNK = Vocabulary.PAD, Vocabulary.START, Vocabulary.END, Vocabulary.UNK
 VOCABULARY = Vocabulary(["a", "dog", "runs"])

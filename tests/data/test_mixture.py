@@ -9,7 +9,7 @@ import pytest
 
 from showattend.data.mixture import Mixture, check_apart, name_sets
 from showattend.data.records import PackedRecords, Record
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 
 def mixture(*splits: str, same_file: bool = False) -> Mixture:

@@ -17,7 +17,7 @@ from showattend.data.prepare import (
 )
 from showattend.data.readers import read_coco, read_dataset
 from showattend.data.records import Record
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 
 def picture(path: Path, width: int = 8, height: int = 6) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from showattend.data.prepare_folder import prepare_folder
 from showattend.data.readers import read_dataset
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 from tests.data.test_prepare import picture
 
 

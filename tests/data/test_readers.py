@@ -17,7 +17,7 @@ from showattend.data.readers import (
     read_karpathy,
 )
 from showattend.data.records import Record
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 COCO: dict[str, Any] = {
     "images": [

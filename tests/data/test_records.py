@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from showattend.data.records import PackedRecords, Record
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 RECORDS = [
     Record(7, Path("a/b.jpg"), ("A dog.", "Ein Hund läuft."), "train"),

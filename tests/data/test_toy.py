@@ -13,9 +13,10 @@ import pytest
 from showattend.data import toy
 from showattend.data.readers import read_dataset
 from showattend.data.toy import COLOURS, SHAPES, Scene, Shape, draw, make_scene, write_toy
-from showattend.errors import DataError
-from showattend.images import open_image
-from showattend.text import Vocabulary, tokenize
+from showattend.exceptions import DataError
+from showattend.images.image_files import open_image
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
 
 SIZE = 128
 NUMBERS = {"a": 1, "an": 1, "two": 2, "three": 3}

@@ -5,66 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from showattend.errors import ConfigError
-from showattend.model.decoders.base import Step
-from showattend.model.decoders.lstm import LSTMDecoder
-from showattend.sampling import sample
-from showattend.search import force, force_all, score_of, search
-from showattend.search_options import SearchOptions
-from showattend.text import Vocabulary
-
-END, UNK, START = Vocabulary.END, Vocabulary.UNK, Vocabulary.START
-
-
-def lstm(seed: int = 0, vocabulary: int = 7) -> LSTMDecoder:
-    torch.manual_seed(seed)
-    decoder = LSTMDecoder(
-        vocabulary_size=vocabulary, feature_dim=5, embedding_dim=6, hidden_dim=6, attention_dim=6
-    ).eval()
-    for parameter in decoder.parameters():  # far from uniform, so that beams differ
-        torch.nn.init.normal_(parameter, std=1.0)
-    return decoder
-
-
-def features(images: int = 3) -> torch.Tensor:
-    return torch.randn(images, 4, 5, generator=torch.Generator().manual_seed(1))
-
-
-class Table:
-    """A decoder that says what a function of the words so far says; its map points at step t."""
-
-    def __init__(self, log_probs, size: int = 8) -> None:  # type: ignore[no-untyped-def]
-        self.log_probs, self.size = log_probs, size
-
-    def memory(self, features: torch.Tensor) -> torch.Tensor:
-        return features
-
-    def start(self, memory: torch.Tensor) -> tuple[torch.Tensor]:
-        return _State(torch.zeros(memory.shape[0], 1, 0, dtype=torch.long))
-
-    def step(self, words, state, memory):  # type: ignore[no-untyped-def]
-        said = torch.cat([state[0], words.unsqueeze(2)], 2)
-        B, K, t = said.shape
-        rows = [[self.log_probs(said[b, k, 1:].tolist()) for k in range(K)] for b in range(B)]
-        alpha = torch.zeros(B, K, 50)
-        # The map encodes the last word read and the time, so that a mixed-up map shows.
-        for b, k in itertools.product(range(B), range(K)):
-            alpha[b, k, int(said[b, k, -1])] = t
-        return Step(torch.tensor(rows), _State(said), alpha, torch.full((B, K), 0.5))
-
-
-class _State(NamedTuple):
-    said: torch.Tensor
-
-
-def options(**values: float) -> SearchOptions:
-    return SearchOptions(**{"max_length": 4, "length_penalty": 0.0, **values})  # type: ignore[arg-type]
+from showattend.decoding.beam import score_of, search
+from showattend.decoding.forced import force
+from showattend.decoding.sampling import sample
+from showattend.exceptions import ConfigError
+from showattend.model.search_options import SearchOptions
+from showattend.text.vocabulary import Vocabulary
+from tests.decoding.small_decoders import END, START, UNK, Table, features, lstm, options
 
 
 def test_a_wide_beam_finds_what_enumeration_finds() -> None:
@@ -112,22 +65,6 @@ def test_what_search_returns_is_what_forcing_its_words_gives(
                 assert each.score == pytest.approx(forced.score, abs=1e-5)
             assert each.score == pytest.approx(score_of(each.log_probs, 0.7), abs=1e-5)
     assert ended, "the test needs captions that come to their end"
-
-
-def test_sentences_forced_together_are_forced_as_they_are_alone() -> None:
-    decoder, image = lstm(), features(1)
-    sentences = [[4, UNK, 6], [], [5], [4, 5, 6, 6]]
-    for words, each in zip(sentences, force_all(decoder, image, sentences), strict=True):
-        alone = force(decoder, image, words)
-        assert each.words == words
-        assert each.log_probs == pytest.approx(alone.log_probs, abs=1e-5)
-        assert each.score == pytest.approx(alone.score, abs=1e-5)
-        assert each.score == pytest.approx(sum(each.log_probs) / (len(words) + 1) ** 0.7, abs=1e-5)
-        torch.testing.assert_close(each.alpha, alone.alpha)
-        torch.testing.assert_close(each.beta, alone.beta)
-    assert force_all(decoder, image, []) == []
-    (mean,) = force_all(decoder, image, [[4, 5]], length_penalty=1.0)
-    assert mean.score == pytest.approx(sum(mean.log_probs) / 3, abs=1e-5)
 
 
 def test_a_batch_gives_what_its_images_give_alone() -> None:
@@ -309,20 +246,6 @@ def test_words_that_the_decoder_does_not_have_are_refused(options: dict[str, Any
         sample(lstm(), features(1), samples=1, **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("samples", value) for value in (0, 2.5, "3", True)),
-        *(("max_length", value) for value in (0, 2.5, None, 10**6)),
-        *(("temperature", value) for value in (0, -1.0, float("nan"), float("inf"), "1")),
-        *((name, value) for name in ("prefix", "banned") for value in ("a", (4.5,))),
-    ],
-)
-def test_samples_that_mean_nothing_are_refused(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"^{name}.* must be"):
-        sample(lstm(), features(1), **{"samples": 1, name: value})
-
-
 def test_images_that_are_done_leave_the_batch_and_nothing_changes() -> None:
     """Each image alone, where nothing can leave early, gives the same captions and maps."""
     decoder, images = lstm(4), features(12)
@@ -347,54 +270,6 @@ def test_images_that_are_done_leave_the_batch_and_nothing_changes() -> None:
             torch.testing.assert_close(one.alpha, other.alpha)
             torch.testing.assert_close(one.beta, other.beta)
             assert one.score == pytest.approx(other.score, abs=1e-5)
-
-
-# Sampling --------------------------------------------------------------------------------------
-
-
-def test_samples_are_drawn_as_often_as_they_are_likely() -> None:
-    decoder, image = lstm(), features(1)
-    torch.manual_seed(0)
-    drawn = sample(decoder, image, samples=20_000, max_length=2)
-    assert drawn.captions.shape == (1, 20_000, 4)
-    counts: dict[tuple[int, ...], int] = {}
-    for line, length in zip(drawn.captions[0].tolist(), drawn.lengths[0].tolist(), strict=True):
-        assert line[0] == START
-        assert not set(line[1 : length + 1]) & {START, UNK, Vocabulary.PAD}
-        assert line[length + 1 :] == [Vocabulary.PAD] * (3 - length)
-        assert length == 2 or line[length] == END
-        counts[tuple(line[1 : length + 1])] = counts.get(tuple(line[1 : length + 1]), 0) + 1
-
-    def distribution(*said: int) -> list[float]:
-        """Of the next word, the forbidden ones left out."""
-        scores = torch.tensor(
-            [force(decoder, image, [*said, word]).log_probs[len(said)] for word in range(7)]
-        )
-        scores[[Vocabulary.PAD, START, UNK]] = -torch.inf
-        return scores.softmax(0).tolist()
-
-    first = distribution()
-    for word in range(4, 7):
-        second = distribution(word)
-        for other in (END, 4, 5, 6):
-            share = counts.get((word, other), 0) / 20_000
-            assert share == pytest.approx(first[word] * second[other], abs=0.012)
-    assert counts[(END,)] / 20_000 == pytest.approx(first[END], abs=0.012)
-
-
-def test_a_broken_model_still_draws_something() -> None:
-    drawn = sample(Table(lambda _: [float("nan")] * 6), features(2), samples=3, max_length=4)
-    assert drawn.lengths.min() > 0
-    assert set(drawn.captions[:, :, 1:].flatten().tolist()) <= {Vocabulary.PAD, END, 4, 5}
-
-
-def test_a_cold_sample_is_the_greedy_caption() -> None:
-    decoder, images = lstm(2), features(3)
-    greedy = search(decoder, images, options(beam_size=1, max_length=6))
-    drawn = sample(decoder, images, samples=2, max_length=6, temperature=1e-3)
-    for found, lines in zip(greedy, drawn.captions.tolist(), strict=True):
-        for line in lines:
-            assert [word for word in line if word >= 4] == found[0].words
 
 
 # Steering --------------------------------------------------------------------------------------
@@ -511,12 +386,6 @@ def test_what_is_banned_is_never_said(beam_size: int, values: dict[str, Any]) ->
         assert words or {4, 5, 6} <= set(settings.banned), "what may be said is said"
 
 
-def test_samples_say_no_banned_word_however_little_is_left() -> None:
-    drawn = sample(lstm(3), features(2), samples=9, banned=(4, 5, 6), max_length=5)
-    assert drawn.lengths.tolist() == [[1] * 9] * 2
-    assert set(drawn.captions[:, :, 1].flatten().tolist()) == {END}
-
-
 def test_a_prefix_may_repeat_what_is_blocked() -> None:
     settings = options(beam_size=2, max_length=6, block_ngrams=1, prefix=(4, 4))
     found = search(lstm(), features(1), settings)[0][0]
@@ -538,29 +407,3 @@ def test_prefixes_that_mean_nothing_are_refused(values: dict[str, Any], message:
         SearchOptions(**values)
     with pytest.raises(ConfigError, match=message):
         sample(lstm(), features(1), samples=1, **values)
-
-
-def test_samples_can_be_steered_and_repeated() -> None:
-    decoder, images = lstm(), features(2)
-
-    def draw(seed: int) -> list[list[list[int]]]:
-        drawn = sample(
-            decoder, images, samples=50, max_length=6, prefix=(UNK, 5), banned=(4,),
-            generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
-        return drawn.captions.tolist()
-
-    once = draw(1)
-    assert once == draw(1)
-    assert once != draw(2)
-    for line in (line for lines in once for line in lines):
-        assert line[1:3] == [UNK, 5]
-        assert not set(line[3:]) & {4, UNK, START}
-    assert len({tuple(line) for lines in once for line in lines}) > 2
-
-
-def test_a_generator_of_its_own_leaves_the_global_one_alone() -> None:
-    decoder = lstm()
-    before = torch.get_rng_state()
-    sample(decoder, features(1), samples=3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(before, torch.get_rng_state())

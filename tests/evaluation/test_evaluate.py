@@ -14,12 +14,13 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.data.records import Record
-from showattend.errors import DataError, ImageError
-from showattend.evaluation import java
 from showattend.evaluation.evaluate import evaluate, read_results
-from showattend.images import Geometry, open_image
-from showattend.search_options import SearchOptions
-from showattend.settings import describe_settings
+from showattend.evaluation.scores import java
+from showattend.exceptions import DataError, ImageError
+from showattend.images.geometry import Geometry
+from showattend.images.image_files import open_image
+from showattend.model.score_settings import describe_settings
+from showattend.model.search_options import SearchOptions
 
 CAPTIONS = {
     11: ("A red circle on the left.", "a circle that is red"),

@@ -14,14 +14,14 @@ from timm.layers import Conv2dSame
 from torch import nn
 
 import showattend.export  # noqa: F401 (so that onnxruntime reports nothing from the tests)
-from showattend.calibration import Calibration
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.encoders import Encoder
-from showattend.familiarity import Familiarity
-from showattend.images import Preprocessing
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.calibration import Calibration
+from showattend.model.encoder import Encoder
+from showattend.model.familiarity import Familiarity
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.text import Vocabulary
+from showattend.text.vocabulary import Vocabulary
 
 WORDS = "a dog runs through the grass man in red shirt on beach 's i n't two child with ball"
 SIZE = 33  # the "same" padding of an odd size differs on the two sides

@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime")
 
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.errors import ConfigError, ImageError, UserError
+from showattend.exceptions import ConfigError, ImageError, UserError
 from showattend.export import engine
 from showattend.export.engine import OnnxCaptioner, find_exported
 from showattend.export.folder import export

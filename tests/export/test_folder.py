@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from showattend.captioner import Captioner
-from showattend.encoders import Encoder
-from showattend.errors import ConfigError, UserError
+from showattend.exceptions import ConfigError, UserError
 from showattend.export import folder as folders
 from showattend.export.folder import check_folder, export
+from showattend.model.encoder import Encoder
 from tests.export.conftest import SIZE, WORDS, toy
 
 onnx = pytest.importorskip("onnx")
@@ -166,7 +166,7 @@ def test_another_precision_is_refused(tmp_path: Path) -> None:
 
 def test_beams_need_not_be_contiguous(exported: Path, captioner: Captioner) -> None:
     """The step for [B, K] gives what it gives for each alone."""
-    from showattend.export import caption as program
+    from showattend.export import program as program
 
     model = program.Model(exported)
     random = np.random.default_rng(0)

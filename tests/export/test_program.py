@@ -19,10 +19,10 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 from showattend.captioner import Captioner
-from showattend.errors import ImageError
-from showattend.export import caption as program
-from showattend.images import Preprocessing
-from showattend.text import sentence
+from showattend.exceptions import ImageError
+from showattend.export import program as program
+from showattend.images.preprocessing import Preprocessing
+from showattend.text.tokenizer import sentence
 
 
 def alone(exported: Path, *args: object, before: str = "") -> subprocess.CompletedProcess[str]:

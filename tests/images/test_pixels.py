@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from showattend.images import Preprocessing, open_image
-from showattend.pixels import _transform, decode
+from showattend.images.image_files import open_image
+from showattend.images.pixels import _transform, decode
+from showattend.images.preprocessing import Preprocessing
 from tests.profiles import (
     P3,
     SRGB,
@@ -49,7 +50,7 @@ def both_ways(path: Path) -> list[np.ndarray]:
 @pytest.fixture
 def case() -> Callable[[str], Path]:
     """Finds a picture among the inputs that went wrong; skips where they are absent."""
-    data = Path(os.environ.get("SHOWATTEND_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    data = Path(os.environ.get("SHOWATTEND_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
     def find(name: str) -> Path:
         path = data.parent / "cases" / name
@@ -359,7 +360,7 @@ def test_12_bits_are_a_normal_picture(case: Callable[[str], Path]) -> None:
 @pytest.mark.parametrize("mode", ["RGBA", "L", "P", "CMYK", "I;16", "F", "LAB"])
 def test_tiles_change_no_pixel(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pixels are those of converting all of it and leaving the rest to Pillow."""
-    monkeypatch.setattr("showattend.depth._TILE", 5000)
+    monkeypatch.setattr("showattend.images.depth._TILE", 5000)
     whole = picture(701, 403)
     alpha = Image.linear_gradient("L").resize(whole.size)
     grey = np.asarray(whole.convert("L"))

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from showattend.backbones import RECIPES
-from showattend.encoders import build_encoder
-from showattend.errors import CheckpointError, ConfigError
-from showattend.images import Preprocessing, open_image
+from showattend.exceptions import CheckpointError, ConfigError
+from showattend.images.image_files import open_image
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.backbones import RECIPES
+from showattend.model.encoder import build_encoder
 
 
 @pytest.mark.parametrize(

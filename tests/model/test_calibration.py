@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from showattend import checkpoint as checkpoints
-from showattend.calibration import Calibration
 from showattend.captioner import Captioner
-from showattend.checkpoint import Checkpoint, save
-from showattend.encoders import encode
-from showattend.errors import CheckpointError
-from showattend.familiarity import Familiarity
+from showattend.exceptions import CheckpointError
+from showattend.model import checkpoint as checkpoints
+from showattend.model.calibration import Calibration
+from showattend.model.checkpoint import Checkpoint, save
+from showattend.model.encoder import encode
+from showattend.model.familiarity import Familiarity
 
 
 @pytest.fixture

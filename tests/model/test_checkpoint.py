@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
-from showattend.checkpoint import FILE_NAME, Checkpoint, load, save, save_tensors
-from showattend.errors import CheckpointError
+from showattend.exceptions import CheckpointError
+from showattend.model import checkpoint as checkpoints
+from showattend.model.checkpoint import FILE_NAME, Checkpoint, load, save, save_tensors
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def _pickle(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def _photo(folder: Path, checkpoint: Checkpoint) -> Path:
-    return Path(__file__).parents[1] / "assets/photos/chelsea.jpg"
+    return Path(__file__).parents[2] / "assets/photos/chelsea.jpg"
 
 
 def _empty_folder(folder: Path, checkpoint: Checkpoint) -> Path:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from showattend.backbones import RECIPES
-from showattend.encoders import Encoder, build_encoder, encode
-from showattend.errors import ConfigError
-from showattend.images import Preprocessing
+from showattend.exceptions import ConfigError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.backbones import RECIPES
+from showattend.model.encoder import Encoder, build_encoder, encode
 
 # Name: (D, pixels a cell, two input sizes to try).
 EXPECTED: dict[str, tuple[int, int, tuple[int, ...]]] = {

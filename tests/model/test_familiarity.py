@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from showattend import familiarity
-from showattend.familiarity import LEAST_PHOTOS, STEPS, Familiarity, fit, residual
+from showattend.model import familiarity
+from showattend.model.familiarity import LEAST_PHOTOS, STEPS, Familiarity, fit, residual
 
 D, KNOWN = 200, 20
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from showattend.evaluation import java
-from showattend.search import search
-from showattend.search_options import SearchOptions
-from showattend.text import Vocabulary
+from showattend.decoding.beam import search
+from showattend.evaluation.scores import java
+from showattend.model.search_options import SearchOptions
+from showattend.text.vocabulary import Vocabulary
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "benchmark"
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def script(name: str) -> ModuleType:
 
 
 def tiny(**values: Any) -> Any:
-    rows = script("benchmark_rows")
+    rows = script("rows")
     return rows.Sizes(
         **{
             "images": 3, "captions": 2, "words": 4, "locations": 6, "feature": 7, "hidden": 5,
@@ -43,7 +43,7 @@ def tiny(**values: Any) -> Any:
 
 
 def test_a_spread_is_the_median_and_the_ends() -> None:
-    spread = script("benchmark_tools").Spread.of([3.0, 1.0, 2.0, 10.0])
+    spread = script("measuring").Spread.of([3.0, 1.0, 2.0, 10.0])
     assert (spread.median, spread.low, spread.high, spread.count) == (2.5, 1.0, 10.0, 4)
     assert str(spread) == "2.5 (1 to 10)"
 
@@ -51,13 +51,13 @@ def test_a_spread_is_the_median_and_the_ends() -> None:
 def test_contenders_run_in_turn_and_warm_rounds_do_not_count() -> None:
     called: list[str] = []
     contenders = {name: (lambda name=name: called.append(name)) for name in ("a", "b")}
-    seconds = script("benchmark_tools").alternate(contenders, 2, warm=1)
+    seconds = script("measuring").alternate(contenders, 2, warm=1)
     assert called == ["a", "b"] * 3
     assert [len(each) for each in seconds.values()] == [2, 2]
 
 
 def test_a_ratio_is_of_rounds_and_bars_are_held_against_it() -> None:
-    tools = script("benchmark_tools")
+    tools = script("measuring")
     seconds = {"ours": [1.0, 2.0, 4.0], "usual": [8.0, 18.0, 20.0]}
     made = tools.row("x", seconds, bar=8, floor=0.5)
     assert made.ratio.median == 8.0
@@ -71,7 +71,7 @@ def test_a_ratio_is_of_rounds_and_bars_are_held_against_it() -> None:
 
 
 def test_a_floor_is_arithmetic_or_bytes_whichever_takes_longer() -> None:
-    rates = script("benchmark_tools").Rates(fp32=100.0, bf16=200.0, copy=10.0)
+    rates = script("measuring").Rates(fp32=100.0, bf16=200.0, copy=10.0)
     assert rates.floor(500.0, 20.0, low=False) == 5.0
     assert rates.floor(500.0, 20.0, low=True) == 2.5
     assert rates.floor(500.0, 80.0, low=True) == 8.0
@@ -102,7 +102,7 @@ def test_the_opponent_has_the_same_loss_and_gradients() -> None:
     sizes = tiny()
     decoder, (features, captions, lengths) = sizes.decoder().train(), sizes.batch()
     lengths[0, 1], lengths[2, 0] = 2, 3  # its captions leave the batch one by one
-    rows = script("benchmark_rows")
+    rows = script("rows")
     found = rows.check_training(decoder, (features, captions, lengths))
     assert found["loss"] < 1e-6
     assert found["gradients"] < 1e-4
@@ -119,7 +119,7 @@ def test_the_opponent_has_the_same_loss_and_gradients() -> None:
 @pytest.mark.parametrize("beams", [1, 3])
 def test_the_opponent_finds_the_same_captions(beams: int) -> None:
     sizes = tiny(searched=12, beams=beams, longest=8)
-    decoder, features = script("benchmark_rows").speaking(sizes)
+    decoder, features = script("rows").speaking(sizes)
     with torch.no_grad():  # captions of several lengths
         decoder.L_o.bias[Vocabulary.END] -= 2.0
     usual = script("usual").UsualDecoder.like(decoder)
@@ -168,7 +168,7 @@ def test_unknown_rows_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_java_starts_are_counted() -> None:
-    with script("benchmark_images").counted_java() as started:
+    with script("image_rows").counted_java() as started:
         java.forget()
         assert java.tokenize_ptb(["A dog runs.", "A dog runs.", ""]) == ["a dog runs"] * 2 + [""]
         assert java.tokenize_ptb(["A dog runs."]) == ["a dog runs"]

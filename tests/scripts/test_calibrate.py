@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from showattend import checkpoint as checkpoints
-from showattend import familiarity
 from showattend.captioner import Captioner
-from showattend.evaluation.confidence import absent_words, choose_threshold
+from showattend.evaluation.mistakes.confidence import absent_words, choose_threshold
+from showattend.model import checkpoint as checkpoints
+from showattend.model import familiarity
 from tests.commandline import save_model
-from tests.scripts import load_script
+from tests.scripts.loading import load_script
 
 
 @pytest.fixture(scope="module")

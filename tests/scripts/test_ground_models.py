@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from showattend import checkpoint as checkpoints
-from showattend.checkpoint import save_tensors
-from showattend.errors import CheckpointError, UserError
-from tests.evaluation.test_grounding import world as world
-from tests.scripts import load_script
+from showattend.exceptions import CheckpointError, UserError
+from showattend.model import checkpoint as checkpoints
+from showattend.model.checkpoint import save_tensors
+from tests.evaluation.grounding.test_ground import world as world
+from tests.scripts.loading import load_script
 
 
 @pytest.fixture(scope="module")

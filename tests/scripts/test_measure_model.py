@@ -10,9 +10,9 @@ import pytest
 from showattend.captioner import Captioner
 from showattend.data.toy import write_toy
 from showattend.evaluation.evaluate import evaluate
-from showattend.evaluation.grounding import ground
+from showattend.evaluation.grounding.ground import ground
 from showattend.training.trainer import train
-from tests.scripts import load_script
+from tests.scripts.loading import load_script
 from tests.tinyrun import tiny_run
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
-from showattend.settings import caption_settings
-from tests.scripts import load_script
+from showattend.model import checkpoint as checkpoints
+from showattend.model.score_settings import caption_settings
+from tests.scripts.loading import load_script
 
 
 @pytest.mark.parametrize(("precision", "stored"), [(None, "float32"), ("bf16", "bfloat16")])

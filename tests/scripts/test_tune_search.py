@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from showattend.captioner import Captioner
-from showattend.checkpoint import load_tensors
 from showattend.data.toy import write_toy
+from showattend.model.checkpoint import load_tensors
 from showattend.training.trainer import train
-from tests.scripts import load_script
+from tests.scripts.loading import load_script
 from tests.tinyrun import tiny_run
 
 

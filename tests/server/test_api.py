@@ -22,12 +22,12 @@ pytest.importorskip("python_multipart", reason="the extra serve is absent")
 pytest.importorskip("httpx2", reason="starlette's test client needs it")
 from fastapi.testclient import TestClient
 
-from showattend.calibration import Calibration
 from showattend.caption import NOTE
 from showattend.captioner import Captioner
-from showattend.familiarity import Familiarity
+from showattend.model.calibration import Calibration
+from showattend.model.familiarity import Familiarity
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.server.app import Options, create_app
+from showattend.server.api import Options, create_app
 from showattend.server.limits import LOOPBACK, Limits
 
 URL = "/api/caption"

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("starlette", reason="the extra serve is absent")
 from starlette.exceptions import HTTPException
 
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 from showattend.server.limits import Gate, Guard, Limits
 
 

@@ -21,10 +21,10 @@ pytest.importorskip("uvicorn", reason="the extra serve is absent")
 import uvicorn
 
 from showattend.captioner import Captioner
-from showattend.cli_serve import listen
-from showattend.errors import UserError
-from showattend.server import app as application
-from showattend.server.app import create_app
+from showattend.cli.serve_command import listen
+from showattend.exceptions import UserError
+from showattend.server import api as application
+from showattend.server.api import create_app
 from showattend.server.limits import LOOPBACK, Gate, Limits
 from tests.browser import DESK, PHONE, findings, fits, pixels_of
 

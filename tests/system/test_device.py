@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from showattend.device import choose_device, choose_dtype, exact_float32
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
+from showattend.system.device import choose_device, choose_dtype, exact_float32
 
 
 def test_auto_takes_what_is_there() -> None:
@@ -167,7 +167,7 @@ def test_freed_memory_is_given_back() -> None:
     """In a process of its own: small blocks, which glibc keeps when they are freed."""
     code = """
 from pathlib import Path
-from showattend.device import give_back_freed_memory
+from showattend.system.device import give_back_freed_memory
 def private():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
@@ -188,7 +188,7 @@ def test_freed_memory_is_kept() -> None:
     code = """
 import sys
 import torch
-from showattend.device import keep_freed_memory
+from showattend.system.device import keep_freed_memory
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 if sys.argv[1] == "keep":

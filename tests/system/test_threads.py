@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from showattend.data.threads import in_order
+from showattend.system.threads import in_order
 
 
 def test_in_order() -> None:

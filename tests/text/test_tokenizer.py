@@ -1,4 +1,4 @@
-"""The tokenizer against Stanford's, sentences, and the vocabulary."""
+"""The tokenizer against Stanford's, and sentences."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from showattend import text as text_module
-from showattend.errors import DataError
-from showattend.text import Vocabulary, pieces, sentence, tokenize
+from showattend.text import tokenizer as text_module
+from showattend.text.tokenizer import pieces, sentence, tokenize
 
 # What pycocoevalcap's PTBTokenizer (Stanford CoreNLP 3.4.1) gave for these sentences.
 PTB = [
@@ -106,7 +105,7 @@ def test_any_text_gives_tokens_without_white_space_or_punctuation(caption: str) 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", ["flickr8k", "coco_subset"])
 def test_agreement_on_real_captions(real_data: Path, name: str) -> None:
-    from showattend.evaluation.java import tokenize_ptb
+    from showattend.evaluation.scores.java import tokenize_ptb
 
     content = json.loads((real_data / name / "captions_val.json").read_text())
     captions = [annotation["caption"] for annotation in content["annotations"]]
@@ -148,47 +147,3 @@ def test_pieces_are_the_words_of_the_sentence(words: str) -> None:
     assert "".join(parts) == sentence(words.split())
     for part, word in zip(parts, words.split(), strict=True):
         assert part.strip().lower().removesuffix(".") == word.removesuffix(".")
-
-
-def test_vocabulary_counts_and_orders() -> None:
-    captions = ["a dog", "a cat", "a dog runs", "a cat", "<unk> <unk>"]
-    vocabulary = Vocabulary.from_captions(captions, min_count=2, tokenizer=str.split)
-    assert vocabulary.words == ("a", "cat", "dog")
-    assert len(vocabulary) == 7
-    assert vocabulary.encode(["a", "bird", "<end>", "dog"]) == [4, 3, 3, 6]
-    assert "cat" in vocabulary
-    assert "runs" not in vocabulary
-    assert "<unk>" not in vocabulary
-
-
-def test_decode_stops_at_the_end() -> None:
-    vocabulary = Vocabulary(["dog", "runs"])
-    assert vocabulary.decode([1, 4, 5, 3, 0, 4, 2, 5]) == ["dog", "runs", "<unk>", "dog"]
-    for number in (-1, 6):
-        with pytest.raises(DataError, match="not in this vocabulary of 6"):
-            vocabulary.decode([number])
-
-
-def test_vocabulary_goes_through_json() -> None:
-    vocabulary = Vocabulary(["dog", "ça", "n't"])
-    again = Vocabulary.from_list(json.loads(json.dumps(vocabulary.to_list())))
-    assert again == vocabulary
-    assert again != Vocabulary(["ça", "dog", "n't"])
-
-
-@pytest.mark.parametrize("words", [["a", "a"], ["a", "<pad>"], ["", "a"], [4]])
-def test_a_broken_vocabulary_is_refused(words: list[str]) -> None:
-    with pytest.raises(DataError, match="the vocabulary"):
-        Vocabulary(words)
-
-
-def test_too_few_captions_for_a_vocabulary() -> None:
-    with pytest.raises(DataError, match="no word occurs 5 times"):
-        Vocabulary.from_captions(["a dog", "a cat"])
-
-
-def test_text_is_not_taken_for_tokens() -> None:
-    with pytest.raises(TypeError):
-        Vocabulary("dog")
-    with pytest.raises(TypeError):
-        Vocabulary(["dog"]).encode("dog")

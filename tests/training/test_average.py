@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from showattend.errors import CheckpointError
+from showattend.exceptions import CheckpointError
 from showattend.training.average import Merger, MovingAverage
 
 

@@ -10,8 +10,8 @@ import pytest
 from pycocoevalcap.cider.cider import Cider
 
 from showattend.data.readers import read_coco
-from showattend.errors import DataError
-from showattend.text import tokenize
+from showattend.exceptions import DataError
+from showattend.text.tokenizer import tokenize
 from showattend.training.cider_d import CiderD
 
 Captions = list[list[str]]

@@ -13,12 +13,12 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from showattend import cli_compare
-from showattend.checkpoint import FILE_NAME
+from showattend.cli import compare_command
 from showattend.data.toy import write_toy
-from showattend.errors import CheckpointError, ConfigError, DataError, UserError
-from showattend.evaluation import java
 from showattend.evaluation.evaluate import evaluate
+from showattend.evaluation.scores import java
+from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
+from showattend.model.checkpoint import FILE_NAME
 from showattend.training import compare as comparisons
 from showattend.training.compare import compare, describe, mean_and_spread, plan
 from showattend.training.reporter import Silent
@@ -460,7 +460,7 @@ def test_shipped_configs_are_found_by_name() -> None:
 @pytest.fixture
 def command() -> Callable[..., Any]:
     app = typer.Typer()
-    app.command()(cli_compare.compare)
+    app.command()(compare_command.compare)
     return lambda *args: CliRunner().invoke(app, [str(arg) for arg in args])
 
 
@@ -515,7 +515,7 @@ def test_an_interrupted_command_says_what_is_there(
 
     monkeypatch.setattr(comparisons, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        cli_compare.compare([str(config("base")), str(config("other"))], tmp_path / "out")
+        compare_command.compare([str(config("base")), str(config("other"))], tmp_path / "out")
     assert f"what is done is in {tmp_path / 'out/comparison.md'}" in capsys.readouterr().err
     assert table(tmp_path / "out")["other"][1] == "-"
 

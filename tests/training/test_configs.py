@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from showattend.checkpoint import load
 from showattend.config import Config, load_config, to_dict
 from showattend.data.toy import write_toy
+from showattend.model.checkpoint import load
 from showattend.training.trainer import train
 
 FOLDER = Path(__file__).parents[2] / "configs"

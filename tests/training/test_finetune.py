@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from showattend import checkpoint as checkpoints
 from showattend.captioner import Captioner
 from showattend.data.readers import read_dataset
 from showattend.data.toy import write_toy
-from showattend.errors import CheckpointError, ConfigError, DataError, UserError
-from showattend.evaluation import java
 from showattend.evaluation.evaluate import evaluate
+from showattend.evaluation.scores import java
+from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
+from showattend.model import checkpoint as checkpoints
 from showattend.training import finetune as finetuning
 from showattend.training.finetune import finetune, validation_count
 from showattend.training.recipe import CACHE_NAME

@@ -14,10 +14,10 @@ from PIL import Image
 from showattend.config import Config, from_dict
 from showattend.data.mixture import Mixture
 from showattend.data.records import PackedRecords, Record
-from showattend.encoders import build_encoder
-from showattend.errors import DataError
-from showattend.images import Preprocessing
-from showattend.processes import ALONE, Processes
+from showattend.exceptions import DataError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.encoder import build_encoder
+from showattend.system.processes import ALONE, Processes
 from showattend.training import inputs
 from showattend.training.inputs import cached_inputs, pixel_inputs, read_mixture
 from showattend.training.reporter import Silent

@@ -15,10 +15,10 @@ import pytest
 import torch
 import yaml
 
-from showattend.checkpoint import FILE_NAME, load_tensors
 from showattend.config import load_config
 from showattend.data.toy import write_toy
-from showattend.errors import DataError, UserError
+from showattend.exceptions import DataError, UserError
+from showattend.model.checkpoint import FILE_NAME, load_tensors
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import Silent, train
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from showattend.model.decoders.base import Forced
+from showattend.model.decoders.protocol import Forced
 from showattend.training import losses
 from showattend.training.losses import captioning_loss
 

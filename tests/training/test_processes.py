@@ -14,11 +14,11 @@ import pytest
 import torch
 import yaml
 
-from showattend.checkpoint import load, load_tensors
 from showattend.config import load_config
 from showattend.data.toy import write_toy
-from showattend.errors import ConfigError
-from showattend.processes import join
+from showattend.exceptions import ConfigError
+from showattend.model.checkpoint import load, load_tensors
+from showattend.system.processes import join
 from showattend.training.trainer import train
 
 STEPS = 20

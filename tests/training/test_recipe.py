@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from showattend import checkpoint as checkpoints
-from showattend.checkpoint import Checkpoint
 from showattend.config import Config, to_dict
-from showattend.errors import CheckpointError, ConfigError
+from showattend.exceptions import CheckpointError, ConfigError
+from showattend.model import checkpoint as checkpoints
+from showattend.model.checkpoint import Checkpoint
 from showattend.training.check import check
 from showattend.training.recipe import RECIPES, choose, derive, with_temperature
 

@@ -7,9 +7,10 @@ import itertools
 import pytest
 import torch
 
+from showattend.decoding.forced import force
 from showattend.model.decoders.lstm import LSTMDecoder
-from showattend.search import force
-from showattend.text import Vocabulary, tokenize
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.cider_d import CiderD
 from showattend.training.self_critical import SelfCritical
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from showattend.data.toy import write_toy
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 from showattend.training.compare import score
 from showattend.training.trainer import Silent, Trainer, train
 from tests.tinyrun import tiny_run

@@ -44,7 +44,7 @@ def test_a_stage_beside_the_last_one_changes_nothing_at_first(tmp_path: Path) ->
 
 @pytest.mark.parametrize("changed", ["fit", "name"])
 def test_another_encoder_is_still_refused(tmp_path: Path, changed: str) -> None:
-    from showattend.errors import ConfigError
+    from showattend.exceptions import ConfigError
 
     data = write_toy(tmp_path / "toy", images=12, size=64)
     decoder = {"projection_dim": 16}

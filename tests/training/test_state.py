@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from showattend.checkpoint import save_tensors
-from showattend.errors import CheckpointError
+from showattend.exceptions import CheckpointError
+from showattend.model.checkpoint import save_tensors
 from showattend.training.state import FILE_NAME, Progress, load_state, save_state
 
 CONFIG: dict[str, Any] = {

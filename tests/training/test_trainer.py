@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 
 from showattend.captioner import Captioner, build_decoder
-from showattend.checkpoint import FILE_NAME, load, load_tensors
 from showattend.config import Config
 from showattend.data.toy import write_toy
-from showattend.encoders import Encoder, build_encoder
-from showattend.errors import CheckpointError, ConfigError, DataError, UserError
-from showattend.text import tokenize
+from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
+from showattend.model.checkpoint import FILE_NAME, load, load_tensors
+from showattend.model.encoder import Encoder, build_encoder
+from showattend.text.tokenizer import tokenize
 from showattend.training.optimizer import rate_share
 from showattend.training.start import take_decoder
 from showattend.training.state import FILE_NAME as STATE_NAME

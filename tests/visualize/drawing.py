@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.images import ImageSource, Preprocessing
-from showattend.visualize.maps import paint
+from showattend.images.image_files import ImageSource
+from showattend.images.preprocessing import Preprocessing
+from showattend.visualize.heat import paint
 
 GRID = (7, 7)
 SIZES = [(320, 200), (200, 320), (900, 100), (100, 900), (224, 224), (640, 427)]

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageSequence
 
 from showattend.caption import Caption
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 from showattend.visualize import animation
 from showattend.visualize.animation import BUDGET, animation_bytes
-from showattend.visualize.maps import STYLES, fitted
+from showattend.visualize.heat import STYLES, fitted
 from tests.visualize.drawing import CELLS, caption_of, landing, plain, shaded
 
 FORMS = [".gif", ".webp"]

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.errors import UserError
-from showattend.images import open_image
-from showattend.quiet import quiet
+from showattend.exceptions import UserError
+from showattend.images.image_files import open_image
+from showattend.system.quiet import quiet
 from showattend.visualize import figure_bytes
 from showattend.visualize.figure import draw_figure
-from showattend.visualize.maps import STYLES, fitted
+from showattend.visualize.heat import STYLES, fitted
 from tests.visualize.drawing import (
     CELLS,
     SIZES,

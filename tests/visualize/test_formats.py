@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 from showattend.visualize import FORMS, check_output, figure_bytes, save_figure
 from showattend.visualize.figure import draw_figure
 from tests.visualize.drawing import CELLS, caption_of, landing, plain, shaded

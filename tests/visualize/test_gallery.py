@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 from showattend.visualize.gallery import (
     MARGIN,
     MOST_CARDS,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from showattend.captioner import Captioner
-from showattend.images import Geometry
+from showattend.images.geometry import Geometry
 from showattend.visualize.page import (
     write_gallery_page,
 )

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from showattend.errors import UserError
-from showattend.visualize.maps import STYLES, entropy_of, heat_of, paint
+from showattend.exceptions import UserError
+from showattend.visualize.heat import STYLES, entropy_of, heat_of, paint
 from tests.visualize.drawing import brightness, caption_of, plain
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 from showattend.visualize.layout import LONGEST_SIDE, arrange, lay_out
 
 SIZES = [(300, 200), (200, 300), (2000, 100), (1, 3000), (3000, 1), (1, 1), (6000, 4000)]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.images import Preprocessing
+from showattend.images.preprocessing import Preprocessing
 from showattend.visualize.gallery import draw_gallery
 from showattend.visualize.looks import OUTLINE, PEAK, Looks, draw_look
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.errors import ImageError, UserError
+from showattend.exceptions import ImageError, UserError
 from showattend.visualize.page import (
     LONGEST_SIDE,
     GalleryPage,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from showattend.errors import UserError
+from showattend.exceptions import UserError
 from showattend.visualize.raw import FORMAT, json_bytes, npz_bytes, raw_maps
 from tests.visualize.drawing import CELLS, GRID, caption_of, plain
 

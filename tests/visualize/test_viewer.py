@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from showattend.caption import Caption
-from showattend.errors import UserError
-from showattend.visualize.maps import heat_of, overlay
+from showattend.exceptions import UserError
+from showattend.visualize.heat import heat_of, overlay
 from showattend.visualize.page import (
     page_html,
     write_gallery_page,

@@ -24,7 +24,7 @@ from showattend.data.readers import (
     split_of,
 )
 from showattend.data.records import SPLITS, Record
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 IMAGE_SERVER = "http://images.cocodataset.org"
 KARPATHY_URL = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"

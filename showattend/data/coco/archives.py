@@ -7,8 +7,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from showattend.data.download import aside, cannot_write, rename, said
-from showattend.errors import DataError
+from showattend.data.coco.download import aside, cannot_write, rename, said
+from showattend.exceptions import DataError
 
 _LARGEST_MEMBER = 4 << 30  # COCO's largest is about 0.5 GB
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from showattend import __version__
-from showattend.errors import DataError, UserError
+from showattend.exceptions import DataError, UserError
 
 Check = Callable[[Path], object]
 """Opens a file, and raises a ``UserError`` if that is not what it should be."""

@@ -10,16 +10,16 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from showattend.data.coco import Entry
-from showattend.data.download import (
+from showattend.data.coco.annotations import Entry
+from showattend.data.coco.download import (
     Downloader,
     DownloadError,
     Job,
     MissingError,
     UnreachableError,
 )
-from showattend.data.threads import in_order
-from showattend.errors import DataError, ImageError
+from showattend.exceptions import DataError, ImageError
+from showattend.system.threads import in_order
 
 Progress = Callable[..., None]
 """Called with what is done, how much of it, how much there is, and a note such as the rate."""
@@ -93,7 +93,7 @@ class ImageFolder:
 
 
 def _opens(path: Path) -> bool:
-    from showattend.imagefiles import open_image
+    from showattend.images.image_files import open_image
 
     try:
         open_image(path)
@@ -168,7 +168,7 @@ def fetch_images(
     check_room(folder.folder, total)
     for parent in {job.path.parent for job in jobs}:
         make_folder(parent)
-    from showattend.imagefiles import open_image
+    from showattend.images.image_files import open_image
 
     failed: dict[str, str] = {}
     streak = done = received = 0

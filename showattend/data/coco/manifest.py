@@ -15,7 +15,7 @@ from typing import Any
 from showattend import __version__
 from showattend.data.readers import read_json
 from showattend.data.records import SPLITS
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 MANIFEST = "manifest.json"
 _FORMAT = "showattend COCO subset, version 1"

@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from showattend.data import coco
-from showattend.data.archives import check_zip, extract
-from showattend.data.coco import Entry
-from showattend.data.coco_images import (
+from showattend.data.coco import annotations as coco
+from showattend.data.coco.annotations import Entry
+from showattend.data.coco.archives import check_zip, extract
+from showattend.data.coco.download import (
+    Downloader,
+    DownloadError,
+    MissingError,
+    OnBytes,
+    UnreachableError,
+)
+from showattend.data.coco.image_store import (
     ImageFolder,
     Progress,
     Say,
@@ -27,17 +34,10 @@ from showattend.data.coco_images import (
     find_images,
     make_folder,
 )
-from showattend.data.coco_manifest import check_manifest, describe, write_manifest
-from showattend.data.download import (
-    Downloader,
-    DownloadError,
-    MissingError,
-    OnBytes,
-    UnreachableError,
-)
+from showattend.data.coco.manifest import check_manifest, describe, write_manifest
 from showattend.data.prepare import Report, check_out, prepare
 from showattend.data.records import Record
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 
 _ADVICE = (
     "connect to the internet and run this again, or give files of your own with "

@@ -19,12 +19,11 @@ import numpy as np
 from showattend.caption import Caption
 from showattend.checks import real_number
 from showattend.data.readers import read_dataset
-from showattend.errors import DataError, ImageError
-from showattend.evaluation import wrong_words
 from showattend.evaluation.evaluate import Progress, skipped_note
-from showattend.evaluation.instances import Instances
-from showattend.evaluation.nouns import Mention, NounTable
-from showattend.evaluation.pointing import (
+from showattend.evaluation.grounding import wrong_words
+from showattend.evaluation.grounding.instances import Instances
+from showattend.evaluation.grounding.nouns import Mention, NounTable
+from showattend.evaluation.grounding.pointing import (
     BASELINES,
     CENTRE_SIGMA,
     MAPS,
@@ -38,9 +37,10 @@ from showattend.evaluation.pointing import (
     look_of_words,
     looks_of,
 )
-from showattend.outputs import spare
-from showattend.settings import SEARCH, caption_settings
-from showattend.text import tokenize
+from showattend.exceptions import DataError, ImageError
+from showattend.model.score_settings import SEARCH, caption_settings
+from showattend.system.files import spare
+from showattend.text.tokenizer import tokenize
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner

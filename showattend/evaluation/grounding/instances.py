@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from showattend.data.readers import check_name, read_json
-from showattend.errors import DataError
-from showattend.imagefiles import MAX_PIXELS
+from showattend.exceptions import DataError
+from showattend.images.image_files import MAX_PIXELS
 
 
 @dataclass(frozen=True)

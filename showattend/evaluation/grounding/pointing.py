@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.evaluation.nouns import Mention
+from showattend.evaluation.grounding.nouns import Mention
 
 MAPS = ("model", "uniform", "centre", "other_word")
 """The model's map of the word, and what it is held against: a map that is the same everywhere, one

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from showattend.evaluation.pointing import BASELINES, as_pair, drawn_again
+from showattend.evaluation.grounding.pointing import BASELINES, as_pair, drawn_again
 
 Rows = Sequence[Mapping[str, Any]]
 

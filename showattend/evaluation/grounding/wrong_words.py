@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.evaluation.nouns import Mention, NounTable
-from showattend.evaluation.pointing import (
+from showattend.evaluation.grounding.nouns import Mention, NounTable
+from showattend.evaluation.grounding.pointing import (
     BASELINES,
     MAPS,
     Look,

@@ -24,12 +24,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from showattend.errors import DataError
-from showattend.evaluation.lexicon import Lexicon, lexicons
-from showattend.evaluation.metrics import ImageId
-from showattend.evaluation.people import PeopleReport, find_people, mentions_people
-from showattend.evaluation.wording import wording
-from showattend.text import tokenize
+from showattend.evaluation.mistakes.lexicon import Lexicon, lexicons
+from showattend.evaluation.mistakes.people import PeopleReport, find_people, mentions_people
+from showattend.evaluation.scores.metrics import ImageId
+from showattend.evaluation.scores.wording import wording
+from showattend.exceptions import DataError
+from showattend.text.tokenizer import tokenize
 
 VERDICTS = ("supported", "contradicted", "undecided", "unconfirmed")
 LISTED = 12

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from showattend.evaluation.lexicon import lexicons
-from showattend.text import tokenize
+from showattend.evaluation.mistakes.lexicon import lexicons
+from showattend.text.tokenizer import tokenize
 
 EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from showattend.evaluation.errors import LISTED, ErrorReport, Figures, KindReport, Phrase
-from showattend.evaluation.metrics import ImageId
-from showattend.evaluation.people import PeopleReport, Rate
+from showattend.evaluation.mistakes.caption_errors import (
+    LISTED,
+    ErrorReport,
+    Figures,
+    KindReport,
+    Phrase,
+)
+from showattend.evaluation.mistakes.people import PeopleReport, Rate
+from showattend.evaluation.scores.metrics import ImageId
 
 _PLURALS = {"object": "objects", "count": "counts", "colour": "colours", "activity": "activities"}
 _VERDICTS = """\

@@ -22,8 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from showattend.evaluation.nouns import listed, plurals
-from showattend.evaluation.wordlists import (
+from showattend.evaluation.grounding.nouns import listed, plurals
+from showattend.evaluation.mistakes.wordlists import (
     ACTIVITIES,
     COLOURS,
     COUNTS,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from showattend.caption import NOTE_BELOW
-from showattend.evaluation.confidence import absent_words, area_under_curve
-from showattend.evaluation.people import mentions_people
-from showattend.text import tokenize
+from showattend.evaluation.mistakes.confidence import absent_words, area_under_curve
+from showattend.evaluation.mistakes.people import mentions_people
+from showattend.text.tokenizer import tokenize
 
 
 def invents_person(words: Sequence[str], references: Sequence[str]) -> bool:

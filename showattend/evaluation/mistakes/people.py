@@ -19,10 +19,9 @@ from itertools import pairwise
 from math import sqrt
 from typing import Literal
 
-from showattend.evaluation.lexicon import Lexicon, Span, lexicons
-from showattend.evaluation.metrics import ImageId
-from showattend.evaluation.nouns import listed, plurals
-from showattend.evaluation.people_words import (
+from showattend.evaluation.grounding.nouns import listed, plurals
+from showattend.evaluation.mistakes.lexicon import Lexicon, Span, lexicons
+from showattend.evaluation.mistakes.people_words import (
     ANIMALS,
     BALL_GAMES,
     BEFORE_NOUNS,
@@ -37,8 +36,9 @@ from showattend.evaluation.people_words import (
     PEOPLE,
     WEAK_HINTS,
 )
-from showattend.evaluation.wordlists import OBJECTS, WIDER_OBJECTS
-from showattend.text import tokenize
+from showattend.evaluation.mistakes.wordlists import OBJECTS, WIDER_OBJECTS
+from showattend.evaluation.scores.metrics import ImageId
+from showattend.text.tokenizer import tokenize
 
 Mention = Literal["named", "hinted", "none"]
 

@@ -1,6 +1,6 @@
 """What a model's attention maps are like as a whole, and what is likely wrong when all are alike.
 
-None of this says whether the maps are right: that is `showattend.evaluation.grounding`.
+None of this says whether the maps are right: that is `showattend.evaluation.grounding.ground`.
 """
 
 from __future__ import annotations

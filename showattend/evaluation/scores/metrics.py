@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from showattend.errors import DataError
-from showattend.evaluation import java
-from showattend.text import tokenize
+from showattend.evaluation.scores import java
+from showattend.exceptions import DataError
+from showattend.text.tokenizer import tokenize
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 

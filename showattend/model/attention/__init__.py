@@ -1,6 +1,6 @@
-"""Attention: one module for each scoring function, behind one contract (`base.Attention`)."""
+"""Attention: one module for each scoring function, behind one contract (`contract.Attention`)."""
 
 from showattend.model.attention.additive import AdditiveAttention
-from showattend.model.attention.base import ATTENTIONS, Attended, Attention, build_attention
+from showattend.model.attention.contract import ATTENTIONS, Attended, Attention, build_attention
 
 __all__ = ["ATTENTIONS", "AdditiveAttention", "Attended", "Attention", "build_attention"]

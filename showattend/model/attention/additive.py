@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from showattend.model.attention.base import Attended, Attention, Keys, register, softmax
+from showattend.model.attention.contract import Attended, Attention, Keys, register, softmax
 from showattend.model.layers import Linear
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 from showattend.model.layers import wide
 
 Keys = tuple[torch.Tensor, ...]

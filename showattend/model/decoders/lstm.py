@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from showattend.errors import ConfigError
-from showattend.model.attention.base import Keys, build_attention
-from showattend.model.decoders.base import Forced, Step, register, teacher_forcing
+from showattend.exceptions import ConfigError
+from showattend.model.attention.contract import Keys, build_attention
+from showattend.model.decoders.protocol import Forced, Step, register, teacher_forcing
 from showattend.model.layers import Linear, wide
 
 ATTEND_WITH = ("previous", "current")

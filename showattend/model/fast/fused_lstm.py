@@ -18,8 +18,8 @@ import torch
 from torch.nn import functional as F
 
 from showattend.model.attention.additive import AdditiveAttention
-from showattend.model.decoders.base import Forced, Step
 from showattend.model.decoders.lstm import LSTMDecoder, State
+from showattend.model.decoders.protocol import Forced, Step
 from showattend.model.fast.exponentials import additive_weights, powers
 from showattend.model.fast.packed_forcing import packed_forcing
 from showattend.model.fast.prepared import FastMemory, Weights

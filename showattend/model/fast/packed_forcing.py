@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from showattend.model.decoders.base import Forced, repeat
 from showattend.model.decoders.lstm import State
+from showattend.model.decoders.protocol import Forced, repeat
 from showattend.model.fast.exponentials import share_powers
 from showattend.model.fast.prepared import Shared
 from showattend.model.fast.shared_gradient import SharedContext

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showattend.data.coco import Entry, choose, images_with, read_entries
-from showattend.errors import DataError
+from showattend.data.coco.annotations import Entry, choose, images_with, read_entries
+from showattend.exceptions import DataError
 from tests.data.server import Coco
 
 COCO = Coco(train=12, val=8)

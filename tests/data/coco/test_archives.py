@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from showattend.data import archives
-from showattend.data.archives import check_zip, extract
-from showattend.errors import DataError
+from showattend.data.coco import archives
+from showattend.data.coco.archives import check_zip, extract
+from showattend.exceptions import DataError
 from tests.data.server import zipped
 
 NAME = "captions.json"

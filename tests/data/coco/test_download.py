@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from showattend.data import download
-from showattend.data.download import (
+from showattend.data.coco import download
+from showattend.data.coco.download import (
     Downloader,
     DownloadError,
     Job,
     MissingError,
     UnreachableError,
 )
-from showattend.errors import DataError
-from showattend.imagefiles import open_image
+from showattend.exceptions import DataError
+from showattend.images.image_files import open_image
 from tests.data.server import Server, jpeg
 
 PHOTO = jpeg(0)

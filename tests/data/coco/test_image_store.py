@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from showattend.data.coco import Entry
-from showattend.data.coco_images import (
+from showattend.data.coco.annotations import Entry
+from showattend.data.coco.download import Downloader, UnreachableError
+from showattend.data.coco.image_store import (
     ImageFolder,
     amount,
     check_room,
@@ -17,8 +18,7 @@ from showattend.data.coco_images import (
     find_images,
     make_folder,
 )
-from showattend.data.download import Downloader, UnreachableError
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 from tests.data.server import Server, jpeg
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from showattend.data.coco_manifest import MANIFEST, check_manifest, describe, write_manifest
-from showattend.errors import DataError
+from showattend.data.coco.manifest import MANIFEST, check_manifest, describe, write_manifest
+from showattend.exceptions import DataError
 
 IMAGES: list[dict[str, Any]] = [
     {"id": 1, "file": "train2014/a.jpg", "split": "train", "bytes": 5},

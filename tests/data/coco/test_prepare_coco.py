@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from pycocotools.coco import COCO as COCOFile  # noqa: N811
 
-from showattend.data.coco import IMAGE_SERVER
-from showattend.data.download import Downloader
-from showattend.data.prepare_coco import Subset, prepare_coco
+from showattend.data.coco.annotations import IMAGE_SERVER
+from showattend.data.coco.download import Downloader
+from showattend.data.coco.prepare_coco import Subset, prepare_coco
 from showattend.data.readers import read_dataset
-from showattend.errors import DataError
+from showattend.exceptions import DataError
 from tests.data.server import Coco, Server, jpeg, zipped
 
 COCO = Coco()

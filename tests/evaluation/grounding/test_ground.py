@@ -13,14 +13,15 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.errors import DataError, ImageError
-from showattend.evaluation.grounding import MEASURES, ground, ground_caption, intervals
-from showattend.evaluation.instances import Instances
-from showattend.evaluation.nouns import _NOUNS, NounTable
-from showattend.evaluation.pointing import Look, centre_map
-from showattend.images import Geometry, open_image
-from showattend.search_options import SearchOptions
-from showattend.settings import SEARCH
+from showattend.evaluation.grounding.ground import MEASURES, ground, ground_caption, intervals
+from showattend.evaluation.grounding.instances import Instances
+from showattend.evaluation.grounding.nouns import _NOUNS, NounTable
+from showattend.evaluation.grounding.pointing import Look, centre_map
+from showattend.exceptions import DataError, ImageError
+from showattend.images.geometry import Geometry
+from showattend.images.image_files import open_image
+from showattend.model.score_settings import SEARCH
+from showattend.model.search_options import SearchOptions
 
 GRID = 4
 CELL = 10  # pixels; the images are 40 x 40

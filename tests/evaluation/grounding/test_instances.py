@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from showattend.errors import DataError
-from showattend.evaluation.instances import Instances
+from showattend.evaluation.grounding.instances import Instances
+from showattend.exceptions import DataError
 
 POLYGON = [[20, 10, 30, 10, 30, 20, 20, 20]]
 

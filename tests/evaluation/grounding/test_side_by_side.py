@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from showattend.evaluation.grounding import ground
-from showattend.evaluation.side_by_side import (
+from showattend.evaluation.grounding.ground import ground
+from showattend.evaluation.grounding.side_by_side import (
     confusion_table,
     difference,
     difference_table,
@@ -17,8 +17,8 @@ from showattend.evaluation.side_by_side import (
     pointing_table,
     wrong_words_table,
 )
-from tests.evaluation.test_grounding import Fake, one_hot
-from tests.evaluation.test_grounding import world as world
+from tests.evaluation.grounding.test_ground import Fake, one_hot
+from tests.evaluation.grounding.test_ground import world as world
 
 
 def rows(values: dict[int, list[float]]) -> list[dict[str, Any]]:

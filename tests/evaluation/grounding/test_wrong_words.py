@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from showattend.evaluation.grounding import ground, summary
-from showattend.evaluation.nouns import NounTable
-from showattend.evaluation.pointing import Look
-from showattend.evaluation.wrong_words import Scene, confusions, judge_caption
-from tests.evaluation.test_grounding import Fake, make_caption, one_hot
-from tests.evaluation.test_grounding import world as world
+from showattend.evaluation.grounding.ground import ground, summary
+from showattend.evaluation.grounding.nouns import NounTable
+from showattend.evaluation.grounding.pointing import Look
+from showattend.evaluation.grounding.wrong_words import Scene, confusions, judge_caption
+from tests.evaluation.grounding.test_ground import Fake, make_caption, one_hot
+from tests.evaluation.grounding.test_ground import world as world
 
 SIZE = (40, 40)  # 4 x 4 cells of 10 pixels
 NOUNS = NounTable(["dog", "car", "cup", "bicycle", "motorcycle", "dining table"])

@@ -10,11 +10,17 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from showattend.cli_errors import _scores, errors
-from showattend.errors import DataError, UserError
-from showattend.evaluation.errors import ErrorReport, Fault, KindReport, find_errors, find_faults
-from showattend.evaluation.errors_page import to_markdown
-from showattend.evaluation.lexicon import Lexicon, _inflected, lexicons
+from showattend.cli.errors_command import _scores, errors
+from showattend.evaluation.mistakes.caption_errors import (
+    ErrorReport,
+    Fault,
+    KindReport,
+    find_errors,
+    find_faults,
+)
+from showattend.evaluation.mistakes.errors_report import to_markdown
+from showattend.evaluation.mistakes.lexicon import Lexicon, _inflected, lexicons
+from showattend.exceptions import DataError, UserError
 from tests.commandline import CommandLine
 
 OBJECTS, COUNTS, COLOURS, ACTIVITIES = lexicons()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from showattend.evaluation.confidence import (
+from showattend.evaluation.mistakes.confidence import (
     EDGES,
     absent_words,
     area_under_curve,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from showattend.caption import NOTE_BELOW
-from showattend.evaluation.notes import (
+from showattend.evaluation.mistakes.notes import (
     describe_notes,
     invents_person,
     judge_captions,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from showattend.evaluation.errors import Fault, find_errors, find_faults
-from showattend.evaluation.errors_page import to_markdown
-from showattend.evaluation.people import _lexicon, find_people, mentions_people, rate
+from showattend.evaluation.mistakes.caption_errors import Fault, find_errors, find_faults
+from showattend.evaluation.mistakes.errors_report import to_markdown
+from showattend.evaluation.mistakes.people import _lexicon, find_people, mentions_people, rate
 
 NAMED = """
 a man in a hat

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from showattend.evaluation.maps import complain_of_maps, describe_maps
+from showattend.evaluation.scores.map_statistics import complain_of_maps, describe_maps
 
 
 def test_uniform_maps() -> None:

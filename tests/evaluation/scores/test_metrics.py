@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from showattend.errors import DataError
-from showattend.evaluation import java
-from showattend.evaluation.metrics import METRICS, CiderValidator, score_captions
-from showattend.text import tokenize
+from showattend.evaluation.scores import java
+from showattend.evaluation.scores.metrics import METRICS, CiderValidator, score_captions
+from showattend.exceptions import DataError
+from showattend.text.tokenizer import tokenize
 
 REFERENCES = {
     1: ["A man's dog runs through the grass.", "The brown dog is running, fast!"],
@@ -225,7 +225,7 @@ def test_validator_insists_on_its_images():
 
 def test_importing_metrics_loads_no_scorer():
     code = (
-        "import sys, showattend.evaluation.metrics; "
+        "import sys, showattend.evaluation.scores.metrics; "
         "assert not {'torch', 'matplotlib', 'pycocoevalcap', 'pycocotools'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from showattend.evaluation.wording import BAD_ENDINGS, wording
+from showattend.evaluation.scores.wording import BAD_ENDINGS, wording
 
 
 def test_what_is_counted() -> None:

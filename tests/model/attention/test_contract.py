@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from showattend.errors import ConfigError
+from showattend.exceptions import ConfigError
 from showattend.model.attention import ATTENTIONS, Attention, build_attention
 
 D, M, A = 6, 4, 5

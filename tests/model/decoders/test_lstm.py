@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from showattend.errors import ConfigError
-from showattend.model.decoders.base import sharpen
+from showattend.decoding.beam import search
+from showattend.decoding.forced import force
+from showattend.exceptions import ConfigError
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES, LSTMDecoder
+from showattend.model.decoders.protocol import sharpen
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.search import force, search
-from showattend.search_options import SearchOptions
-from showattend.text import Vocabulary
+from showattend.model.search_options import SearchOptions
+from showattend.text.vocabulary import Vocabulary
 from showattend.training.losses import captioning_loss
 from tests.rounding import tolerance
 

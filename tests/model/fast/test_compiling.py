@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from showattend.model.decoders.lstm import LSTMDecoder
+from showattend.model.fast.compiling import compile_step
 from showattend.model.fast.exponentials import additive_weights
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder, lstm_cell
-from showattend.training.compiling import compile_step
 
 
 def decoder() -> FusedLSTMDecoder:

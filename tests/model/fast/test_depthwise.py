@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from showattend import depthwise
-from showattend.depthwise import FastDepthwise
+from showattend.model.fast import depthwise
+from showattend.model.fast.depthwise import FastDepthwise
 from tests.rounding import BF16
 
 

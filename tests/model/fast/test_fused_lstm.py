@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
-from showattend.builders import build_decoder
 from showattend.config import AttentionConfig, DecoderConfig
+from showattend.decoding.beam import search
+from showattend.model.build import build_decoder
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES, LSTMDecoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
-from showattend.search import search
-from showattend.search_options import SearchOptions
+from showattend.model.search_options import SearchOptions
 from showattend.training.losses import captioning_loss
 
 SIZES = {

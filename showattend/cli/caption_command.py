@@ -1,0 +1,113 @@
+"""The command ``showattend caption``: captions of files, folders and globs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showattend.cli.export_command import Engine, onnx_captioner, refuse_exported
+from showattend.cli.loading import load_captioner
+from showattend.cli.options import BatchSize, BeamSize, Device, Model, NoNotes, Precision, Size
+from showattend.cli.terminal import MANY, bars, complain, note, printable, say
+from showattend.exceptions import UserError
+
+if TYPE_CHECKING:
+    from showattend.captioner import Captioner
+    from showattend.export.engine import OnnxCaptioner
+
+
+def caption(
+    paths: Annotated[list[str], typer.Argument(help="Image files, folders, globs.")],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look into the folders' subfolders too.")
+    ] = False,
+    model: Model = None,
+    beam_size: BeamSize = None,
+    n_best: Annotated[
+        int, typer.Option(help="Captions an image, best first; at most the beam size.", min=1)
+    ] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a .jsonl or .csv file, with words and how probable each is. "
+            "Until all is done, and if interrupted, it is FILE.part.",
+            metavar="FILE",
+        ),
+    ] = None,
+    sidecar: Annotated[
+        bool,
+        typer.Option("--sidecar", help="Write photo.txt beside photo.jpg, if it is not there yet."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --sidecar replace what a photo.txt says.")
+    ] = False,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Write attention figures there.", metavar="DIR")
+    ] = None,
+    no_notes: NoNotes = False,
+    engine: Engine = "torch",
+    size: Size = None,
+    batch_size: BatchSize = 32,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+) -> None:
+    """Caption image files, folders and globs; prints "path<TAB>caption"."""
+    from showattend.cli.caption_writer import CaptionWriter
+    from showattend.images.image_files import find_images
+
+    if overwrite and not sidecar:
+        raise UserError("--overwrite lets --sidecar replace texts; give both")
+    found, problems = find_images(paths, recursive)
+    for problem in problems:
+        complain(problem)
+    if not found:
+        raise typer.Exit(2)
+    writer = CaptionWriter(
+        found,
+        output=output,
+        sidecar=sidecar,
+        overwrite=overwrite,
+        overlay=overlay,
+        say=lambda line: say(printable(line)),
+    )
+    captioner: Captioner | OnnxCaptioner
+    if engine == "onnx":
+        if size is not None:
+            raise UserError(
+                "an export has the size it was made with; make one of this size: showattend "
+                f"export --size {size} --out DIR, and give --model DIR instead of --size"
+            )
+        captioner = onnx_captioner(model, device, precision)
+    else:
+        refuse_exported(model)
+        captioner = load_captioner(model, device, precision, size)
+    # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
+    stdout = None if sys.stdout.isatty() else sys.stdout
+    options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
+    stream = captioner.stream(found, batch_size=batch_size, n_best=n_best, **options)
+    captioned = 0
+    try:
+        with bars(len(found) >= MANY) as progress, writer:
+            for done, (path, (_, result)) in enumerate(zip(found, stream, strict=True), 1):
+                if isinstance(result, UserError):
+                    problems.append(str(result))
+                    complain(str(result))
+                else:
+                    captioned += 1
+                    for each in (result, *result.alternatives):
+                        print(f"{printable(path)}\t{each.text}", file=stdout, flush=True)
+                    if not no_notes:
+                        note(path, result.note)
+                    for problem in writer.write(path, result):
+                        problems.append(problem)
+                        complain(problem)
+                progress("Captioning", done, len(found))
+    except BaseException:
+        if writer.partial is not None:
+            say(f"the captions made so far are in {printable(writer.partial)}")
+        raise
+    if problems:
+        raise typer.Exit(1 if captioned else 2)

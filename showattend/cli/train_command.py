@@ -1,0 +1,49 @@
+"""The command ``showattend train``: a run, as a config describes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from showattend.cli.terminal import console, printable, say
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/flickr8k.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Values to use instead of the file's.", metavar="[SECTION.KEY=VALUE]..."
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+) -> None:
+    """Train a model as a config says."""
+    from showattend.config import load_config
+
+    settings = load_config(config, overrides or [])
+    from showattend.model.score_settings import describe_settings
+    from showattend.training.display import Display
+    from showattend.training.state import can_go_on
+    from showattend.training.trainer import train as run
+
+    out, first = settings.train.out, not int(os.environ.get("RANK", "0"))
+    try:
+        with Display(console()) as display:
+            record = run(settings, display, resume)
+    except KeyboardInterrupt:
+        if first and can_go_on(Path(out)):
+            again = "the same command" if resume else "the same command with --resume"
+            say(f"the state of the run is kept in {printable(out)}; {again} goes on from there")
+        raise
+    if not first:  # of several processes the first one speaks
+        return
+    best, out = record["best"], printable(out)
+    say(
+        f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} "
+        f"({describe_settings(record['validation'])}); "
+        f"the model, its record and curves are in {out}"
+    )

@@ -1,0 +1,1 @@
+"""Captions from a decoder: searched, drawn, or given."""

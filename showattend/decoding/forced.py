@@ -1,0 +1,78 @@
+"""Given sentences: their log-probabilities, and where the model looks for each word.
+
+Shape suffixes: L locations, D feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from showattend.decoding.beam import Hypothesis, score_of
+from showattend.model.decoders.protocol import Decoder, repeat
+from showattend.model.search_options import SearchOptions
+from showattend.text.vocabulary import Vocabulary
+
+
+def force(
+    decoder: Decoder,
+    features: torch.Tensor,
+    words: Sequence[int],
+    length_penalty: float = SearchOptions.length_penalty,
+) -> Hypothesis:
+    """`force_all` for one sentence."""
+    return force_all(decoder, features, [words], length_penalty)[0]
+
+
+@torch.inference_mode()
+def force_all(
+    decoder: Decoder,
+    features: torch.Tensor,
+    sentences: Sequence[Sequence[int]],
+    length_penalty: float = SearchOptions.length_penalty,
+) -> list[Hypothesis]:
+    """Make the model say the given sentences about one image, and record where it looks.
+
+    Args:
+        decoder: Any decoder; put it in eval mode first.
+        features: Annotations of the image, [1, L, D] or [1, H, W, D].
+        sentences: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
+        length_penalty: For the scores.
+
+    Returns:
+        The words with their log-probabilities (of ``<unk>`` where that was given; T + 1, with
+        ``<end>``'s), maps and score, as search returns them.
+    """
+    if not sentences:
+        return []
+    memory = decoder.memory(features)
+    state = repeat(decoder.start(memory), len(sentences))
+    lengths = [len(words) + 1 for words in sentences]
+    targets = torch.full((len(sentences), max(lengths)), Vocabulary.END)
+    for row, words in zip(targets, sentences, strict=True):
+        row[: len(words)] = torch.tensor(words, dtype=torch.long)
+    targets = targets.to(features.device)
+    previous = torch.full_like(targets[:, 0], Vocabulary.START)
+    log_probs, maps, betas = [], [], []
+    for target in targets.T:
+        step = decoder.step(previous.unsqueeze(0), state, memory)
+        state, previous = step.state, target
+        log_probs.append(step.log_probs[0].gather(1, target.unsqueeze(1)).squeeze(1))
+        maps.append(step.alpha)
+        betas.append(step.gate)
+    likely_KT = torch.stack(log_probs, 1).cpu()
+    alpha_KTL, beta_KT = _in_order(maps), _in_order(betas)
+    found = []
+    for k, (words, length) in enumerate(zip(sentences, lengths, strict=True)):
+        likely, T = likely_KT[k, :length].tolist(), len(words)
+        alpha, beta = (None if each is None else each[k, :T] for each in (alpha_KTL, beta_KT))
+        score = score_of(likely, length_penalty)
+        found.append(Hypothesis(list(words), likely, alpha, beta, score))
+    return found
+
+
+def _in_order(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """What the steps have for the K captions of one image, [K, T, ...], on the CPU."""
+    found = [part[0] for part in parts if part is not None]
+    return torch.stack(found, 1).float().cpu() if found else None

@@ -1,0 +1,1 @@
+"""Whether the model looks at what it names: attention against object masks."""

@@ -1,0 +1,1 @@
+"""Numbers of captions and of maps as a whole."""

@@ -1,0 +1,1 @@
+"""Image files, and the way from a photograph to the network's input and back."""

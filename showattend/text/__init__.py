@@ -1,0 +1,1 @@
+"""Captions as tokens, and tokens as numbers."""
