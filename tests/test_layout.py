@@ -58,6 +58,7 @@ TESTED_BY = {
     "evaluation/mistakes/wordlists": "evaluation/mistakes/test_caption_errors.py",
     "evaluation/scores/java": "evaluation/scores/test_metrics.py",
     "exceptions": "test_bad_input.py",
+    "images/depth": "images/test_pixels.py",
     "export/graphs": "export/test_engine.py",
     "model/build": "model/test_checkpoint.py",
     "model/decoders/protocol": "test_extending.py",
@@ -76,6 +77,7 @@ TESTED_BY = {
 # Tests of more than one module, or of what is no module.
 WHOLE = {
     "cli/test_notes.py",
+    "images/test_image_memory.py",
     "test_bad_input.py",
     "test_extending.py",
     "test_gpu.py",

@@ -29,7 +29,10 @@ SETTINGS = "model.json"
 PROGRAM = "caption.py"
 FAMILIARITY = "familiarity.npy"
 """The basis of `showattend.model.familiarity`, where the model has one."""
-_PARTS = ("depth.py", "pixels.py")  # modules that caption.py imports, the first by the second
+_PARTS = (
+    "images/depth.py",
+    "images/pixels.py",
+)  # modules that caption.py imports, the first by the second
 _PLACE = "# The photo ---"  # they come before this section of it
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """What the extra ``onnx`` installs."""
