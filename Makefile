@@ -28,7 +28,7 @@ help:  ## this list
 	@touch $@ .venv/ready
 
 demo: .venv/ready  ## caption a free photograph and draw where the model looked
-	@$(BIN)/showattend attend assets/photos/astronaut.jpg --output demo/astronaut.png
+	@$(BIN)/showattend attend assets/photos/chelsea.jpg --output demo/chelsea.png
 
 test: .venv/ready-dev  ## the tests
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -37,8 +37,7 @@ class Captioner:
     """Captions photographs, and says for every word where it looked.
 
     Example:
-        >>> result = Captioner.from_pretrained().caption("photo.jpg")
-        >>> result.text, result.words, result.attention.shape
+        >>> Captioner.from_pretrained().caption("photo.jpg").text
 
     Attributes:
         encoder: The backbone.

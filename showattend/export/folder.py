@@ -33,7 +33,7 @@ _PARTS = (
     "images/depth.py",
     "images/pixels.py",
 )  # modules that caption.py imports, the first by the second
-_PLACE = "# The photo ---"  # they come before this section of it
+_PLACE = "# The photo ---"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """What the extra ``onnx`` installs."""
 

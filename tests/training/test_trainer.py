@@ -17,10 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from showattend.captioner import Captioner, build_decoder
+from showattend.captioner import Captioner
 from showattend.config import Config
 from showattend.data.toy import write_toy
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
+from showattend.model.build import build_decoder
 from showattend.model.checkpoint import FILE_NAME, load, load_tensors
 from showattend.model.encoder import Encoder, build_encoder
 from showattend.text.tokenizer import tokenize
