@@ -48,6 +48,14 @@ def test_different_photographs_get_different_captions(
     assert len(texts) == len(photos)
 
 
+def test_flickr8k_knows_what_is_strange_to_it(photos: list[Path]) -> None:
+    """A cat, a cup of coffee and a rocket, of which it makes people; the astronaut is one."""
+    captions = Captioner.from_pretrained("flickr8k", precision="fp32").caption(photos)
+    strange = {path.stem for path, each in zip(photos, captions, strict=True) if each.note}
+    assert strange == {"chelsea", "coffee", "rocket"}
+    assert 0 < captions[0].unsure_below < 1
+
+
 def test_its_words_get_different_maps(captioner: Captioner, photos: list[Path]) -> None:
     maps = captioner.caption(photos[0]).attention
     assert np.abs(maps[1] - maps[2]).max() > 0.01
