@@ -24,6 +24,7 @@ from showattend.images.depth import Numbers, is_cut, numbers_of, stated_white, t
 MAX_BYTES = 900_000_000
 """The memory that an image file may take to decode."""
 _SUPPORT = {Image.Resampling.BILINEAR: 1.0, Image.Resampling.BICUBIC: 2.0}
+_LARGEST_PROFILE = 4_000_000  # bytes: those of printers have two million
 _SAME = 3  # levels by which a profile may differ from sRGB and count as it
 # Bytes of a pixel in memory: in Pillow, by mode; while decoding, by format (measured).
 _PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -256,7 +257,7 @@ def decode(
     numbers = numbers_of(image, stated, deep)
     profile = image.info.get("icc_profile")
     transform = None
-    if isinstance(profile, bytes) and profile:
+    if isinstance(profile, bytes) and 0 < len(profile) <= _LARGEST_PROFILE:
         transform = _transform(profile, "L" if numbers and not deep else image.mode)
     if covered is None:
         size, covered = image.size, image.size
@@ -283,7 +284,7 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
 # Colour ------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> Any:
     """From an ICC profile's colours to sRGB; None where that changes nothing, or makes no sense.
 

@@ -23,6 +23,7 @@ from showattend.exceptions import ImageError
 from showattend.export import program as program
 from showattend.images.preprocessing import Preprocessing
 from showattend.text.tokenizer import sentence
+from tests.profiles import grey_profile, matrix_profile, tiff
 
 
 def alone(exported: Path, *args: object, before: str = "") -> subprocess.CompletedProcess[str]:
@@ -207,6 +208,25 @@ def test_every_kind_of_photo_is_read_as_showattend_reads_it(
             wanted, geometry = ours.load_pixels(path)
             np.testing.assert_array_equal(found.pixels, wanted, err_msg=path.name)
             assert (found.size, found.box) == (geometry.image_size, geometry.box), path.name
+
+
+def test_alone_it_reads_colours_and_depths_as_showattend_does(
+    exported: Path, captioner: Captioner, tmp_path: Path
+) -> None:
+    photo = modes()["rgb.png"]
+    deep = np.asarray(photo.convert("L")).astype(np.uint16) * 16
+    paths = [tmp_path / name for name in ("p3.png", "p3.jpg", "grey.jpg", "12.png", "negative.tif")]
+    photo.save(paths[0], icc_profile=matrix_profile())
+    photo.save(paths[1], icc_profile=matrix_profile())
+    photo.convert("L").save(paths[2], icc_profile=grey_profile(1.0))
+    Image.fromarray(deep).save(paths[3])
+    white_is_zero = {262: (3, struct.pack("<HH", 0, 0))}
+    paths[4].write_bytes(tiff(91, 61, 16, deep.astype("<u2").tobytes(), white_is_zero))
+    result = alone(exported, *paths)
+    assert result.stderr == ""
+    assert result.stdout == "".join(
+        f"{path}\t{each.text}\n" for path, each in zip(paths, captioner.caption(paths), strict=True)
+    )
 
 
 def huge(path: Path) -> None:

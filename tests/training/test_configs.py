@@ -58,7 +58,8 @@ def test_it_trains(name: str, few: Callable[..., Config], tmp_path: Path) -> Non
     phases = {entry["phase"] for entry in record["history"]}
     assert ("cross-entropy" in phases) == bool(config.train.epochs)
     assert ("self-critical" in phases) == bool(config.self_critical.epochs)
-    assert ("average" in phases) == (config.self_critical.runs > 1)
+    averaged = config.self_critical.runs > 1 or config.self_critical.start_share > 0
+    assert ("average" in phases) == averaged
     assert load(tmp_path / "run").config["decoder"] == to_dict(config.decoder)
     cached = (tmp_path / "cache").exists()
     assert cached == (config.data.cache is not None)
