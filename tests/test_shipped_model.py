@@ -28,13 +28,24 @@ def test_it_sees_a_person(captioner: Captioner, photos: list[Path]) -> None:
     result = captioner.caption(astronaut)
     assert {"man", "woman", "person", "boy", "girl", "child"} & set(result.words)
     assert 4 <= len(result.words) <= 20
-    assert result.attention.shape == (len(result.words), 11, 11)
+    assert result.attention.shape == (len(result.words), 10, 10)
     np.testing.assert_allclose(result.attention.sum((1, 2)), 1, atol=1e-4)
 
 
-def test_it_says_no_two_words_twice(captioner: Captioner) -> None:
-    """The search defaults beside its weights are for these weights."""
-    file = find_model()
+def test_it_knows_a_cat(captioner: Captioner, photos: list[Path]) -> None:
+    (cat,) = (path for path in photos if path.stem == "chelsea")
+    words = set(captioner.caption(cat).words)
+    assert "cat" in words
+    assert not {"man", "woman", "person", "boy", "girl", "people"} & words
+
+
+def test_they_say_no_two_words_twice(captioner: Captioner) -> None:
+    assert captioner.search.block_ngrams == 2
+    assert Captioner.from_pretrained("flickr8k").search.block_ngrams == 2
+
+
+def test_search_defaults_beside_weights_are_for_these_weights() -> None:
+    file, captioner = find_model("flickr8k"), Captioner.from_pretrained("flickr8k")
     given = json.loads(beside(file, SEARCH_NAME))
     assert given["weights"] == weights_digest(file)
     assert captioner.search.block_ngrams == given["block_ngrams"] == 2
@@ -113,22 +124,30 @@ def test_another_processor_says_the_same(
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_its_figures_on_the_validation_split(real_data: Path) -> None:
-    """The model card's figures, and the bar that the model had to pass."""
-    folder, captioner = real_data / "flickr8k", Captioner.from_pretrained(precision="fp32")
+@pytest.mark.parametrize(
+    ("model", "data", "least"),
+    [
+        ("flickr8k", "flickr8k", {"BLEU-4": 0.25, "METEOR": 0.22, "CIDEr": 0.65}),
+        ("everyday", "everyday", {"BLEU-4": 0.24, "METEOR": 0.225, "CIDEr": 0.88}),
+        ("everyday", "flickr8k", {"BLEU-4": 0.24, "METEOR": 0.215, "CIDEr": 0.65}),
+    ],
+)
+def test_their_figures_on_validation_splits(
+    model: str, data: str, least: dict[str, float], real_data: Path
+) -> None:
+    """The cards' figures are those that come out, and no lower than what was shipped."""
+    folder, captioner = real_data / data, Captioner.from_pretrained(model, precision="fp32")
     result = evaluate(folder / "captions_val.json", captioner=captioner, images=folder / "images")
     found, worded = result["metrics"], result["statistics"]
-    assert worded["distinct_captions"] >= 800
-    assert worded["distinct_words"] >= 350
+    assert worded["distinct_captions"] >= 0.85 * worded["images"]
     assert worded["bad_endings"] < 0.01
-    assert found["BLEU-4"] >= 0.24
-    assert found["METEOR"] >= 0.215
-    assert found["CIDEr"] >= 0.62
-    assert found["CIDEr"] >= 0.65  # no word pair twice: search.json
-    (stored,) = captioner.record["figures"]
-    assert result["settings"].items() >= stored["settings"].items()
-    for name, value in stored["metrics"].items():
-        assert found[name] == pytest.approx(value, abs=0.005), name
+    for name, value in least.items():
+        assert found[name] >= value, name
+    if model == data:
+        (stored,) = captioner.record["figures"]
+        assert result["settings"].items() >= stored["settings"].items()
+        for name, value in stored["metrics"].items():
+            assert found[name] == pytest.approx(value, abs=0.005), name
 
 
 @pytest.mark.slow
