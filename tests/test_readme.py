@@ -1,4 +1,4 @@
-"""The README's commands are the command line's, and its Python runs."""
+"""The commands of the README and the guides are the command line's, and its Python runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,29 @@ from showattend.model import checkpoint
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+GUIDES = [
+    ROOT / "docs" / f"{name}.md" for name in ("captioning", "finetune", "training", "evaluating")
+]
+SHOWN = [
+    *BLOCKS,
+    *(
+        each
+        for guide in GUIDES
+        for each in re.findall(
+            r"^```(\w*)\n(.*?)^```", guide.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+    ),
+]
 COMMANDS = [
     line
-    for language, block in BLOCKS
+    for language, block in SHOWN
     if not language
     for line in block.splitlines()
     if line.startswith("showattend ")
 ]
 
 
-@pytest.mark.parametrize("line", COMMANDS)
+@pytest.mark.parametrize("line", list(dict.fromkeys(COMMANDS)))
 def test_commands_are_understood(line: str) -> None:
     """Parse as the program would; nothing is run."""
     command = typer.main.get_command(app)
@@ -50,9 +63,10 @@ def test_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: li
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
-def test_files_that_are_linked_exist() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDES], ids=lambda page: page.name)
+def test_files_that_are_linked_exist(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
 def test_shipped_models_have_cards() -> None:

@@ -264,16 +264,10 @@ class CaptionLoader:
         return np.concatenate(drawn).astype(np.int32)[shuffled]
 
     def _turn(self, rows: np.ndarray, count: int, epoch: int) -> np.ndarray:
-        """The next ``count`` of the rows, from one shuffled round of all of them after another."""
-        rounds: dict[int, np.ndarray] = {}
-        chosen = []
-        for place in range(epoch * count, (epoch + 1) * count):
-            number, within = divmod(place, len(rows))
-            if number not in rounds:
-                generator = torch.Generator().manual_seed(self.seed * 100_003 + number + 70_000)
-                rounds[number] = torch.randperm(len(rows), generator=generator).numpy()
-            chosen.append(rounds[number][within])
-        return rows[np.asarray(chosen)]
+        """The next ``count`` of the rows, which follow each other in one shuffled circle."""
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + 70_000)
+        circle = torch.randperm(len(rows), generator=generator).numpy()
+        return rows[circle[(epoch * count + np.arange(count)) % len(rows)]]
 
     def views(self, epoch: int | None, *, keep_captions: bool = False) -> Views:
         """How what is drawn is shown in this epoch, by its number in `order`; None: as it is.
