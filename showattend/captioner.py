@@ -98,10 +98,9 @@ class Captioner:
                 not installed, or it does not take this size.
         """
         chosen = choose_device(device)
-        path = checkpoints.find_model(model)
-        captioner = cls.from_checkpoint(
-            checkpoints.load(path), name=str(model or path), device=chosen, precision=precision
-        )
+        found = checkpoints.load(checkpoints.find_model(model))
+        name = str(model or checkpoints.DEFAULT_MODEL)
+        captioner = cls.from_checkpoint(found, name=name, device=chosen, precision=precision)
         if size is not None:
             captioner.resize(size)
         return captioner

@@ -398,6 +398,8 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
     ]
     if data := record.get("data"):
         source = record["config"]["data"]["path"]
+        if isinstance(source, list):
+            source = ", ".join(str(each.get("path", each)) for each in source)
         lines.append(f"trained on   {data['train_images']:,} images of {source}")
     if best := record.get("best"):
         how = describe_settings(validation_settings(record))
