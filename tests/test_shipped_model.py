@@ -95,7 +95,9 @@ def test_bf16_looks_where_fp32_looks(captioner: Captioner, photos: list[Path]) -
         moved = np.abs(found.attention - wanted.attention).sum()
         cells = wanted.attention[0].size
         assert moved < np.abs(wanted.attention - 1 / cells).sum() / 2
-        assert found.log_prob == pytest.approx(wanted.log_prob, rel=0.1)
+        # Scores of words are about 20: rounded to 8 bits, each moves by up to 0.08.
+        words = len(wanted.log_probs)
+        assert found.log_prob == pytest.approx(wanted.log_prob, abs=0.1 * words)
 
 
 @pytest.mark.slow
