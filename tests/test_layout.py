@@ -50,6 +50,8 @@ TESTED_BY = {
     "cli/errors_command": "evaluation/mistakes/test_caption_errors.py",
     "cli/loading": "cli/test_app.py",
     "cli/options": "cli/test_app.py",
+    "training/comparison": "training/test_compare.py",
+    "training/run_scores": "training/test_compare.py",
     "evaluation/grounding/nouns": "evaluation/grounding/test_ground.py",
     "evaluation/grounding/pointing": "evaluation/grounding/test_ground.py",
     "evaluation/mistakes/errors_report": "evaluation/mistakes/test_caption_errors.py",

@@ -55,10 +55,11 @@ def evaluate(
         output: A file that is to be written afterwards; refused where it is one of the images.
 
     Returns:
-        Plain values: metrics, by the names of ``METRICS``; captions, each with its image_id and
-        its scores; statistics; skipped, the images that could not be opened; notes, a line for
-        each thing that a reader of the scores should know; settings, how captions and scores
-        were made (of ``results``, as far as that file tells); attention, what the maps of a
+        Plain values: metrics, by the names of ``METRICS``; captions, each with its image_id,
+        its scores, what BLEU counts of it (`scores.statistics.BLEU_COUNTS`) and the mean number
+        of words of its references; statistics; skipped, the images that could not be opened;
+        notes, a line for each thing that a reader of the scores should know; settings, how
+        captions and scores were made (of ``results``, as far as that file tells); attention, what the maps of a
         model's captions are like (`showattend.evaluation.scores.map_statistics`).
 
     Raises:
@@ -105,7 +106,13 @@ def evaluate(
     return {
         "metrics": scores.metrics,
         "captions": [
-            {"image_id": i, "caption": captions[i], "scores": each}
+            {
+                "image_id": i,
+                "caption": captions[i],
+                "scores": each,
+                "bleu": scores.bleu[i],
+                "reference_words": scores.reference_words[i],
+            }
             for i, each in scores.per_image.items()
         ],
         "statistics": _statistics(scores),

@@ -28,6 +28,8 @@ class Scores:
             when Java is missing.
         per_image: The same for each image. (BLEU of one sentence is rough: it is a corpus score.)
         tokens: Each candidate as it was scored: its tokens joined by spaces.
+        bleu: Of each image, what BLEU counts (`statistics.BLEU_COUNTS`).
+        reference_words: Of each image, the mean number of tokens of its references.
         tokenizer: "PTB", or "showattend" when Java is missing.
         missing: One line for each thing that could not be reported, and how to mend it.
     """
@@ -35,6 +37,8 @@ class Scores:
     metrics: dict[str, float]
     per_image: dict[ImageId, dict[str, float]]
     tokens: dict[ImageId, str]
+    bleu: dict[ImageId, list[int]]
+    reference_words: dict[ImageId, float]
     tokenizer: str
     missing: list[str]
 
@@ -84,6 +88,11 @@ def score_captions(
         metrics={name: metrics[name] for name in names},
         per_image={i: {name: per_image[name][k] for name in names} for k, i in enumerate(ids)},
         tokens=dict(zip(ids, hyps, strict=True)),
+        bleu={i: _bleu_counts(ref, hyp) for i, ref, hyp in zip(ids, refs, hyps, strict=True)},
+        reference_words={
+            i: sum(len(text.split()) for text in ref) / len(ref)
+            for i, ref in zip(ids, refs, strict=True)
+        },
         tokenizer=tokenizer,
         missing=missing,
     )
@@ -158,6 +167,16 @@ def _matching_ids(
 
 def _some(ids: Sequence[ImageId]) -> str:
     return ", ".join(str(i) for i in ids[:3])
+
+
+def _bleu_counts(references: Sequence[str], candidate: str) -> list[int]:
+    """What BLEU counts of one image: `statistics.BLEU_COUNTS`."""
+    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
+
+    found = cook_test(candidate, cook_refs(list(references)), eff=None)
+    length = found["testlen"]
+    closest = min((abs(words - length), words) for words in found["reflen"])[1]
+    return [length, closest, *found["correct"]]
 
 
 def _count(
