@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from showattend.model.attention.contract import Attended, Attention, Keys, register, softmax
+from showattend.model.attention.contract import Attended, Attention, Grid, Keys, register, softmax
 from showattend.model.layers import Linear
 
 
@@ -24,7 +24,7 @@ class AdditiveAttention(Attention):
         self.W_h = Linear(query_dim, attention_dim, bias=False)
         self.v = nn.Parameter(torch.empty(attention_dim).uniform_(-0.1, 0.1))
 
-    def keys(self, features_BLD: torch.Tensor) -> Keys:
+    def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:  # noqa: ARG002
         """The annotations a, and W_a a [B, L, A]."""
         return features_BLD, self.W_a(features_BLD)
 
@@ -33,6 +33,7 @@ class AdditiveAttention(Attention):
         query_BKM: torch.Tensor,
         keys: Keys,
         last: torch.Tensor | None = None,  # noqa: ARG002
+        sentinel: torch.Tensor | None = None,  # noqa: ARG002
     ) -> Attended:
         """Attend; see `Attention.forward`."""
         features_BLD, keys_BLA = keys

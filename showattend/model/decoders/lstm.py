@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from showattend.exceptions import ConfigError
-from showattend.model.attention.contract import Keys, build_attention
-from showattend.model.decoders.protocol import Forced, Step, register, teacher_forcing
+from showattend.model.attention.contract import Keys, build_attention, sizes_of
+from showattend.model.decoders.protocol import Forced, Step, flat, register, teacher_forcing
 from showattend.model.layers import Linear, wide
 
 ATTEND_WITH = ("previous", "current")
@@ -58,7 +58,8 @@ class LSTMDecoder(nn.Module):
         embedding_dim: E.
         hidden_dim: M.
         attention_dim: A.
-        attention: The kind of attention, one of `showattend.model.attention.ATTENTIONS`.
+        attention: The kind of attention, one of `showattend.model.attention.ATTENTIONS`; or a
+            config's attention section, a kind with its options.
         gate: "scalar" (the paper), "vector" (one gate a feature) or "none".
         attend_with: "previous", the paper's h_{t-1}, chooses where to look before the model has
             read word t-1. "current" lets the LSTM read the word first and attends with h_t; its
@@ -81,7 +82,7 @@ class LSTMDecoder(nn.Module):
         embedding_dim: int = 512,
         hidden_dim: int = 512,
         attention_dim: int = 512,
-        attention: str = "additive",
+        attention: str | Mapping[str, Any] = "additive",
         gate: str = "scalar",
         attend_with: str = "previous",
         embedding_dropout: float = 0.0,
@@ -104,7 +105,7 @@ class LSTMDecoder(nn.Module):
         self.hidden_dim, self.attention_dim = hidden_dim, attention_dim
         self.gate, self.attend_with = gate, attend_with
         self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
-        self.dropout, self.scoring = dropout, attention
+        self.dropout = dropout
 
         self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
         self.initial = Linear(feature_dim, 2 * hidden_dim)
@@ -136,11 +137,11 @@ class LSTMDecoder(nn.Module):
 
     def memory(self, features: torch.Tensor) -> Memory:
         """The annotations, projected, and the attention's keys; see `Decoder.memory`."""
-        a_BLD = features.flatten(1, 2) if features.ndim == 4 else features
+        a_BLD, grid = flat(features)
         if self.projection is not None:
             a_BLD = torch.relu(self.projection(a_BLD))
         a_BLD = F.dropout(a_BLD, self.feature_dropout, self.training)
-        return Memory(a_BLD, self.attention.keys(a_BLD))
+        return Memory(a_BLD, self.attention.keys(a_BLD, grid))
 
     def start(self, memory: Memory) -> State:
         """h_0 and c_0 from the mean annotation."""
@@ -193,6 +194,11 @@ class LSTMDecoder(nn.Module):
     # What others may ask ---------------------------------------------------------------------
 
     @property
+    def part_names(self) -> tuple[str, ...]:
+        """Of the attention."""
+        return self.attention.part_names
+
+    @property
     def output(self) -> nn.Linear:
         """L_o."""
         return self.L_o
@@ -203,7 +209,7 @@ class LSTMDecoder(nn.Module):
         names = ("hidden_dim", "attention_dim", "gate", "attend_with")
         dropouts = ("embedding_dropout", "feature_dropout", "dropout")
         return {
-            "attention": self.scoring,
+            "attention": self.attention.section,
             "embedding_dim": self.embedding.embedding_dim,
             "projection_dim": 0 if self.projection is None else self.projection.out_features,
             **{name: getattr(self, name) for name in (*names, *dropouts)},
@@ -213,6 +219,7 @@ class LSTMDecoder(nn.Module):
     def sizes(self) -> Mapping[str, Any]:
         """See `Decoder.sizes`."""
         return {
+            **sizes_of(self.attention),
             "decoder.attend_with": self.attend_with,
             "decoder.gate": self.gate,
             "decoder.embedding_dim": self.embedding.embedding_dim,

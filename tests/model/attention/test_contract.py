@@ -18,7 +18,7 @@ def attention(request: pytest.FixtureRequest) -> Attention:
 
 
 def test_weights_are_a_distribution_over_locations(attention: Attention) -> None:
-    keys = attention.keys(torch.randn(2, 9, D))
+    keys = attention.keys(torch.randn(2, 9, D), (3, 3))
     assert all(len(part) == 2 for part in keys)
     attended = attention(torch.randn(2, 3, M), keys)
     assert attended.context.shape == (2, 3, D)
@@ -29,15 +29,17 @@ def test_weights_are_a_distribution_over_locations(attention: Attention) -> None
 
 def test_images_and_queries_do_not_mix(attention: Attention) -> None:
     features, query = torch.randn(2, 9, D), torch.randn(2, 3, M)
-    together = attention(query, attention.keys(features))
+    together = attention(query, attention.keys(features, (3, 3)))
     for b in range(2):
         for k in range(3):
-            alone = attention(query[b : b + 1, k : k + 1], attention.keys(features[b : b + 1]))
+            alone = attention(
+                query[b : b + 1, k : k + 1], attention.keys(features[b : b + 1], (3, 3))
+            )
             torch.testing.assert_close(alone.context[0, 0], together.context[b, k])
 
 
 def test_low_precision_gives_float32_weights(attention: Attention) -> None:
-    keys = attention.keys(torch.randn(1, 100, D).bfloat16())
+    keys = attention.keys(torch.randn(1, 100, D).bfloat16(), (10, 10))
     attended = attention(torch.randn(1, 1, M).bfloat16(), keys)
     assert attended.context.dtype == torch.bfloat16
     assert attended.alpha.dtype == torch.float32
@@ -46,7 +48,7 @@ def test_low_precision_gives_float32_weights(attention: Attention) -> None:
 
 def test_gradients_reach_every_parameter(attention: Attention) -> None:
     features = torch.randn(2, 9, D, requires_grad=True)
-    attended = attention(torch.randn(2, 3, M), attention.keys(features))
+    attended = attention(torch.randn(2, 3, M), attention.keys(features, (3, 3)))
     (attended.context**2).sum().backward()
     for name, parameter in attention.named_parameters():
         assert parameter.grad is not None, name
