@@ -32,6 +32,18 @@ class Photo(NamedTuple):
     familiarity: float | None
 
 
+class Gap(NamedTuple):
+    """A word that was missing in a sentence (`Captioner.fill`).
+
+    Attributes:
+        place: Which word of the caption it is.
+        candidates: Words that may stand there and their probabilities, 0 to 1, best first.
+    """
+
+    place: int
+    candidates: tuple[tuple[str, float], ...]
+
+
 NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
 NOTE_BELOW = 0.03
 """Of ordinary photographs so many get the note, measured on the validation ones."""
@@ -59,6 +71,7 @@ class Caption:
         familiarity: How like the training photographs the photo is: the share of the validation
             photographs that are as strange or stranger, 0 to 1. None where the model does not
             know (it was not calibrated, or looks at another size).
+        gaps: The words that were missing in a sentence that `Captioner.fill` filled in.
     """
 
     words: tuple[str, ...]
@@ -71,6 +84,7 @@ class Caption:
     alternatives: tuple[Caption, ...] = field(default=(), repr=False)
     unsure_below: float = field(default=0.0, repr=False)
     familiarity: float | None = field(default=None, repr=False)
+    gaps: tuple[Gap, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.words)
@@ -180,6 +194,11 @@ class Caption:
         }
         if isinstance(self.image, str | Path):
             values = {"image": str(self.image)} | values
+        if self.gaps:
+            values["gaps"] = [
+                {"place": gap.place, "candidates": [list(each) for each in gap.candidates]}
+                for gap in self.gaps
+            ]
         if attention:
             values["attention"] = self.attention.tolist()
             values["geometry"] = self.geometry.to_dict()

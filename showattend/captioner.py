@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from showattend.caption import Caption, Photo
+from showattend.caption import Caption, Gap, Photo
 from showattend.checks import whole_number
 from showattend.decoding.beam import Hypothesis, search
+from showattend.decoding.filling import fill
 from showattend.decoding.forced import force_all
 from showattend.decoding.sampling import sample_ranked
 from showattend.exceptions import ConfigError, ImageError, UserError
@@ -31,6 +33,13 @@ from showattend.system.device import choose_device, choose_dtype, exact_float32
 from showattend.system.threads import in_order
 from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
+
+_GAP = re.compile("_{2,}")
+
+
+def has_gaps(text: str) -> bool:
+    """Whether words are missing in a sentence, for `Captioner.fill`."""
+    return bool(_GAP.search(text))
 
 
 class Captioner:
@@ -275,6 +284,52 @@ class Captioner:
         (photo,) = self._photos([(image, pixels, geometry)], features)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
+    def fill(self, image: ImageSource, text: str, *, candidates: int = 5) -> Caption:
+        """Say the words that are missing in a sentence about a photo: ``a ___ catches a ___``.
+
+        Two or more underscores stand for one word. A masked model (``decoder.kind: masked``) is
+        asked for each word given all the others; any other model searches for the likeliest
+        sentences with these words (`showattend.decoding.filling`).
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: The sentence.
+            candidates: Most words to name for a gap.
+
+        Returns:
+            The likeliest sentence found, with its maps, and in `Caption.gaps` what else each gap
+            may hold, with probabilities. Words that the model does not know are read as
+            ``<unk>``, as in `attend`.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: Nothing is missing in the sentence.
+            ConfigError: ``candidates`` means nothing.
+        """
+        candidates = whole_number("candidates", candidates, 1, 1000)
+        words: list[str | None] = []
+        for number, part in enumerate(_GAP.split(text)):
+            words += ([None] if number else []) + [*tokenize(part)]
+        gaps = [t for t, word in enumerate(words) if word is None]
+        if not gaps:
+            raise UserError(f"the sentence {text!r} has no gap; write ___ where a word is missing")
+        pixels, geometry = self.preprocessing.load_pixels(image)
+        with torch.inference_mode(), exact_float32():
+            features = self._features([pixels])
+            numbers = [None if w is None else self._numbers([w])[0] for w in words]
+            filled = fill(
+                self.decoder, features, numbers, candidates=candidates,
+                length_penalty=self.search.length_penalty,
+            )  # fmt: skip
+        (photo,) = self._photos([(image, pixels, geometry)], features)
+        said = self.vocabulary.decode(filled.found.words)
+        whole = tuple(given or found for given, found in zip(words, said, strict=True))
+        found = [
+            Gap(t, tuple((self.vocabulary.decode([word])[0], p) for word, p in each))
+            for t, each in zip(gaps, filled.candidates, strict=True)
+        ]
+        return replace(self._to_caption(filled.found, whole, photo), gaps=tuple(found))
+
     def sample(
         self,
         image: ImageSource,
@@ -342,7 +397,7 @@ class Captioner:
             ConfigError: The encoder is not one that a name builds (`build_encoder`).
         """
         encoder_config = self.config.get("encoder", {}) | encoder_section(
-            self.encoder, self.preprocessing
+            self.encoder, self.preprocessing, self.decoder
         )
         fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}

@@ -113,6 +113,12 @@ class EncoderConfig:
         "an earlier stage, such as blocks.4, whose output stands beside the last one's, which is "
         "interpolated to its finer grid; null: the last stage's alone",
     )
+    self_attention: int = _option(
+        0, "layers of self-attention over the grid, trained with the decoder; 0: none"
+    )
+    self_attention_dim: int = _option(512, "their width, and that of the annotations after them")
+    self_attention_heads: int = _option(8, "their heads")
+    self_attention_dropout: float = _option(0.1, "dropout on what each part of a layer adds")
 
 
 @dataclass(frozen=True)
@@ -146,11 +152,14 @@ class AttentionConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The decoder; the sizes have the paper's letters in brackets."""
+    """The decoder; the sizes have the paper's letters in brackets.
 
-    kind: str = _option("lstm", "one of showattend.model.decoders")
+    A key that the kind does not use must have its default.
+    """
+
+    kind: str = _option("lstm", "lstm (the paper), luong, updown, transformer or masked")
     embedding_dim: int = _option(512, "word embedding (E)")
-    hidden_dim: int = _option(512, "LSTM state (M)")
+    hidden_dim: int = _option(512, "LSTM state (M); the width of a Transformer and its embedding")
     attention_dim: int = _option(512, "attention space (A)")
     gate: str = _option("scalar", "beta: scalar (the paper), vector or none")
     attend_with: str = _option("previous", "previous (the paper's h_{t-1}) or current (h_t)")
@@ -159,6 +168,12 @@ class DecoderConfig:
     dropout: float = _option(0.5, "dropout before the output layer")
     projection_dim: int = _option(
         0, "annotations pass through a trained ReLU layer of this width first; 0: as they are"
+    )
+    layers: int = _option(3, "transformer, masked: layers")
+    heads: int = _option(8, "transformer, masked: heads of each attention")
+    feedforward_dim: int = _option(2048, "transformer, masked: width of the feed-forward layers")
+    sublayer_dropout: float = _option(
+        0.1, "transformer, masked: dropout on what each part of a layer adds"
     )
 
 

@@ -44,7 +44,11 @@ def attend(
     ] = False,
     model: Model = None,
     given: Annotated[
-        str | None, typer.Option("--caption", help="Make the model say this sentence.")
+        str | None,
+        typer.Option(
+            "--caption",
+            help="Make the model say this sentence; where a word is missing, ___, fill it in.",
+        ),
     ] = None,
     words: Annotated[str | None, typer.Option(help="Only these words, such as dog,ball.")] = None,
     layout: Annotated[
@@ -129,7 +133,10 @@ def attend(
             search = _all_candidates(captioner, search)
         result = captioner.caption(image, **search)
     else:
-        result = captioner.attend(image, given)
+        from showattend.captioner import has_gaps
+
+        saying = captioner.fill if has_gaps(given) else captioner.attend
+        result = saying(image, given)
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
             complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
@@ -139,6 +146,8 @@ def attend(
         if shortage:
             complain(shortage)
     print(f"{printable(image)}\t{result.text}")
+    for gap in result.gaps:
+        print("\t".join(("___", *(f"{word} {share:.2f}" for word, share in gap.candidates))))
     if given is None and not no_notes:
         note(image, result.note)
     say(f"wrote {printable(output)}")

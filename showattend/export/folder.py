@@ -160,6 +160,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
         "grid": [rows, columns],
         "networks": {
             name: {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+            | ({"growing": graph.growing} if graph.growing else {})
             for name, graph in graphs.items()
         },
         "unsure_below": captioner.calibration.unsure_below,
@@ -194,7 +195,9 @@ def _compare(graphs: dict[str, Graph], folder: Path) -> None:
         inputs: list[Any] = [
             random.integers(0, 256, (B, *graphs["encoder"].example[0].shape[1:]), dtype=np.uint8)
         ]
-        for name, graph in graphs.items():
+        # The step twice: the second time with what the first has left.
+        for name in (*graphs, "step"):
+            graph = graphs[name]
             with torch.no_grad():
                 wanted = graph.module(*map(torch.from_numpy, inputs))
             wanted = [wanted] if isinstance(wanted, torch.Tensor) else list(wanted)
@@ -206,17 +209,26 @@ def _compare(graphs: dict[str, Graph], folder: Path) -> None:
                 raise ConfigError(f"{name}.onnx does not run with {B} images ({reason})") from error
             for output, one, other in zip(graph.outputs, found, wanted, strict=True):
                 other = other.numpy()
-                most = TOLERANCE * max(1e-6, np.abs(other).max())
+                most = TOLERANCE * max(1e-6, np.abs(other).max(initial=0))
                 if one.shape != other.shape or not np.allclose(one, other, rtol=0, atol=most):
                     raise ConfigError(
                         f"{name}.onnx: its {output} is not what PyTorch computes; this model "
                         "cannot be exported"
                     )
-            inputs = found
+            if name == "encoder":
+                inputs = found
+                continue
+            words = random.integers(0, len(model.vocabulary), (B, K))
             if name == "initial":
-                words = random.integers(0, len(model.vocabulary), (B, K))
                 memory, state = found[: model.remembered], found[model.remembered :]
-                inputs = [words, *(np.repeat(part, K, 1) for part in state), *memory]
+                state = [np.repeat(part, K, 1) for part in state]
+            else:
+                state = [
+                    each
+                    for output, each in zip(graph.outputs, found, strict=True)
+                    if output.startswith("new_")
+                ]
+            inputs = [words, *state, *memory]
 
 
 def _move(aside: Path, out: Path) -> None:

@@ -35,13 +35,18 @@ class Graph(NamedTuple):
     """One network, with an example to trace it by and the names that its file gives.
 
     ``inputs`` names the inputs and says which of their leading axes are free: "" none, "B" the
-    first, "BK" the first two.
+    first, "BK" the first two, "BKT" the third too: a state that grows by a word a step.
     """
 
     module: nn.Module
     example: tuple[torch.Tensor, ...]
     inputs: dict[str, str]
     outputs: tuple[str, ...]
+
+    @property
+    def growing(self) -> dict[str, int]:
+        """The axis along which an input is longer in every step, of those that grow."""
+        return {name: axes.index("T") for name, axes in self.inputs.items() if "T" in axes}
 
 
 class EncoderGraph(nn.Module):
@@ -140,6 +145,14 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
     words = torch.randint(4, len(captioner.vocabulary), (B, K), generator=generator)
     beams = [part.repeat(1, K, *(1 for _ in part.shape[2:])) for part in state]
     looked = captioner.decoder.step(words, step.state(*beams), step.memory)
+    axes = {
+        name: "BK" if before.shape == after.shape else "BKT"
+        for name, before, after in zip(fields, beams, looked.state, strict=True)
+    }
+    if "BKT" in axes.values():  # traced where some words were read: no axis may be of 0 or 1
+        for _ in range(2):
+            looked = captioner.decoder.step(words, looked.state, step.memory)
+        beams = [*looked.state]
     seen = [
         name
         for name, found in (("alpha", looked.alpha), ("beta", looked.gate))
@@ -156,7 +169,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
         "step": Graph(
             step,
             (words, *beams, *memory),
-            {"words": "BK"} | dict.fromkeys(fields, "BK") | dict.fromkeys(remembered, "B"),
+            {"words": "BK"} | axes | dict.fromkeys(remembered, "B"),
             ("log_probs", *seen, *(f"new_{name}" for name in fields)),
         ),
     }
@@ -170,7 +183,7 @@ def write_graph(graph: Graph, path: Path) -> None:
             or the installed onnxscript is too old for it.
         OSError: The file cannot be written.
     """
-    axes = {"B": Dim("batch"), "K": Dim("beams")}
+    axes = {"B": Dim("batch"), "K": Dim("beams"), "T": Dim("read")}
     free: tuple[Any, ...] = tuple(
         {i: axes[name] for i, name in enumerate(each)} for each in graph.inputs.values()
     )

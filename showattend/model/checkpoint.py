@@ -366,6 +366,19 @@ def _calibrated(calibration: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _decoded(decoder: dict[str, Any]) -> str:
+    """What a decoder is, by its config."""
+    kind, width = decoder.get("kind", "lstm"), decoder["hidden_dim"]
+    if kind in ("transformer", "masked"):
+        return f"{kind} {width}, {decoder['layers']} layers of {decoder['heads']} heads"
+    if kind != "lstm":
+        return f"{kind} {width}, attention {decoder['attention_dim']}"
+    return (
+        f"LSTM {width}, attention {decoder['attention_dim']} with the "
+        f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}"
+    )
+
+
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
     encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
     parameters = sum(
@@ -389,8 +402,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
         f"encoder      {encoder['name']}{beside}, {checkpoint.preprocessing['size']} pixels "
         f"({checkpoint.preprocessing['fit']}), {trained}",
-        f"decoder      LSTM {decoder['hidden_dim']}, attention {decoder['attention_dim']} with the "
-        f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
+        f"decoder      {_decoded(decoder)}",
         f"parameters   {parameters:,} stored (digest {weights_digest(path)})",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
         *_searched(checkpoint.config.get("search")),

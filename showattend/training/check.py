@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import torch
+
 from showattend.config import Config, to_dict
 from showattend.exceptions import ConfigError
 from showattend.model.attention import ATTENTIONS
+from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES
 from showattend.model.search_options import SearchOptions
@@ -38,6 +41,11 @@ def check(config: Config) -> None:
         ("decoder.embedding_dim", decoder.embedding_dim),
         ("decoder.hidden_dim", decoder.hidden_dim),
         ("decoder.attention_dim", decoder.attention_dim),
+        ("decoder.layers", decoder.layers),
+        ("decoder.heads", decoder.heads),
+        ("decoder.feedforward_dim", decoder.feedforward_dim),
+        ("encoder.self_attention_dim", config.encoder.self_attention_dim),
+        ("encoder.self_attention_heads", config.encoder.self_attention_heads),
     ):
         if value is not None and value < 1:
             raise ConfigError(f"{key} is {value}; it must be 1 or more")
@@ -53,6 +61,8 @@ def check(config: Config) -> None:
         ("decoder.embedding_dropout", decoder.embedding_dropout),
         ("decoder.feature_dropout", decoder.feature_dropout),
         ("decoder.dropout", decoder.dropout),
+        ("decoder.sublayer_dropout", decoder.sublayer_dropout),
+        ("encoder.self_attention_dropout", config.encoder.self_attention_dropout),
         ("self_critical.start_share", critical.start_share),
     ):
         if not 0 <= share < 1:
@@ -69,6 +79,7 @@ def check(config: Config) -> None:
         ("train.save_every", train.save_every),
         ("train.seed", train.seed),
         ("decoder.projection_dim", decoder.projection_dim),
+        ("encoder.self_attention", config.encoder.self_attention),
         ("data.crops", data.crops),
         ("train.epochs", train.epochs),
         ("self_critical.epochs", critical.epochs),
@@ -102,6 +113,20 @@ def check(config: Config) -> None:
     ):
         if choice not in known:
             raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
+    with torch.device("meta"):  # no weights: what does not go together is refused here
+        build_decoder(
+            decoder, config.attention, config.encoder, vocabulary_size=8, feature_dim=8
+        )
+    if decoder.kind == "masked" and critical.epochs:
+        raise ConfigError(
+            "self_critical.epochs with decoder.kind masked: its training step hides words and does "
+            "not score whole captions; use lstm, luong, updown or transformer, or 0 epochs"
+        )
+    if decoder.kind != "lstm" and train.compile:
+        raise ConfigError(
+            f"train.compile with decoder.kind {decoder.kind}: only the step of lstm is compiled; "
+            "leave it out"
+        )
     try:
         replace(SearchOptions(**to_dict(config.search)), beam_size=train.validate_beam)
     except ConfigError as error:
