@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -27,12 +27,30 @@ from showattend.model import checkpoint as checkpoints
 from showattend.model.build import decoder_sections, encoder_section, parts_of
 from showattend.model.calibration import Calibration
 from showattend.model.checkpoint import Checkpoint
+from showattend.model.decoders.refined import innermost
 from showattend.model.encoder import Encoder, encode
 from showattend.model.search_options import SearchOptions
 from showattend.system.device import choose_device, choose_dtype, exact_float32
 from showattend.system.threads import in_order
 from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
+
+
+class SelfAttention(NamedTuple):
+    """Where the words of a sentence look among each other, and the cells of the grid.
+
+    Attributes:
+        tokens: ``<start>`` and the T words.
+        words: By layer and head, from each token (rows) to each (columns), [layers, heads, T + 1,
+            T + 1]; rows sum to one. None where the decoder has no self-attention.
+        grid: By layer and head, from each cell to each, [layers, heads, L, L]. None where the
+            encoder has none.
+    """
+
+    tokens: tuple[str, ...]
+    words: np.ndarray | None
+    grid: np.ndarray | None
+
 
 _GAP = re.compile("_{2,}")
 
@@ -377,6 +395,44 @@ class Captioner:
             )  # fmt: skip
         (photo,) = self._photos([(image, pixels, geometry)], features)
         return self._ranked(found, first, photo)
+
+    def self_attention(
+        self, image: ImageSource, text: str | Sequence[str] | None = None
+    ) -> SelfAttention:
+        """Where words look among each other, and cells of the grid: models that have such layers.
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: A sentence about it, or its words; None: the model's own caption.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: The model has no self-attention, or the sentence holds no word.
+        """
+        decoder = self.decoder
+        inner, over_grid = innermost(decoder), decoder is not innermost(decoder)
+        if not over_grid and not hasattr(inner, "among_words"):
+            raise UserError(
+                "this model has no self-attention; decoder.kind transformer and masked have it, "
+                "and encoder.self_attention gives it to any"
+            )
+        said = self.caption(image).words if text is None else text
+        words = tuple(tokenize(said) if isinstance(said, str) else said)
+        if not words:
+            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+        pixels, _ = self.preprocessing.load_pixels(image)
+        among = grid = None
+        with torch.inference_mode(), exact_float32():
+            features = self._features([pixels])
+            if over_grid:
+                maps = decoder.refine.look(features)[1][0]
+                grid = maps.unflatten(0, (-1, decoder.refine.heads)).float().cpu().numpy()
+            if hasattr(inner, "among_words"):
+                numbers = [Vocabulary.START, *self._numbers(words)]
+                given = torch.tensor([[numbers]], device=self.device)
+                weights = inner.among_words(given, decoder.memory(features))
+                among = weights[0, 0].float().cpu().numpy()
+        return SelfAttention((Vocabulary.SPECIALS[Vocabulary.START], *words), among, grid)
 
     @property
     def carries_encoder(self) -> bool:

@@ -114,9 +114,7 @@ def check(config: Config) -> None:
         if choice not in known:
             raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
     with torch.device("meta"):  # no weights: what does not go together is refused here
-        build_decoder(
-            decoder, config.attention, config.encoder, vocabulary_size=8, feature_dim=8
-        )
+        build_decoder(decoder, config.attention, config.encoder, vocabulary_size=8, feature_dim=8)
     if decoder.kind == "masked" and critical.epochs:
         raise ConfigError(
             "self_critical.epochs with decoder.kind masked: its training step hides words and does "

@@ -36,7 +36,7 @@ def sinusoids(positions: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def grid_sinusoids(height: int, width: int, channels: int, like: torch.Tensor) -> torch.Tensor:
-    """Positions in two dimensions: the first half of the channels says the row, the second the column.
+    """Positions in two dimensions: half of the channels say the row, the others the column.
 
     As in Parmar et al. 2018 ("Image Transformer") and Carion et al. 2020 (DETR). A position is a
     place in the image, not the number of a cell: at another size the top is still the top.
@@ -71,9 +71,10 @@ def check_width(width: int, heads: int, name: str) -> None:
 
 
 class MultiHead(nn.Module):
-    """Section 3.2.2: head_j = softmax(Q_j K_j^T / sqrt(M / H)) V_j, with Q = W_Q x, K, V = W_K y, W_V y.
+    """Section 3.2.2: head_j = softmax(Q_j K_j^T / sqrt(M / H)) V_j.
 
-    The output is W_O [head_1; ...; head_H]. Every product has a bias, as in
+    Q = W_Q x, K = W_K y, V = W_V y, and head j has the j-th part of each. The output is
+    W_O [head_1; ...; head_H]. Every product has a bias, as in
     `torch.nn.MultiheadAttention`.
 
     Args:

@@ -9,7 +9,7 @@ vocabulary.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -97,7 +97,8 @@ class MaskedDecoder(Transformer):
         Otherwise teacher forcing, step by step.
         """
         if not self.training:
-            return teacher_forcing(self, features, captions_BKT, lengths_BK)
+            steps: Any = self  # it has no attention module, and its steps no aside
+            return teacher_forcing(steps, features, captions_BKT, lengths_BK)
         drawn = draw(captions_BKT[:, :, : int(lengths_BK.max()) + 1], lengths_BK)
         allowed = drawn.there[:, :, None, None]  # [B, K, heads, asking, asked]
         seen = self.read(drawn.words, self.memory(features), allowed=allowed)
@@ -140,6 +141,4 @@ def draw(captions_BKT: torch.Tensor, lengths_BK: torch.Tensor) -> Draw:
 
     hidden = torch.where(opening, ahead, gaps)
     there = torch.where(opening, place <= known + AHEAD, place <= length)
-    return Draw(
-        torch.where(hidden, MASK, words), there, hidden & (place <= length) & (length > 0)
-    )
+    return Draw(torch.where(hidden, MASK, words), there, hidden & (place <= length) & (length > 0))

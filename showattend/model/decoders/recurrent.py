@@ -98,6 +98,11 @@ class Recurrent(nn.Module):
         """Read a word of each caption, look, and say what the output layer is to read."""
         raise NotImplementedError
 
+    @staticmethod
+    def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
+        """See `Decoder.feature_dim_of`."""
+        raise NotImplementedError
+
     def memory(self, features: torch.Tensor) -> Memory:
         """The annotations, projected, and the attention's keys; see `Decoder.memory`."""
         a_BLD, grid = flat(features)
@@ -117,9 +122,7 @@ class Recurrent(nn.Module):
         logits = self.output(F.dropout(said.hidden, self.dropout, self.training))
         log_probs = torch.log_softmax(logits.to(wide(logits.dtype)), -1)
         seen = said.seen
-        return Step(
-            log_probs, said.state, seen.alpha, None, seen.parts, seen.sentinel, seen.aside
-        )
+        return Step(log_probs, said.state, seen.alpha, None, seen.parts, seen.sentinel, seen.aside)
 
     def forward(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor

@@ -7,8 +7,8 @@ H heads, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -97,10 +97,11 @@ class Transformer(nn.Module):
         self.W_a, self.norm_a = Linear(feature_dim, hidden_dim), LayerNorm(hidden_dim)
         self.embedding = nn.Embedding(vocabulary_size, hidden_dim)
         nn.init.normal_(self.embedding.weight, std=hidden_dim**-0.5)
-        self.layers = nn.ModuleList(
+        blocks = [
             DecoderBlock(hidden_dim, heads, feedforward_dim, sublayer_dropout)
             for _ in range(layers)
-        )
+        ]
+        self.layers = cast("Sequence[DecoderBlock]", nn.ModuleList(blocks))
         self.norm = LayerNorm(hidden_dim)
         self.L_o = Linear(hidden_dim, vocabulary_size)
         nn.init.zeros_(self.L_o.bias)
@@ -143,7 +144,9 @@ class Transformer(nn.Module):
             x = reads[-1].x
         return Seen(
             self.norm(x).to(memory.image_keys[0]),
-            State(torch.stack([r.keys for r in reads], 3), torch.stack([r.values for r in reads], 3)),
+            State(
+                torch.stack([r.keys for r in reads], 3), torch.stack([r.values for r in reads], 3)
+            ),
             torch.cat([r.image for r in reads], 3),
             torch.cat([r.words for r in reads], 2),
         )
@@ -155,6 +158,16 @@ class Transformer(nn.Module):
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
         """Of words, [..., V], from [..., M]."""
         return self.L_o(F.dropout(hidden, self.dropout, self.training))
+
+    def allowed(self, T: int) -> torch.Tensor | None:  # noqa: ARG002
+        """To which of T words each may look, [T, T]; None: to all."""
+        return None
+
+    def among_words(self, words_BKT: torch.Tensor, memory: Memory) -> torch.Tensor:
+        """Where the words of sentences look among each other, [B, K, layers, H, T, T]."""
+        allowed = self.allowed(words_BKT.shape[2])
+        weights = self.read(words_BKT, memory, allowed=allowed).words
+        return weights.unflatten(2, (len(self.layers), self.heads))
 
     # What others may ask ---------------------------------------------------------------------
 
@@ -172,9 +185,12 @@ class Transformer(nn.Module):
     @property
     def options(self) -> Mapping[str, Any]:
         """See `Decoder.options`."""
-        names = ("hidden_dim", "heads", "feedforward_dim", "sublayer_dropout", "dropout")
-        names = (*names, "embedding_dropout", "feature_dropout")
-        return {"layers": len(self.layers), **{name: getattr(self, name) for name in names}}
+        names = ("hidden_dim", "heads", "feedforward_dim")
+        dropouts = ("sublayer_dropout", "embedding_dropout", "feature_dropout", "dropout")
+        return {
+            "layers": len(self.layers),
+            **{name: getattr(self, name) for name in (*names, *dropouts)},
+        }
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -222,7 +238,7 @@ class TransformerDecoder(Transformer):
     ) -> Forced:
         """Teacher forcing, all time steps at once; see `teacher_forcing`."""
         T = int(lengths_BK.max())
-        seen = self.read(captions_BKT[:, :, :T], self.memory(features), allowed=self.earlier(T))
+        seen = self.read(captions_BKT[:, :, :T], self.memory(features), allowed=self.allowed(T))
         real_BKT = torch.arange(T, device=lengths_BK.device) < lengths_BK.unsqueeze(2)
         number_BK = torch.arange(lengths_BK.numel(), device=lengths_BK.device).view_as(lengths_BK)
         return Forced(
@@ -232,6 +248,6 @@ class TransformerDecoder(Transformer):
             (self.alpha(seen.image) * real_BKT.unsqueeze(3)).sum(2),
         )
 
-    def earlier(self, T: int) -> torch.Tensor:
-        """Which words each of T may look at, [T, T]: those up to itself."""
+    def allowed(self, T: int) -> torch.Tensor:
+        """The causal mask: each word looks at those up to itself."""
         return torch.ones(T, T, dtype=torch.bool, device=self.L_o.weight.device).tril()

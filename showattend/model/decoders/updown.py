@@ -64,7 +64,7 @@ class UpDownDecoder(Recurrent):
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
-        """The input of the projection, or where there is none what LSTM_1 reads beside h2 and E y."""
+        """The input of the projection, or without one what LSTM_1 reads beside h2 and E y."""
         if "projection.weight" in weights:
             return weights["projection.weight"].shape[1]
         beside = weights["lstm_1.W_h.weight"].shape[1] + weights["embedding.weight"].shape[1]

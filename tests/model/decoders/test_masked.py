@@ -15,7 +15,7 @@ from showattend.text.vocabulary import Vocabulary
 from showattend.training.losses import captioning_loss
 
 from .literal_transformer import read
-from .test_transformer import CAPTIONS, D, END, GRID, HEADS, LAYERS, START, V, batch
+from .test_transformer import CAPTIONS, END, HEADS, LAYERS, START, D, V, batch
 
 
 def make(std: float = 0.4, seed: int = 3) -> MaskedDecoder:

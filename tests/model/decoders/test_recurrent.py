@@ -18,7 +18,7 @@ from showattend.training.losses import captioning_loss
 from tests.rounding import tolerance
 
 from .literal import sigmoid, softmax
-from .test_transformer import CAPTIONS, D, END, GRID, START, V, batch
+from .test_transformer import CAPTIONS, END, GRID, START, D, V, batch
 
 KINDS = {"luong": LuongDecoder, "updown": UpDownDecoder}
 E, M = 4, 5

@@ -121,11 +121,11 @@ def test_the_future_does_not_leak() -> None:
     decoder = make(std=0.4).eval()
     features, captions, _ = batch()
     memory = decoder.memory(features)
-    before = decoder.read(captions, memory, allowed=decoder.earlier(8)).hidden
+    before = decoder.read(captions, memory, allowed=decoder.allowed(8)).hidden
     for t in range(1, 8):
         changed = captions.clone()
         changed[:, :, t] = 3
-        after = decoder.read(changed, memory, allowed=decoder.earlier(8)).hidden
+        after = decoder.read(changed, memory, allowed=decoder.allowed(8)).hidden
         torch.testing.assert_close(after[:, :, :t], before[:, :, :t], rtol=0, atol=0)
         assert not torch.allclose(after[:, :, t], before[:, :, t])
 
@@ -156,7 +156,7 @@ class Recomputing:
 
     def step(self, words, state, memory) -> Step:  # type: ignore[no-untyped-def]
         said = torch.cat([state.said, words.unsqueeze(2)], 2)
-        seen = self.decoder.read(said, memory, allowed=self.decoder.earlier(said.shape[2]))
+        seen = self.decoder.read(said, memory, allowed=self.decoder.allowed(said.shape[2]))
         log_probs = self.decoder.scores(seen.hidden[:, :, -1]).log_softmax(-1)
         maps = seen.image[:, :, -1]
         return Step(log_probs, _Said(said), self.decoder.alpha(maps), None, maps)
