@@ -74,6 +74,7 @@ class Attention(nn.Module):
         uses: The options of the config's attention section that the kind takes, as keyword
             arguments of its constructor.
         trains: Those of them that no weight depends on.
+        why_not: Why the kind has no use for an option that others have, for messages.
         needs_last: Whether `forward` reads ``last``. A decoder then keeps the weights of each
             step in its state; it begins with even ones.
         section: The kind and those of its options that are not the defaults: what builds it again.
@@ -81,6 +82,7 @@ class Attention(nn.Module):
 
     uses: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[tuple[str, ...]] = ()
+    why_not: ClassVar[Mapping[str, str]] = {}
     needs_last: ClassVar[bool] = False
 
     def __init__(self, *, feature_dim: int, query_dim: int, attention_dim: int) -> None:
@@ -216,9 +218,11 @@ def build_attention(
 
 def _unused(kind: str, name: str, value: Any) -> str:
     users = ", ".join(other for other, cls in ATTENTIONS.items() if name in cls.uses)
+    reason = ATTENTIONS[kind].why_not.get(name)
     return (
-        f"attention.{name} is {value!r}, which attention.kind {kind} does not use; leave it out"
-        + (f", or use one of {users}" if users else "")
+        f"attention.{name} is {value!r}, which attention.kind {kind} does not take"
+        + (f": {reason}" if reason else "")
+        + f"; leave it out, or use one of {users}"
     )
 
 
