@@ -40,11 +40,12 @@ class LuongDecoder(Recurrent):
         sizes: Those of `Recurrent`.
     """
 
-    def _build(self) -> None:
+    def _build(self) -> int:
         E, M, D = self.embedding.embedding_dim, self.hidden_dim, self.context_dim
         self.initial = Linear(D, 2 * M)
         self.lstm = LSTMCell(E + M, M)
         self.W_c = Linear(D + M, M, bias=False)
+        return E + M
 
     def start(self, memory: Memory) -> State:
         """h_0 and c_0 from the mean annotation."""
@@ -56,9 +57,9 @@ class LuongDecoder(Recurrent):
         """One word; see `Recurrent.say`."""
         x = torch.cat([self.embed(words_BK, memory), state.fed], 2)
         h, c = self.lstm(x, state.h, state.c)
-        seen = self.attention(h, memory.keys, self.before(state.last))
+        seen, last = self.look(x, state.h, h, c, state.last, memory)
         fed = torch.tanh(self.W_c(torch.cat([seen.context, h], 2)))
-        return Said(fed, State(h, c, fed, self.after(seen, state.last)), seen)
+        return Said(fed, State(h, c, fed, last), seen)
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from showattend.model.attention.contract import Attended, Keys, build_attention, sizes_of
+from showattend.model.attention.sentinel import Sentinel
 from showattend.model.decoders.protocol import Forced, State, Step, flat, teacher_forcing
 from showattend.model.layers import Linear, wide
 
@@ -82,12 +83,14 @@ class Recurrent(nn.Module):
             query_dim=hidden_dim,
             attention_dim=attention_dim,
         )
-        self._build()
+        reads, self.sentinel = self._build(), None
+        if self.attention.section.get("sentinel"):
+            self.sentinel = Sentinel(input_dim=reads, hidden_dim=hidden_dim)
         self.output = Linear(hidden_dim, vocabulary_size)
         nn.init.zeros_(self.output.bias)
 
-    def _build(self) -> None:
-        """Make what is the kind's own."""
+    def _build(self) -> int:
+        """Make what is the kind's own; the size of what the LSTM that looks reads."""
         raise NotImplementedError
 
     def start(self, memory: Memory) -> State:
@@ -130,21 +133,41 @@ class Recurrent(nn.Module):
         """Teacher forcing, step by step."""
         return teacher_forcing(self, features, captions_BKT, lengths_BK)
 
-    # For kinds of attention that go on from the weights of the step before ---------------------
+    # Looking ---------------------------------------------------------------------------------
+
+    def look(
+        self,
+        x: torch.Tensor,
+        before: torch.Tensor,
+        h: torch.Tensor,
+        c: torch.Tensor,
+        last: torch.Tensor,
+        memory: Memory,
+    ) -> tuple[Attended, torch.Tensor]:
+        """Attend with h_t.
+
+        Args:
+            x: What the LSTM that looks has read, [B, K, input]; for a sentinel.
+            before: Its h_{t-1}; likewise.
+            h: Its h_t.
+            c: Its c_t; for a sentinel.
+            last: The weights of the step before.
+            memory: The images.
+
+        Returns:
+            What was seen, and the weights for the next step.
+        """
+        s = None if self.sentinel is None else self.sentinel(x, before, c)
+        needs_last = self.attention.needs_last
+        seen = self.attention(h, memory.keys, last if needs_last else None, s)
+        return seen, seen.alpha if needs_last and seen.alpha is not None else last
 
     def even(self, memory: Memory) -> torch.Tensor:
         """The weights before the first step, [B, 1, L]; [B, 1, 0] where none are needed."""
         B, L, _ = memory.features.shape
         L = L if self.attention.needs_last else 0
-        return torch.full((B, 1, L), 1 / max(L, 1)).to(memory.features.device)
-
-    def before(self, last: torch.Tensor) -> torch.Tensor | None:
-        """What the attention is given of them."""
-        return last if self.attention.needs_last else None
-
-    def after(self, seen: Attended, last: torch.Tensor) -> torch.Tensor:
-        """What the state keeps for the next step."""
-        return last if seen.alpha is None or not self.attention.needs_last else seen.alpha
+        dtype, device = wide(memory.features.dtype), memory.features.device
+        return torch.full((B, 1, L), 1 / max(L, 1), dtype=dtype, device=device)
 
     # What others may ask ---------------------------------------------------------------------
 

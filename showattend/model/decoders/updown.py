@@ -42,10 +42,11 @@ class UpDownDecoder(Recurrent):
         sizes: Those of `Recurrent`.
     """
 
-    def _build(self) -> None:
+    def _build(self) -> int:
         E, M, D = self.embedding.embedding_dim, self.hidden_dim, self.context_dim
         self.lstm_1 = LSTMCell(M + D + E, M)
         self.lstm_2 = LSTMCell(D + M, M)
+        return M + D + E
 
     def start(self, memory: Memory) -> State:
         """Zeros."""
@@ -58,9 +59,9 @@ class UpDownDecoder(Recurrent):
         mean_BKD = memory.features.mean(1, keepdim=True).expand(-1, words_BK.shape[1], -1)
         x = torch.cat([state.h2, mean_BKD, self.embed(words_BK, memory)], 2)
         h1, c1 = self.lstm_1(x, state.h1, state.c1)
-        seen = self.attention(h1, memory.keys, self.before(state.last))
+        seen, last = self.look(x, state.h1, h1, c1, state.last, memory)
         h2, c2 = self.lstm_2(torch.cat([seen.context, h1], 2), state.h2, state.c2)
-        return Said(h2, State(h1, c1, h2, c2, self.after(seen, state.last)), seen)
+        return Said(h2, State(h1, c1, h2, c2, last), seen)
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:

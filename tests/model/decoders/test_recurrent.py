@@ -119,8 +119,16 @@ def test_steps_agree_with_the_literal_transcription(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("attention", ATTENTIONS)
-def test_every_attention_goes_with_it(kind: str, attention: str) -> None:
+@pytest.mark.parametrize(
+    "attention",
+    [
+        *({"kind": kind} for kind in ATTENTIONS),
+        {"kind": "additive", "sentinel": True},
+        {"kind": "scaled_dot", "mode": "hard", "sampled": 1.0},
+    ],
+    ids=lambda section: " ".join(map(str, section.values())),
+)
+def test_every_attention_goes_with_it(kind: str, attention: dict[str, object]) -> None:
     decoder = make(kind, std=0.5, attention=attention, attention_dim=8).eval()
     features = torch.randn(3, *GRID, D, dtype=torch.float64, generator=torch.manual_seed(1))
     for row, found in enumerate(search(decoder, features, SearchOptions(beam_size=3, n_best=3))):
@@ -130,6 +138,7 @@ def test_every_attention_goes_with_it(kind: str, attention: str) -> None:
             assert again.log_probs[:length] == pytest.approx(each.log_probs, abs=1e-5)
             if each.alpha is not None:
                 torch.testing.assert_close(again.alpha, each.alpha, rtol=0, atol=1e-6)
+            assert (each.sentinel is not None) == ("sentinel" in attention)
             if each.parts is not None:
                 assert each.parts.shape[1] == len(decoder.part_names)
     _, captions, lengths = batch()
