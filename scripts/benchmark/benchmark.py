@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from cached_rows import cached_searching
 from growth import grow
 from image_rows import epochs, evaluation, extraction
 from measuring import Rates, Row, as_json, as_markdown, machine, peak
@@ -33,6 +34,7 @@ ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "extraction": extraction,
     "epoch": epochs,
     "search": searching,
+    "cache": cached_searching,
     "training": training,
 }
 

@@ -35,7 +35,7 @@ class Graph(NamedTuple):
     """One network, with an example to trace it by and the names that its file gives.
 
     ``inputs`` names the inputs and says which of their leading axes are free: "" none, "B" the
-    first, "BK" the first two, "BKT" the third too: a state that grows by a word a step.
+    first, "BK" the first two; T, in "BK-T", is one that grows by a word a step.
     """
 
     module: nn.Module
@@ -71,7 +71,7 @@ class InitialGraph(nn.Module):
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Once an image."""
         memory = self.decoder.memory(features)
-        return *tensors_of(memory).values(), *self.decoder.start(memory)
+        return *tensors_of(memory).values(), *tensors_of(self.decoder.start(memory)).values()
 
 
 class StepGraph(nn.Module):
@@ -81,7 +81,7 @@ class StepGraph(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.memory = decoder.memory(features)  # for its weights, gathered as the steps use them
-        self.state = type(decoder.start(self.memory))
+        self.state = decoder.start(self.memory)
 
     def forward(self, words: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Read words [B, K], with the state's and the memory's tensors after them.
@@ -90,15 +90,16 @@ class StepGraph(nn.Module):
             log_probs [B, K, V]; alpha [B, K, L] and beta [B, K], where the decoder has them; and
             the new state.
         """
-        count = len(self.state._fields)
-        state, memory = self.state(*given[:count]), with_tensors(self.memory, given[count:])
+        count = len(tensors_of(self.state))
+        state = with_tensors(self.state, given[:count])
+        memory = with_tensors(self.memory, given[count:])
         step = self.decoder.step(words, state, memory)
         seen = (each for each in (step.alpha, step.gate) if each is not None)
-        return step.log_probs, *seen, *step.state
+        return step.log_probs, *seen, *tensors_of(step.state).values()
 
 
 def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
-    """The tensors of a decoder's memory, by the names of its fields (and places in a tuple)."""
+    """The tensors of a decoder's memory or state, by its fields' names and places in a tuple."""
     found: dict[str, torch.Tensor] = {}
     for name, part in zip(memory._fields, memory, strict=True):
         if isinstance(part, torch.Tensor):
@@ -109,7 +110,7 @@ def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
 
 
 def with_tensors(memory: Any, tensors: Sequence[torch.Tensor]) -> Any:
-    """The memory with other tensors in the places that `tensors_of` names."""
+    """The memory, or state, with other tensors in the places that `tensors_of` names."""
     left = iter(tensors)
     parts: list[Any] = []
     for part in memory:
@@ -120,6 +121,12 @@ def with_tensors(memory: Any, tensors: Sequence[torch.Tensor]) -> Any:
         else:
             parts.append(part)
     return type(memory)(*parts)
+
+
+def _free(before: torch.Tensor, after: torch.Tensor) -> str:
+    """The free axes of a state's tensor, from what it was before a step and after it."""
+    grows = [before.shape[i] != after.shape[i] for i in range(2, before.ndim)]
+    return "BK" + "".join("T" if each else "-" for each in grows).rstrip("-")
 
 
 @torch.no_grad()
@@ -139,20 +146,18 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
     initial = InitialGraph(captioner.decoder)
     step = StepGraph(captioner.decoder, annotations)
     remembered = tensors_of(step.memory)
-    fields = step.state._fields
+    fields = tuple(tensors_of(step.state))
     every = initial(annotations)
     memory, state = every[: len(remembered)], every[len(remembered) :]
     words = torch.randint(4, len(captioner.vocabulary), (B, K), generator=generator)
     beams = [part.repeat(1, K, *(1 for _ in part.shape[2:])) for part in state]
-    looked = captioner.decoder.step(words, step.state(*beams), step.memory)
-    axes = {
-        name: "BK" if before.shape == after.shape else "BKT"
-        for name, before, after in zip(fields, beams, looked.state, strict=True)
-    }
-    if "BKT" in axes.values():  # traced where some words were read: no axis may be of 0 or 1
-        for _ in range(2):
+    looked = captioner.decoder.step(words, with_tensors(step.state, beams), step.memory)
+    after = tensors_of(looked.state)
+    axes = {name: _free(one, after[name]) for name, one in zip(fields, beams, strict=True)}
+    if any("T" in each for each in axes.values()):
+        for _ in range(2):  # traced where some words were read: no axis may be of 0 or 1
             looked = captioner.decoder.step(words, looked.state, step.memory)
-        beams = [*looked.state]
+        beams = [*tensors_of(looked.state).values()]
     seen = [
         name
         for name, found in (("alpha", looked.alpha), ("beta", looked.gate))
@@ -185,7 +190,8 @@ def write_graph(graph: Graph, path: Path) -> None:
     """
     axes = {"B": Dim("batch"), "K": Dim("beams"), "T": Dim("read")}
     free: tuple[Any, ...] = tuple(
-        {i: axes[name] for i, name in enumerate(each)} for each in graph.inputs.values()
+        {i: axes[name] for i, name in enumerate(each) if name in axes}
+        for each in graph.inputs.values()
     )
     kinds = [each.kind for each in inspect.signature(graph.module.forward).parameters.values()]
     if (

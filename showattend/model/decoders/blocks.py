@@ -91,8 +91,8 @@ class MultiHead(nn.Module):
             nn.init.zeros_(each.bias)
 
     def keys(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """K and V of what is attended to, [..., S, M] each."""
-        return self.W_K(y), self.W_V(y)
+        """K and V of what is attended to, y [..., S, M]: [..., H, S, M / H] each."""
+        return self._split(self.W_K(y)), self._split(self.W_V(y))
 
     def forward(
         self,
@@ -105,19 +105,19 @@ class MultiHead(nn.Module):
 
         Args:
             x: What asks, [..., T, M].
-            keys: K, [..., S, M].
-            values: V, [..., S, M].
+            keys: K, of `keys`.
+            values: V, likewise.
             allowed: Where x may look, true or false, broadcast to [..., H, T, S]; None: anywhere.
 
         Returns:
             The output [..., T, M], and the weights [..., H, T, S] in float32 at least.
         """
-        Q, K, V = (self._split(each) for each in (self.W_Q(x), keys, values))
-        scores = (Q @ K.transpose(-1, -2)).to(wide(x.dtype)) / math.sqrt(Q.shape[-1])
+        Q = self._split(self.W_Q(x))
+        scores = (Q @ keys.transpose(-1, -2)).to(wide(x.dtype)) / math.sqrt(Q.shape[-1])
         if allowed is not None:
             scores = scores.masked_fill(~allowed, -torch.inf)
         weights = scores.softmax(-1)
-        heads = weights.to(V.dtype) @ V
+        heads = weights.to(values.dtype) @ values
         return self.W_O(heads.transpose(-2, -3).flatten(-2)), weights
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
@@ -174,7 +174,7 @@ class Read(NamedTuple):
     """What a `DecoderBlock` makes of words."""
 
     x: torch.Tensor  # [B, K, T, M], float32 at least
-    keys: torch.Tensor  # of its self-attention, those before them included, [B, K, S, M]
+    keys: torch.Tensor  # of its self-attention, with those before them, [B, K, H, S, M / H]
     values: torch.Tensor  # likewise
     words: torch.Tensor  # where each word looked among the words, [B, K, H, T, S]
     image: torch.Tensor  # and in the image, [B, K, T, H, L]
@@ -210,16 +210,16 @@ class DecoderBlock(nn.Module):
 
         Args:
             x: [B, K, T, M].
-            image: Keys and values of the image, [B, L, M] each, which all of its captions share;
-                their precision is that of the products.
-            before: Keys and values of the words before these, [B, K, S, M] each.
+            image: Keys and values of the image, [B, H, L, M / H] each, which all of its captions
+                share; their precision is that of the products.
+            before: Keys and values of the words before these, as of `Read`.
             allowed: As of `MultiHead`.
         """
         precision = image[0].dtype
         n = self.norm_1(x).to(precision)
         keys, values = self.attention.keys(n)
         if before is not None:
-            keys, values = torch.cat([before[0], keys], 2), torch.cat([before[1], values], 2)
+            keys, values = torch.cat([before[0], keys], 3), torch.cat([before[1], values], 3)
         said, words = self.attention(n, keys, values, allowed)
         x = x + self._drop(said)
         n = self.norm_2(x).to(precision)

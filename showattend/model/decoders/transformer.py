@@ -26,17 +26,17 @@ from showattend.model.layers import LayerNorm, Linear, wide
 
 
 class Memory(NamedTuple):
-    """What the layers attend to in the image, one tensor [B, L, M] a layer."""
+    """What the layers attend to in the image, one tensor [B, H, L, M / H] a layer."""
 
     image_keys: tuple[torch.Tensor, ...]
     image_values: tuple[torch.Tensor, ...]
 
 
 class State(NamedTuple):
-    """The cache: keys and values of the t words read so far, [B, K, t, layers, M]."""
+    """The cache: keys and values of the t words read so far, [B, K, H, t, M / H] a layer."""
 
-    keys: torch.Tensor
-    values: torch.Tensor
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
 
 
 class Seen(NamedTuple):
@@ -113,7 +113,11 @@ class Transformer(nn.Module):
         a_BLM = self.norm_a(self.W_a(f_BLD))
         a_BLM = (a_BLM + grid_sinusoids(height, width, self.hidden_dim, a_BLM)).to(f_BLD)
         pairs = [layer.cross_attention.keys(a_BLM) for layer in self.layers]
-        return Memory(tuple(k for k, _ in pairs), tuple(v for _, v in pairs))
+        # In the order in which every step reads them.
+        keys, values = (
+            tuple(each.contiguous() for each in part) for part in zip(*pairs, strict=True)
+        )
+        return Memory(keys, values)
 
     def read(
         self,
@@ -130,7 +134,7 @@ class Transformer(nn.Module):
             before: The cache of the words before these; None: there are none.
             allowed: To which words each may look, broadcast to [B, K, H, T, S]; None: all.
         """
-        first = 0 if before is None else before.keys.shape[2]
+        first = 0 if before is None else before.keys[0].shape[3]
         x = self.embedding(words_BKT) * math.sqrt(self.hidden_dim)
         x = x.to(wide(x.dtype))
         positions = torch.arange(first, first + words_BKT.shape[2], device=x.device).to(x)
@@ -139,14 +143,12 @@ class Transformer(nn.Module):
         reads: list[Read] = []
         for n, layer in enumerate(self.layers):
             image = memory.image_keys[n], memory.image_values[n]
-            past = None if before is None else (before.keys[:, :, :, n], before.values[:, :, :, n])
+            past = None if before is None else (before.keys[n], before.values[n])
             reads.append(layer(x, image, past, allowed))
             x = reads[-1].x
         return Seen(
             self.norm(x).to(memory.image_keys[0]),
-            State(
-                torch.stack([r.keys for r in reads], 3), torch.stack([r.values for r in reads], 3)
-            ),
+            State(tuple(r.keys for r in reads), tuple(r.values for r in reads)),
             torch.cat([r.image for r in reads], 3),
             torch.cat([r.words for r in reads], 2),
         )
@@ -221,9 +223,9 @@ class TransformerDecoder(Transformer):
 
     def start(self, memory: Memory) -> State:
         """An empty cache."""
-        B, _, M = memory.image_keys[0].shape
-        nothing = memory.image_keys[0].new_zeros(B, 1, 0, len(self.layers), M)
-        return State(nothing, nothing)
+        B, H, _, d = memory.image_keys[0].shape
+        nothing = memory.image_keys[0].new_zeros(B, 1, H, 0, d)
+        return State((nothing,) * len(self.layers), (nothing,) * len(self.layers))
 
     def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
         """One word; see `Decoder.step`."""
