@@ -72,6 +72,27 @@ def test_attend_hands_its_options_on(
     ]
 
 
+def test_missing_words_are_filled_in(run: CommandLine, photo: Path, tmp_path: Path) -> None:
+    output = tmp_path / "maps.json"
+    args = ("attend", photo, "--output", output, "--model", run.model)
+    result = run(*args, "--caption", "a ___ on the zeppelin ___")
+    assert result.code == 0
+    assert result.err == [
+        "showattend: the model does not know zeppelin, and reads <unk> there",
+        f"wrote {output}",
+    ]
+    said, *gaps = result.out
+    words = json.loads(output.read_text(encoding="utf-8"))["words"]
+    assert said.startswith(f"{photo}\tA {words[1]} on the zeppelin {words[5]}")
+    assert len(gaps) == 2
+    for line in gaps:
+        sign, *candidates = line.split("\t")
+        assert sign == "___"
+        assert 1 <= len(candidates) <= 5
+        shares = [float(each.rpartition(" ")[2]) for each in candidates]
+        assert shares == sorted(shares, reverse=True)
+
+
 def test_attend_shows_the_runners_up_in_a_page(
     run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
