@@ -163,6 +163,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
             | ({"growing": graph.growing} if graph.growing else {})
             for name, graph in graphs.items()
         },
+        "part_names": list(getattr(captioner.decoder, "part_names", ())),
         "unsure_below": captioner.calibration.unsure_below,
         "familiarity": captioner.calibration.to_dict().get("familiarity"),
         "search": {

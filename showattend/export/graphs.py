@@ -23,6 +23,7 @@ from torch import nn
 from torch.export import Dim
 
 from showattend.captioner import Captioner
+from showattend.decoding.beam import seen
 from showattend.exceptions import ConfigError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.encoder import Encoder
@@ -87,15 +88,14 @@ class StepGraph(nn.Module):
         """Read words [B, K], with the state's and the memory's tensors after them.
 
         Returns:
-            log_probs [B, K, V]; alpha [B, K, L] and beta [B, K], where the decoder has them; and
-            the new state.
+            log_probs [B, K, V]; what is `seen`, where the decoder has it; and the new state.
         """
         count = len(tensors_of(self.state))
         state = with_tensors(self.state, given[:count])
         memory = with_tensors(self.memory, given[count:])
         step = self.decoder.step(words, state, memory)
-        seen = (each for each in (step.alpha, step.gate) if each is not None)
-        return step.log_probs, *seen, *tensors_of(step.state).values()
+        looked = (each for each in seen(step).values() if each is not None)
+        return step.log_probs, *looked, *tensors_of(step.state).values()
 
 
 def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
@@ -158,11 +158,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
         for _ in range(2):  # traced where some words were read: no axis may be of 0 or 1
             looked = captioner.decoder.step(words, looked.state, step.memory)
         beams = [*tensors_of(looked.state).values()]
-    seen = [
-        name
-        for name, found in (("alpha", looked.alpha), ("beta", looked.gate))
-        if found is not None
-    ]
+    told = [name for name, found in seen(looked).items() if found is not None]
     return {
         "encoder": Graph(encoder, (pixels,), {"pixels": "B"}, ("features",)),
         "initial": Graph(
@@ -175,7 +171,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
             step,
             (words, *beams, *memory),
             {"words": "BK"} | axes | dict.fromkeys(remembered, "B"),
-            ("log_probs", *seen, *(f"new_{name}" for name in fields)),
+            ("log_probs", *told, *(f"new_{name}" for name in fields)),
         ),
     }
 

@@ -66,7 +66,7 @@ class HierarchicalAttention(Attention):
     def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:
         """The annotations, W_a a and W_r a [B, L, A], and which cells are of which region."""
         inside_RL = members(grid, self.regions).to(features_BLD)
-        inside_BRL = inside_RL.unsqueeze(0).expand(len(features_BLD), -1, -1)
+        inside_BRL = inside_RL.unsqueeze(0).expand(features_BLD.shape[0], -1, -1)
         return features_BLD, self.W_a(features_BLD), self.W_r(features_BLD), inside_BRL
 
     def forward(

@@ -44,7 +44,7 @@ class LocationAttention(ScoredAttention):
         """The rows of W, one for each cell of this grid, [B, L, M]; nothing is copied."""
         W_MHW = self.W if grid == tuple(self.W.shape[1:]) else self._interpolated(grid)
         rows_1LM = W_MHW.flatten(1).T.unsqueeze(0).to(features_BLD)
-        return rows_1LM.expand(len(features_BLD), -1, -1)
+        return rows_1LM.expand(features_BLD.shape[0], -1, -1)
 
     def _interpolated(self, grid: Grid) -> torch.Tensor:
         return F.interpolate(self.W.unsqueeze(0), size=grid, mode="bilinear").squeeze(0)
