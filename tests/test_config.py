@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+import torch
 
 from showattend.config import (
     Config,
@@ -17,6 +18,7 @@ from showattend.config import (
     to_dict,
 )
 from showattend.exceptions import ConfigError
+from showattend.model.build import build_decoder
 from showattend.training.check import check
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -63,6 +65,37 @@ def test_the_rows_of_the_ablation_pull_one_lever_after_another_up_to_the_recipe(
     # The recipe is the last row trained longer, then self-critical training and what follows it.
     longer = {("train", "epochs"), ("train", "validate_from"), ("train", "rare_words")}
     assert {section for section, _ in changes[-1] - longer} == {"self_critical"}
+
+
+FAMILY = sorted((Path(__file__).parents[1] / "configs" / "family").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FAMILY, ids=lambda path: path.stem)
+def test_a_member_of_the_family_is_trained_as_all_are(path: Path) -> None:
+    """The same data, encoder and budget: a difference is the attention's, or the decoder's."""
+    config = load_config(path)
+    check(config)
+    assert "showattend compare configs/family/*.yaml" in path.read_text(encoding="utf-8")
+    same = load_config(FAMILY[0])
+    assert config.data == same.data
+    assert config.encoder.name == same.encoder.name
+    assert (config.train.epochs, config.train.batch_size) == (
+        same.train.epochs,
+        same.train.batch_size,
+    )
+
+
+def test_the_transformer_of_the_family_has_as_many_parameters_as_the_lstm() -> None:
+    def parameters(config: Config) -> int:
+        with torch.device("meta"):
+            decoder = build_decoder(
+                config.decoder, config.attention, vocabulary_size=2500, feature_dim=1280
+            )
+        return sum(each.numel() for each in decoder.parameters())
+
+    lstm = parameters(load_config(ABLATION[1]))
+    (path,) = (path for path in FAMILY if path.stem == "transformer")
+    assert 0.85 < parameters(load_config(path)) / lstm < 1.0
 
 
 def test_there_are_configs() -> None:

@@ -50,7 +50,7 @@ class UpDownDecoder(Recurrent):
 
     def start(self, memory: Memory) -> State:
         """Zeros."""
-        h = memory.features.new_zeros(len(memory.features), 1, self.hidden_dim)
+        h = memory.features.new_zeros(memory.features.shape[0], 1, self.hidden_dim)
         c = h.to(wide(h.dtype))
         return State(h, c, h, c, self.even(memory))
 
