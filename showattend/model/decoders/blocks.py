@@ -74,8 +74,8 @@ class MultiHead(nn.Module):
     """Section 3.2.2: head_j = softmax(Q_j K_j^T / sqrt(M / H)) V_j.
 
     Q = W_Q x, K = W_K y, V = W_V y, and head j has the j-th part of each. The output is
-    W_O [head_1; ...; head_H]. Every product has a bias, as in
-    `torch.nn.MultiheadAttention`.
+    W_O [head_1; ...; head_H]. All but K have a bias, as in
+    `torch.nn.MultiheadAttention`; one of K would add the same to all scores of a query, and cancel.
 
     Args:
         width: M.
@@ -85,9 +85,11 @@ class MultiHead(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.W_Q, self.W_K, self.W_V, self.W_O = (Linear(width, width) for _ in range(4))
+        self.W_Q, self.W_V, self.W_O = (Linear(width, width) for _ in range(3))
+        self.W_K = Linear(width, width, bias=False)
         for each in (self.W_Q, self.W_K, self.W_V, self.W_O):
             nn.init.xavier_uniform_(each.weight)
+        for each in (self.W_Q, self.W_V, self.W_O):
             nn.init.zeros_(each.bias)
 
     def keys(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -36,7 +36,7 @@ def multi_head(
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Sections 3.2.1 and 3.2.2 for one query: the output, and the weights of each head."""
     q = linear(p, f"{name}.W_Q", x)
-    k = [linear(p, f"{name}.W_K", y) for y in others]
+    k = [p[f"{name}.W_K.weight"] @ y for y in others]
     v = [linear(p, f"{name}.W_V", y) for y in others]
     d = len(q) // heads
     outputs, weights = [], []

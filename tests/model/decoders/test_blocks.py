@@ -20,11 +20,11 @@ M, H, INNER = 12, 3, 20
 
 
 def take(multi_head: MultiHead, theirs: nn.MultiheadAttention) -> None:
-    """Give ours the weights of theirs."""
+    """Give ours the weights of theirs, but for K's bias, which cancels."""
     weight, bias = theirs.in_proj_weight.chunk(3), theirs.in_proj_bias.chunk(3)
     parts = (multi_head.W_Q, multi_head.W_K, multi_head.W_V)
     for part, w, b in zip(parts, weight, bias, strict=True):
-        part.load_state_dict({"weight": w, "bias": b})
+        part.load_state_dict({"weight": w} | ({} if part.bias is None else {"bias": b}))
     multi_head.W_O.load_state_dict(theirs.out_proj.state_dict())
 
 

@@ -44,7 +44,7 @@ def make(seed: int = 3, std: float | None = None, **settings: float) -> Transfor
 
 def speaking() -> TransformerDecoder:
     """One whose captions differ from image to image, and end."""
-    decoder = make(seed=7, hidden_dim=16).eval()
+    decoder = make(seed=0, hidden_dim=16).eval()
     with torch.no_grad():
         for layer in decoder.layers:
             layer.cross_attention.W_O.weight.mul_(4)
