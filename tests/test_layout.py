@@ -86,6 +86,7 @@ WHOLE = {
     "images/test_image_memory.py",
     "test_bad_input.py",
     "test_extending.py",
+    "test_family.py",
     "test_gpu.py",
     "test_layout.py",
     "test_package.py",
