@@ -122,9 +122,10 @@ def _takes(kind: str, option: str) -> bool:
 def _unused(section: str, name: str, value: Any, kind: str) -> str:
     option = "attention" if section == "attention" else name
     users = ", ".join(other for other in DECODERS if _takes(other, option))
+    reason = ": it attends in its own way, or not at all" if section == "attention" else ""
     return (
-        f"{section}.{name} is {value!r}, which decoder.kind {kind} does not use; leave it out"
-        + (f", or use one of {users}" if users else "")
+        f"{section}.{name} is {value!r}, which decoder.kind {kind} does not use{reason}; "
+        "leave it out" + (f", or use one of {users}" if users else "")
     )
 
 
