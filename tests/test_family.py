@@ -35,7 +35,7 @@ Sections = dict[str, dict[str, Any]]
 
 BLOCKS = ("transformer", "masked")  # with attention of their own: no other goes with them
 OWN: dict[str, Any] = {
-    "embedding_dim": 512, "attention_dim": 512,  # defaults: they do not use them
+    "embedding_dim": 512, "attention_dim": 512, "projection_dim": 0,  # defaults: not used
     "hidden_dim": 32, "layers": 2, "heads": 2, "feedforward_dim": 48,
 }  # fmt: skip
 
