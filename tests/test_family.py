@@ -28,7 +28,7 @@ from showattend.model.checkpoint import describe, load_tensors
 from showattend.model.decoders import DECODERS
 from showattend.training.check import check
 from showattend.training.reporter import Silent
-from showattend.training.state import STATE_NAME
+from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import train
 from tests.tinyrun import tiny_run
 
