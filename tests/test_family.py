@@ -24,9 +24,11 @@ from showattend.export import graphs
 from showattend.export.engine import OnnxCaptioner
 from showattend.export.folder import export
 from showattend.model.attention import ATTENTIONS
-from showattend.model.checkpoint import describe
+from showattend.model.checkpoint import describe, load_tensors
 from showattend.model.decoders import DECODERS
 from showattend.training.check import check
+from showattend.training.reporter import Silent
+from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import train
 from tests.tinyrun import tiny_run
 
@@ -190,6 +192,51 @@ def test_what_does_not_is_refused_with_the_reason(
     assert ":" in message or "and" in message  # a reason, and what to do instead
     assert "leave it out" in message or "use one of the two" in message
     assert mode == "hard" or sentinel or decoder in BLOCKS
+
+
+class Interrupted(Silent):
+    """Stops the run after its first epoch."""
+
+    def epoch(self, entry: dict[str, Any], best: bool) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [{"mode": "hard"}, {"kind": "convolution"}, {"kind": "multi_hop"}],
+    ids=["hard", "convolution", "multi_hop"],
+)
+def test_an_interrupted_run_ends_with_the_same_weights(
+    attention: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    def config(out: str) -> Config:
+        settings = {"epochs": 2, "patience": 0, "lr": 2e-3}
+        return tiny_run(data, tmp_path / out, attention=attention, train=settings)
+
+    train(config("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(config("parts"), Interrupted())
+    train(config("parts"), resume=True)
+    whole, parts = (
+        load_tensors(tmp_path / out / STATE_NAME, "a state")[0] for out in ("whole", "parts")
+    )
+    assert whole.keys() == parts.keys()
+    if attention.get("mode") == "hard":
+        assert any("attention.hard.baseline" in key for key in whole)
+    for key, value in whole.items():
+        np.testing.assert_array_equal(value.numpy(), parts[key].numpy(), err_msg=key)
+
+
+@pytest.mark.parametrize("modes", [("soft", "hard"), ("hard", "soft")])
+def test_a_run_may_start_from_the_other_mode(
+    modes: tuple[str, str], data: Path, tmp_path: Path
+) -> None:
+    for name, mode in zip(("first", "second"), modes, strict=True):
+        start = {"init_from": str(tmp_path / "first")} if name == "second" else {}
+        settings = {"epochs": 1, "lr": 2e-3, **start}
+        train(tiny_run(data, tmp_path / name, attention={"mode": mode}, train=settings))
+    captioner = Captioner.from_pretrained(tmp_path / "second", device="cpu")
+    assert captioner.config["attention"].get("mode", "soft") == modes[1]
 
 
 @pytest.mark.parametrize("options", [{"gate": "scalar"}, {"attend_with": "previous"}])

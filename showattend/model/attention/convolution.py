@@ -41,10 +41,12 @@ class ConvolutionAttention(ScoredAttention):
 
     def __init__(self, *, filters: int = 16, kernel: int = 5, **sizes: Any) -> None:
         super().__init__(**sizes)
-        if filters < 1:
-            raise ConfigError(f"attention.filters is {filters}; it must be 1 or more")
-        if kernel < 1 or kernel % 2 == 0:
-            raise ConfigError(f"attention.kernel is {kernel}; it must be an odd number from 1 up")
+        if not 1 <= filters <= 1000:
+            raise ConfigError(f"attention.filters is {filters}; it must be from 1 to 1000")
+        if not 1 <= kernel <= 99 or kernel % 2 == 0:
+            raise ConfigError(
+                f"attention.kernel is {kernel}; it must be an odd number from 1 to 99"
+            )
         self.W_a = Linear(self.feature_dim, self.attention_dim)
         self.W_h = Linear(self.query_dim, self.attention_dim, bias=False)
         self.F = nn.Conv2d(1, filters, kernel, padding=kernel // 2, bias=False)

@@ -181,7 +181,7 @@ def test_another_kind_is_refused_with_those_there_are() -> None:
         ({"kind": "hierarchical", "regions": 0}, "regions is 0; it must be from 1"),
         ({"kind": "location", "grid": 0}, "grid is 0; it must be from 1"),
         ({"kind": "convolution", "kernel": 4}, "kernel is 4; it must be an odd number"),
-        ({"kind": "convolution", "filters": 0}, "filters is 0; it must be 1 or more"),
+        ({"kind": "convolution", "filters": 0}, "filters is 0; it must be from 1"),
         ({"kind": "dot", "colour": 2}, "attention.colour: no such option; known: mode, sentinel"),
     ],
 )
