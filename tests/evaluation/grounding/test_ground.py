@@ -338,7 +338,7 @@ def test_an_image_of_an_impossible_size_is_named(world, sides):
     content = json.loads((world / "instances.json").read_text())
     content["images"][0] |= sides
     (world / "instances.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"image 1: is said to have over 178,956,970 pixels"):
+    with pytest.raises(DataError, match=r"image 1: claims over 178,956,970 pixels"):
         Instances.load(world / "instances.json")
 
 

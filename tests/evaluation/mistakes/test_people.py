@@ -176,7 +176,7 @@ def test_the_interval_is_wilsons() -> None:
 def test_the_page_and_the_json_have_the_count() -> None:
     report = find_errors(REFERENCES, CANDIDATES)
     page = to_markdown(report)
-    assert "| puts people in | 1 | 3 | 33.3 % | 6.1 % to 79.2 % | 9.1 % |" in page
+    assert "| invents people | 1 | 3 | 33.3 % | 6.1 % to 79.2 % | 9.1 % |" in page
     assert "| empty street | a man is riding a bus |" in page
     assert "| surf | a wave |" in page
     found = json.loads(json.dumps(report.to_dict()))["people"]
@@ -187,7 +187,7 @@ def test_the_page_and_the_json_have_the_count() -> None:
 def test_the_page_lists_a_dozen_and_says_so() -> None:
     references = {k: ["a bus"] for k in range(1000, 1020)}
     page = to_markdown(find_errors(references, dict.fromkeys(references, "a man")))
-    assert "The first 12 of the 20 captions that put people in" in page
+    assert "The first 12 of the 20 captions that invent people" in page
     assert "| 1011 | a man |" in page
     assert "| 1012 | a man |" not in page
 
