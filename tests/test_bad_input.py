@@ -96,7 +96,7 @@ def test_a_link_to_a_photo_that_is_gone_is_named(run: CommandLine, tmp_path: Pat
     png(tmp_path / "a.png", 5)
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
     for given in (tmp_path, tmp_path / "*.png"):
-        line = f"{tmp_path / 'b.png'}: no such file (a link to one that is gone)"
+        line = f"{tmp_path / 'b.png'}: no such file (a broken link)"
         code, out, err = run.caption(given, "--beam-size", 1)
         assert (code, len(out), err) == (1, 1, [f"showattend: {line}"])
 

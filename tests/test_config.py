@@ -107,7 +107,7 @@ def test_defaults_file_and_overrides(tmp_path: Path) -> None:
         ("train: false\n", r"train must be a section"),
         ("train: []\n", r"train must be a section"),
         ("train: ''\n", r"train is empty"),
-        ("data:\n  cache:\n", r"data\.cache is empty .*; give one, or null to turn it off"),
+        ("data:\n  cache:\n", r"data\.cache is empty .*; give a value, or null to turn it off"),
         ("data:\n  cache: ''\n", r"data\.cache is empty"),
         ("data:\n  cache: ' '\n", r"data\.cache is empty"),
         ("data:\n  path:\n", r"data\.path is empty"),
@@ -138,7 +138,7 @@ def test_bad_overrides_are_named(tmp_path: Path, override: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.cache=", r"'data\.cache=': the value is empty \(a variable that is not set\?\)"),
+        ("data.cache=", r"'data\.cache=': the value is empty \(an unset variable\?\)"),
         ("data.cache=  ", r"the value is empty"),
         ("data.cache=''", r"data\.cache is empty"),
         ("data.images=", r"the value is empty"),

@@ -149,7 +149,7 @@ def coco(
             say=lambda line: say(printable(line)),
         )
     except KeyboardInterrupt:
-        say(f"what came is kept in {printable(out)}; the same command goes on from there")
+        say(f"finished downloads are kept in {printable(out)}; run the same command to continue")
         raise
 
 

@@ -101,7 +101,7 @@ def test_version(run: CommandLine) -> None:
         ("prepare imagenet", "imagenet"),
         ("prepare coco --out x --images 0", "--images"),
         ("prepare coco --out x --split halves", "--split"),
-        ("prepare coco --out x --year 2014 --split karpathy --base-url y", "not an address"),
+        ("prepare coco --out x --year 2014 --split karpathy --base-url y", "not a URL"),
     ],
 )
 def test_wrong_usage_is_one_line(run: CommandLine, args: str, message: str) -> None:

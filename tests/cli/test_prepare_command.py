@@ -42,13 +42,13 @@ def test_fetched(run: CommandLine, coco: Server, tmp_path: Path) -> None:
     assert "train:      8 images, 40 captions" in result.out
     shown, *_ = (line for line in result.err if "images show" in line)
     assert shown == "19 of 30 images show dog or frisbee"
-    assert any(f"12 images to fetch from {coco.url}, about " in line for line in result.err)
-    tenths = [line for line in result.err if line.startswith("Fetching images: ")]
+    assert any(f"12 images to download from {coco.url}, about " in line for line in result.err)
+    tenths = [line for line in result.err if line.startswith("Downloading images: ")]
     assert len(tenths) == 10
-    assert tenths[-1].startswith("Fetching images: 100 %, ")
+    assert tenths[-1].startswith("Downloading images: 100 %, ")
     assert "images/s" in tenths[-1]
-    (annotations,) = (line for line in result.err if line.startswith("Fetching annotations: "))
-    assert re.fullmatch(r"Fetching annotations: 100 %, \d+ (bytes|kB), \d+ \w+/s", annotations)
+    (annotations,) = (line for line in result.err if line.startswith("Downloading annotations: "))
+    assert re.fullmatch(r"Downloading annotations: 100 %, \d+ (bytes|kB), \d+ \w+/s", annotations)
     assert len(read_dataset(tmp_path / "out")) == 12
 
 
@@ -103,7 +103,7 @@ def test_ctrl_c(run: CommandLine, coco: Server, tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.splitlines()[-2:] == [
-        f"what came is kept in {out}; the same command goes on from there",
+        f"finished downloads are kept in {out}; run the same command to continue",
         "showattend: interrupted",
     ]
     assert "Traceback" not in err

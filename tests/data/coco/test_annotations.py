@@ -93,7 +93,7 @@ def test_where_the_server_has_it(
 )
 def test_names_that_lead_out_of_the_folder(tmp_path: Path, image: dict[str, Any]) -> None:
     path = captions(tmp_path / "captions.json", {"id": 1} | image)
-    with pytest.raises(DataError, match="leads out of the images' folder"):
+    with pytest.raises(DataError, match="outside the image folder"):
         read_entries([path], None, True)
 
 

@@ -85,7 +85,7 @@ def test_the_size_is_said_beforehand(server: Server, tmp_path: Path, count: int)
     )
     assert failed == {}
     total = amount(sum(len(server.files[f"/{name}"]) for name in wanted))
-    assert said == [f"{count} images to fetch from {server.url}, about {total}"]
+    assert said == [f"{count} images to download from {server.url}, about {total}"]
     assert len(server.log) - len(server.got) <= 8
     assert [at[1:3] for at in ticks] == [(i, count) for i in range(1, count + 1)]
     assert "images/s, " in str(ticks[-1][3])
@@ -132,7 +132,7 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"needs 19\.0 GB, and the disk has 5 MB left"):
         check_room(tmp_path / "none", 19e9)
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be made"):
+    with pytest.raises(DataError, match="cannot be created"):
         make_folder(tmp_path / "file" / "images")
 
 

@@ -81,8 +81,8 @@ def test_all_of_it(coco: Server, out: Path) -> None:
     for name, content in COCO.photos.items():
         assert (out / "images" / name[1:]).read_bytes() == content
     assert sorted(coco.got) == sorted([ZIP, *COCO.photos])
-    assert said[0].startswith(f"fetching {coco.url}{ZIP}, ")
-    assert said[1].startswith(f"30 images to fetch from {coco.url}, about ")
+    assert said[0].startswith(f"downloading {coco.url}{ZIP}, ")
+    assert said[1].startswith(f"30 images to download from {coco.url}, about ")
     names = {path.name for path in (out / "annotations").iterdir()}
     assert names == {ZIP.rpartition("/")[2], "captions_train2014.json", "captions_val2014.json"}
 
@@ -123,7 +123,7 @@ def test_missing_images_are_listed_and_skipped(coco: Server, out: Path) -> None:
         f"{coco.url}{gone}: 404 Not Found",
         f"{coco.url}{busy}: 503 Service Unavailable, 3 times",
     ]
-    assert said[-1] == "2 images did not come; run this again to ask for them again"
+    assert said[-1] == "2 images could not be downloaded; run this again to retry"
     assert manifest(out)["complete"] is False
     sizes = {f"/{each['file']}": each["bytes"] for each in manifest(out)["images"]}
     assert [name for name, size in sizes.items() if size is None] == [gone, busy]
@@ -137,7 +137,7 @@ def test_missing_images_are_listed_and_skipped(coco: Server, out: Path) -> None:
 
 def test_a_run_that_is_stopped_goes_on(coco: Server, out: Path) -> None:
     def stop(what: str, done: int, total: int, note: str = "") -> None:
-        if (what, done) == ("Fetching images", 11):
+        if (what, done) == ("Downloading images", 11):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -157,7 +157,9 @@ def test_annotations_that_were_stopped_go_on(server: Server, out: Path) -> None:
     archive = zipped(COCO.annotations | {"rest": rest})
     server.files = COCO.files | {ZIP: archive}
     server.faults[ZIP] = ["truncate"]
-    with pytest.raises(DataError, match=r"broke off at .*; what came is kept, run this again"):
+    with pytest.raises(
+        DataError, match=r"broke off at .*; finished downloads are kept, run this again"
+    ):
         run(server, out, images=2, downloader=Downloader(attempts=1))
     run(server, out, images=2)
     assert sum(each.sent for each in server.asked(ZIP)) == len(archive)
@@ -388,7 +390,7 @@ def test_wishes_that_cannot_be(options: dict[str, Any], message: str) -> None:
     ],
 )  # fmt: skip
 def test_addresses_that_cannot_be(url: str, out: Path) -> None:
-    with pytest.raises(DataError, match="not an address; --base-url looks like"):
+    with pytest.raises(DataError, match="not a URL; give --base-url in the form"):
         prepare_coco(out, base_url=url, downloader=Downloader(attempts=1, sleep=nothing))
 
 
@@ -428,8 +430,8 @@ def test_places_that_cannot_be(out: Path, tmp_path: Path) -> None:
     captions = tmp_path / "captions_mine.json"
     captions.write_text(json.dumps(COCO.captions([{"id": 1, "file_name": "beach.jpg"}])))
     for options, message in (
-        ({"base_url": "images"}, f"images: not an address; --base-url looks like {IMAGE_SERVER}"),
-        ({"base_url": "file:///etc"}, "not an address"),
+        ({"base_url": "images"}, f"images: not a URL; give --base-url in the form {IMAGE_SERVER}"),
+        ({"base_url": "file:///etc"}, "not a URL"),
         ({"image_root": tmp_path / "none"}, "none: no such folder of images"),
         ({"annotations": [tmp_path / "none.json"]}, r"none\.json: no such file"),
         ({"annotations": [out]}, r"out: holds no captions_\*\.json"),
