@@ -89,11 +89,11 @@ def test_version(run: CommandLine) -> None:
         ("caption photo.jpg --n-best 0", "--n-best"),
         ("caption photo.jpg --batch-size many", "--batch-size"),
         ("attend photo.jpg", "--output"),
-        ("attend photo.jpg --output a.png --words ,", "--words names no word"),
+        ("attend photo.jpg --output a.png --words ,", "--words is empty"),
         ("attend photo.jpg --output a.png --caption dog --beam-size 3", "leave --beam-size out"),
         ("evaluate", "--annotations"),
-        ("evaluate --annotations a.json --results b.json --images c", "no --images"),
-        ("evaluate --annotations a.json --results b.json --size 96", "no --images"),
+        ("evaluate --annotations a.json --results b.json --images c", "leave out --images"),
+        ("evaluate --annotations a.json --results b.json --size 96", "leave out --images"),
         ("evaluate --annotations a.json --allow-missing", "--allow-missing"),
         ("ground --annotations a.json", "--images"),
         ("caption photo.jpg --overwrite", "--sidecar"),
@@ -128,7 +128,7 @@ def test_empty_arguments_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    hint = "(a shell variable that is not set?); fill it in or leave it out"
+    hint = "(an unset shell variable?); fill it in or leave it out"
     assert run.refused(*args) == f"showattend: {where} {hint}"
     monkeypatch.setattr(sys, "argv", ["showattend", *args])
     assert app.main() == 2

@@ -98,7 +98,7 @@ def test_overlays_by_onnx(
         (["--engine", "onnx", "--device", "cuda"], "the onnx engine runs on the CPU"),
         (["--engine", "onnx", "--precision", "bf16"], "the onnx engine computes in fp32"),
         (["--engine", "onnx", "--model", "nowhere"], "nowhere: no such model"),
-        (["--engine", "onnx", "--size", "96"], "an export has the size it was made with"),
+        (["--engine", "onnx", "--size", "96"], "an export has a fixed size"),
         (["--engine", "tvm"], "engine"),
     ],
 )

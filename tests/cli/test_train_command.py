@@ -55,8 +55,8 @@ def test_interrupted_training_says_how_to_go_on(
     assert run("train", config) == (130, [], ["showattend: interrupted"])
     done = 2
     kept = f"the state of the run is kept in {out}; the same command"
-    for more, how in (((), " with --resume goes on"), (("--resume",), " goes on")):
+    for more, how in (((), " with --resume"), (("--resume",), "")):
         result = run("train", config, *more)
-        assert result == (130, [], [f"{kept}{how} from there", "showattend: interrupted"])
+        assert result == (130, [], [f"{kept}{how} continues it", "showattend: interrupted"])
     monkeypatch.setenv("RANK", "1")
     assert run("train", config).err == ["showattend: interrupted"]

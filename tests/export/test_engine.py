@@ -352,7 +352,7 @@ def test_damage_in_the_cache_is_mended_by_deleting_a_folder(
         OnnxCaptioner.from_pretrained(cached)
     message = str(caught.value)
     assert message.startswith(f"{folder / name}: ")
-    assert message.endswith(f"); delete the folder {folder}, it is made anew")
+    assert message.endswith(f"); delete the folder {folder}, it will be recreated")
     assert "\n" not in message
     # A folder that was asked for by name is its owner's to export.
     shutil.copytree(folder, tmp_path / "named")

@@ -110,7 +110,7 @@ def test_what_cannot_be_tried_is_one_line(
     folder, run = made
     code, rows, told = tune(run, "--rare-words", 0.2, "--train", folder / "train.jsonl")
     assert (code, rows) == (2, [])
-    assert "favours rare words already; give --start-shares too" in told
+    assert "already adjusted for rare words; give --start-shares too" in told
     assert told.count("\n") == 1
     code, _, told = tune("flickr8k", "--start-shares", 0.2)
     assert code == 2
@@ -119,7 +119,7 @@ def test_what_cannot_be_tried_is_one_line(
     (tmp_path / "run" / "run_2.safetensors").unlink()
     code, _, told = tune(tmp_path / "run", "--start-shares", 0.2)
     assert code == 2
-    assert "there is nothing to average (run_2.safetensors not there)" in told
+    assert "there is nothing to average (run_2.safetensors missing)" in told
     record = json.loads((run / "training.json").read_text())
     record["config"]["self_critical"]["epochs"] = 0
     (tmp_path / "run" / "training.json").write_text(json.dumps(record))

@@ -195,10 +195,12 @@ class NounTable:
 
 
 def listed(nouns: str) -> list[str]:
+    """Split a comma-separated list."""
     return [noun.strip() for noun in nouns.split(",") if noun.strip()]
 
 
 def plurals(noun: str) -> tuple[str, ...]:
+    """The plural forms of an English noun."""
     if noun in _IRREGULAR:
         return _IRREGULAR[noun]
     if noun.endswith("man"):

@@ -262,13 +262,13 @@ def test_the_command_prints_the_page_or_writes_it(files: Path) -> None:
 
 
 def test_the_page_says_how_evaluate_made_the_captions(files: Path) -> None:
-    assert "The captions are those of" not in call(files)
+    assert "The captions are from" not in call(files)
     content = json.loads((files / "results.json").read_text())
     settings = {"beam_size": 3, "block_ngrams": 2, "size": 288, "precision": "float32"}
     content["settings"] = {"model": "mine"} | settings
     (files / "results.json").write_text(json.dumps(content))
-    told = "model mine, beam 3, no 2-gram twice, 288 pixels, float32."
-    assert f"The captions are those of `showattend evaluate --output`: {told}" in call(files)
+    how = "model mine, beam 3, no 2-gram twice, 288 pixels, float32."
+    assert f"The captions are from `showattend evaluate --output`: {how}" in call(files)
 
 
 def test_the_command_says_what_is_left_out(files: Path) -> None:
@@ -348,7 +348,7 @@ def test_of_many_photos_that_cannot_be_opened_a_few_are_named(
     assert code == 1
     assert err == [
         *(f"showattend: {files / f'{k}.jpg'}: no such file" for k in range(5)),
-        "showattend: 3 other photos cannot be opened either; check --images",
+        "showattend: 3 more photos cannot be opened; check --images",
         f"wrote {files / 'worst.png'}",
     ]
 
