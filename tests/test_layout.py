@@ -81,6 +81,7 @@ WHOLE = {
     "test_bad_input.py",
     "test_extending.py",
     "test_gpu.py",
+    "test_language.py",
     "test_layout.py",
     "test_package.py",
     "test_readme.py",
