@@ -32,7 +32,9 @@ FAMILIARITY = "familiarity.npy"
 _PARTS = (
     "images/depth.py",
     "images/pixels.py",
-)  # modules that caption.py imports, the first by the second
+    "text/printable.py",
+    "model/model_schema.py",
+)  # modules that caption.py imports, each after those that it imports itself
 _PLACE = "# The photo ---"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """The packages of the extra ``onnx``."""
