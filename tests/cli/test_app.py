@@ -135,7 +135,7 @@ def test_empty_arguments_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_values_that_hold_nothing_are_no_empty_arguments(
+def test_overrides_and_file_names_with_a_blank_value_are_passed_on(
     run: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(_: Path, overrides: list[str]) -> None:
@@ -146,7 +146,7 @@ def test_values_that_hold_nothing_are_no_empty_arguments(
     assert "--x=: no such file" in run.refused("caption", "--", "--x=")
 
 
-def test_precision_is_told_in_full(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_explained_in_full(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     for command in ("caption", "attend", "evaluate", "ground", "serve"):
         shown = "\n".join(run(command, "--help").out)
@@ -169,7 +169,7 @@ def test_interrupted(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("info") == (130, [], ["showattend: interrupted"])
 
 
-def test_the_reader_of_a_pipe_may_go(model: Path) -> None:
+def test_a_closed_pipe_is_no_error(model: Path) -> None:
     program = (
         "import sys; from showattend import cli\n"
         "class Gone:\n"

@@ -106,7 +106,7 @@ def test_mistakes(run: CommandLine, photo: Path, args: list[str], message: str) 
     assert message in run.refused("caption", photo, *args)
 
 
-def test_what_is_not_installed_is_named(
+def test_a_missing_package_is_named(
     run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "find_spec", lambda _: None)

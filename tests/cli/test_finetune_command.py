@@ -86,7 +86,7 @@ def test_keeping_the_original_is_reported(
 
 
 @pytest.mark.parametrize(("key", "value"), [("skipped", ["a.jpg: damaged"]), ("unread", 2)])
-def test_photographs_left_out_make_it_1(
+def test_photographs_left_out_give_exit_code_1(
     key: str, value: Any, run: CommandLine, found: dict[str, Any], tmp_path: Path
 ) -> None:
     found[key] = value
@@ -101,7 +101,7 @@ def test_mistakes_are_one_line(run: CommandLine, tmp_path: Path) -> None:
     assert "nothing: no such model" in line
 
 
-def test_an_interruption_says_how_to_go_on(
+def test_an_interruption_says_how_to_continue(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import showattend.training.finetune as finetuning

@@ -52,7 +52,7 @@ def test_fetched(run: CommandLine, coco: Server, tmp_path: Path) -> None:
     assert len(read_dataset(tmp_path / "out")) == 12
 
 
-def test_missing_images_make_it_1(run: CommandLine, coco: Server, tmp_path: Path) -> None:
+def test_missing_images_give_exit_code_1(run: CommandLine, coco: Server, tmp_path: Path) -> None:
     gone = sorted(COCO.photos)[0]
     del coco.files[gone]
     result = run("prepare", "coco", "--out", tmp_path, "--base-url", coco.url)
@@ -61,7 +61,7 @@ def test_missing_images_make_it_1(run: CommandLine, coco: Server, tmp_path: Path
     assert len(read_dataset(tmp_path)) == 29
 
 
-def test_files_that_are_there(run: CommandLine, tmp_path: Path) -> None:
+def test_local_files(run: CommandLine, tmp_path: Path) -> None:
     for name, content in (COCO.photos | COCO.annotations).items():
         path = tmp_path / "mine" / Path(name).name
         path.parent.mkdir(exist_ok=True)

@@ -69,13 +69,13 @@ def test_a_model_that_is_missing_is_one_line(run: CommandLine) -> None:
     assert "nowhere" in run.refused("serve", "--port", 0, "--model", "nowhere")
 
 
-def test_an_address_that_is_not_ours_is_refused() -> None:
+def test_a_foreign_address_is_refused() -> None:
     for host in ("192.0.2.1", "no such host", "a" * 300):
         with pytest.raises(UserError, match="cannot listen on"):
             listen(host, 0)
 
 
-def test_what_is_not_installed_is_named(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_command, "find_spec", lambda _: None)
     message = run.refused("serve")
     assert message.endswith('the server needs fastapi; run: pip install "showattend[serve]"')

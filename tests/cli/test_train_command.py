@@ -12,7 +12,7 @@ from showattend.training.state import FILE_NAME as STATE
 from tests.commandline import CommandLine
 
 
-def test_train_hands_over_the_config(
+def test_train_passes_the_config_on(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
@@ -35,7 +35,7 @@ def test_train_hands_over_the_config(
     assert told in result.err[0]
 
 
-def test_interrupted_training_says_how_to_go_on(
+def test_interrupted_training_says_how_to_continue(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"

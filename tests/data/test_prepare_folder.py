@@ -93,7 +93,7 @@ def test_json_lines_in_a_folder_keep_their_splits(tmp_path: Path) -> None:
     assert prepare_folder(tmp_path, tmp_path / "out").images == {"train": 2, "test": 1}
 
 
-def test_what_is_not_read_is_told(tmp_path: Path) -> None:
+def test_ignored_captions_are_reported(tmp_path: Path) -> None:
     folder = sidecars(tmp_path / "photos", 3)  # 0.jpg, trip/1.jpg, 2.jpg
     told: list[str] = []
     (folder / "captions.csv").write_text("image,caption\n./0.jpg,A dog.\n")
@@ -115,7 +115,7 @@ def test_what_is_not_read_is_told(tmp_path: Path) -> None:
     assert len(told) == 2  # texts beside photos that the table names have nothing to add
 
 
-def test_a_text_that_cannot_be_read_leaves_its_image_out(tmp_path: Path) -> None:
+def test_an_unreadable_text_leaves_its_image_out(tmp_path: Path) -> None:
     folder = sidecars(tmp_path / "photos", 3)
     (folder / "0.txt").write_bytes("Un caf\xe9.\n".encode("latin-1"))
     report = prepare_folder(folder, tmp_path / "out")
@@ -151,7 +151,7 @@ def test_a_quote_left_open(tmp_path: Path, content: str, message: str) -> None:
         prepare_folder(tmp_path, tmp_path / "out")
 
 
-def test_captions_may_hold_quotes_and_line_ends(tmp_path: Path) -> None:
+def test_captions_may_contain_quotes_and_line_breaks(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpg")
     (tmp_path / "captions.csv").write_text(
         'image,caption\na.jpg,"A ""big""\ndog."\na.jpg,A 6" dog\n'
@@ -175,7 +175,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/report.json").read_text("utf-8"))["skipped"] == [line]
 
 
-def test_halves_of_characters_are_left_out_of_captions(tmp_path: Path) -> None:
+def test_lone_surrogates_are_removed_from_captions(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpg")
     captions = ["A \ud83ddog.", "A \U0001f415.", "\ud83d"]
     line = {"image": "a.jpg", "captions": captions}

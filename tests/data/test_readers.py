@@ -252,7 +252,7 @@ def test_broken_json_lines(tmp_path: Path, line: str, message: str) -> None:
         read_jsonl(path)
 
 
-def test_any_form_is_recognised(tmp_path: Path) -> None:
+def test_every_format_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     coco = write(tmp_path / "captions_val.json", COCO)
     write(tmp_path / "captions_train.json", changed(COCO, id=11))
@@ -279,7 +279,7 @@ def test_a_folder_of_coco_files(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
-def test_what_is_no_data_set(tmp_path: Path) -> None:
+def test_other_files_are_not_data_sets(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data set found"):
         read_dataset(tmp_path)
     with pytest.raises(DataError, match="no such file"):
@@ -317,7 +317,7 @@ def test_the_numbers_of_captions_do_not_matter(tmp_path: Path, number: Any) -> N
 
 
 @pytest.mark.parametrize("name", ["a\0.jpg", "a\ud83d.jpg"])
-def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+def test_impossible_file_names_are_refused(tmp_path: Path, name: str) -> None:
     message = "cannot be the name of a file"
     with pytest.raises(DataError, match=rf"images\[2\]: .*{message}"):
         read_coco(write(tmp_path / "c.json", changed(COCO, file_name=name)), Path(), "val")

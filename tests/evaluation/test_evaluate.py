@@ -182,7 +182,7 @@ ROWS = [
     ],
     ids=["coco", "ours", "mapping", "lines", "lines by file name", "byte order mark"],
 )
-def test_results_come_in_many_forms(data, text):
+def test_results_come_in_several_formats(data, text):
     path = data / "results.json"
     path.write_text(text, encoding="utf-8")
 
@@ -247,7 +247,7 @@ def test_bad_results_are_refused_in_one_line(data, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_one_of_several_splits(data, parrot):
+def test_a_split_must_be_selected(data, parrot):
     lines = [
         {"image": "000011.png", "captions": ["a circle"], "split": "train"},
         {"image": "000012.png", "captions": ["a square"], "split": "val"},

@@ -128,7 +128,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_opening_takes_what_the_head_says(files: list[Path]) -> None:
+def test_decoding_takes_the_memory_estimated_from_the_header(files: list[Path]) -> None:
     found = measured(files)
     assert len(found) == 2 * len(files)
     tiles = 56e6  # what is converted at once, the small picture, and what imports leave
@@ -137,7 +137,7 @@ def test_opening_takes_what_the_head_says(files: list[Path]) -> None:
         assert grown <= claimed + tiles, f"{path}, {how}: {grown / 1e6:.0f} MB"
 
 
-def test_what_would_take_too_much_is_refused_by_its_head(tmp_path: Path) -> None:
+def test_files_that_need_too_much_memory_are_refused(tmp_path: Path) -> None:
     width, height = 16_383, 10_900
     assert width * height < MAX_PIXELS
     # A lossless WebP of one colour: signature, size, and a code of one symbol for each channel.

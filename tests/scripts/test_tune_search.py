@@ -66,7 +66,7 @@ def tune(
     return call
 
 
-def test_the_models_own_scores_are_called_that(
+def test_unchanged_scores_are_labelled_own(
     tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path]
 ) -> None:
     code, rows, _ = tune(made[1], "--beams", 1, 3, "--block-ngrams", 0, 2)
@@ -80,7 +80,7 @@ def test_the_models_own_scores_are_called_that(
     assert scores == sorted(scores, reverse=True)
 
 
-def test_shares_and_tau_are_those_of_the_weights_before(
+def test_shares_and_tau_start_from_unadjusted_weights(
     script: ModuleType, tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path]
 ) -> None:
     folder, run = made
@@ -104,7 +104,7 @@ def test_shares_and_tau_are_those_of_the_weights_before(
     assert lifted.max() - lifted.min() > 0.4  # more for rare words
 
 
-def test_what_cannot_be_tried_is_one_line(
+def test_options_that_do_not_suit_the_model_are_one_line(
     tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder, run = made

@@ -84,6 +84,6 @@ def test_absurd_sizes_are_refused(
     assert [each.name for each in tmp_path.iterdir()] == ["a.zip"]
 
 
-def test_a_place_that_cannot_be_written(archive: Path, tmp_path: Path) -> None:
+def test_an_unwritable_folder(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"):
         extract(archive, NAME, tmp_path / "none" / "out.json")

@@ -135,7 +135,7 @@ def test_missing_images_are_listed_and_skipped(coco: Server, out: Path) -> None:
     assert manifest(out)["complete"] is True
 
 
-def test_a_run_that_is_stopped_goes_on(coco: Server, out: Path) -> None:
+def test_an_interrupted_run_continues(coco: Server, out: Path) -> None:
     def stop(what: str, done: int, total: int, note: str = "") -> None:
         if (what, done) == ("Downloading images", 11):
             raise KeyboardInterrupt
@@ -152,7 +152,7 @@ def test_a_run_that_is_stopped_goes_on(coco: Server, out: Path) -> None:
     assert manifest(out)["complete"] is True
 
 
-def test_annotations_that_were_stopped_go_on(server: Server, out: Path) -> None:
+def test_an_interrupted_download_of_annotations_continues(server: Server, out: Path) -> None:
     rest = random.Random(0).randbytes(2 << 20)  # what else is in the archive
     archive = zipped(COCO.annotations | {"rest": rest})
     server.files = COCO.files | {ZIP: archive}
@@ -165,7 +165,7 @@ def test_annotations_that_were_stopped_go_on(server: Server, out: Path) -> None:
     assert sum(each.sent for each in server.asked(ZIP)) == len(archive)
 
 
-def test_images_of_ours_that_are_broken_come_again(coco: Server, out: Path) -> None:
+def test_broken_images_are_downloaded_again(coco: Server, out: Path) -> None:
     run(coco, out)
     broken = sorted(COCO.photos)[7]
     (out / "images" / broken[1:]).write_bytes(b"cut")
@@ -174,7 +174,7 @@ def test_images_of_ours_that_are_broken_come_again(coco: Server, out: Path) -> N
     assert coco.got == [broken]
 
 
-def test_a_subset_is_its_seed(coco: Server, tmp_path: Path) -> None:
+def test_a_subset_depends_on_its_seed_alone(coco: Server, tmp_path: Path) -> None:
     for name, options in (
         ("one", {"images": 9}),
         ("two", {"images": 9}),
@@ -259,7 +259,7 @@ def test_karpathy_by_categories(coco: Server, out: Path) -> None:
 # There already ---------------------------------------------------------------------------------
 
 
-def test_files_that_are_there(server: Server, out: Path, tmp_path: Path) -> None:
+def test_local_files(server: Server, out: Path, tmp_path: Path) -> None:
     """Nothing is fetched, and nothing is written where they are."""
     mine = local(tmp_path / "mine", "train", "val")
     before = sorted(mine.rglob("*"))
@@ -299,7 +299,7 @@ def test_images_held_out_of_training(out: Path, tmp_path: Path) -> None:
         prepare_coco(out, annotations=[mine / "annotations"], hold_out=[held])
 
 
-def test_a_karpathy_file_that_is_there(out: Path, tmp_path: Path) -> None:
+def test_a_local_karpathy_file(out: Path, tmp_path: Path) -> None:
     mine = local(tmp_path / "mine", "train", "val")
     (mine / "dataset_coco.json").write_text(json.dumps(COCO.karpathy()))
     for options in ({"annotations": [mine / "dataset_coco.json"]}, {"annotations": [mine]}):
@@ -309,7 +309,7 @@ def test_a_karpathy_file_that_is_there(out: Path, tmp_path: Path) -> None:
     assert report.images == {"train": 26, "val": 2, "test": 2}
 
 
-def test_what_is_missing_in_ones_own_folder_is_not_fetched(out: Path, tmp_path: Path) -> None:
+def test_images_missing_from_image_root_are_not_downloaded(out: Path, tmp_path: Path) -> None:
     mine = local(tmp_path / "mine", "train", "val")
     gone = mine / sorted(COCO.photos)[0][1:]
     gone.unlink()
@@ -318,7 +318,7 @@ def test_what_is_missing_in_ones_own_folder_is_not_fetched(out: Path, tmp_path: 
     assert [line.endswith(f"{gone.name}: no such file") for line in report.skipped] == [True]
 
 
-def test_a_base_url_completes_ones_own_folder(coco: Server, out: Path, tmp_path: Path) -> None:
+def test_base_url_completes_image_root(coco: Server, out: Path, tmp_path: Path) -> None:
     mine = local(tmp_path / "mine", "train")
     for _ in range(2):
         report = run(coco, out, image_root=mine)
@@ -327,7 +327,7 @@ def test_a_base_url_completes_ones_own_folder(coco: Server, out: Path, tmp_path:
     assert not (mine / "val2014").exists()
 
 
-def test_an_archive_that_is_there_is_not_fetched(coco: Server, out: Path) -> None:
+def test_an_existing_archive_is_not_downloaded(coco: Server, out: Path) -> None:
     (out / "annotations").mkdir(parents=True)
     (out / ZIP[1:]).write_bytes(COCO.files[ZIP])
     run(coco, out, images=3)
@@ -359,7 +359,7 @@ def test_a_server_without_the_annotations(server: Server, out: Path) -> None:
         run(server, out)
 
 
-def test_files_of_others_are_left_alone(coco: Server, tmp_path: Path) -> None:
+def test_other_files_are_left_alone(coco: Server, tmp_path: Path) -> None:
     for name in ("manifest.json", "dataset.jsonl"):
         (tmp_path / name).write_text("{}")
         with pytest.raises(DataError, match=f"{name}: not written by prepare"):
@@ -377,7 +377,7 @@ def test_files_of_others_are_left_alone(coco: Server, tmp_path: Path) -> None:
         ({"year": 2017, "split": "karpathy"}, "leave --year out"),
     ],
 )
-def test_wishes_that_cannot_be(options: dict[str, Any], message: str) -> None:
+def test_impossible_subsets_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Subset(**options)
 
@@ -389,18 +389,18 @@ def test_wishes_that_cannot_be(options: dict[str, Any], message: str) -> None:
         "http://local host", "http://", "http://a\0b", "http://host/?q", "http://host/\ud800",
     ],
 )  # fmt: skip
-def test_addresses_that_cannot_be(url: str, out: Path) -> None:
+def test_invalid_urls_are_refused(url: str, out: Path) -> None:
     with pytest.raises(DataError, match="not a URL; give --base-url in the form"):
         prepare_coco(out, base_url=url, downloader=Downloader(attempts=1, sleep=nothing))
 
 
-def test_an_address_that_is_not_ascii(server: Server, out: Path) -> None:
+def test_a_url_that_is_not_ascii(server: Server, out: Path) -> None:
     server.files = {f"/%C3%A4%20b{name}": content for name, content in COCO.files.items()}
     report = prepare_coco(out, Subset(images=2), base_url=f"{server.url}/ä b/", min_count=1)
     assert sum(report.images.values()) == 2
 
 
-def test_two_ids_of_one_file(server: Server, out: Path, tmp_path: Path) -> None:
+def test_two_ids_may_share_a_file(server: Server, out: Path, tmp_path: Path) -> None:
     name = "COCO_train2014_000000000001.jpg"
     images = [{"id": number, "file_name": name} for number in (1, 2)]
     (tmp_path / "captions_train.json").write_text(json.dumps(COCO.captions(images)))
@@ -411,7 +411,7 @@ def test_two_ids_of_one_file(server: Server, out: Path, tmp_path: Path) -> None:
     assert server.got == [f"/train2014/{name}"]
 
 
-def test_objects_are_not_fetched_beside_ones_own_annotations(
+def test_instances_are_not_downloaded_for_local_annotations(
     coco: Server, out: Path, tmp_path: Path
 ) -> None:
     mine = local(tmp_path / "mine", "train", "val")
@@ -426,7 +426,7 @@ def test_objects_are_not_fetched_beside_ones_own_annotations(
     assert coco.log == []
 
 
-def test_places_that_cannot_be(out: Path, tmp_path: Path) -> None:
+def test_invalid_folders_are_refused(out: Path, tmp_path: Path) -> None:
     captions = tmp_path / "captions_mine.json"
     captions.write_text(json.dumps(COCO.captions([{"id": 1, "file_name": "beach.jpg"}])))
     for options, message in (

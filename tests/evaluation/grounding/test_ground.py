@@ -100,7 +100,7 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_model_that_looks_right_and_one_that_looks_away(world):
+def test_a_model_that_looks_at_the_object_and_one_that_does_not(world):
     right = ground(
         world / "instances.json",
         world,
@@ -186,7 +186,7 @@ def test_other_words_are_averaged():
     assert (word["word"], word["position"], word["categories"]) == ("dog", 1, ["dog"])
 
 
-def test_a_name_of_two_words_has_the_mean_of_their_maps():
+def test_a_name_of_two_words_uses_their_mean_map():
     maps = [one_hot(0, 0), 0.4 * one_hot(0, 0) + 0.6 * one_hot(3, 3), one_hot(3, 3)]
     caption = make_caption(["hot", "dog", "bun"], maps, (40, 40))
     masks = {"hot dog": np.zeros((40, 40), bool), "dog": np.ones((40, 40), bool)}
@@ -208,7 +208,7 @@ def test_peak_is_found_at_pixel_precision():
         assert word["pointing"]["model"] == hit
 
 
-def test_the_peak_is_that_of_the_blurred_map_and_the_mass_that_of_the_map(world):
+def test_the_peak_is_from_the_blurred_map_and_the_mass_is_not(world):
     """The dog's cell and those around it together outweigh one cell in the corner."""
     alpha = np.zeros((GRID, GRID), np.float32)
     alpha[0:3, 1:4] = 0.09
@@ -435,7 +435,7 @@ def test_nouns(sentence, expected):
     assert [" ".join(words[m.start : m.stop]) for m in found] == expected
 
 
-def test_nouns_lead_to_their_categories():
+def test_nouns_name_their_categories():
     table = NounTable(_NOUNS)
 
     def categories(words: str) -> list[tuple[str, ...]]:
@@ -450,7 +450,7 @@ def test_nouns_lead_to_their_categories():
         assert categories(name) == [(name,)] or name in categories(name)[0]
 
 
-def test_categories_of_ones_own_match_by_name_and_plural():
+def test_other_categories_match_by_name_and_plural():
     table = NounTable(["circle", "Traffic_cone", "box", "berry"])
     sentence = "circles , a traffic cone , boxes , berries and a dog"
     assert [m.categories for m in table.find(sentence.split())] == [

