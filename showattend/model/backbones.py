@@ -267,5 +267,5 @@ def _build_torchvision(
             *(part for key, part in model.named_children() if key not in ("avgpool", "fc"))
         )
     else:
-        raise ConfigError(f"torchvision:{name} has no known spatial feature map")
+        raise ConfigError(f"torchvision:{name} has no spatial map that can be extracted")
     return model, body, stages
