@@ -1,4 +1,4 @@
-"""The program: its help, its exit codes, and what it makes of wrong usage."""
+"""The command line: help, exit codes, and wrong usage."""
 
 from __future__ import annotations
 

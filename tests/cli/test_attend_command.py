@@ -1,4 +1,4 @@
-"""``showattend attend``: every form of output, and its mistakes in one line."""
+"""``showattend attend``: every output format, and mistakes in one line."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def photos_in(page: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two photos in a folder, one broken, one in a folder within that has the name of another."""
+    """Two photos in a folder, a broken one, and one in a subfolder with the name of another."""
     folder = tmp_path / "holiday"
     (folder / "within").mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -144,7 +144,7 @@ def test_a_folder_makes_a_gallery(run: CommandLine, folder: Path, tmp_path: Path
     (folder / "broken.jpg").unlink()
     result = run(*args, "--recursive", "--n-best", 2, "--beam-size", 3)
     assert (result.code, len(result.err)) == (0, 1)
-    # Photos of one name are told apart by their folder.
+    # Photos of the same name are distinguished by their folder.
     assert [photo["name"] for photo in photos_in(page)] == ["a.png", "b.png", "within/a.png"]
     assert {len(photo["captions"]) for photo in photos_in(page)} == {2}
     assert "is over beam_size" in run.refused(*args, "--n-best", 9)
@@ -224,7 +224,7 @@ def test_a_large_gallery_gets_a_warning(
     assert "--n-best 1" in result.err[-1]
 
 
-# What cannot be ---------------------------------------------------------------------------------
+# Mistakes ---------------------------------------------------------------------------------------
 
 
 def never(*_: object, **__: object) -> None:

@@ -151,7 +151,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert output.read_bytes() == before
     assert json.loads(part.read_text(encoding="utf-8"))["image"] == str(folder / "a.jpg")
 
-    # A run that makes nothing touches neither; a whole one replaces the output.
+    # A run without captions changes neither file; a complete one replaces the output.
     (tmp_path / "empty.jpg").touch()
     assert run.caption(tmp_path / "empty.jpg", "--output", output).code == 2
     assert (output.read_bytes(), part.exists()) == (before, True)

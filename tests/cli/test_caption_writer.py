@@ -1,4 +1,4 @@
-"""Where captions go: nothing of anybody's is lost, and nothing is half written."""
+"""Writing captions: no file of the user's is lost, and none is half written."""
 
 from __future__ import annotations
 

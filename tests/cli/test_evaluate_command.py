@@ -1,4 +1,4 @@
-"""``showattend evaluate``: a model's captions, and those of others."""
+"""``showattend evaluate``: a model's captions, and captions from another source."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the command is given to print; the training itself has tests of its own."""
+    """The result that the command prints; the training itself is tested elsewhere."""
     import showattend.training.finetune as finetuning
 
     report = dict(FOUND)

@@ -15,7 +15,7 @@ from tests.commandline import CommandLine
 
 @pytest.fixture
 def data(tmp_path: Path) -> tuple[object, ...]:
-    """Two photos that a cat fills, a dog in a corner; people say that a dog is near a car."""
+    """Two photos of a cat with a dog in a corner; the human captions name a dog and a car."""
     images = [{"id": k, "file_name": f"{k}.png", "width": 40, "height": 40} for k in (1, 2)]
     for k in (1, 2):
         Image.new("RGB", (40, 40), (60 * k, 90, 120)).save(tmp_path / f"{k}.png")

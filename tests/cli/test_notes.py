@@ -1,4 +1,4 @@
-"""The note on a strange photograph: once, on stderr, and not where it is not wanted."""
+"""The note on an unfamiliar photograph: once, on stderr, and not with --no-notes."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_no_server(run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_ctrl_c(run: CommandLine, coco: Server, tmp_path: Path) -> None:
-    """A real one, in a process of its own, while the server keeps silent on some images."""
+    """A real Ctrl-C in a separate process, while the server does not answer for some images."""
     out = tmp_path / "out"
     args = ["prepare", "coco", "--out", str(out), "--base-url", coco.url]
     slow = set(sorted(COCO.photos)[6:])

@@ -1,4 +1,4 @@
-"""The command ``showattend serve``: it starts, answers and ends; mistakes are one line."""
+"""``showattend serve``: starting, answering and stopping; mistakes in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is printed for people and for files."""
+"""Output to terminals and to files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``showattend train``: what it hands over, and what it says when stopped."""
+"""``showattend train``: passing the config on, and interruptions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_interrupted_training_says_how_to_continue(
     config.write_text(f"train: {{out: {out}}}\n")
     out.mkdir()
     assert run("train", config) == (130, [], ["showattend: interrupted"])
-    done = 1  # the state of no steps: the command itself begins again
+    done = 1  # no step was saved, so the same command starts again
     assert run("train", config) == (130, [], ["showattend: interrupted"])
     done = 2
     kept = f"the state of the run is kept in {out}; the same command"

@@ -134,7 +134,7 @@ def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
 
 
 class Kill(BaseException):
-    """As a kill between two steps."""
+    """Simulates a kill between two steps."""
 
 
 @pytest.mark.parametrize("renames", range(5))

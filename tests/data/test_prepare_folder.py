@@ -1,4 +1,4 @@
-"""Folders of one's own photos: captions beside them, or in a table."""
+"""Folders of photos with captions in text files or in a table."""
 
 from __future__ import annotations
 

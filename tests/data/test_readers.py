@@ -1,4 +1,4 @@
-"""Every form of a data set, and what is said of those that are broken."""
+"""Every format of data sets, and error messages for broken ones."""
 
 from __future__ import annotations
 

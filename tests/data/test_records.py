@@ -1,4 +1,4 @@
-"""Records that are kept packed come out as they went in."""
+"""Packed records are stored unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drawn pictures: captions that are true, outlines that are where the pixels are."""
+"""The synthetic pictures: captions are correct, and outlines agree with the pixels."""
 
 from __future__ import annotations
 

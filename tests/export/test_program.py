@@ -1,4 +1,4 @@
-"""caption.py as it is exported: alone in its folder, it captions as showattend does."""
+"""The exported caption.py: on its own, it captions like showattend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.profiles import grey_profile, matrix_profile, tiff
 
 
 def alone(exported: Path, *args: object, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the exported caption.py where showattend cannot be imported, nor torch."""
+    """Run the exported caption.py where neither showattend nor torch can be imported."""
     script = (
         "import sys, runpy; sys.modules['showattend'] = sys.modules['torch'] = None\n"
         f"{before}\n"
@@ -284,7 +284,7 @@ def test_it_is_self_contained_and_short(exported: Path) -> None:
         )
     }
     assert roots - sys.stdlib_module_names == {"numpy", "onnxruntime", "PIL"}
-    # Its parts do not tread on each other's names.
+    # The names of its parts do not collide.
     defined = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
     assert len(defined) == len(set(defined))
     assert written.count("\n") <= 1200

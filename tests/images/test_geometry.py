@@ -1,4 +1,4 @@
-"""Maps on the right pixels: the geometry against independent sums."""
+"""Maps on the right pixels: the geometry compared with independent computations."""
 
 from __future__ import annotations
 

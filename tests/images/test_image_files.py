@@ -1,4 +1,4 @@
-"""Opening of every kind of image file, and finding them."""
+"""Opening all kinds of image files, and finding them."""
 
 from __future__ import annotations
 

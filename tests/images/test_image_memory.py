@@ -1,4 +1,4 @@
-"""What opening a file costs in memory: as its head says, under 1 GB, in the server under 300 MB."""
+"""Memory for opening a file: as estimated, under 1 GB, and in the server under 300 MB."""
 
 from __future__ import annotations
 

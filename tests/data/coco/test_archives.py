@@ -1,4 +1,4 @@
-"""Archives: whole or refused, and nothing of them lands anywhere but where it is told to."""
+"""Archives: complete or refused, and never unpacked outside the given folder."""
 
 from __future__ import annotations
 

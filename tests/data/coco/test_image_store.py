@@ -1,4 +1,4 @@
-"""COCO's images: finding them, knowing the whole ones, fetching the others."""
+"""COCO's images: finding complete ones and downloading the others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_complete_images_are_opened_once(tmp_path: Path) -> None:
     assert [at[1:] for at in looked] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     looked.clear()
-    (tmp_path / "b.jpg").write_bytes(jpeg(2)[:600])  # cut short behind our back
+    (tmp_path / "b.jpg").write_bytes(jpeg(2)[:600])  # truncated by something else
     again = ImageFolder(tmp_path)
     assert again.whole(wanted, lambda *at: looked.append(at)) == {"a.jpg"}
     assert [at[1:] for at in looked] == [(1, 3), (2, 3), (3, 3)]

@@ -1,4 +1,4 @@
-"""The manifest: valid JSON, a line an image, and never written over another program's."""
+"""The manifest: valid JSON, one line per image, never overwriting another program's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``prepare coco`` from a server with faults, from files that are there, and on from a stop."""
+"""``prepare coco`` from a faulty server, from local files, and after an interruption."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_all_of_it(coco: Server, out: Path) -> None:
 
 
 def test_500_images_with_faults(server: Server, out: Path) -> None:
-    """The bar: 5 % faults, all of it there in the end, nothing that was whole fetched twice."""
+    """With 5 % faults everything arrives, and no complete file is downloaded twice."""
     big = Coco(train=500, val=250)
     server.files = dict(big.files)
     kinds: list[str | int] = ["drop", "truncate", 503, "damage", "cut"]
@@ -239,7 +239,7 @@ def test_karpathy(coco: Server, out: Path, restval: bool, train: int, place: str
 
 
 def test_2017(server: Server, out: Path) -> None:
-    """Names without a split in them: the annotation file's name says the folder."""
+    """File names without a split: the folder follows from the annotation file's name."""
     files = {}
     for split, number in (("train", 30), ("val", 40)):
         image = {"id": number, "file_name": f"{number:012}.jpg"}
@@ -260,7 +260,7 @@ def test_karpathy_by_categories(coco: Server, out: Path) -> None:
 
 
 def test_local_files(server: Server, out: Path, tmp_path: Path) -> None:
-    """Nothing is fetched, and nothing is written where they are."""
+    """Nothing is downloaded, and nothing is written to their folder."""
     mine = local(tmp_path / "mine", "train", "val")
     before = sorted(mine.rglob("*"))
     files = [mine / f"annotations/captions_{split}2014.json" for split in ("train", "val")]
@@ -281,7 +281,7 @@ def test_local_files(server: Server, out: Path, tmp_path: Path) -> None:
 
 
 def test_images_held_out_of_training(out: Path, tmp_path: Path) -> None:
-    """Those that something will be measured on are not trained on, but may be validated on."""
+    """Images held out of training may still be used for validation."""
     mine = local(tmp_path / "mine", "train", "val")
     prepare_coco(out, annotations=[mine / "annotations"])
     splits = ids(out)

@@ -1,4 +1,4 @@
-"""Grounding against worlds where the answer is known, and the table of nouns."""
+"""Grounding on synthetic images with known answers, and the table of nouns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_caption(words: list[str], maps: list[np.ndarray], size: tuple[int, int]
 
 
 class Fake:
-    """Says "a dog" (or the words given) and looks where ``look`` says for each word."""
+    """Captions with "a dog" (or the given words), and looks at ``look`` for each word."""
 
     name = "fake"
     search = SearchOptions()
@@ -117,12 +117,12 @@ def test_a_model_that_looks_at_the_object_and_one_that_does_not(world):
     assert right["pointing"]["other_word"] == 0
     assert wrong["pointing"]["model"] == 0
     assert wrong["pointing"]["other_word"] == 1
-    # Whatever the model does: the mask is one cell of sixteen, away from the middle.
+    # For any model: the mask is one cell of sixteen, away from the centre.
     for found in (right, wrong):
         assert found["pointing"]["uniform"] == found["mass"]["uniform"] == 1 / 16
     assert right["mass"]["model"] > 0.5  # the rest is the interpolation's slope outside the cell
     assert wrong["mass"]["model"] < 0.001  # and its ripple
-    # Every image says the same, so there is no spread.
+    # All images agree, so there is no spread.
     assert right["interval"]["pointing"]["uniform"] == pytest.approx([15 / 16, 15 / 16])
     assert wrong["interval"]["pointing"]["other_word"] == [-1, -1]
     assert right["categories"] == {
@@ -270,7 +270,7 @@ def test_human_captions_are_forced(world):
     assert (found["words"], found["images"], found["pointing"]["model"]) == (2, 1, 0.5)
     assert found["settings"]["sentences"] == "human"
     assert found["settings"]["precision"] == "float32"
-    assert all(found["settings"][key] is None for key in SEARCH)  # nothing was searched
+    assert all(found["settings"][key] is None for key in SEARCH)  # there was no search
     assert steps == [(1, 2), (2, 2)]
 
     for image in content["images"]:
@@ -375,7 +375,7 @@ def test_other_files_are_refused(tmp_path, text, message):
     "shape",
     [
         ["nonsense"],
-        [[0, 0, float("nan"), 0, 5, 5]],  # pycocotools would not come back from these
+        [[0, 0, float("nan"), 0, 5, 5]],  # pycocotools would hang on these
         [[0, 0, 1e9, 0, 5, 5]],
         [[0, 0, "5", 0, 5, 5]],
         {"size": [10**6, 10**6], "counts": "000"},
@@ -397,7 +397,7 @@ def test_interval_is_a_bootstrap_over_images():
     generator = np.random.default_rng(1)
     hits = generator.random(200) < 0.7
     found = intervals([[word(float(hit))] for hit in hits])
-    # For one word an image the bootstrap is that of a proportion: normal, with known spread.
+    # With one word per image this is the bootstrap of a proportion: normal, with known spread.
     mean, spread = hits.mean(), np.sqrt(hits.mean() * (1 - hits.mean()) / 200)
     low, high = found["pointing"]["uniform"]
     assert low == pytest.approx(mean - 1.96 * spread, abs=0.012)

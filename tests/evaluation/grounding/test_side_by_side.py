@@ -1,4 +1,4 @@
-"""Models side by side: the difference of two by hand, and the tables of Markdown."""
+"""Comparing models: differences computed by hand, and the Markdown tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_same_maps_do_not_differ() -> None:
 
 
 def test_a_difference_is_paired_over_images() -> None:
-    """Images differ much, the models by 0.1 in each: the interval does not know the images."""
+    """Images differ widely and the models by 0.1 in each, so the paired interval is narrow."""
     draw = np.random.default_rng(0)
     level = draw.random(40)
     found = difference(

@@ -1,4 +1,4 @@
-"""Right and wrong words, and big objects, in worlds where the answer is known."""
+"""Right and wrong words, and big objects, in synthetic images with known answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mask(*cells: tuple[int, int]) -> np.ndarray:
 
 
 def judged(words: str, looks: dict[str, tuple[int, int]], **masks: np.ndarray) -> dict[str, Any]:
-    """A caption whose words look at the cells given, by default at the upper left one."""
+    """A caption whose words look at the given cells, by default at the upper left one."""
     said = words.split()
     caption = make_caption(said, [one_hot(*looks.get(word, (0, 0))) for word in said], SIZE)
     return judge_caption(caption, masks, NOUNS)
@@ -49,7 +49,7 @@ def test_a_wrong_word_saw_the_wrong_thing_or_looked_at_the_wrong_place() -> None
 
 
 def test_a_right_word_may_look_elsewhere() -> None:
-    """It looks at its own object, at another one, or at nothing."""
+    """It may look at its own object, at another one, or at none."""
     scene = {"dog": mask((1, 2), (1, 3)), "car": mask((3, 0))}
     for cell, at, place in (
         ((1, 2), "dog", "own"), ((3, 0), "car", "another"), ((3, 3), None, "none"),
@@ -83,12 +83,12 @@ def test_a_shared_peak_is_divided() -> None:
 
 
 def test_which_words_are_judged() -> None:
-    # A bike may be a bicycle: right if there is one. What has no category is neither.
+    # "bike" may mean a bicycle, so it is right if there is one. Other words are neither.
     named = judged("a bike near a tree and a car", {}, bicycle=mask((0, 0)))["named"]
     assert [(word["word"], word["right"]) for word in named] == [("bike", True), ("car", False)]
     (word,) = judged("a bike", {}, dog=mask((0, 0)))["named"]
     assert (word["categories"], word["right"]) == (["bicycle", "motorcycle"], False)
-    # Without another word there is nothing to compare it with; without an object nothing to see.
+    # Nothing is judged without another word to compare with, or without an object.
     assert judged("cars", {}, dog=mask((0, 0)))["named"] == []
     assert judged("a car", {}) == {"named": [], "big": []}
     empty = make_caption(["a"], [one_hot(0, 0)], SIZE)
@@ -160,7 +160,7 @@ def test_ground_includes_wrong_words(world: Any) -> None:
     assert where["wrong"]["peak"]["model"] == {"own": 0, "another": 1, "none": 0}
     # The other words: "dog" is on an object, "a", "and", "a" are not.
     assert where["wrong"]["peak"]["other_word"]["another"] == 1 / 4
-    # Every image says the same, so there is no spread.
+    # All images agree, so there is no spread.
     leads = where["wrong"]["interval"]["peak"]["another"]
     assert leads["uniform"] == pytest.approx([14 / 16] * 2)
     assert leads["other_word"] == pytest.approx([3 / 4] * 2)
@@ -173,7 +173,7 @@ def test_ground_includes_wrong_words(world: Any) -> None:
         }
     ]  # fmt: skip
     assert where["big"]["mentioned"] == where["big"]["overlooked"] == {"objects": 0, "images": 0}
-    # What is known of a caption is enough for the figures of some of them.
+    # The summary can be computed from a part of the captions.
     half = summary(found["captions"][:2])
     assert (half["words"], half["where"]["wrong"]["words"]) == (2, 2)
     assert half["pointing"] == found["pointing"]

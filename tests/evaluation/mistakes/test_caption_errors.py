@@ -185,7 +185,7 @@ def test_overused_phrases_and_wording() -> None:
     report = find_errors(
         references, candidates, train=["A dog is running.", "the dog number 3 runs"]
     )
-    # The words of 3 within go without saying; "the dog number" is in half of the references.
+    # Phrases of 3 within longer ones are left out; "the dog number" is in half of the references.
     assert [phrase.words for phrase in report.phrases] == ["a dog is running"]
     phrase = report.phrases[0]
     assert (phrase.count, phrase.share, phrase.human_count) == (6, 0.6, 0)

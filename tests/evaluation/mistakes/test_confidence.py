@@ -47,7 +47,7 @@ def test_a_word_of_several_kinds_is_there_only_if_all_of_them_are() -> None:
 def test_the_threshold_is_where_wrong_and_right_balance() -> None:
     p = np.linspace(0.005, 0.995, 100)
     random = np.random.default_rng(0)
-    wrong = random.random((200, 100)) < 1 - p  # as often wrong as it says
+    wrong = random.random((200, 100)) < 1 - p  # wrong as often as its probability says
     found = choose_threshold([(np.tile(p, 200).tolist(), wrong.ravel().tolist())])
     assert found == pytest.approx(0.5, abs=0.06)
     assert choose_threshold([([0.1, 0.2, 0.35, 0.8], [True, True, False, False])]) == 0.35

@@ -1,4 +1,4 @@
-"""What the note is worth: who is invented, and how captions fare with it and without."""
+"""The usefulness of the note: invented people, and captions with and without it."""
 
 from __future__ import annotations
 

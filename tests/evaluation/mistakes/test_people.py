@@ -1,4 +1,4 @@
-"""Which captions mention people, and how often a model puts some where nobody is."""
+"""Which captions mention people, and how often a model invents them."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ CANDIDATES = {
 
 def test_people_invented_and_left_out() -> None:
     report = find_people(REFERENCES, CANDIDATES)
-    # "hand" and "small" are in neither count, and a hand of the model's is nobody put in.
+    # "hand" and "small" are in neither count, and the model's "hand" does not count as invented.
     assert (report.put_in.count, report.put_in.of) == (1, 3)
     assert report.put_in_captions == (("empty street", "a man is riding a bus"),)
     assert (report.left_out.count, report.left_out.of) == (1, 2)

