@@ -31,7 +31,7 @@ PACKED = """(array) => {
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless Chromium, one per module, because playwright's event loop interferes with others."""
+    """A headless Chromium, one per module because of playwright's event loop."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is absent")
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
