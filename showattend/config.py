@@ -119,9 +119,7 @@ class EncoderConfig:
 class AttentionConfig:
     """How the decoder decides where to look."""
 
-    kind: str = _option(
-        "additive", "the scoring function, one of those in showattend.model.attention"
-    )
+    kind: str = _option("additive", "the scoring function, one of showattend.model.attention")
 
 
 @dataclass(frozen=True)
@@ -181,8 +179,7 @@ class TrainConfig:
     )
     precision: str = _option("auto", "auto (bf16 where the processor has it), fp32, bf16 or fp16")
     compile: bool = _option(
-        False,
-        "fuse the decoder's elementwise operations with torch.compile, if there is a compiler",
+        False, "fuse the decoder's elementwise operations with torch.compile, given a compiler"
     )
     device: str = _option("auto", "auto, cpu, cuda or mps")
     seed: int = _option(0, "the same seed gives the same result on the same machine and threads")
@@ -205,9 +202,7 @@ class SelfCriticalConfig:
     temperature: float = _option(
         0.5, "divide the word scores by this first; label smoothing leaves them too flat to sample"
     )
-    max_length: int = _option(
-        20, "maximum words of a sampled caption; truncated ones have no <end>"
-    )
+    max_length: int = _option(20, "maximum words per sample; truncated ones have no <end>")
     min_references: int = _option(
         1, "leave out images with fewer human captions than this, whose reward is noisy"
     )
