@@ -46,7 +46,7 @@ def test_a_row_of_the_ablation_says_what_it_adds_and_how_to_run_it(path: Path) -
     assert any("showattend compare configs/ablation/*.yaml" in line for line in rest)
 
 
-def test_the_rows_of_the_ablation_pull_one_lever_after_another_up_to_the_recipe() -> None:
+def test_each_row_of_the_ablation_changes_one_thing() -> None:
     rows = [load_config(path) for path in (*ABLATION, CONFIGS[0].parent / "flickr8k.yaml")]
     flat = [
         {
@@ -158,7 +158,7 @@ def test_defaults_file_and_overrides(tmp_path: Path) -> None:
         ("train: false\n", r"train must be a section"),
         ("train: []\n", r"train must be a section"),
         ("train: ''\n", r"train is empty"),
-        ("data:\n  cache:\n", r"data\.cache is empty .*; give one, or null to turn it off"),
+        ("data:\n  cache:\n", r"data\.cache is empty .*; give a value, or null to turn it off"),
         ("data:\n  cache: ''\n", r"data\.cache is empty"),
         ("data:\n  cache: ' '\n", r"data\.cache is empty"),
         ("data:\n  path:\n", r"data\.path is empty"),
@@ -189,7 +189,7 @@ def test_bad_overrides_are_named(tmp_path: Path, override: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.cache=", r"'data\.cache=': the value is empty \(a variable that is not set\?\)"),
+        ("data.cache=", r"'data\.cache=': the value is empty \(an unset variable\?\)"),
         ("data.cache=  ", r"the value is empty"),
         ("data.cache=''", r"data\.cache is empty"),
         ("data.images=", r"the value is empty"),
@@ -250,7 +250,7 @@ def test_a_pattern_finds_the_packages_configs(
         assert expand_configs(other) == [Path(other)]
 
 
-def test_every_field_says_what_it_is() -> None:
+def test_every_field_has_help() -> None:
     for section in dataclasses.fields(Config):
         for field in dataclasses.fields(section.default_factory):  # type: ignore[arg-type, misc]
             assert len(field.metadata["help"]) > 8, field.name
@@ -294,7 +294,7 @@ def test_data_path_takes_a_list(tmp_path: Path) -> None:
         ("[{path: a, weight: .nan}]", r"data\.path\[0\].*weight is nan"),
     ],
 )
-def test_lists_that_mean_nothing(tmp_path: Path, value: str, said: str) -> None:
+def test_invalid_lists_are_refused(tmp_path: Path, value: str, said: str) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(f"data: {{path: {value}}}")
     with pytest.raises(ConfigError, match=said):

@@ -88,6 +88,7 @@ WHOLE = {
     "test_extending.py",
     "test_family.py",
     "test_gpu.py",
+    "test_language.py",
     "test_layout.py",
     "test_package.py",
     "test_readme.py",
@@ -235,7 +236,7 @@ def test_no_module_imports_itself_by_others() -> None:
     assert circle(graph) == []
 
 
-def test_the_core_knows_as_little_as_it_should() -> None:
+def test_the_core_imports_only_what_it_needs() -> None:
     # The plain code does not know the fast one, and takes plain arguments, no config.
     plain = {"showattend.exceptions", "showattend.model.layers", *inside("model.attention")}
     for name in inside("model.attention"):
