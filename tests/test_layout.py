@@ -86,6 +86,7 @@ TESTED_BY = {
 WHOLE = {
     "cli/test_notes.py",
     "images/test_image_memory.py",
+    "test_attention_family.py",
     "test_bad_input.py",
     "test_extending.py",
     "test_family.py",
