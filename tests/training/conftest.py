@@ -1,4 +1,4 @@
-"""Runs of these tests share one picture of curves: drawing it takes as long as an epoch of theirs."""
+"""Runs of these tests share one picture of curves: it takes as long as an epoch of theirs."""
 
 from __future__ import annotations
 
