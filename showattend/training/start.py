@@ -103,8 +103,8 @@ def take_decoder(source: Captioner, decoder: Any, where: str) -> None:
         more = wanted[_FEATURES] - theirs[_FEATURES]
         if wider := source.decoder.with_more_features(weights, more):
             weights, theirs = wider, theirs | {_FEATURES: wanted[_FEATURES]}
-    if other := [key for key in wanted if theirs.get(key) != wanted[key]]:
-        told = "; ".join(f"{key} {theirs.get(key)}, the config {wanted[key]}" for key in other)
+    if other := [key for key in {**wanted, **theirs} if theirs.get(key) != wanted.get(key)]:
+        told = "; ".join(f"{key} {theirs.get(key)}, the config {wanted.get(key)}" for key in other)
         raise ConfigError(f"train.init_from: {where} has {told}; they must be the same")
     names = {id(parameter): name for name, parameter in decoder.named_parameters()}
     first, known = len(Vocabulary.SPECIALS), len(source.vocabulary)
@@ -153,7 +153,7 @@ def fit_temperature(source: Captioner, records: Sequence[Record], images: int = 
         captions = torch.nn.utils.rnn.pad_sequence(rows, True, Vocabulary.PAD).unsqueeze(0)
         lengths = torch.tensor([[len(row) - 1 for row in rows]])
         batch = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(source.device)
-        features = encode(source.encoder, batch, source.preprocessing, source.dtype).flatten(1, 2)
+        features = encode(source.encoder, batch, source.preprocessing, source.dtype)
         forced = source.decoder(features, captions.to(source.device), lengths.to(source.device))
         known = forced.targets != Vocabulary.UNK  # a model says that never
         logits.append(forced.logits[known].float())

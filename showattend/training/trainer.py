@@ -14,6 +14,7 @@ from showattend.data.loader import Batch, CaptionLoader
 from showattend.evaluation.scores.map_statistics import complain_of_maps
 from showattend.model import checkpoint as checkpoints
 from showattend.model.decoders.protocol import favour_rare_words, sharpen
+from showattend.model.decoders.refined import innermost
 from showattend.model.encoder import Encoder, encode
 from showattend.model.fast.compiling import compile_step
 from showattend.model.fast.depthwise import FastDepthwise
@@ -69,7 +70,7 @@ class Trainer:
         self.setup, self.identity = setup, setup.identity
         if self.processes.rank:  # the same weights everywhere, but not the same dropout
             torch.manual_seed(config.train.seed + 1_000_003 * self.processes.rank)
-        if config.train.compile and (trouble := compile_step(self.decoder, self.dtype)):
+        if config.train.compile and (trouble := compile_step(innermost(self.decoder), self.dtype)):
             self.reporter.message(trouble)
         if self.phases[0].name == SELF_CRITICAL:
             sharpen(self.decoder, critical.temperature)
@@ -308,8 +309,9 @@ class Trainer:
             )
             share = batch.of_captions
         self.scaler.scale(loss.total * share).backward()
-        detached = loss._replace(total=loss.total.detach())
-        figures = {key: float(value) for key, value in detached._asdict().items()}
+        values = loss._replace(total=loss.total.detach())._asdict()
+        values |= values.pop("attention")
+        figures = {key: float(value) for key, value in values.items()}
         check_finite(
             {"the loss": figures.pop("total")} | figures, self.progress.epoch + 1, self.out
         )
@@ -338,7 +340,7 @@ class Trainer:
         return rate_share(step, steps, warmup=settings.warmup, schedule=settings.schedule)
 
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
-        """Annotations [B, L, D] from whatever the loader gives."""
+        """Annotations [B, H, W, D] from whatever the loader gives."""
         inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
         with FastDepthwise():
             if inputs.dtype == torch.uint8:
@@ -347,7 +349,7 @@ class Trainer:
                 low = self.dtype != torch.float32
                 with torch.autocast(self.device.type, self.dtype, enabled=low):
                     inputs = encoder.forward_from(stage, inputs.to(self.dtype))
-        return inputs.flatten(1, 2).to(self.dtype)
+        return inputs.to(self.dtype)
 
     def _encoder_learns(self) -> bool:
         """Whether the opened stages of the encoder are trained in this epoch."""

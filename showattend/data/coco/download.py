@@ -243,7 +243,7 @@ class Downloader:
                     raise MissingError(f"{url}: {reason}")
                 yield response
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError) as error:
-            raise MissingError(f"{url}: not an address ({said(error)})") from None
+            raise MissingError(f"{url}: not a URL ({said(error)})") from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             raise _BrokenOffError(said(error), unreachable=True) from None
         except httpx2.HTTPError as error:

@@ -99,7 +99,7 @@ def test_a_missing_file_is_asked_for_once(
 def test_what_is_no_address_is_asked_for_once(
     fetcher: Downloader, waits: Waits, tmp_path: Path, address: str
 ) -> None:
-    with pytest.raises(MissingError, match="not an address"):
+    with pytest.raises(MissingError, match="not a URL"):
         fetcher.fetch(address, tmp_path / "a.jpg")
     assert fetcher.size(address) is None
     assert waits == []
