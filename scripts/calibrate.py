@@ -46,7 +46,7 @@ from showattend.evaluation.mistakes.confidence import (
 )
 from showattend.evaluation.mistakes.notes import describe_notes, judge_captions, notes_to_markdown
 from showattend.exceptions import DataError, UserError
-from showattend.images.image_files import find_images
+from showattend.images.finding import find_images
 from showattend.model import checkpoint as checkpoints
 from showattend.model.calibration import Calibration
 from showattend.model.encoder import encode

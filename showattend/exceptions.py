@@ -4,6 +4,8 @@ The command line prints that line and exits with 2 (or goes on with the other in
 with 1); it never shows a traceback for one of these.
 """
 
+from __future__ import annotations
+
 
 class UserError(Exception):
     """A mistake in the input that the user can mend; ``str(error)`` is one line for them."""

@@ -32,7 +32,8 @@ from showattend.evaluation.scores import java
 from showattend.evaluation.scores.metrics import score_captions
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.backbones import parse_name
-from showattend.model.encoder import Encoder, build_encoder
+from showattend.model.build import build_encoder
+from showattend.model.encoder import Encoder
 from showattend.system.device import keep_freed_memory
 from showattend.text.vocabulary import Vocabulary
 from showattend.training.losses import captioning_loss

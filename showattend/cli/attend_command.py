@@ -153,7 +153,7 @@ def _gallery(
     notes: bool,
 ) -> None:
     """Caption photos and write them all into one page; what fails is named and left out."""
-    from showattend.images.image_files import find_images
+    from showattend.images.finding import find_images
     from showattend.system.files import make_room, spare, write_text
     from showattend.visualize.page import GalleryPage, longest_side
 

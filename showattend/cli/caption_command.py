@@ -56,7 +56,7 @@ def caption(
 ) -> None:
     """Caption image files, folders and globs; prints "path<TAB>caption"."""
     from showattend.cli.caption_writer import CaptionWriter
-    from showattend.images.image_files import find_images
+    from showattend.images.finding import find_images
 
     if overwrite and not sidecar:
         raise UserError("--overwrite lets --sidecar replace texts; give both")

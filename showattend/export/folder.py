@@ -30,9 +30,15 @@ PROGRAM = "caption.py"
 FAMILIARITY = "familiarity.npy"
 """The basis of `showattend.model.familiarity`, where the model has one."""
 _PARTS = (
+    "exceptions.py",
+    "system/quiet.py",
     "images/depth.py",
-    "images/pixels.py",
-)  # modules that caption.py imports, the first by the second
+    "images/arrays.py",
+    "images/colours.py",
+    "images/cost.py",
+    "images/heif.py",
+    "images/image_files.py",
+)  # modules that caption.py imports, each after those that it imports
 _PLACE = "# The photo ---"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """What the extra ``onnx`` installs."""

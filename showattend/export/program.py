@@ -19,13 +19,12 @@ import json
 import os
 import re
 import sys
-import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from showattend.images.pixels import Stored, TooLargeError, decode, turn
+from showattend.exceptions import UserError
+from showattend.images.image_files import load_image, one_line, turn
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports to Microsoft
 try:
@@ -39,16 +38,11 @@ except ImportError as absent:
 FORMAT, SETTINGS = "showattend onnx 1", "model.json"
 PAD, START, END, UNK = range(4)  # the vocabulary's first; all others are words
 BANNED = -1e9  # lower than any sum of log-probabilities, and finite
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 RANGES: dict[str, tuple[int, int, Any]] = {  # of the options: least, most, type
     **dict.fromkeys(("beam_size", "n_best", "max_length"), (1, 1000, int)),
     **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
     "length_penalty": (0, 10, int | float),
 }
-
-
-class UserError(Exception):
-    """A mistake that the user can mend, in one line."""
 
 
 class Photo(NamedTuple):
@@ -180,7 +174,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     except OSError:
         raise UserError(f"{folder}: no exported model, it has no {SETTINGS}") from None
     except (ValueError, KeyError, TypeError) as error:
-        reason = _one_line(error)
+        reason = one_line(error)
         raise UserError(f"{folder / SETTINGS}: damaged ({reason}); export again") from None
 
 
@@ -190,7 +184,9 @@ def _network(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for whatever can happen
-        raise UserError(f"{path}: missing or damaged ({_one_line(error)}); export again") from None
+        raise UserError(
+            f"{path}: missing or damaged ({one_line(error)[:200]}); export again"
+        ) from None
 
 
 # The search ----------------------------------------------------------------------------------
@@ -336,9 +332,9 @@ def load_photo(
     Raises:
         UserError: It is missing, no image, damaged, or too large.
     """
-    stored = _open(path, 2 * size)
+    stored = load_image(path, at_least=2 * size)
     on_its_side = stored.orientation >= 5
-    width, height = stored.size[::-1] if on_its_side else stored.size
+    width, height = stored.upright_size
     # In upright pixels: what is used of the photo, what it is resized to, where that lies.
     used_w, used_h, new_w, new_h = width, height, size, size
     if fit == "crop":
@@ -363,26 +359,6 @@ def load_photo(
     return Photo(np.array(canvas), (width, height), box)
 
 
-def _open(path: Path, least: int) -> Stored:
-    """Decode a file; a JPEG may come at a fraction of its size, no side below ``least``."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    for name in ("WebP", "Tiff", "Avif"):  # Pillow imports the others by itself
-        import_module(f"PIL.{name}ImagePlugin")
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
-            return decode(Image.open(file, formats=IMAGE_FORMATS), least, whole=False)
-    except Image.DecompressionBombError:
-        raise UserError(f"{path}: the image has too many pixels") from None
-    except TooLargeError as error:
-        raise UserError(f"{path}: {error}") from None
-    except Image.UnidentifiedImageError:
-        raise UserError(f"{path}: not an image, or in a format that cannot be read") from None
-    except Exception as error:  # Pillow raises nearly anything on damaged data
-        raise UserError(f"{path}: damaged, or cannot be read ({_one_line(error)})") from None
-
-
 # The command line ----------------------------------------------------------------------------
 
 
@@ -405,14 +381,9 @@ def save_maps(file: Path, path: str, caption: Caption) -> None:
             np.savez(opened, **held)
         aside.replace(file)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written ({_one_line(error)})") from None
+        raise UserError(f"{file}: cannot be written ({one_line(error)})") from None
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _one_line(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(reason.split())[:200] or type(error).__name__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,8 +13,7 @@ from PIL import Image
 
 from showattend.exceptions import ConfigError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource, load_image
-from showattend.images.pixels import Stored, turn
+from showattend.images.image_files import ImageSource, Stored, load_image, turn
 
 if TYPE_CHECKING:
     import torch
@@ -48,32 +47,21 @@ class Preprocessing:
         if self.size < 1:
             raise ConfigError(f"preprocessing: size is {self.size}; it must be at least 1")
         if self.fit not in _FITS:
-            raise ConfigError(f"preprocessing: fit is {self.fit!r}; choose of {', '.join(_FITS)}")
+            raise ConfigError(f"preprocessing: fit is {self.fit!r}; choose from {', '.join(_FITS)}")
         if self.interpolation not in _FILTERS:
             raise ConfigError(
                 f"preprocessing: interpolation is {self.interpolation!r}; "
-                f"choose of {', '.join(_FILTERS)}"
+                f"choose from {', '.join(_FILTERS)}"
             )
 
-    def __call__(self, image: Image.Image) -> tuple[torch.Tensor, Geometry]:
-        """The network's input [3, size, size] float32 of an upright RGB image."""
-        import torch
-
-        pixels, geometry = self.pixels(image)
-        return self.normalize(torch.from_numpy(pixels).permute(2, 0, 1)), geometry
-
-    def pixels(self, image: Image.Image) -> tuple[np.ndarray, Geometry]:
-        """Fit an upright RGB image: [size, size, 3] uint8, not yet normalised."""
-        return self._fit(Stored(image, image.size, image.size))
-
     def load_pixels(self, source: ImageSource) -> tuple[np.ndarray, Geometry]:
-        """``pixels`` of an image source, faster than opening it first.
+        """A photograph at the network's size: [size, size, 3] uint8, not yet normalised.
 
         A JPEG is decoded at the smallest of 1/2, 1/4, 1/8 of its size that leaves twice the
         pixels needed, and only the small result is turned upright.
 
         Raises:
-            ImageError: As ``open_image``.
+            ImageError: As `showattend.images.image_files.open_image`.
         """
         return self._fit(load_image(source, at_least=2 * self.size))
 
@@ -98,9 +86,7 @@ class Preprocessing:
         return replace(cls(**values), mean=tuple(values["mean"]), std=tuple(values["std"]))
 
     def _fit(self, stored: Stored) -> tuple[np.ndarray, Geometry]:
-        size, (width, height) = self.size, stored.size
-        if stored.orientation >= 5:
-            width, height = height, width
+        size, (width, height) = self.size, stored.upright_size
         # All in upright pixels: the part of the photo that is used, what it is resized to, and
         # where that lies in the input.
         used_w, used_h, new_w, new_h = width, height, size, size

@@ -29,7 +29,7 @@ from showattend import __version__
 from showattend.caption import Caption
 from showattend.captioner import Captioner
 from showattend.exceptions import ImageError, UserError
-from showattend.images.image_files import claim
+from showattend.images.claims import claim
 from showattend.model.checkpoint import FILE_NAME
 from showattend.server.limits import Gate, Guard, Limits
 from showattend.server.upload_page import page

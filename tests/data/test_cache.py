@@ -20,7 +20,8 @@ from showattend.data.views import View
 from showattend.exceptions import DataError
 from showattend.images.image_files import open_image
 from showattend.images.preprocessing import Preprocessing
-from showattend.model.encoder import Encoder, build_encoder
+from showattend.model.build import build_encoder
+from showattend.model.encoder import Encoder
 
 HALF = (0.5, 0.5, 0.5)
 PREPROCESSING = Preprocessing(size=64, mean=HALF, std=HALF)

@@ -88,7 +88,7 @@ def test_n_best_and_a_bad_photo(
         (["PHOTO", "PHOTO", "--maps", "a.npz"], "--maps takes one photo"),
         (["PHOTO", "--maps", "a.png"], "a name that ends in .npz"),
         (["PHOTO", "--maps", "nowhere/a.npz"], "nowhere/a.npz: cannot be written (No such file"),
-        (["."], ".: no such file"),
+        (["."], ".: this is a folder, not an image"),
     ],
 )
 def test_mistakes_are_one_line(

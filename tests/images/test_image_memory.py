@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from showattend.exceptions import ImageError
-from showattend.images.image_files import MAX_PIXELS, claim, open_image
-from showattend.images.pixels import MAX_BYTES
+from showattend.images.claims import claim
+from showattend.images.image_files import MAX_BYTES, MAX_PIXELS, open_image
 from showattend.images.preprocessing import Preprocessing
 from tests.profiles import matrix_profile, png_of_16_bits, tiff
 
@@ -28,7 +28,8 @@ PROGRAM = """
 import json, os, resource, sys
 import PIL.ImageCms, PIL.ImageFile
 from showattend.exceptions import ImageError
-from showattend.images.image_files import claim, open_image
+from showattend.images.claims import claim
+from showattend.images.image_files import open_image
 from showattend.images.preprocessing import Preprocessing
 
 def peak():
