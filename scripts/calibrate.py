@@ -34,7 +34,8 @@ import numpy as np
 import torch
 
 from showattend import __version__
-from showattend.caption import NOTE_BELOW, Caption
+from showattend.caption import Caption
+from showattend.caption_forms import NOTE_BELOW
 from showattend.captioner import Captioner
 from showattend.data.records import Record
 from showattend.evaluation.evaluate import read_references

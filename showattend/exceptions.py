@@ -25,3 +25,9 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A model file that is missing, damaged, or not one of ours."""
+
+
+def one_line(error: Exception) -> str:
+    """An error's reason in one line."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split()) or type(error).__name__

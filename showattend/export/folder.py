@@ -37,6 +37,7 @@ _PARTS = (
     "images/colours.py",
     "images/cost.py",
     "images/heif.py",
+    "images/turns.py",
     "images/image_files.py",
 )  # modules that caption.py imports, each after those that it imports
 _PLACE = "# The photo ---"

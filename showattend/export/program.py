@@ -23,8 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from showattend.exceptions import UserError
-from showattend.images.image_files import load_image, one_line, turn
+from showattend.exceptions import UserError, one_line
+from showattend.images.image_files import load_image
+from showattend.images.turns import turn
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports to Microsoft
 try:

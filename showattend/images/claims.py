@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from showattend.exceptions import ImageError
-from showattend.images.image_files import damaged, draft, identify, one_line
+from showattend.exceptions import ImageError, one_line
+from showattend.images.image_files import damaged, draft, identify
 from showattend.system.quiet import quiet
 
 

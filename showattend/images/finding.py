@@ -6,7 +6,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from showattend.images.image_files import one_line
+from showattend.exceptions import one_line
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({

@@ -16,11 +16,12 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from showattend.exceptions import ImageError
+from showattend.exceptions import ImageError, one_line
 from showattend.images.arrays import from_array
 from showattend.images.colours import Conversion, conversion_of, stated_depth
 from showattend.images.cost import buffers_of, bytes_needed
 from showattend.images.heif import is_heif, open_heif
+from showattend.images.turns import orientation_of, turn
 from showattend.system.quiet import quiet
 
 ImageSource = str | Path | Image.Image | np.ndarray
@@ -35,15 +36,6 @@ MAX_BYTES = 900_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif", "Ppm"):
     import_module(f"PIL.{_plugin}ImagePlugin")
-
-# What EXIF's orientation asks for.
-# fmt: off
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
-}
-# fmt: on
 
 
 class Stored(NamedTuple):
@@ -94,11 +86,6 @@ class Stored(NamedTuple):
         if self.conversion is not None:
             return self.conversion.resized(self.image, size, resample, box, gap)
         return self.image.resize(size, resample, box, reducing_gap=gap)
-
-
-def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Make the turn that EXIF asks for."""
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def open_image(source: ImageSource) -> Image.Image:
@@ -225,28 +212,13 @@ def _decode(image: Image.Image, name: str, at_least: int | None) -> Stored:
             if covered is None:
                 size = covered = image.size
             conversion = conversion_of(image, *depth)
-            return Stored(image, size, covered, _orientation(image), conversion)
+            return Stored(image, size, covered, orientation_of(image), conversion)
     except ImageError:
         raise
     except Exception as error:
         raise damaged(name, error) from None
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF turn still to be made, 1 to 8; a broken EXIF block counts as none."""
-    try:
-        value = image.getexif().get(0x0112, 1)
-    except Exception:
-        return 1
-    return value if value in _TURNS else 1
-
-
 def damaged(name: str, error: Exception) -> ImageError:
     """What to say of a file that a decoder stumbles over."""
     return ImageError(f"{name}: the image is damaged or cut short ({one_line(error)})")
-
-
-def one_line(error: Exception) -> str:
-    """An error's reason in one line."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(reason.split()) or type(error).__name__

@@ -6,14 +6,15 @@ What happens on the way (EXIF turn, resize, crop, padding) is recorded in a ``Ge
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from showattend.exceptions import ConfigError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource, Stored, load_image, turn
+from showattend.images.image_files import ImageSource, Stored, load_image
+from showattend.images.turns import turn
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _FITS = ("squash", "crop", "pad")
+
+
+class Fitted(NamedTuple):
+    """A photograph at the network's size.
+
+    Attributes:
+        pixels: [size, size, 3] uint8, upright, not yet normalised.
+        geometry: Where they lie on the photograph.
+    """
+
+    pixels: np.ndarray
+    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -54,8 +67,8 @@ class Preprocessing:
                 f"choose from {', '.join(_FILTERS)}"
             )
 
-    def load_pixels(self, source: ImageSource) -> tuple[np.ndarray, Geometry]:
-        """A photograph at the network's size: [size, size, 3] uint8, not yet normalised.
+    def load_pixels(self, source: ImageSource) -> Fitted:
+        """Open a photograph at the network's size.
 
         A JPEG is decoded at the smallest of 1/2, 1/4, 1/8 of its size that leaves twice the
         pixels needed, and only the small result is turned upright.
@@ -85,7 +98,7 @@ class Preprocessing:
         """The inverse of ``to_dict``."""
         return replace(cls(**values), mean=tuple(values["mean"]), std=tuple(values["std"]))
 
-    def _fit(self, stored: Stored) -> tuple[np.ndarray, Geometry]:
+    def _fit(self, stored: Stored) -> Fitted:
         size, (width, height) = self.size, stored.upright_size
         # All in upright pixels: the part of the photo that is used, what it is resized to, and
         # where that lies in the input.
@@ -107,7 +120,7 @@ class Preprocessing:
             canvas = Image.new("RGB", (size, size), (red, green, blue))
             canvas.paste(image, (pad_x, pad_y))
             image = canvas
-        return np.array(image), geometry
+        return Fitted(np.array(image), geometry)
 
     def _resize(
         self, stored: Stored, share_x: float, share_y: float, size: tuple[int, int]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from showattend.checks import real_number, whole_number
 from showattend.config import SearchConfig, from_dict, to_dict
 from showattend.exceptions import ConfigError
+from showattend.system.checks import real_number, whole_number
 from showattend.text.vocabulary import Vocabulary
 
 

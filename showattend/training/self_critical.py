@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from showattend.decoding.beam import SPECIAL
+from showattend.decoding.hypotheses import SPECIAL
 from showattend.decoding.sampling import sample
 from showattend.evaluation.scores.wording import wording
 from showattend.text.tokenizer import tokenize

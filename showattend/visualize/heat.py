@@ -10,7 +10,8 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.images.image_files import ImageSource, Stored, load_image, open_image, turn
+from showattend.images.image_files import ImageSource, Stored, load_image, open_image
+from showattend.images.turns import turn
 
 SCALES = ("word", "common")
 STYLES = ("heat", "light")

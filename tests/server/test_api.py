@@ -22,7 +22,7 @@ pytest.importorskip("python_multipart", reason="the extra serve is absent")
 pytest.importorskip("httpx2", reason="starlette's test client needs it")
 from fastapi.testclient import TestClient
 
-from showattend.caption import NOTE
+from showattend.caption_forms import NOTE
 from showattend.captioner import Captioner
 from showattend.model.calibration import Calibration
 from showattend.model.familiarity import Familiarity

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.checks import real_number
 from showattend.data.readers import read_dataset
 from showattend.evaluation.evaluate import Progress, skipped_note
 from showattend.evaluation.grounding import wrong_words
@@ -39,6 +38,7 @@ from showattend.evaluation.grounding.pointing import (
 )
 from showattend.exceptions import DataError, ImageError
 from showattend.model.score_settings import SEARCH, caption_settings
+from showattend.system.checks import real_number
 from showattend.system.files import spare
 from showattend.text.tokenizer import tokenize
 
