@@ -61,6 +61,8 @@ TESTED_BY = {
     "evaluation/scores/java": "evaluation/scores/test_metrics.py",
     "caption_forms": "test_caption.py",
     "decoding/hypotheses": "decoding/test_beam.py",
+    "data/identity": "data/test_cache.py",
+    "data/shelf": "data/test_cache.py",
     "exceptions": "test_bad_input.py",
     "given": "test_captioner.py",
     "images/arrays": "images/test_image_files.py",

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from showattend.data.cache import Caches, FeatureCache
+from showattend.data.cache import FeatureCache, in_places
 from showattend.data.records import Record
 from showattend.data.views import View, Views, show
 from showattend.exceptions import DataError, ImageError
@@ -29,7 +29,7 @@ _SIDE = re.compile(r"(left|right)(-.*|hand|handed|most|ward|wards)?")
 
 
 class Batch(NamedTuple):
-    """One batch; inputs are annotations [B, H, W, D] float16 or pixels [B, 3, S, S] uint8.
+    """One batch; inputs are annotations [B, H, W, D] or pixels [B, 3, S, S] uint8.
 
     A step of training may take several, one after another and in several processes; the shares
     weigh this one's mean loss in that of the step.
@@ -101,23 +101,20 @@ class CachedFeatures:
     """
 
     def __init__(
-        self, caches: Mapping[View, FeatureCache | Caches], rows: Mapping[View, Sequence[int]]
+        self, caches: Mapping[View, FeatureCache], rows: Mapping[View, Sequence[int]]
     ) -> None:
         self.caches = caches
         self.rows = {view: np.asarray(each) for view, each in rows.items()}
 
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
-        """Annotations [B, H, W, D] float16."""
+        """Annotations [B, H, W, D], float16 or, where that is too small for one, bfloat16."""
         wanted = np.asarray(rows)
-        features: torch.Tensor | None = None
-        for view in set(views):
-            here = np.array([each == view for each in views])
-            part = self.caches[view].read(self.rows[view][wanted[here]])
-            if features is None:
-                features = part.new_empty(len(wanted), *part.shape[1:])
-            features[torch.from_numpy(here)] = part
-        assert features is not None
-        return features
+        places = [np.flatnonzero([each == view for each in views]) for view in set(views)]
+        parts = [
+            self.caches[view].read(self.rows[view][wanted[here]])
+            for view, here in zip(set(views), places, strict=True)
+        ]
+        return in_places(parts, places)
 
 
 class CaptionLoader:
