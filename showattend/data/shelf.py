@@ -290,9 +290,13 @@ class Shelf:
             pass
         return None
 
-    def in_use(self) -> bool:
-        """Whether a run reads the shelf or adds to it; the marks of those that are gone go."""
-        for path in [*self.place.glob("use-*.lock"), self.place / "lock"]:
+    def in_use(self, *, adding: bool = True) -> bool:
+        """Whether a run reads the shelf or adds to it; the marks of those that are gone go.
+
+        Args:
+            adding: Ask about the second too; whoever holds that lock does not.
+        """
+        for path in [*self.place.glob("use-*.lock"), *[self.place / "lock"] * adding]:
             if not path.exists():
                 continue
             lock = FileLock(path, thread_local=False)
@@ -305,6 +309,14 @@ class Shelf:
                     path.unlink()
             lock.release()
         return False
+
+    def count(self) -> int:
+        """How many images have features."""
+        total = 0
+        for path in self.place.glob("*.status.npy"):
+            with contextlib.suppress(OSError, EOFError, ValueError):
+                total += int((np.load(path) == DONE).sum())
+        return total
 
     def last_used(self) -> float:
         """When a run last read it, in seconds since 1970."""
