@@ -69,6 +69,7 @@ TESTED_BY = {
     "images/claims": "images/test_image_memory.py",
     "images/cost": "images/test_image_memory.py",
     "images/depth": "images/test_colours.py",
+    "images/photo_file": "cli/test_opens.py",
     "images/turns": "images/test_image_files.py",
     "images/heif": "images/test_image_files.py",
     "export/graphs": "export/test_engine.py",
@@ -91,6 +92,7 @@ TESTED_BY = {
 # Tests of more than one module, or of what is no module.
 WHOLE = {
     "cli/test_notes.py",
+    "cli/test_opens.py",
     "images/test_image_memory.py",
     "test_bad_input.py",
     "test_extending.py",
@@ -266,7 +268,7 @@ def test_the_core_knows_as_little_as_it_should() -> None:
         assert imported(name) <= allowed, name
     # Only builders read configs, and the options of search their own section.
     readers = {"showattend.model.build", "showattend.model.search_options", "showattend.captioner"}
-    readers |= set(inside("cli", "training"))
+    readers |= {"showattend.server.api", *inside("cli", "training")}
     assert {name for name in MODULES if "showattend.config" in imported(name)} <= readers
 
 

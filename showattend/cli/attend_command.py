@@ -89,7 +89,8 @@ def attend(
     holds them all. A photo that cannot be opened is named and left out, and
     the exit code is 1.
     """
-    from showattend.images.image_files import open_image
+    from showattend.images.image_files import load_image
+    from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare
     from showattend.visualize import check_output, lettering
 
@@ -121,8 +122,8 @@ def attend(
         return
     spare(photos, output)
     make_room(output)
-    image = photos[0]
-    open_image(image)  # a photo that cannot be opened costs no waiting for the model
+    image = PhotoFile(photos[0])
+    load_image(image, at_least=1)  # a photo that cannot be opened costs no waiting for the model
     captioner = _captioner(model, device, precision, size)
     if given is None:
         if suffix == PAGE:  # the page shows what the search found beside it
@@ -154,6 +155,7 @@ def _gallery(
 ) -> None:
     """Caption photos and write them all into one page; what fails is named and left out."""
     from showattend.images.finding import find_images
+    from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare, write_text
     from showattend.visualize.page import GalleryPage, longest_side
 
@@ -174,7 +176,7 @@ def _gallery(
         write_text(path, page.html(title))
         return path.stat().st_size
 
-    stream = captioner.stream(found, **_all_candidates(captioner, search))
+    stream = captioner.stream(map(PhotoFile, found), **_all_candidates(captioner, search))
     # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     try:

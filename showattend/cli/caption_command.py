@@ -10,7 +10,16 @@ import typer
 
 from showattend.cli.export_command import Engine, onnx_captioner, refuse_exported
 from showattend.cli.loading import load_captioner
-from showattend.cli.options import BatchSize, BeamSize, Device, Model, NoNotes, Precision, Size
+from showattend.cli.options import (
+    BatchSize,
+    BeamSize,
+    Device,
+    Model,
+    NoNotes,
+    Precision,
+    Size,
+    searching,
+)
 from showattend.cli.terminal import MANY, bars, complain, note, printable, say
 from showattend.exceptions import UserError
 
@@ -26,9 +35,7 @@ def caption(
     ] = False,
     model: Model = None,
     beam_size: BeamSize = None,
-    n_best: Annotated[
-        int, typer.Option(help="Captions an image, best first; at most the beam size.", min=1)
-    ] = 1,
+    n_best: Annotated[int, searching("n_best")] = 1,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -57,6 +64,7 @@ def caption(
     """Caption image files, folders and globs; prints "path<TAB>caption"."""
     from showattend.cli.caption_writer import CaptionWriter
     from showattend.images.finding import find_images
+    from showattend.images.photo_file import PhotoFile
 
     if overwrite and not sidecar:
         raise UserError("--overwrite lets --sidecar replace texts; give both")
@@ -87,7 +95,8 @@ def caption(
     # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
-    stream = captioner.stream(found, batch_size=batch_size, n_best=n_best, **options)
+    photos = found if overlay is None else map(PhotoFile, found)  # drawn from the same bytes
+    stream = captioner.stream(photos, batch_size=batch_size, n_best=n_best, **options)
     captioned = 0
     try:
         with bars(len(found) >= MANY) as progress, writer:

@@ -19,6 +19,7 @@ import numpy as np
 
 from showattend import __version__
 from showattend.exceptions import ConfigError, UserError
+from showattend.model.score_settings import search_settings
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -171,13 +172,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
         },
         "unsure_below": captioner.calibration.unsure_below,
         "familiarity": captioner.calibration.to_dict().get("familiarity"),
-        "search": {
-            "beam_size": options.beam_size,
-            "max_length": options.max_length,
-            "min_length": options.min_length,
-            "length_penalty": options.length_penalty,
-            "block_ngrams": options.block_ngrams,
-        },
+        "search": search_settings(options),
         "vocabulary": [*captioner.vocabulary.SPECIALS, *captioner.vocabulary.words],
     }
 

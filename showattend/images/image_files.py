@@ -129,7 +129,7 @@ def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
         raise ImageError(
             f"an image must be a path, a PIL image or a numpy array, not {type(source).__name__}"
         )
-    path = Path(source)
+    path = source if isinstance(source, Path) else Path(source)
     try:
         if path.is_dir():
             raise ImageError(f"{path}: this is a folder, not an image")
