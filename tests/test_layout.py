@@ -62,6 +62,7 @@ TESTED_BY = {
     "caption_forms": "test_caption.py",
     "decoding/hypotheses": "decoding/test_beam.py",
     "data/identity": "data/test_cache.py",
+    "data/spoken": "training/test_tokenized_once.py",
     "data/shelf": "data/test_cache.py",
     "exceptions": "test_bad_input.py",
     "given": "test_captioner.py",
@@ -107,6 +108,7 @@ WHOLE = {
     "training/test_memory.py",
     "training/test_processes.py",
     "training/test_several_sets.py",
+    "training/test_tokenized_once.py",
     "visualize/test_gallery_page.py",
     "visualize/test_viewer.py",
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from showattend.data.records import PackedRecords
+from showattend.data.spoken import Spoken
 from showattend.exceptions import DataError
 
 
@@ -21,12 +22,14 @@ class Mixture:
         set_of: Which data set each record is of, [N].
         names: What reports call the data sets, [S], all different.
         weights: How often a training image of each is drawn in an epoch, [S].
+        spoken: The records' captions as words; None until somebody tokenizes them.
     """
 
     records: PackedRecords
     set_of: np.ndarray
     names: tuple[str, ...]
     weights: tuple[float, ...]
+    spoken: Spoken | None = None
 
     def __len__(self) -> int:
         """How many records."""
@@ -35,8 +38,11 @@ class Mixture:
     def take(self, rows: Iterable[int]) -> Mixture:
         """These records, in this order; the data sets stay the same, though one may be empty."""
         rows = np.fromiter(rows, np.intp)
-        return Mixture(
-            self.records.take(rows.tolist()), self.set_of[rows], self.names, self.weights
+        return replace(
+            self,
+            records=self.records.take(rows.tolist()),
+            set_of=self.set_of[rows],
+            spoken=None if self.spoken is None else self.spoken.take(rows),
         )
 
     def rows(self, split: str) -> list[int]:
