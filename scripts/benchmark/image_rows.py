@@ -187,7 +187,7 @@ def epochs(setting: Setting) -> list[Row]:
             batches: CaptionLoader, dtype: torch.dtype, d: Any = decoder, o: Any = optimizer
         ) -> None:
             for batch in batches.batches(0):
-                forced = d(batch.inputs.flatten(1, 2).to(dtype), batch.captions, batch.lengths)
+                forced = d(batch.inputs.to(dtype), batch.captions, batch.lengths)
                 o.zero_grad(set_to_none=True)
                 captioning_loss(forced, batch.lengths).total.backward()
                 o.step()

@@ -40,6 +40,8 @@ _PARTS = (
     "images/heif.py",
     "images/turns.py",
     "images/image_files.py",
+    "text/printable.py",
+    "model/model_schema.py",
 )  # modules that caption.py imports, each after those that it imports
 _PLACE = "# The photo ---"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")

@@ -14,8 +14,8 @@ Suffixes: B images, K beams, T words, L cells of the H x W grid, V vocabulary, S
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
-import json
 import os
 import re
 import sys
@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 from showattend.exceptions import UserError, one_line
 from showattend.images.image_files import load_image
 from showattend.images.turns import turn
+from showattend.model.model_schema import EXPORT, parse_json
+from showattend.text.printable import is_word
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports to Microsoft
 try:
@@ -96,10 +98,35 @@ class Model:
             _network(Path(folder) / f"{name}.onnx", threads)
             for name in ("encoder", "initial", "step")
         )
+        self._check(Path(folder))
         # What the initial network makes for the steps: of each image first, then the state.
         self.remembered = len(self.initial.get_outputs()) - _state_size(self.step)
         self.has_gate = "beta" in [each.name for each in self.step.get_outputs()]
-        if self.step.get_outputs()[0].shape[2] != len(self.vocabulary):
+
+    def _check(self, folder: Path) -> None:
+        """Make sure that the files belong together; the options, that the defaults mean something.
+
+        Raises:
+            UserError: They do not.
+        """
+        try:
+            self.options()
+        except UserError as error:
+            raise UserError(f"{folder / SETTINGS}: damaged ({error}); export again") from None
+        size = self.preprocessing["size"]
+        features, steps = self.encoder.get_outputs(), self.step.get_outputs()
+        alphas = [each.shape for each in steps if each.name == "alpha"]
+        found = [
+            ([each.name for each in self.encoder.get_inputs()], ["pixels"]),
+            (self.encoder.get_inputs()[0].shape[1:], [size, size, 3]),
+            ([each.name for each in self.initial.get_inputs()], ["features"]),
+            (self.step.get_inputs()[0].name, "words"),
+            (steps[0].name, "log_probs"),
+            (steps[0].shape[2:], [len(self.vocabulary)]),
+            (features[0].shape[1:3], list(self.grid)),
+            *((shape[2:], [self.grid[0] * self.grid[1]]) for shape in alphas),
+        ]
+        if any(one != other for one, other in found):
             raise UserError(f"{folder}: its files are of different models; export again")
 
     def caption(self, path: str | Path, **options: Any) -> list[Caption]:
@@ -168,10 +195,14 @@ def _state_size(step: onnxruntime.InferenceSession) -> int:
 
 def _settings(folder: Path) -> dict[str, Any]:
     try:
-        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        if settings["format"] == FORMAT:
-            return settings
-        raise ValueError(f"its format is {settings['format']!r}, not {FORMAT!r}")
+        settings: dict[str, Any] = parse_json((folder / SETTINGS).read_text(encoding="utf-8"))
+        if settings["format"] != FORMAT:
+            raise ValueError(f"its format is {settings['format']!r}, not {FORMAT!r}")
+        EXPORT(settings, "it")
+        for word in settings["vocabulary"][UNK + 1 :]:
+            if not is_word(word):
+                raise ValueError(f"the vocabulary's word {word!r} is not a word")
+        return settings
     except OSError:
         raise UserError(f"{folder}: no exported model, it has no {SETTINGS}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -183,7 +214,8 @@ def _network(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        with contextlib.redirect_stdout(io.StringIO()):  # on some errors it prints there
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for whatever can happen
         raise UserError(
             f"{path}: missing or damaged ({one_line(error)[:200]}); export again"

@@ -204,7 +204,7 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
         if basis is not None and len(basis) != feature_dim:
             raise CheckpointError(f"{name}: its calibration is of another model")
         decoder.load_state_dict(weights["decoder"], assign=True)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{name}: weights do not fit the model ({reason})") from error
     # Weights that the checkpoint carries need no check, and as float16 they are not the same.

@@ -70,7 +70,7 @@ class SelfCritical:
 
         Args:
             decoder: In the mode (dropout or not) that the gradient is to be taken in.
-            annotations: [B, L, D] in the precision to run in.
+            annotations: [B, H, W, D] in the precision to run in.
             images: Which of the references belong to each of the B images.
         """
         learning = decoder.training
