@@ -13,6 +13,7 @@ import hashlib
 import io
 import itertools
 import json
+import logging
 import re
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ from showattend.system.processes import ALONE, Processes
 
 _BATCH = 32
 WHOLE = View()
+_log = logging.getLogger("showattend.cache")
 
 
 class FeatureCache:
@@ -125,7 +127,7 @@ def cache_features(
     view: View = WHOLE,
     crop_area: float = 1.0,
     processes: Processes = ALONE,
-    message: Callable[[str], None] = lambda _: None,
+    message: Callable[[str], None] = _log.info,
     advance: Callable[[int, int], None] = lambda *_: None,
 ) -> FeatureCache:
     """Open the cache of these images, computing what is not there yet.
@@ -143,7 +145,8 @@ def cache_features(
         view: How the images are shown.
         crop_area: The least share of an image that a crop keeps.
         processes: Among which the images are divided; all of them call this.
-        message: Called with a line: what is about to be written, and how large it will be.
+        message: Called with a line, by default to log it: what is about to be written, and how
+            large it will be.
         advance: Called with (images done, images in all).
 
     Raises:

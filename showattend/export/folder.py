@@ -7,6 +7,7 @@ search defaults) and caption.py. docs/export.md describes them.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -43,6 +44,7 @@ _PARTS = (
     "text/printable.py",
     "model/model_schema.py",
 )  # modules that caption.py imports, each after those that it imports
+_log = logging.getLogger("showattend.export")
 _PLACE = "# The photo ---"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """What the extra ``onnx`` installs."""
@@ -83,7 +85,7 @@ def check_folder(out: Path) -> None:
 
 
 def export(
-    captioner: Captioner, out: Path, say: Callable[[str], None] = lambda _: None
+    captioner: Captioner, out: Path, say: Callable[[str], None] = _log.info
 ) -> dict[str, int]:
     """Write a captioner as ONNX. The folder appears when all is written and checked.
 
