@@ -50,6 +50,12 @@ class Caption(CaptionForms):
         familiarity: How like the training photographs the photo is: the share of the validation
             photographs that are as strange or stranger, 0 to 1. None where the model does not
             know (it was not calibrated, or looks at another size).
+        parts: The maps of each head, hop or level of the attention [T, P, H, W], each sums to one;
+            None where ``attention`` is all there is.
+        part_names: What they are [P]: "head 1", "hop 2", "regions".
+        sentinel: How much of its attention the model kept for what it knew without looking [T], 0
+            to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
+            over the image all the same.
     """
 
     words: tuple[str, ...]
@@ -62,15 +68,9 @@ class Caption(CaptionForms):
     alternatives: tuple[Caption, ...] = field(default=(), repr=False)
     unsure_below: float = field(default=0.0, repr=False)
     familiarity: float | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        count = len(self.words)
-        gates = count if self.betas is None else len(self.betas)
-        if self.attention.ndim != 3 or not len(self.attention) == gates == count:
-            raise ValueError(
-                f"{count} words need as many maps and gates, not maps of shape "
-                f"{self.attention.shape} and {gates} gates"
-            )
+    parts: np.ndarray | None = field(default=None, repr=False)
+    part_names: tuple[str, ...] = field(default=(), repr=False)
+    sentinel: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:

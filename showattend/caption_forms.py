@@ -37,11 +37,31 @@ class CaptionForms:
         alternatives: Sequence[CaptionForms]
         unsure_below: float
         familiarity: float | None
+        parts: np.ndarray | None
+        part_names: tuple[str, ...]
+        sentinel: np.ndarray | None
 
         @property
         def text(self) -> str: ...
         @property
         def log_prob(self) -> float: ...
+
+    def __post_init__(self) -> None:
+        """Refuse maps that are not one a word."""
+        count = len(self.words)
+        gates = count if self.betas is None else len(self.betas)
+        if self.attention.ndim != 3 or not len(self.attention) == gates == count:
+            raise ValueError(
+                f"{count} words need as many maps and gates, not maps of shape "
+                f"{self.attention.shape} and {gates} gates"
+            )
+        if self.sentinel is not None and len(self.sentinel) != count:
+            raise ValueError(f"{count} words need as many sentinels, not {len(self.sentinel)}")
+        T, H, W = self.attention.shape
+        if self.parts is not None and self.parts.shape != (T, len(self.part_names), H, W):
+            raise ValueError(
+                f"parts have the shape {self.parts.shape}, not {(T, len(self.part_names), H, W)}"
+            )
 
     @property
     def confidences(self) -> tuple[float, ...]:
@@ -124,11 +144,16 @@ class CaptionForms:
             "familiarity": self.familiarity,
             "note": self.note,
         }
+        if self.sentinel is not None:
+            values["sentinel"] = [float(value) for value in self.sentinel]
         if isinstance(self.image, str | Path):
             values = {"image": str(self.image)} | values
         if attention:
             values["attention"] = self.attention.tolist()
             values["geometry"] = self.geometry.to_dict()
+            if self.parts is not None:
+                values["parts"] = self.parts.tolist()
+                values["part_names"] = list(self.part_names)
         if self.alternatives:
             values["alternatives"] = [other.to_dict(attention) for other in self.alternatives]
         return values

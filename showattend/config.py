@@ -131,7 +131,29 @@ class EncoderConfig:
 class AttentionConfig:
     """How the decoder chooses where to look."""
 
-    kind: str = _option("additive", "the scoring function, one of showattend.model.attention")
+    kind: str = _option(
+        "additive",
+        "additive, dot, scaled_dot, general, location, convolution, multi_head, multi_hop, "
+        "hierarchical or none (the mean annotation)",
+    )
+    mode: str = _option(
+        "soft", "soft (the expected annotation) or hard (one sampled; the paper's section 4.1)"
+    )
+    sentinel: bool = _option(
+        False, "may look at what the decoder knows already instead (Lu et al. 2017)"
+    )
+    heads: int = _option(8, "multi_head: maps a step")
+    hops: int = _option(4, "multi_hop: maps a step")
+    hop_penalty: float = _option(0.1, "multi_hop: weight of the penalty on hops that look alike")
+    regions: int = _option(3, "hierarchical: regions a side of the grid")
+    grid: int = _option(7, "location: cells a side of the grid that is learned")
+    filters: int = _option(16, "convolution: filters over the weights of the step before")
+    kernel: int = _option(5, "convolution: cells a side of each filter; odd")
+    sampled: float = _option(
+        0.5, "hard: share of the images whose locations are sampled; the others are soft"
+    )
+    reward: float = _option(1.0, "hard: lambda_r, weight of REINFORCE's term")
+    entropy: float = _option(0.01, "hard: lambda_e, weight of the maps' entropy")
 
 
 @dataclass(frozen=True)

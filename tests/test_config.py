@@ -21,6 +21,7 @@ from showattend.config import (
 )
 from showattend.exceptions import ConfigError
 from showattend.export import program
+from showattend.model.attention import ATTENTIONS
 from showattend.model.search_options import SearchOptions
 from showattend.training.check import check
 
@@ -68,6 +69,35 @@ def test_the_rows_of_the_ablation_pull_one_lever_after_another_up_to_the_recipe(
     # The recipe is the last row trained longer, then self-critical training and what follows it.
     longer = {("train", "epochs"), ("train", "validate_from"), ("train", "rare_words")}
     assert {section for section, _ in changes[-1] - longer} == {"self_critical"}
+
+
+FAMILY = sorted((Path(__file__).parents[1] / "configs" / "family").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FAMILY, ids=lambda path: path.stem)
+def test_the_family_has_one_budget_and_says_how_to_run_it(path: Path) -> None:
+    """Data, encoder, optimizer, epochs and dropout are the same; a kind may need a few keys."""
+    config, base = load_config(path), load_config(path.with_name("additive.yaml"))
+    check(config)
+    first, *rest = path.read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# ")
+    assert any(f"showattend train configs/family/{path.name}" in line for line in rest)
+    mine, theirs = to_dict(config), to_dict(base)
+    assert mine["train"].pop("out") == f"runs/family/{path.stem}"
+    assert theirs["train"].pop("out") == "runs/family/additive"
+    for each in (mine, theirs):
+        each["encoder"].pop("self_attention", None)
+    for section in ("data", "encoder", "train", "self_critical", "search"):
+        assert mine[section] == theirs[section], section
+    for key in ("dropout", "embedding_dropout", "feature_dropout"):
+        assert mine["decoder"][key] == theirs["decoder"][key]
+
+
+def test_the_family_has_every_attention() -> None:
+    sections = [to_dict(load_config(path))["attention"] for path in FAMILY]
+    assert {section["kind"] for section in sections} == set(ATTENTIONS)
+    assert "hard" in {section["mode"] for section in sections}
+    assert any(section["sentinel"] for section in sections)
 
 
 def test_there_are_configs() -> None:

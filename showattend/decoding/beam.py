@@ -23,10 +23,12 @@ import torch
 
 from showattend.decoding.hypotheses import (
     BANNED,
+    SEEN,
     SPECIAL,
     Hypothesis,
     allowed_of,
     cut_short,
+    seen,
     ways_on,
 )
 from showattend.model.decoders.protocol import Decoder, choose_images, map_state
@@ -35,14 +37,13 @@ from showattend.text.vocabulary import Vocabulary
 
 
 class _Trace(NamedTuple):
-    """What happened at one time step, [B, K] each; alpha [B, K, L], beta: of the *source* beams."""
+    """What happened at one time step, [B, K] each; what was `seen`, by the *source* beams."""
 
     images: torch.Tensor  # [B]: which images the rows are of; those that are done are left out
     words: torch.Tensor
     parents: torch.Tensor
     log_probs: torch.Tensor
-    alpha: torch.Tensor | None
-    beta: torch.Tensor | None
+    looked: dict[str, torch.Tensor | None]
 
 
 @torch.inference_mode()
@@ -60,7 +61,7 @@ def search(
 
     Args:
         decoder: Any decoder; put it in eval mode first.
-        features: Annotations [B, L, D] or [B, H, W, D].
+        features: Annotations [B, H, W, D].
         options: How to search.
 
     Returns:
@@ -89,7 +90,8 @@ def search(
     banned = torch.tensor([*never, END], device=device)  # <end> before the minimum length only
 
     for t in range(options.max_length):
-        log_probs, state, alpha, beta = decoder.step(words, state, memory)
+        step = decoder.step(words, state, memory)
+        state, log_probs = step.state, step.log_probs
         if t == 0:
             check_words((*options.prefix, *options.banned), log_probs.shape[-1])
         now = banned if t < options.min_length else banned[:-1]
@@ -107,7 +109,7 @@ def search(
         chosen = log_probs_BKC.flatten(1).gather(1, index)
         total, length = total.gather(1, parents) + chosen, grown.gather(1, parents)
         done = done.gather(1, parents) | (words == END)
-        trace.append(_Trace(images, words, parents, chosen, alpha, beta))
+        trace.append(_Trace(images, words, parents, chosen, seen(step)))
         over = done.all(1)
         if t + 1 == options.max_length:
             over = torch.ones_like(over)
@@ -170,9 +172,7 @@ class _Steps:
             [getattr(step, name).tolist() for step in trace]
             for name in ("words", "parents", "log_probs")
         )
-        self.alpha, self.beta = (
-            _joined([getattr(step, name) for step in trace]) for name in ("alpha", "beta")
-        )
+        self.looked = {name: _joined([step.looked[name] for step in trace]) for name in SEEN}
         # How many source beams an image has in a step, and where its rows begin in what is joined.
         # The first step has one, for there is one hypothesis.
         self.sources = [1, *(step.words.shape[1] for step in trace[:-1])]
@@ -183,7 +183,7 @@ class _Steps:
         """The hypothesis that ends in a beam of an image."""
         words: list[int] = []
         log_probs: list[float] = []
-        looked: list[int] = []
+        rows_read: list[int] = []
         for t in reversed([t for t, rows in enumerate(self.rows) if image in rows]):
             row = self.rows[t][image]
             word, parent = self.words[t][row][beam], self.parents[t][row][beam]
@@ -192,11 +192,11 @@ class _Steps:
                 log_probs.append(log_prob)
             if word not in SPECIAL or t < forced:
                 words.append(word)
-                looked.append(self.first[t] + row * self.sources[t] + parent)
+                rows_read.append(self.first[t] + row * self.sources[t] + parent)
             beam = parent
-        maps = torch.tensor(looked[::-1], dtype=torch.long)
-        alpha, beta = (None if each is None else each[maps] for each in (self.alpha, self.beta))
-        return Hypothesis(words[::-1], log_probs[::-1], alpha, beta, score)
+        read = torch.tensor(rows_read[::-1], dtype=torch.long)
+        looked = {k: None if each is None else each[read] for k, each in self.looked.items()}
+        return Hypothesis(words[::-1], log_probs[::-1], score=score, **looked)
 
 
 def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from showattend.model.decoders.protocol import Step
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary
 
@@ -26,6 +27,17 @@ class Hypothesis(NamedTuple):
     alpha: torch.Tensor | None  # [T, L] float32; None of a decoder without maps
     beta: torch.Tensor | None  # [T]; None of one without a gate
     score: float  # `score_of` the log-probabilities
+    parts: torch.Tensor | None = None  # [T, P, L]: the maps of each head, hop or level
+    sentinel: torch.Tensor | None = None  # [T]: the share of the attention that it got
+
+
+SEEN = ("alpha", "beta", "parts", "sentinel")
+"""What a hypothesis tells of where the model looked, by its fields; each may be None."""
+
+
+def seen(step: Step) -> dict[str, torch.Tensor | None]:
+    """What a step tells of where the model looked, by the names of a hypothesis' fields."""
+    return dict(zip(SEEN, (step.alpha, step.gate, step.parts, step.sentinel), strict=True))
 
 
 def score_of(log_probs: Sequence[float], length_penalty: float) -> float:
@@ -98,5 +110,6 @@ def cut_short(found: Hypothesis, length: int, length_penalty: float) -> Hypothes
     """A hypothesis of its first words only."""
     words, log_probs = found.words[:length], found.log_probs[:length]
     score = score_of(log_probs, length_penalty)
-    alpha, beta = (None if each is None else each[:length] for each in (found.alpha, found.beta))
-    return Hypothesis(words, log_probs, alpha, beta, score)
+    looked = {name: getattr(found, name) for name in SEEN}
+    looked = {name: None if each is None else each[:length] for name, each in looked.items()}
+    return Hypothesis(words, log_probs, score=score, **looked)

@@ -174,6 +174,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
             name: {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
             for name, graph in graphs.items()
         },
+        "part_names": list(getattr(captioner.decoder, "part_names", ())),
         "unsure_below": captioner.calibration.unsure_below,
         "familiarity": captioner.calibration.to_dict().get("familiarity"),
         "search": search_settings(options),

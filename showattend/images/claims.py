@@ -32,7 +32,7 @@ def claim(path: Path, at_least: int | None = None) -> Claim:
         at_least: As of `showattend.images.image_files.load_image`.
 
     Raises:
-        ImageError: As `showattend.images.image_files.open_image`, as far as the file's head shows
+        ImageError: As `showattend.images.upright.open_image`, as far as the file's head shows
             it.
     """
     try:

@@ -9,7 +9,11 @@ from typing import Any
 
 from PIL import Image
 
+from showattend.exceptions import ImageError
 from showattend.images.depth import is_cut
+
+MAX_BYTES = 900_000_000
+"""The memory that an image file may take to decode."""
 
 # Bytes of a pixel in memory: in Pillow, by mode; while decoding, by format (measured).
 _PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -73,3 +77,20 @@ def _in_passes(image: Any, layers: int) -> bool:
     return any(
         head[:5] == bytes((0xFF, 0xDA, 0, 6 + 2 * held, held)) for held, head in enumerate(heads, 1)
     )
+
+
+def refuse_costly(name: str, needed: int) -> None:
+    """Refuse an image that takes too much memory to decode.
+
+    Args:
+        name: Of the image, for the message.
+        needed: `bytes_needed`.
+
+    Raises:
+        ImageError: It is more than `MAX_BYTES`.
+    """
+    if needed > MAX_BYTES:
+        raise ImageError(
+            f"{name}: decoding it takes {needed / 1e6:,.0f} MB of memory, more than the "
+            f"limit of {MAX_BYTES / 1e6:,.0f} MB; make it smaller"
+        )

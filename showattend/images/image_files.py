@@ -19,17 +19,15 @@ from PIL import Image, UnidentifiedImageError
 from showattend.exceptions import ImageError, one_line
 from showattend.images.arrays import from_array
 from showattend.images.colours import Conversion, conversion_of, stated_depth
-from showattend.images.cost import buffers_of, bytes_needed
+from showattend.images.cost import buffers_of, bytes_needed, refuse_costly
 from showattend.images.heif import is_heif, open_heif
-from showattend.images.turns import orientation_of, turn
+from showattend.images.turns import orientation_of
 from showattend.system.quiet import quiet
 
 ImageSource = str | Path | Image.Image | np.ndarray
 
 MAX_PIXELS = 178_956_970
 """Pillow's limit against decompression bombs: above it a file is refused."""
-MAX_BYTES = 900_000_000
-"""The memory that an image file may take to decode."""
 
 # They are named so that Pillow neither imports its other forty plugins nor tries them on a file
 # (one of them, EPS, would start Ghostscript on whatever is uploaded). JPEG stands for MPO too.
@@ -88,37 +86,15 @@ class Stored(NamedTuple):
         return self.image.resize(size, resample, box, reducing_gap=gap)
 
 
-def open_image(source: ImageSource) -> Image.Image:
-    """Open an image, upright, in sRGB and fully loaded.
-
-    Its ICC profile is obeyed, greyscale of more than 8 bits is scaled to 8, transparency is laid
-    over white, of an animation the first frame is taken.
-
-    Args:
-        source: A file's path, a PIL image, or an array of shape (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4) that is uint8, uint16 (scaled as a file of 16 bits), bool, or float in [0, 1].
-
-    Raises:
-        ImageError: The file is missing, a folder, empty, not an image, damaged, has more than
-            `MAX_PIXELS` pixels, or takes more than `MAX_BYTES` to decode; or the array is none of
-            the above.
-    """
-    stored = load_image(source)
-    image = stored.rgb()
-    if isinstance(source, Image.Image) and image.im is source.im:
-        image = image.copy()
-    return turn(image, stored.orientation)
-
-
 def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
     """Decode an image.
 
     Args:
-        source: As of `open_image`.
+        source: As of `showattend.images.upright.open_image`.
         at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
 
     Raises:
-        ImageError: As `open_image`.
+        ImageError: As `showattend.images.upright.open_image`.
     """
     if isinstance(source, np.ndarray):
         source = from_array(source)
@@ -202,11 +178,7 @@ def _decode(image: Image.Image, name: str, at_least: int | None) -> Stored:
     try:
         with quiet():
             covered, needed = draft(image, at_least)
-            if needed > MAX_BYTES:
-                raise ImageError(
-                    f"{name}: decoding it takes {needed / 1e6:,.0f} MB of memory, more than the "
-                    f"limit of {MAX_BYTES / 1e6:,.0f} MB; make it smaller"
-                )
+            refuse_costly(name, needed)
             depth = stated_depth(image)
             image.load()
             if covered is None:

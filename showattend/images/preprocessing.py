@@ -74,7 +74,7 @@ class Preprocessing:
         pixels needed, and only the small result is turned upright.
 
         Raises:
-            ImageError: As `showattend.images.image_files.open_image`.
+            ImageError: As `showattend.images.upright.open_image`.
         """
         return self._fit(load_image(source, at_least=2 * self.size))
 

@@ -97,15 +97,15 @@ def build_decoder(
         A module that follows `showattend.model.decoders.protocol.Decoder`.
 
     Raises:
-        ConfigError: There is no such kind of decoder or attention.
+        ConfigError: There is no such kind of decoder or attention, or they do not go together.
     """
     options = to_dict(config)
-    kind, scoring = options.pop("kind"), (attention or AttentionConfig()).kind
+    kind, looking = options.pop("kind"), to_dict(attention or AttentionConfig())
     if kind not in DECODERS:
         raise ConfigError(f"decoder.kind is {kind!r}; it must be one of {', '.join(DECODERS)}")
     with float32_by_default():
-        return fast_twin(DECODERS[kind], scoring)(
-            vocabulary_size=vocabulary_size, feature_dim=feature_dim, attention=scoring, **options
+        return fast_twin(DECODERS[kind], looking)(
+            vocabulary_size=vocabulary_size, feature_dim=feature_dim, attention=looking, **options
         )
 
 
@@ -140,8 +140,8 @@ def decoder_sections(decoder: Any) -> dict[str, dict[str, Any]]:
             f"again; known: {', '.join(DECODERS)}"
         )
     options = {"kind": kind, **decoder.options}
-    scoring = options.pop("attention", AttentionConfig().kind)
-    return {"attention": {"kind": scoring}, "decoder": to_dict(DecoderConfig(**options))}
+    looking = options.pop("attention", {"kind": AttentionConfig().kind})
+    return {"attention": dict(looking), "decoder": to_dict(DecoderConfig(**options))}
 
 
 class Parts(NamedTuple):

@@ -378,6 +378,17 @@ def _calibrated(calibration: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _looking(config: dict[str, Any], decoder: dict[str, Any]) -> str:
+    """The attention in a few words; of the additive kind, which was once the only one, its size."""
+    section = config.get("attention") or {}
+    kind = section.get("kind", "additive")
+    told = "" if kind == "additive" else f"{kind} "
+    others = [f"{key} {value}" for key, value in section.items() if key not in ("kind", "sentinel")]
+    others += ["sentinel"] if section.get("sentinel") else []
+    size = f"attention {decoder['attention_dim']}"
+    return told + size + (f" ({', '.join(others)})" if others else "")
+
+
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
     encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
     parameters = sum(
@@ -401,8 +412,8 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
         f"encoder      {encoder['name']}{beside}, {checkpoint.preprocessing['size']} pixels "
         f"({checkpoint.preprocessing['fit']}), {trained}",
-        f"decoder      LSTM {decoder['hidden_dim']}, attention {decoder['attention_dim']} with the "
-        f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
+        f"decoder      LSTM {decoder['hidden_dim']}, {_looking(checkpoint.config, decoder)} with "
+        f"the {decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
         f"parameters   {parameters:,} stored (digest {weights_digest(path)})",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
         *_searched(checkpoint.config.get("search")),

@@ -162,6 +162,7 @@ EXPORT = section(
     {
         "name": text(),
         "networks": section({}, dict.fromkeys(("encoder", "initial", "step"), NETWORK)),
+        "part_names": items(text(), 0, 1000),
         "unsure_below": number(0, 1),
         "familiarity": or_null(FAMILIARITY),
     },

@@ -308,8 +308,9 @@ class Trainer:
             )
             share = batch.of_captions
         self.scaler.scale(loss.total * share).backward()
-        detached = loss._replace(total=loss.total.detach())
-        figures = {key: float(value) for key, value in detached._asdict().items()}
+        values = loss._replace(total=loss.total.detach())._asdict()
+        values |= values.pop("attention")
+        figures = {key: float(value) for key, value in values.items()}
         check_finite(
             {"the loss": figures.pop("total")} | figures, self.progress.epoch + 1, self.out
         )

@@ -10,8 +10,9 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.images.image_files import ImageSource, Stored, load_image, open_image
+from showattend.images.image_files import ImageSource, Stored, load_image
 from showattend.images.turns import turn
+from showattend.images.upright import open_image
 
 SCALES = ("word", "common")
 STYLES = ("heat", "light")

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from showattend.images.image_files import load_image, open_image
+from showattend.images.image_files import load_image
 from showattend.images.photo_file import PhotoFile
+from showattend.images.upright import open_image
 from tests.commandline import CommandLine, load_once
 
 _watched: list[tuple[Path, Counter[str]]] = []

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from showattend.images.colours import _transform
-from showattend.images.image_files import load_image, open_image
+from showattend.images.image_files import load_image
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.upright import open_image
 from tests.profiles import (
     P3,
     SRGB,

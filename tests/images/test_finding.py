@@ -8,7 +8,7 @@ import pytest
 
 from showattend.exceptions import ImageError
 from showattend.images.finding import find_images
-from showattend.images.image_files import open_image
+from showattend.images.upright import open_image
 
 
 def test_find_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from showattend.exceptions import ImageError
-from showattend.images.image_files import open_image
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.upright import open_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -16,8 +16,10 @@ from PIL import Image
 
 from showattend.exceptions import ImageError
 from showattend.images.claims import claim
-from showattend.images.image_files import MAX_BYTES, MAX_PIXELS, open_image
+from showattend.images.cost import MAX_BYTES
+from showattend.images.image_files import MAX_PIXELS
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.upright import open_image
 from tests.profiles import matrix_profile, png_of_16_bits, tiff
 
 if sys.platform != "linux":
@@ -29,7 +31,7 @@ import json, os, resource, sys
 import PIL.ImageCms, PIL.ImageFile
 from showattend.exceptions import ImageError
 from showattend.images.claims import claim
-from showattend.images.image_files import open_image
+from showattend.images.upright import open_image
 from showattend.images.preprocessing import Preprocessing
 
 def peak():

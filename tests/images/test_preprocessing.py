@@ -11,8 +11,8 @@ from PIL import Image
 
 from showattend.exceptions import ConfigError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import open_image
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.upright import open_image
 from tests.images.test_image_files import RED
 
 
