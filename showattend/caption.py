@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from showattend.caption_forms import CaptionForms
+from showattend.caption_forms import CaptionForms, Gap
 from showattend.images.geometry import Geometry
 from showattend.images.image_files import ImageSource
 
@@ -56,6 +56,7 @@ class Caption(CaptionForms):
         sentinel: How much of its attention the model kept for what it knew without looking [T], 0
             to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
             over the image all the same.
+        gaps: The words that were missing in a sentence that `Captioner.fill` filled in.
     """
 
     words: tuple[str, ...]
@@ -71,6 +72,7 @@ class Caption(CaptionForms):
     parts: np.ndarray | None = field(default=None, repr=False)
     part_names: tuple[str, ...] = field(default=(), repr=False)
     sentinel: np.ndarray | None = field(default=None, repr=False)
+    gaps: tuple[Gap, ...] = field(default=(), repr=False)
 
     @property
     def text(self) -> str:

@@ -6,7 +6,7 @@ import base64
 import html
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
 NOTE_BELOW = 0.03
 """Of ordinary photographs so many get the note, measured on the validation ones."""
+
+
+class Gap(NamedTuple):
+    """A word that was missing in a sentence (`Captioner.fill`).
+
+    Attributes:
+        place: Which word of the caption it is.
+        candidates: Words that may stand there and their probabilities, 0 to 1, best first.
+    """
+
+    place: int
+    candidates: tuple[tuple[str, float], ...]
 
 
 class CaptionForms:
@@ -40,6 +52,7 @@ class CaptionForms:
         parts: np.ndarray | None
         part_names: tuple[str, ...]
         sentinel: np.ndarray | None
+        gaps: Sequence[Gap]
 
         @property
         def text(self) -> str: ...
@@ -47,7 +60,7 @@ class CaptionForms:
         def log_prob(self) -> float: ...
 
     def __post_init__(self) -> None:
-        """Refuse maps that are not one a word."""
+        """Refuse maps that do not match the words, one map per word."""
         count = len(self.words)
         gates = count if self.betas is None else len(self.betas)
         if self.attention.ndim != 3 or not len(self.attention) == gates == count:
@@ -109,7 +122,7 @@ class CaptionForms:
 
         Args:
             t: The word's place in the caption.
-            sigma: Of a Gaussian to blur it with, as `Geometry.upsample` takes it.
+            sigma: Standard deviation of a Gaussian blur; see `Geometry.upsample`.
         """
         return self.geometry.upsample(self.attention[t], sigma=sigma)
 
@@ -148,6 +161,11 @@ class CaptionForms:
             values["sentinel"] = [float(value) for value in self.sentinel]
         if isinstance(self.image, str | Path):
             values = {"image": str(self.image)} | values
+        if self.gaps:
+            values["gaps"] = [
+                {"place": gap.place, "candidates": [list(each) for each in gap.candidates]}
+                for gap in self.gaps
+            ]
         if attention:
             values["attention"] = self.attention.tolist()
             values["geometry"] = self.geometry.to_dict()

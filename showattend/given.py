@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from showattend.caption import Caption, Photo
+from showattend.caption_forms import Gap
+from showattend.decoding.filling import fill
 from showattend.decoding.forced import force_all
 from showattend.decoding.hypotheses import Hypothesis
 from showattend.decoding.sampling import sample_ranked
 from showattend.exceptions import UserError
 from showattend.images.image_files import ImageSource
 from showattend.images.preprocessing import Fitted
+from showattend.model.decoders.refined import innermost
 from showattend.model.pretrained import Model
 from showattend.system.checks import whole_number
 from showattend.system.device import exact_float32
 from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
+
+
+class SelfAttention(NamedTuple):
+    """Where the words of a sentence look among each other, and the cells of the grid.
+
+    Attributes:
+        tokens: ``<start>`` and the T words.
+        words: By layer and head, from each token (rows) to each (columns), [layers, heads, T + 1,
+            T + 1]; rows sum to one. None where the decoder has no self-attention.
+        grid: By layer and head, from each cell to each, [layers, heads, L, L]. None where the
+            encoder has none.
+    """
+
+    tokens: tuple[str, ...]
+    words: np.ndarray | None
+    grid: np.ndarray | None
+
+
+_GAP = re.compile("_{2,}")
+
+
+def has_gaps(text: str) -> bool:
+    """Whether words are missing in a sentence, for `Captioner.fill`."""
+    return bool(_GAP.search(text))
 
 
 class Given(Model):
@@ -41,7 +73,12 @@ class Given(Model):
         return self.attend_all(image, [text])[0]
 
     def attend_all(self, image: ImageSource, texts: Sequence[str | Sequence[str]]) -> list[Caption]:
-        """`attend` for several sentences about one image, which is encoded once."""
+        """`attend` for several sentences about one image, which is encoded once.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: A sentence holds no word.
+        """
         said = [tuple(tokenize(text)) if isinstance(text, str) else tuple(text) for text in texts]
         if () in said:
             text = texts[said.index(())]
@@ -51,6 +88,50 @@ class Given(Model):
             numbers = [self.vocabulary.encode(words) for words in said]
             found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
+
+    def fill(self, image: ImageSource, text: str, *, candidates: int = 5) -> Caption:
+        """Say the words that are missing in a sentence about a photo: ``a ___ catches a ___``.
+
+        Two or more underscores stand for one word. A masked model (``decoder.kind: masked``) is
+        asked for each word given all the others; any other model searches for the likeliest
+        sentences with these words (`showattend.decoding.filling`).
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: The sentence.
+            candidates: Most words to name for a gap.
+
+        Returns:
+            The likeliest sentence found, with its maps, and in `Caption.gaps` what else each gap
+            may hold, with probabilities. Words that the model does not know are read as
+            ``<unk>``, as in `attend`.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: Nothing is missing in the sentence.
+            ConfigError: ``candidates`` is invalid.
+        """
+        candidates = whole_number("candidates", candidates, 1, 1000)
+        words: list[str | None] = []
+        for number, part in enumerate(_GAP.split(text)):
+            words += ([None] if number else []) + [*tokenize(part)]
+        gaps = [t for t, word in enumerate(words) if word is None]
+        if not gaps:
+            raise UserError(f"the sentence {text!r} has no gap; write ___ where a word is missing")
+        with torch.inference_mode(), exact_float32():
+            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            numbers = [None if w is None else self._numbers([w])[0] for w in words]
+            filled = fill(
+                self.decoder, features, numbers, candidates=candidates,
+                length_penalty=self.search.length_penalty,
+            )  # fmt: skip
+        said = self.vocabulary.decode(filled.found.words)
+        whole = tuple(given or found for given, found in zip(words, said, strict=True))
+        found = [
+            Gap(t, tuple((self.vocabulary.decode([word])[0], p) for word, p in each))
+            for t, each in zip(gaps, filled.candidates, strict=True)
+        ]
+        return replace(self._to_caption(filled.found, whole, photo), gaps=tuple(found))
 
     def sample(
         self,
@@ -79,7 +160,7 @@ class Given(Model):
 
         Raises:
             ImageError: The image cannot be opened.
-            ConfigError: An option has a value that means nothing.
+            ConfigError: An option has an invalid value.
         """
         samples = whole_number("samples", samples, 1, 10_000)
         most = self.search.max_length if max_length is None else max_length
@@ -98,6 +179,43 @@ class Given(Model):
             )  # fmt: skip
         return self._ranked(found, first, photo)
 
+    def self_attention(
+        self, image: ImageSource, text: str | Sequence[str] | None = None
+    ) -> SelfAttention:
+        """Where words look among each other, and cells of the grid: models that have such layers.
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: A sentence about it, or its words; None: the model's own caption.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: The model has no self-attention, or the sentence holds no word.
+        """
+        decoder = self.decoder
+        inner, over_grid = innermost(decoder), decoder is not innermost(decoder)
+        if not over_grid and not hasattr(inner, "among_words"):
+            raise UserError(
+                "this model has no self-attention; decoder.kind transformer and masked have it, "
+                "and encoder.self_attention gives it to any"
+            )
+        said = self.caption(image).words if text is None else text
+        words = tuple(tokenize(said) if isinstance(said, str) else said)
+        if not words:
+            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+        among = grid = None
+        with torch.inference_mode(), exact_float32():
+            features, _ = self._look([(image, self.preprocessing.load_pixels(image))])
+            if over_grid:
+                maps = decoder.refine.look(features)[1][0]
+                grid = maps.unflatten(0, (-1, decoder.refine.heads)).float().cpu().numpy()
+            if hasattr(inner, "among_words"):
+                numbers = [Vocabulary.START, *self._numbers(words)]
+                given = torch.tensor([[numbers]], device=self.device)
+                weights = inner.among_words(given, decoder.memory(features))
+                among = weights[0, 0].float().cpu().numpy()
+        return SelfAttention((Vocabulary.SPECIALS[Vocabulary.START], *words), among, grid)
+
     def _numbers(self, words: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.vocabulary.encode(list(words)))
 
@@ -108,6 +226,10 @@ class Given(Model):
         return self._numbers(dict.fromkeys(t for t in tokens if t in self.vocabulary))
 
     # What the captioner has for all of its ways (`showattend.captioner`).
+
+    def caption(self, images: Any, **options: Any) -> Any:
+        """See `showattend.captioner.Captioner`."""
+        raise NotImplementedError
 
     def _look(
         self, photos: Sequence[tuple[ImageSource, Fitted]]

@@ -1,4 +1,4 @@
-"""The command ``showattend info``: what a model is, and what the feature caches hold."""
+"""The command ``showattend info``: facts about a model, or about the feature caches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def info(
         float | None, typer.Option(help="Of --prune.", show_default="30", min=0)
     ] = None,
 ) -> None:
-    """Say what a model is: recipe, data, figures; or what is cached."""
+    """Show a model's recipe, training data and scores, or what is cached."""
     if not cache:
         if prune or folder is not None or days is not None:
             raise UserError("FOLDER, --prune and --days are about --cache; give that too")

@@ -48,7 +48,7 @@ def identify_files(paths: Sequence[Path], folder: Path) -> Identities:
 
     Args:
         paths: N files.
-        folder: Of the features. Where its database cannot be read or written, every file is read.
+        folder: The folder of the features. If its database cannot be used, every file is read.
     """
     digests = np.zeros(len(paths), DIGEST)
     unread: dict[int, str] = {}

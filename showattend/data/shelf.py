@@ -61,7 +61,7 @@ class Part(NamedTuple):
         return self.tensor(self.features[rows])
 
     def tensor(self, numbers: np.ndarray) -> torch.Tensor:
-        """Stored numbers as what they mean."""
+        """Stored numbers [B, H, W, D] as the tensor that they stand for."""
         found = torch.from_numpy(numbers)
         return found.view(torch.bfloat16) if self.type == "bfloat16" else found
 
@@ -124,7 +124,12 @@ class Shelf:
         return Part(stem, keys, status, features, kind)
 
     def add(self, keys: np.ndarray, kind: str, recipe: Mapping[str, Any]) -> None:
-        """Make a part for these images, in all its size: a mapped file must not outgrow the disk.
+        """Make a part in its full size: a mapped file must not outgrow the disk.
+
+        Args:
+            keys: The images, [N].
+            kind: One of `TYPES`.
+            recipe: What ``recipe.json`` is to hold.
 
         Raises:
             DataError: It cannot be written, or the disk has no room for it.
@@ -294,7 +299,7 @@ class Shelf:
         """Whether a run reads the shelf or adds to it; the marks of those that are gone go.
 
         Args:
-            adding: Ask about the second too; whoever holds that lock does not.
+            adding: Ask about the second too; the holder of that lock does not need to.
         """
         for path in [*self.place.glob("use-*.lock"), *[self.place / "lock"] * adding]:
             if not path.exists():
@@ -335,7 +340,7 @@ def find(parts: Sequence[Part], keys: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     Args:
         parts: To look in.
-        keys: Of N images, [N].
+        keys: The images, [N].
 
     Returns:
         For each the part, its row and its status there, [N] each: of several rows, one that is

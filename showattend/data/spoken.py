@@ -40,7 +40,11 @@ class Spoken:
         self._rows = np.arange(len(images) - 1)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Spoken:
-        """Those of these records, in this order; the words and their numbers stay the same."""
+        """Those of these records, in this order; the words and their numbers stay the same.
+
+        Args:
+            rows: The records, [N].
+        """
         taken = object.__new__(Spoken)
         taken.__dict__ |= self.__dict__
         taken._rows = self._rows[np.asarray(rows, np.intp)]

@@ -36,7 +36,7 @@ SEEN = ("alpha", "beta", "parts", "sentinel")
 
 
 def seen(step: Step) -> dict[str, torch.Tensor | None]:
-    """What a step tells of where the model looked, by the names of a hypothesis' fields."""
+    """Where the model looked in a step, [B, K, ...], by the names of a hypothesis' fields."""
     return dict(zip(SEEN, (step.alpha, step.gate, step.parts, step.sentinel), strict=True))
 
 
@@ -85,7 +85,7 @@ def ways_on(
 
 
 def as_numbers(log_probs: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities with `BANNED` for what is none, or lower."""
+    """Log-probabilities [...] in which NaN, infinity and what is lower are `BANNED`."""
     return log_probs.nan_to_num(nan=BANNED, neginf=BANNED, posinf=BANNED).clamp(min=BANNED)
 
 

@@ -10,7 +10,7 @@ from showattend.images.depth import full_scale
 
 
 def from_array(array: np.ndarray) -> Image.Image:
-    """A picture of an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+    """Convert an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] to an image.
 
     Raises:
         ImageError: Its shape, type or values are not those of an image.

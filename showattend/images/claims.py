@@ -29,10 +29,10 @@ def claim(path: Path, at_least: int | None = None) -> Claim:
 
     Args:
         path: The file.
-        at_least: As of `showattend.images.image_files.load_image`.
+        at_least: See `showattend.images.image_files.load_image`.
 
     Raises:
-        ImageError: As `showattend.images.upright.open_image`, as far as the file's head shows
+        ImageError: See `showattend.images.upright.open_image`, as far as the file's head shows
             it.
     """
     try:

@@ -1,8 +1,8 @@
 """From the numbers of an image file to sRGB; an ordinary photograph needs none of it.
 
-- An ICC profile is obeyed. One that says sRGB, that is broken, or that is meant for another kind of
-  picture changes no pixel.
-- More than 8 bits: see ``depth.py``. Transparency is laid over white.
+- An ICC profile is applied. One that says sRGB, that is broken, or that is meant for another kind
+  of picture changes no pixel.
+- More than 8 bits: see ``depth.py``. Transparency is composited over white.
 - Pixels are converted in tiles, on the way to the size that is wanted.
 
 This module needs numpy and Pillow alone: ``showattend export`` writes it into caption.py.
@@ -69,7 +69,7 @@ class Conversion(NamedTuple):
         """`Stored.resized` for an image that has to be converted, in a fraction of the memory.
 
         The pixels are those of ``rgb(image).resize(size, resample, box, reducing_gap=gap)`` where
-        no profile is obeyed (one is obeyed after resizing).
+        no profile is applied (profiles are applied after resizing).
         """
         if self.is_plain(image):
             return self._to_srgb(image.resize(size, resample, box, reducing_gap=gap))
@@ -126,8 +126,8 @@ def conversion_of(image: Image.Image, stated: float | None, deep: bool) -> Conve
 
     Args:
         image: Loaded by Pillow.
-        stated: As of `stated_depth`.
-        deep: As of `stated_depth`.
+        stated: The first result of `stated_depth`.
+        deep: The second result of `stated_depth`.
 
     Raises:
         Exception: Nearly any, of Pillow: the image has a mode that cannot be shown.

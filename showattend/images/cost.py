@@ -83,7 +83,7 @@ def refuse_costly(name: str, needed: int) -> None:
     """Refuse an image that takes too much memory to decode.
 
     Args:
-        name: Of the image, for the message.
+        name: The image's name in the message.
         needed: `bytes_needed`.
 
     Raises:

@@ -27,7 +27,7 @@ from showattend.system.quiet import quiet
 ImageSource = str | Path | Image.Image | np.ndarray
 
 MAX_PIXELS = 178_956_970
-"""Pillow's limit against decompression bombs: above it a file is refused."""
+"""Pillow's limit against decompression bombs; larger files are refused."""
 
 # They are named so that Pillow neither imports its other forty plugins nor tries them on a file
 # (one of them, EPS, would start Ghostscript on whatever is uploaded). JPEG stands for MPO too.
@@ -79,7 +79,7 @@ class Stored(NamedTuple):
             size: Width and height.
             resample: BILINEAR or BICUBIC.
             box: Left, top, right, bottom of the part.
-            gap: As of Pillow: averaging whole blocks leaves so many times the pixels wanted.
+            gap: Pillow's ``reducing_gap``: averaging whole blocks leaves so many times the pixels.
         """
         if self.conversion is not None:
             return self.conversion.resized(self.image, size, resample, box, gap)
@@ -90,11 +90,11 @@ def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
     """Decode an image.
 
     Args:
-        source: As of `showattend.images.upright.open_image`.
+        source: See `showattend.images.upright.open_image`.
         at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
 
     Raises:
-        ImageError: As `showattend.images.upright.open_image`.
+        ImageError: See `showattend.images.upright.open_image`.
     """
     if isinstance(source, np.ndarray):
         source = from_array(source)
@@ -114,7 +114,7 @@ def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
         with path.open("rb") as file, quiet():
             return _decode(identify(file, path), str(path), at_least)
     except FileNotFoundError:
-        gone = " (a link to one that is gone)" if path.is_symlink() else ""
+        gone = " (a broken link)" if path.is_symlink() else ""
         raise ImageError(f"{path}: no such file{gone}") from None
     except PermissionError:
         raise ImageError(f"{path}: cannot be read (permission denied)") from None
@@ -173,8 +173,8 @@ def _decode(image: Image.Image, name: str, at_least: int | None) -> Stored:
             f"{name}: the image has {size[0] * size[1]:,} pixels, "
             f"more than the limit of {MAX_PIXELS:,}"
         )
-    # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error,
-    # ValueError, MemoryError. Whatever it is, it is the file's fault.
+    # On damaged data, Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError,
+    # MemoryError and others. Treat every exception as a damaged file.
     try:
         with quiet():
             covered, needed = draft(image, at_least)

@@ -1,4 +1,4 @@
-"""An image file that is read once, for commands that caption a photograph and then draw it."""
+"""An image file that is read once, for commands that make captions and then draw them."""
 
 from __future__ import annotations
 

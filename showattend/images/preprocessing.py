@@ -1,6 +1,6 @@
 """From a photograph to the network's input.
 
-What happens on the way (EXIF turn, resize, crop, padding) is recorded in a ``Geometry``.
+A ``Geometry`` records the EXIF rotation, resizing, cropping and padding.
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ class Preprocessing:
 
     Attributes:
         size: The input is ``size`` × ``size`` pixels.
-        fit: "squash" resizes without keeping the aspect ratio (the whole photo is seen), "crop"
-            takes the largest square in the middle, "pad" fits the whole photo and fills up with
-            the mean colour.
-        mean: The network's mean of red, green, blue, in [0, 1].
-        std: Their standard deviation.
+        fit: "squash" resizes the whole photo without keeping the aspect ratio, "crop" takes the
+            largest central square, "pad" keeps the aspect ratio and fills the rest with the mean
+            colour.
+        mean: Mean of red, green and blue for normalisation, in [0, 1].
+        std: Standard deviation of red, green and blue for normalisation.
         interpolation: "bicubic" or "bilinear", antialiased.
+
+    Raises:
+        ConfigError: A value is invalid.
     """
 
     size: int
@@ -59,13 +62,10 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ConfigError(f"preprocessing: size is {self.size}; it must be at least 1")
-        if self.fit not in _FITS:
-            raise ConfigError(f"preprocessing: fit is {self.fit!r}; choose from {', '.join(_FITS)}")
-        if self.interpolation not in _FILTERS:
-            raise ConfigError(
-                f"preprocessing: interpolation is {self.interpolation!r}; "
-                f"choose from {', '.join(_FILTERS)}"
-            )
+        for name, known in (("fit", _FITS), ("interpolation", _FILTERS)):
+            if (value := getattr(self, name)) not in known:
+                known_names = ", ".join(known)
+                raise ConfigError(f"preprocessing: {name} is {value!r}; use one of {known_names}")
 
     def load_pixels(self, source: ImageSource) -> Fitted:
         """Open a photograph at the network's size.
@@ -73,13 +73,16 @@ class Preprocessing:
         A JPEG is decoded at the smallest of 1/2, 1/4, 1/8 of its size that leaves twice the
         pixels needed, and only the small result is turned upright.
 
+        Returns:
+            The pixels [size, size, 3] uint8, and their geometry.
+
         Raises:
-            ImageError: As `showattend.images.upright.open_image`.
+            ImageError: See `showattend.images.upright.open_image`.
         """
         return self._fit(load_image(source, at_least=2 * self.size))
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 pixels [..., 3, H, W] into the float32 that the network takes."""
+        """Normalise uint8 pixels [..., 3, H, W] to the network's float32 input."""
         import torch
 
         mean, std = (
@@ -89,7 +92,7 @@ class Preprocessing:
         return pixels.to(torch.float32).sub_(mean).div_(std)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Convert to plain values for JSON."""
         values = asdict(self)
         return values | {"mean": list(self.mean), "std": list(self.std)}
 
@@ -100,8 +103,8 @@ class Preprocessing:
 
     def _fit(self, stored: Stored) -> Fitted:
         size, (width, height) = self.size, stored.upright_size
-        # All in upright pixels: the part of the photo that is used, what it is resized to, and
-        # where that lies in the input.
+        # In upright pixels: the part of the photo that is used, its size after resizing, and its
+        # position in the input.
         used_w, used_h, new_w, new_h = width, height, size, size
         if self.fit == "crop":
             used_w = used_h = min(width, height)
@@ -125,7 +128,7 @@ class Preprocessing:
     def _resize(
         self, stored: Stored, share_x: float, share_y: float, size: tuple[int, int]
     ) -> Image.Image:
-        """Resize the middle ``share`` of the image and turn it upright (the turn is of little)."""
+        """Resize the central ``share`` of the image, then turn the small result upright."""
         if stored.orientation >= 5:
             share_x, share_y, size = share_y, share_x, (size[1], size[0])
         width, height = stored.covered

@@ -11,8 +11,8 @@ from showattend.images.turns import turn
 def open_image(source: ImageSource) -> Image.Image:
     """Open an image, upright, in sRGB and fully loaded.
 
-    Its ICC profile is obeyed, greyscale of more than 8 bits is scaled to 8, transparency is laid
-    over white, of an animation the first frame is taken.
+    Its ICC profile is applied, greyscale of more than 8 bits is scaled to 8, transparency is
+    composited over white, of an animation the first frame is taken.
 
     Args:
         source: A file's path, a PIL image, or an array of shape (H, W), (H, W, 1), (H, W, 3) or

@@ -76,7 +76,7 @@ class Model:
             precision: fp32, with which a photograph has the same caption on every device;
                 bf16 or fp16, which round, and are faster where the processor has them; auto
                 (bf16 where the processor has it, else fp32).
-            size: As of `resize`; None is the model's.
+            size: Input size in pixels, see `resize`; None is the model's.
 
         Raises:
             CheckpointError: There is no such model, or it is damaged.
@@ -121,6 +121,11 @@ class Model:
 
     @search.setter
     def search(self, options: SearchOptions) -> None:
+        """Replace the search defaults.
+
+        Raises:
+            ConfigError: They hold a prefix or banned words, which belong to a single call.
+        """
         if options.prefix or options.banned:
             raise ConfigError(
                 "prefix and banned are no defaults of a model; give them to caption() each time"
@@ -165,7 +170,7 @@ class Model:
             ConfigError: The encoder is not one that a name builds (`build_encoder`).
         """
         encoder_config = self.config.get("encoder", {}) | encoder_section(
-            self.encoder, self.preprocessing
+            self.encoder, self.preprocessing, self.decoder
         )
         fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}

@@ -24,8 +24,8 @@ class Staged(nn.Module):
         body: Maps [B, 3, size, size] to [B, D, H, W].
         stages: The body's parts in the order in which data passes them, for `finetune_from`
             and `before`.
-        name: Of the backbone, as `build_encoder` was given it.
-        beside: An earlier stage whose output, on its finer grid, stands beside the last one's,
+        name: The backbone's name, as `build_encoder` was given it.
+        beside: An earlier stage whose output, on its finer grid, is next to the last one's,
             which is interpolated to that grid (hypercolumns: Hariharan et al. 2015).
 
     Attributes:
@@ -60,7 +60,7 @@ class Staged(nn.Module):
         """Run the backbone once on a blank image: (H, W, D) for that input size.
 
         Raises:
-            ConfigError: The backbone does not take this size, or the stage that is to stand beside
+            ConfigError: The backbone does not take this size, or the stage that is to be next to
                 its last one cannot.
         """
         if size not in self._measured:
@@ -174,7 +174,7 @@ class Staged(nn.Module):
 
     def _run(self, x: torch.Tensor, start: int) -> torch.Tensor:
         """Through the parts from ``start`` on, one after another, to annotations [B, H, W, D]."""
-        finer = x  # where the first of them follows the stage that stands beside the last
+        finer = x  # where the first of them follows the stage that is next to the last
         for number, (_, part) in enumerate(self._parts[start:], start):
             x = part(x)
             if number == self._finer:
@@ -186,13 +186,13 @@ class Staged(nn.Module):
         return x.permute(0, 2, 3, 1)
 
     def _cut(self, stage: str) -> int:
-        """Where `before` ends: a stage that stands beside the last is not frozen out of reach."""
+        """Where `before` ends: a stage that is next to the last is not frozen out of reach."""
         index = self._index(stage, "finetune_from")
         return index if self._finer is None else min(index, self._finer + 1)
 
     @torch.inference_mode()
     def before(self, stage: str, size: int) -> Self | None:
-        """What precedes a stage, as an encoder of its own that shares the weights.
+        """What comes before a stage, as an encoder of its own that shares the weights.
 
         Its output is all that fine-tuning from that stage needs to keep of an image:
         `forward_from` goes the rest of the way. Of an encoder with an earlier stage beside the

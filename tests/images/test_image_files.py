@@ -1,4 +1,4 @@
-"""Opening of every kind of image file."""
+"""Opening all kinds of image files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_open_heic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
-def test_open_turns_by_exif(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_open_applies_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
     # What the tag says of the stored picture's first row and column (EXIF 2.3, 4.6.4).
     turns = {
         1: lambda a: a,
@@ -144,7 +144,7 @@ def test_open_cmyk_jpeg_of_adobe(tmp_path: Path) -> None:
     assert corners(open_image(path)) == [RED, GREEN, BLUE, WHITE]
 
 
-def test_open_lays_transparency_over_white(tmp_path: Path) -> None:
+def test_open_composites_transparency_over_white(tmp_path: Path) -> None:
     rgba = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     rgba.paste((255, 0, 0, 255), (0, 0, 4, 8))
     grey = Image.new("LA", (8, 8), (0, 128))
