@@ -20,9 +20,21 @@ from showattend.exceptions import ConfigError
 T = TypeVar("T")
 
 
-def _option(default: Any, help: str, read: Callable[[Any, str], Any] | None = None) -> Any:
-    """A field with help text; ``read`` converts the YAML value where a type check is not enough."""
-    metadata = {"help": help, "read": read}
+def _option(
+    default: Any,
+    help: str,
+    read: Callable[[Any, str], Any] | None = None,
+    within: tuple[float, float] | None = None,
+) -> Any:
+    """A field.
+
+    Args:
+        default: Its value where none is given; a type makes one.
+        help: Its documentation.
+        read: Makes the value from what YAML gave, where a type does not say it all.
+        within: The least and the largest value that it may have.
+    """
+    metadata = {"help": help, "read": read, "within": within}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -252,13 +264,63 @@ class SelfCriticalConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Search defaults that travel with the model."""
+    """Search defaults that travel with the model.
 
-    beam_size: int = _option(5, "hypotheses per image")
-    max_length: int = _option(30, "maximum number of words")
-    min_length: int = _option(1, "minimum number of words")
-    length_penalty: float = _option(0.7, "rank by log p / length ** this")
-    block_ngrams: int = _option(0, "forbid repeating an n-gram of this many words; 0: allow")
+    Defaults, bounds and help texts are defined here and nowhere else:
+    `showattend.model.search_options.SearchOptions`, the command line, the server and the export
+    take them from here (`settings`).
+    """
+
+    beam_size: int = _option(5, "hypotheses per image; 1 is greedy search", within=(1, 1000))
+    max_length: int = _option(30, "maximum number of words", within=(1, 1000))
+    min_length: int = _option(1, "minimum number of words", within=(0, 1000))
+    length_penalty: float = _option(
+        0.7,
+        "rank by log p / length ** this, the length counting the end; 0 ranks by probability "
+        "(short captions win), 1 by the mean per word",
+        within=(0, 10),
+    )
+    block_ngrams: int = _option(
+        0, "forbid repeating an n-gram of this many words; 0: allow", within=(0, 1000)
+    )
+
+
+@dataclass(frozen=True)
+class CallConfig(SearchConfig):
+    """Search settings of which a model has a default too, but a config none."""
+
+    n_best: int = _option(
+        1, "captions per image, best first; at most the beam size", within=(1, 1000)
+    )
+
+
+class Setting(typing.NamedTuple):
+    """One setting of search.
+
+    Attributes:
+        default: Its value where nobody chooses.
+        help: What it does.
+        least: The least value that it may have.
+        most: The largest.
+    """
+
+    default: Any
+    help: str
+    least: Any
+    most: Any
+
+    @property
+    def sentence(self) -> str:
+        """The help as a sentence."""
+        return f"{self.help[:1].upper()}{self.help[1:]}."
+
+
+def settings() -> dict[str, Setting]:
+    """The settings of search, by name."""
+    return {
+        each.name: Setting(each.default, each.metadata["help"], *each.metadata["within"])
+        for each in dataclasses.fields(CallConfig)
+    }
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,6 @@ TO_DO = {
     "showattend/model/decoders/refined.py",
     "showattend/model/decoders/transformer.py",
     "showattend/model/decoders/updown.py",
-    "showattend/model/encoder.py",
     "showattend/model/fast/exponentials.py",
     "showattend/model/fast/packed_forcing.py",
     "showattend/model/fast/quick_dropout.py",

@@ -92,7 +92,8 @@ def attend(
     contains them all. Photos that cannot be opened are reported and left
     out, and the exit code is 1.
     """
-    from showattend.images.image_files import open_image
+    from showattend.images.image_files import load_image
+    from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare
     from showattend.visualize import check_output, lettering
 
@@ -124,15 +125,15 @@ def attend(
         return
     spare(photos, output)
     make_room(output)
-    image = photos[0]
-    open_image(image)  # fail before loading the model if the photo cannot be opened
+    image = PhotoFile(photos[0])
+    load_image(image, at_least=1)  # fail before loading the model
     captioner = _captioner(model, device, precision, size)
     if given is None:
         if suffix == PAGE:  # the page also shows the other candidates
             search = _all_candidates(captioner, search)
         result = captioner.caption(image, **search)
     else:
-        from showattend.captioner import has_gaps
+        from showattend.given import has_gaps
 
         saying = captioner.fill if has_gaps(given) else captioner.attend
         result = saying(image, given)
@@ -161,7 +162,8 @@ def _gallery(
     notes: bool,
 ) -> None:
     """Caption photos and write them to one page; failures are reported and left out."""
-    from showattend.images.image_files import find_images
+    from showattend.images.finding import find_images
+    from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare, write_text
     from showattend.visualize.page import GalleryPage, longest_side
 
@@ -182,7 +184,7 @@ def _gallery(
         write_text(path, page.html(title))
         return path.stat().st_size
 
-    stream = captioner.stream(found, **_all_candidates(captioner, search))
+    stream = captioner.stream(map(PhotoFile, found), **_all_candidates(captioner, search))
     # The progress bars replace sys.stdout to print above themselves; captions must reach the pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     try:

@@ -6,34 +6,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from showattend.checks import real_number, whole_number
-from showattend.config import SearchConfig, from_dict, to_dict
+from showattend.config import CallConfig, SearchConfig, from_dict, settings, to_dict
 from showattend.exceptions import ConfigError
+from showattend.system.checks import real_number, whole_number
 from showattend.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class SearchOptions:
-    """How captions are searched.
+class SearchOptions(CallConfig):
+    """How captions are searched: the settings of `showattend.config.settings`, and two more.
 
     Attributes:
-        beam_size: Hypotheses kept an image; 1 is greedy search.
-        n_best: How many of them to return.
-        max_length: Most words of a caption.
-        min_length: Fewest words of a caption.
-        length_penalty: Hypotheses are ranked by log p / length ** this, the length counting
-            ``<end>``. 0 ranks by probability (short captions win), 1 by the mean a word.
-        block_ngrams: No n-gram of this many words occurs twice; 0 allows all.
-        prefix: Words that every caption begins with, ``<unk>`` allowed; they keep their maps.
-        banned: Words that do not occur after the prefix.
+        prefix: Numbers of words that every caption begins with, ``<unk>`` allowed; they keep their
+            maps.
+        banned: Numbers of words that do not occur after the prefix.
     """
 
-    beam_size: int = 5
-    n_best: int = 1
-    max_length: int = 30
-    min_length: int = 1
-    length_penalty: float = 0.7
-    block_ngrams: int = 0
     prefix: tuple[int, ...] = ()
     banned: tuple[int, ...] = ()
 
@@ -44,15 +32,12 @@ class SearchOptions:
             ConfigError: Names the value and what it must be.
         """
         checked: dict[str, Any] = {
-            "beam_size": whole_number("beam_size", self.beam_size, 1, 1000),
-            "n_best": whole_number("n_best", self.n_best, 1, 1000),
-            "max_length": whole_number("max_length", self.max_length, 1, 1000),
-            "min_length": whole_number("min_length", self.min_length, 0, 1000),
-            "length_penalty": real_number("length_penalty", self.length_penalty, 0, 10),
-            "block_ngrams": whole_number("block_ngrams", self.block_ngrams, 0, 1000),
-            "prefix": word_numbers("prefix", self.prefix),
-            "banned": word_numbers("banned", self.banned),
+            name: (whole_number if isinstance(each.default, int) else real_number)(
+                name, getattr(self, name), each.least, each.most
+            )
+            for name, each in settings().items()
         }
+        checked |= {name: word_numbers(name, getattr(self, name)) for name in ("prefix", "banned")}
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # NumPy's numbers become Python's
         if self.min_length > self.max_length:
@@ -74,11 +59,9 @@ class SearchOptions:
         Raises:
             ConfigError: A key is unknown, or a value means nothing.
         """
-        values = dict(section)
-        n_best = values.pop("n_best", 1)
-        given = to_dict(from_dict(SearchConfig, values, where, "search."))
+        given = to_dict(from_dict(CallConfig, dict(section), where, "search."))
         try:
-            return cls(**given, n_best=n_best)
+            return cls(**given)
         except ConfigError as error:
             raise ConfigError(f"{where}: search.{error}") from error
 

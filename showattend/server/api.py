@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import secrets
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -28,8 +27,10 @@ from starlette.exceptions import HTTPException
 from showattend import __version__
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.exceptions import ImageError, UserError
-from showattend.images.image_files import claim
+from showattend.config import settings
+from showattend.exceptions import UserError
+from showattend.images.claims import claim
+from showattend.images.photo_file import PhotoFile
 from showattend.model.checkpoint import FILE_NAME
 from showattend.server.limits import Gate, Guard, Limits
 from showattend.server.upload_page import page
@@ -106,6 +107,13 @@ class Options:
     preview: bool
 
 
+def _setting(name: str, most: int) -> Any:
+    """The form's field of a setting of search, of which the server grants no more than this."""
+    setting = settings()[name]
+    most = min(most, setting.most)
+    return Form(ge=setting.least, le=most, description=setting.sentence)
+
+
 def create_app(
     captioner: Captioner, limits: Limits | None = None, hosts: tuple[str, ...] = ()
 ) -> FastAPI:
@@ -150,12 +158,8 @@ def create_app(
         request: Request,
         image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF.")],
         method: Annotated[Literal["beam", "sample"], Form()] = "beam",
-        beam_size: Annotated[
-            int | None, Form(ge=1, le=MOST, description="beam: hypotheses; the model's default.")
-        ] = None,
-        n_best: Annotated[
-            int | None, Form(ge=1, le=MOST, description="beam: captions to return; all of them.")
-        ] = None,
+        beam_size: Annotated[int | None, _setting("beam_size", MOST)] = None,
+        n_best: Annotated[int | None, _setting("n_best", MOST)] = None,
         samples: Annotated[int, Form(ge=1, le=MOST, description="sample: how many to draw.")] = 5,
         temperature: Annotated[
             float, Form(ge=0.05, le=5, description="sample: under 1, the likely is likelier.")
@@ -163,7 +167,7 @@ def create_app(
         seed: Annotated[
             int | None, Form(ge=0, lt=2**31, description="sample: the same draws the same.")
         ] = None,
-        max_length: Annotated[int | None, Form(ge=1, le=60, description="Words at most.")] = None,
+        max_length: Annotated[int | None, _setting("max_length", 60)] = None,
         prefix: Annotated[
             str, Form(max_length=400, description="The first words, given; the caption goes on.")
         ] = "",
@@ -216,16 +220,11 @@ def answer(
         UserError: The file is no image, or an option has a value that means nothing.
     """
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="showattend-") as folder:
-        path = Path(folder) / "photo"
-        path.write_bytes(content)
-        try:
-            _check_claim(path, name, 2 * captioner.preprocessing.size, limits)
-            best = _caption(captioner, path, options)
-            ranked = (best, *best.alternatives)
-            preview = picture(ranked, LONGEST_SIDE) if options.preview else None
-        except ImageError as error:  # it names the file in the temporary folder
-            raise ImageError(str(error).replace(str(path), name)) from None
+    photo = PhotoFile.of(content, name)
+    _check_claim(photo, name, 2 * captioner.preprocessing.size, limits)
+    best = _caption(captioner, photo, options)
+    ranked = (best, *best.alternatives)
+    preview = picture(ranked, LONGEST_SIDE) if options.preview else None
     first = tokenize(options.prefix)
     unknown = [word for word in dict.fromkeys(first) if word not in captioner.vocabulary]
     notes = [f"the model does not know {', '.join(unknown)}, and reads <unk> there"]

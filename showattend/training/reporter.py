@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Protocol
 
 
@@ -18,11 +19,15 @@ class Reporter(Protocol):
         """An epoch is over."""
 
 
+_log = logging.getLogger("showattend.training")
+
+
 class Silent:
-    """A reporter that keeps quiet."""
+    """A reporter for programs: messages go to the log, progress nowhere."""
 
     def message(self, text: str) -> None:
-        """Nothing."""
+        """Log it."""
+        _log.info("%s", text)
 
     def task(self, name: str, done: int, total: int, note: str = "") -> None:
         """Nothing."""

@@ -10,8 +10,9 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.images.image_files import ImageSource, load_image, open_image
-from showattend.images.pixels import Stored, turn
+from showattend.images.image_files import ImageSource, Stored, load_image
+from showattend.images.turns import turn
+from showattend.images.upright import open_image
 
 SCALES = ("word", "common")
 STYLES = ("heat", "light")
@@ -39,8 +40,7 @@ def thumbnail_of(caption: Caption, longest: int) -> Image.Image:
         ImageError: As ``photo_of``.
     """
     stored = load_image(_image_of(caption), at_least=longest)
-    size = stored.size[::-1] if stored.orientation >= 5 else stored.size
-    _check_size(caption, size)
+    _check_size(caption, stored.upright_size)
     return turn(_shrunk(stored, longest), stored.orientation)
 
 

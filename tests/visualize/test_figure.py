@@ -11,7 +11,7 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.images.image_files import open_image
+from showattend.images.upright import open_image
 from showattend.system.quiet import quiet
 from showattend.visualize import figure_bytes
 from showattend.visualize.figure import draw_figure
