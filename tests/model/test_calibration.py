@@ -113,14 +113,14 @@ def test_a_calibration_of_another_model_is_refused(
     checkpoints.save_calibration(file, replace(checkpoint, weights=other, calibration=good))
     refused(tmp_path, "its calibration is of another model")
     basis = {"familiarity.basis": torch.zeros(1280, 4)}
-    for wrong in (
-        {"size": 64},
-        {"size": 64, "residuals": [1, 0]},
-        {"size": "x", "residuals": [0, 1]},
+    for wrong, message in (
+        ({"size": 64}, "familiarity has no residuals"),
+        ({"size": 64, "residuals": [1, 0]}, "its calibration's familiarity is damaged"),
+        ({"size": "x", "residuals": [0, 1]}, "familiarity.size is"),
     ):
         values = good | {"familiarity": wrong}
         checkpoints.save_calibration(file, replace(checkpoint, weights=basis, calibration=values))
-        refused(tmp_path, "familiarity has no residuals")
+        refused(tmp_path, message)
 
 
 def refused(folder: Path, message: str) -> None:
