@@ -92,7 +92,7 @@ def attend(
     contains them all. Photos that cannot be opened are reported and left
     out, and the exit code is 1.
     """
-    from showattend.images.image_files import load_image
+    from showattend.images.image_files import load_image, not_an_address
     from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare
     from showattend.visualize import check_output, lettering
@@ -111,6 +111,9 @@ def attend(
     search = {} if beam_size is None else {"beam_size": beam_size}
     if n_best is not None:
         search["n_best"] = n_best
+    for photo in photos:
+        if not Path(photo).exists() and (address := not_an_address(photo)):
+            raise UserError(address)
     if _are_many(photos):
         if suffix != PAGE:
             raise UserError(

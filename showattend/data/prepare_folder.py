@@ -159,8 +159,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str | None, str | None]]]:
 def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
     from showattend.images.finding import find_images
 
-    images, _ = find_images([folder], recursive=True)
-    records, skipped = [], []
+    images, skipped = find_images([folder], recursive=True)
+    records = []
     for image in images:
         beside = image.with_suffix(".txt")
         try:
