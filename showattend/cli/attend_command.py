@@ -92,6 +92,7 @@ def attend(
     contains them all. Photos that cannot be opened are reported and left
     out, and the exit code is 1.
     """
+    from showattend.images.finding import find_file
     from showattend.images.image_files import load_image, not_an_address
     from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare
@@ -128,7 +129,7 @@ def attend(
         return
     spare(photos, output)
     make_room(output)
-    image = PhotoFile(photos[0])
+    image = PhotoFile(find_file(Path(photos[0])) or photos[0])
     load_image(image, at_least=1)  # fail before loading the model
     captioner = _captioner(model, device, precision, size)
     if given is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from showattend.exceptions import one_line
 from showattend.images.image_files import not_an_address
+from showattend.system.matching import name_key
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
@@ -74,6 +75,8 @@ def find_images(
                     problem += " itself (--recursive looks into its subfolders)"
             elif path.exists():
                 matches, problem = [path], ""
+            elif (other := find_file(path)) is not None:
+                matches, problem = [other], ""
             elif address := not_an_address(str(given)):
                 matches, problem = [], address
             elif glob.has_magic(str(given)):
@@ -89,6 +92,22 @@ def find_images(
             found.setdefault(match.parent.resolve() / match.name, match)
     walk.tell()
     return sorted(found.values()), [*problems, *dict.fromkeys(walk.problems)]
+
+
+def find_file(path: Path) -> Path | None:
+    """The file of this name; if there is none, the only one whose name is equivalent.
+
+    Names from another system may differ in case, in the spelling of accents, or in blanks
+    (`showattend.system.matching.name_key`).
+    """
+    if path.exists():
+        return path
+    key = name_key(path.name)
+    try:
+        same = [each for each in path.parent.iterdir() if name_key(each.name) == key]
+    except OSError:
+        return None
+    return same[0] if len(same) == 1 else None
 
 
 class _Walk:
