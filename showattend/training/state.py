@@ -26,9 +26,12 @@ FREE = {
     "train.save_every",
     "train.device",
     "train.workers",
+    "data.path",
+    "data.images",
     "data.cache",
     "train.patience",
 }
+_PLACES = {"path", "images"}  # where data is; what it is, the digest "data set" says
 
 
 @dataclass
@@ -160,12 +163,24 @@ def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     free = FREE if _cached(before) == _cached(now) else FREE - {"data.cache"}
-    if changed := differences(before, now, except_for=free):
+    if changed := differences(_placeless(before), _placeless(now), except_for=free):
         raise CheckpointError(
             f"{path}: the run was started with another config ({'; '.join(changed)}); "
             "restore these values, or start a new run with another train.out. "
             f"Free to change: {', '.join(sorted(FREE))}"
         )
+
+
+def _placeless(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without where data is; of several sets, their number and weights are left."""
+    values = dict(config)
+    data = dict(values.get("data", {}))
+    if isinstance(sets := data.get("path"), list):
+        data["sets"] = [
+            {k: v for k, v in each.items() if k not in _PLACES} if isinstance(each, dict) else {}
+            for each in sets
+        ]
+    return values | {"data": {k: v for k, v in data.items() if k not in _PLACES}}
 
 
 def load_state(

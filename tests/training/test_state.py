@@ -76,6 +76,7 @@ def change(section: str, **values: Any) -> dict[str, Any]:
     [
         change("train", out="elsewhere", patience=0, device="cuda", save_every=1.0),
         change("data", cache="elsewhere"),
+        change("data", path="elsewhere/dataset.jsonl", images="photos"),
     ],
 )
 def test_what_does_not_change_the_training_may_change(
@@ -90,7 +91,8 @@ def test_what_does_not_change_the_training_may_change(
     ("config", "message"),
     [
         (change("train", lr=0.2), r"another config \(train.lr was 0.1, is 0.2\)"),
-        (change("data", path="other"), "data.path was toy, is other"),
+        (CONFIG | {"data set": "1234"}, "data set was None, is 1234"),
+        (change("data", path=["a.jsonl", "b.jsonl"]), "data.sets was None, is"),
         (change("train", new=1), "train.new was None, is 1"),
         (change("data", cache=None), "data.cache was here, is None"),  # half precision, or not
     ],
