@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from showattend.data.places import Files
 from showattend.data.prepare import Report, prepare
-from showattend.data.readers import check_name, read_jsonl, read_lines, read_text
-from showattend.data.records import SPLITS, Record
+from showattend.data.readers import read_dataset, read_jsonl, read_lines
+from showattend.data.records import Record
+from showattend.data.tables import SPLIT_NAMES, read_csv, read_metadata
 from showattend.exceptions import DataError
+
+SIDECARS = (".txt", ".caption")
+"""Suffixes of the text files next to photos; the first that exists is read."""
 
 
 def prepare_folder(
@@ -29,8 +32,10 @@ def prepare_folder(
     """Prepare a folder of your own photos.
 
     Captions are read from the first of these that exists: ``captions.jsonl`` (see ``read_jsonl``);
-    ``captions.csv`` with the columns ``image``, ``caption`` and optionally ``split``, one caption
-    per line; ``photo.txt`` next to each ``photo.jpg``, one caption per line, subfolders included.
+    ``captions.csv`` or ``captions.tsv`` (`showattend.data.tables.read_csv`); Hugging Face's
+    ``metadata.jsonl`` or ``metadata.csv``; Kaggle's ``captions.txt``, a table with the photos in
+    ``Images``; ``photo.txt`` or ``photo.caption`` next to each ``photo.jpg``, one caption per line,
+    subfolders included.
 
     Args:
         folder: The folder.
@@ -71,13 +76,38 @@ def read_folder(
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    tables = [name for name in _TABLES if (folder / name).is_file()]
+    tables = [
+        name for name in _TABLES if (folder / name).is_file() and not _is_sidecar(folder, name)
+    ]
     if not tables:
-        return _read_sidecars(folder)
+        return _read_split_folders(folder) or _read_sidecars(folder)
     records = _TABLES[tables[0]](folder / tables[0])
     if unread := [*tables[1:], *_unread_texts(folder, records)]:
         message(f"{folder}: captions come from {tables[0]}, not from {' or '.join(unread)}")
     return records, []
+
+
+def _read_split_folders(folder: Path) -> tuple[list[Record], list[str]] | None:
+    """Read Hugging Face's folders train, validation and test, each with its metadata."""
+    records: list[Record] = []
+    for name, split in SPLIT_NAMES.items():
+        for table in ("metadata.jsonl", "metadata.csv"):
+            if (folder / name / table).is_file():
+                found = _TABLES[table](folder / name / table)
+                records += [
+                    replace(each, split=split, image_id=f"{name}/{each.image_id}") for each in found
+                ]
+                break
+    return (records, []) if records else None
+
+
+def _is_sidecar(folder: Path, name: str) -> bool:
+    """Whether captions.txt belongs to a photo captions.jpg, and is not Kaggle's table."""
+    if not name.endswith(".txt"):
+        return False
+    with (folder / name).open("rb") as file:
+        first = file.readline(1000).decode("utf-8-sig", "replace").lower()
+    return not ("image" in first and "caption" in first)
 
 
 def draw_validation(records: Sequence[Record], count: int, seed: int = 0) -> list[Record]:
@@ -107,82 +137,60 @@ def _unread_texts(folder: Path, records: Sequence[Record]) -> list[str]:
     return [f"the .txt files next to {which} that it does not name ({first})"]
 
 
-def _read_csv(path: Path) -> list[Record]:
-    captions: dict[str, list[str]] = {}
-    splits: dict[str, str] = {}
-    for where, row in _csv_rows(path):
-        image, caption, split = row["image"], row["caption"], row.get("split") or "train"
-        if not image or caption is None or None in row:
-            raise DataError(
-                f"{where}: expected one value per column; a caption with commas needs quotes"
-            )
-        if "\n" in image or "\r" in image:
-            raise DataError(f"{where}: a line break in an image name; is a quote left open?")
-        check_name(image, where)
-        if split not in SPLITS:
-            raise DataError(f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)}")
-        if splits.setdefault(image, split) != split:
-            raise DataError(f"{where}: {image} is already in the split {splits[image]!r}")
-        captions.setdefault(image, []).append(caption)
-    return [
-        Record(image, path.parent / image, tuple(texts), splits[image])
-        for image, texts in captions.items()
-    ]
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str | None, str | None]]]:
-    """Yield the rows of the table, each with a description of where it ends.
-
-    Raises:
-        DataError: A column is missing, or a quote is not closed.
-    """
-    text = io.StringIO(read_text(path), newline="")
-    rows = csv.DictReader(text, skipinitialspace=True, strict=True)
-    began = 1
-    try:
-        missing = {"image", "caption"} - set(rows.fieldnames or ())
-        if missing:
-            raise DataError(
-                f"{path}, line 1: no column {' and '.join(sorted(missing))}; "
-                "the first line must name the columns image,caption or image,caption,split"
-            )
-        began = rows.line_num + 1
-        for row in rows:
-            yield f"{path}, line {rows.line_num}", row
-            began = rows.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line {began}: broken CSV, noticed in line {rows.reader.line_num} ({error}); "
-            "is a quote left open? A quote inside a caption must be doubled"
-        ) from None
-
-
 def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
     from showattend.images.finding import find_images
 
     files = Files()
     images, skipped = find_images([folder], recursive=True)
     records = []
+    owners: dict[Path, Path] = {}
     for image in images:
-        beside = image.with_suffix(".txt")
-        text = files.find(beside)
+        texts = [files.find(image.with_suffix(suffix)) for suffix in SIDECARS]
+        text = next((each for each in texts if each is not None), None)
         try:
             captions = tuple(line for _, line in read_lines(text)) if text is not None else ()
         except DataError as error:
             skipped.append(str(error))
             continue
-        if captions:
+        if not captions or text is None:
+            name = image.with_suffix(SIDECARS[0]).name
+            skipped.append(f"{image}: no caption in {name} next to it")
+        elif (owner := owners.setdefault(text, image)) != image:
+            skipped.append(
+                f"{image}: has no {text.name} of its own, {owner.name} has it; rename one of the "
+                "two, or remove it if they show the same"
+            )
+        else:
             name = image.relative_to(folder).as_posix()
             records.append(Record(name, image, captions, "train"))
-        else:
-            skipped.append(f"{image}: no caption in {beside.name} next to it")
     if not images:
         raise DataError(f"{folder}: holds no images, and no captions.jsonl or captions.csv")
+    if not records and (other := _other_data(folder)):
+        raise DataError(f"{folder}: {other}")
     return records, skipped
+
+
+def _other_data(folder: Path) -> str | None:
+    """What else the folder holds that may be captions, and what to do with it."""
+    with contextlib.suppress(DataError):
+        if read_dataset(folder):
+            return "holds a data set in another format; prepare flickr8k, karpathy or coco reads it"
+    kinds = (".csv", ".tsv", ".jsonl", ".json", ".xlsx", ".parquet", ".arrow")
+    found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in kinds)
+    if not found:
+        return None
+    return (
+        f"no photo has a text next to it, but there is {found[0]}; if it contains the captions, "
+        "save it as captions.csv with the columns image,caption"
+    )
 
 
 # If there are several, the first is read.
 _TABLES: dict[str, Callable[[Path], list[Record]]] = {
     "captions.jsonl": read_jsonl,
-    "captions.csv": _read_csv,
+    "captions.csv": read_csv,
+    "captions.tsv": read_csv,
+    "metadata.jsonl": read_metadata,
+    "metadata.csv": read_csv,
+    "captions.txt": read_csv,
 }

@@ -66,10 +66,15 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: It cannot be read, or is not valid JSON; the message names the line.
     """
-    return _parse_json(read_text(path), path)
+    return parse_json(read_text(path), path)
 
 
-def _parse_json(text: str, path: Path, line: int = 1) -> Any:
+def parse_json(text: str, path: Path, line: int = 1) -> Any:
+    """Parse JSON that begins in this line of a file.
+
+    Raises:
+        DataError: It is not valid JSON; the message names the line.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -201,7 +206,13 @@ def read_flickr8k(root: Path, image_root: Path | None = None) -> list[Record]:
         DataError: A file is missing or malformed.
     """
     texts = root / "Flickr8k_text" if (root / "Flickr8k_text").is_dir() else root
-    captions = _flickr8k_captions(texts / FLICKR8K_TOKENS)
+    tokens = texts / FLICKR8K_TOKENS
+    if not tokens.exists() and (root / "captions.txt").is_file():
+        raise DataError(
+            f"{root}: holds captions.txt, as from Kaggle, not {FLICKR8K_TOKENS}; use "
+            "`showattend prepare folder`"
+        )
+    captions = _flickr8k_captions(tokens)
     if image_root is None:
         image_root = next(
             (root / name for name in _FLICKR8K_IMAGES if (root / name).is_dir()), root / "images"
@@ -264,7 +275,7 @@ def read_jsonl(path: Path, image_root: Path | None = None) -> list[Record]:
     lines: dict[int | str, int] = {}
     for number, text in read_lines(path):
         where = f"{path}, line {number}"
-        line = _parse_json(text, path, number)
+        line = parse_json(text, path, number)
         image = check_name(_value(line, "image", str, where), where)
         captions = _value(line, "captions", list, where)
         if not image or not captions or not all(isinstance(caption, str) for caption in captions):
@@ -317,7 +328,8 @@ def _read_any(path: Path, image_root: Path | None) -> list[Record]:
         return read_flickr8k(path.parent, image_root)
     if path.suffix.lower() != ".json" and path.is_file():
         raise DataError(
-            f"{path}: not a data set; give a .json or .jsonl file, {FLICKR8K_TOKENS}, or a folder"
+            f"{path}: not a data set; give a .json or .jsonl file, {FLICKR8K_TOKENS}, or a folder; "
+            "for a table of captions, run `showattend prepare folder` on its folder"
         )
     data = read_json(path)
     if image_root is None:
@@ -342,7 +354,8 @@ def _read_folder(path: Path, image_root: Path | None) -> list[Record]:
     if not records:
         raise DataError(
             f"{path}: no data set found; a folder needs dataset.jsonl, {FLICKR8K_TOKENS}, "
-            "dataset_*.json (Karpathy) or captions_*.json (COCO)"
+            "dataset_*.json (Karpathy) or captions_*.json (COCO); for photos with texts or a table "
+            "of captions, run `showattend prepare folder`"
         )
     check_ids(records)
     return records

@@ -112,7 +112,8 @@ def split_rows(mixture: Mixture, data: DataConfig) -> tuple[list[int], list[int]
     if not train or not val:
         raise DataError(
             f"{data.said}: {len(train)} training and {len(val)} validation images; "
-            "training needs both"
+            "training needs both: prepare it again with --val-fraction 0.1, or write "
+            '"split": "val" (or "train") into some lines of dataset.jsonl'
         )
     for which, each in enumerate(data.sets):
         if not (mixture.set_of == which).any() and data.train_images is data.val_images is None:

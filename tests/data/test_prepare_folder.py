@@ -68,7 +68,7 @@ def test_csv(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("", "line 1: no column caption and image"),
-        ("image;caption\na.jpg;A dog", "line 1: no column caption and image"),
+        ("a;b\na.jpg;A dog", r"line 1: no column caption and image \(found a, b\)"),
         ("image,caption\na.jpg,A dog, running\n", "line 2: expected one value per column"),
         ("image,caption\na.jpg\n", "line 2: expected one value per column"),
         ("image,caption,split\na.jpg,A,dev\n", "line 2: unknown split 'dev'"),
