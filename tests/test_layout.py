@@ -118,6 +118,7 @@ WHOLE = {
     "test_readme.py",
     "test_road.py",
     "test_shipped_model.py",
+    "training/test_advice.py",
     "training/test_configs.py",
     "training/test_decoder_kinds.py",
     "training/test_interruptions.py",
