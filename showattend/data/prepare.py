@@ -26,6 +26,8 @@ from showattend.text.tokenizer import tokenize
 Progress = Callable[[str, int, int], None]
 
 _FORMAT = "showattend data set, version 1"
+FEW = 20
+"""Below this number of validation images the report has a note."""
 _LISTED = 10  # skipped images shown in the terminal; report.json lists all
 
 
@@ -102,6 +104,11 @@ class Report:
         if self.unknown_share is not None:
             lines.append(
                 f"{'unknown:':<12}{self.unknown_share:.2%} of the words of the validation captions"
+            )
+        if 0 < (few := self.images.get("val", 0)) < FEW:
+            lines.append(
+                f"{'note:':<12}{few} validation images are few: their scores, and the epoch that "
+                f"is chosen by them, depend on chance; {FEW} or more are better"
             )
         if self.empty_captions:
             lines.append(f"{'skipped:':<12}{self.empty_captions:,} captions without a word")

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from showattend.system.matching import normal
+from showattend.text.scripts import split_other
 
 Tokenizer = Callable[[str], list[str]]
 
@@ -75,7 +76,8 @@ def tokenize(text: str) -> list[str]:
     """Split English text into lower-case tokens without punctuation.
 
     Agrees with pycocoevalcap's ``PTBTokenizer`` on more than 99.9 % of the tokens of the Flickr8k
-    and COCO captions: "A man's dog doesn't run." gives ``a man 's dog does n't run``.
+    and COCO captions: "A man's dog doesn't run." gives ``a man 's dog does n't run``. Text in
+    another script is split at blanks, or into characters (`showattend.text.scripts`).
 
     Args:
         text: Any text; empty text gives no tokens.
@@ -88,6 +90,8 @@ def tokenize(text: str) -> list[str]:
         tokens = text.rstrip(".").split()
         if _SPLIT_WORDS.isdisjoint(tokens):
             return [token for token in tokens if token != "-"]
+    if (parts := split_other(text)) is not None:
+        return parts
     text = _split_full_stops(text.translate(_PLAIN_SIGNS))
     # The tokenizer splits off the last full stop; add one so that "t.v." keeps its own.
     tokens = _nltk_tokenizer().tokenize(f"{text} .")

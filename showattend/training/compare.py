@@ -157,7 +157,8 @@ def read_finished(config: Config) -> dict[str, Any] | None:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(found, dict) or not found.keys() >= _KEPT:
         raise DataError(f"{path}: holds no results of a run; remove it to score the model again")
-    free = FREE - {"train.patience"}  # the run is over: nothing may end it elsewhere
+    # The run is over: nothing may end it elsewhere, and no digest of its data is kept.
+    free = FREE - {"train.patience", "data.path", "data.images"}
     if changed := differences(found["config"], to_dict(config), except_for=free):
         raise CheckpointError(
             f"{path}: the run was made with another config ({'; '.join(changed)}); "

@@ -13,6 +13,7 @@ from typing import Any
 from showattend.evaluation.scores import java
 from showattend.exceptions import DataError
 from showattend.system.matching import normal
+from showattend.text.scripts import UNSPACED, other_script
 from showattend.text.tokenizer import tokenize
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
@@ -52,6 +53,7 @@ def score_captions(
     """Score one caption per image with BLEU-1 to 4, METEOR, ROUGE-L and CIDEr.
 
     References and candidates are tokenized with the PTB tokenizer, as in the official evaluation.
+    References in another script than Latin are tokenized by the package, without METEOR.
     Without Java, the package's own tokenizer is used (it agrees on over 99.5 % of tokens), METEOR
     is left out, and ``Scores.missing`` says so.
 
@@ -69,8 +71,13 @@ def score_captions(
     flat = [text for i in ids for text in references[i]] + [candidates[i] for i in ids]
     flat = list(map(normal, flat))
     missing: list[str] = []
+    script = other_script(text for i in ids for text in references[i])
     try:
-        tokens, tokenizer = java.tokenize_ptb(flat), "PTB"
+        if script is None:
+            tokens, tokenizer = java.tokenize_ptb(flat), "PTB"
+        else:
+            tokens, tokenizer = [" ".join(tokenize(text)) for text in flat], "showattend"
+            missing.append(_other_language(script))
     except java.JavaError as error:
         tokens, tokenizer = [" ".join(tokenize(text)) for text in flat], "showattend"
         missing.append(f"no METEOR, and not the official tokenizer: {error}")
@@ -87,6 +94,11 @@ def score_captions(
         except java.JavaError as error:
             missing.append(f"no METEOR: {error}")
     names = [name for name in METRICS if name in metrics]
+    if len(ids) == 1:
+        missing.append(
+            "CIDEr of one image is 0 by definition, since it weighs words by the number of images "
+            "that have them; score at least a few dozen"
+        )
     return Scores(
         metrics={name: metrics[name] for name in names},
         per_image={i: {name: per_image[name][k] for name in names} for k, i in enumerate(ids)},
@@ -169,6 +181,14 @@ def _matching_ids(
     if not ids:
         raise DataError("there is no caption to score")
     return ids
+
+
+def _other_language(script: str) -> str:
+    units = "characters" if script in UNSPACED.values() else "words"
+    return (
+        f"no METEOR: it is made for English, and the references are in {script} script; the other "
+        f"scores compare {units}, and are comparable only with scores made in the same way"
+    )
 
 
 def _some(ids: Sequence[ImageId]) -> str:
