@@ -8,7 +8,10 @@ PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE \
   ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 ONEDNN_MAX_CPU_ISA=DEFAULT MKL_ENABLE_INSTRUCTIONS=AVX2 \
   ATEN_CPU_CAPABILITY=default
 
-.PHONY: demo test test-slow test-processors lint benchmark clean help
+# Modules share what they train and draw: a worker takes neighbouring tests, and steals when it is idle.
+PYTEST := -m pytest -q -n 2 --dist worksteal
+
+.PHONY: demo test test-slow test-processors test-oldest lint benchmark clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -32,15 +35,29 @@ demo: .venv/ready  ## caption a free photograph and draw where the model looked
 	@$(BIN)/showattend attend assets/photos/chelsea.jpg --output demo/chelsea.png
 
 test: .venv/ready-dev  ## the tests
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 test-slow: .venv/ready-dev  ## all tests, the slow ones too
-	$(BIN)/python -m pytest -q
+	$(BIN)/python $(PYTEST)
 
 test-processors: .venv/ready-dev  ## the tests as other x86 processors run them (six times as long)
 	@failed=; for setting in $(PROCESSORS); do \
-	  echo "$$setting"; env $$setting $(BIN)/python -m pytest -q -m "not slow" || failed="$$failed $$setting"; \
+	  echo "$$setting"; env $$setting $(BIN)/python $(PYTEST) -m "not slow" || failed="$$failed $$setting"; \
 	done; [ -z "$$failed" ] || { echo "failed with$$failed"; exit 1; }
+
+.venv-oldest/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct \
+	  --extra dev --output-file .venv-oldest/oldest.txt pyproject.toml
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
+	  --requirement .venv-oldest/oldest.txt --editable .
+	@touch $@
+
+# Old packages warn of what newer ones will remove; that is not ours to mend.
+test-oldest: .venv-oldest/ready  ## the tests with the oldest packages that pyproject.toml allows
+	.venv-oldest/bin/python $(PYTEST) -m "not slow" \
+	  -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning
 
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -49,4 +66,4 @@ benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation 
 	$(BIN)/python scripts/benchmark/benchmark.py
 
 clean:  ## remove what make has made
-	rm -rf .venv demo build dist
+	rm -rf .venv .venv-oldest demo build dist

@@ -8,6 +8,7 @@ from pathlib import Path
 # Set before PyTorch is imported: to networks as tiny as the tests' a second thread is a burden.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,10 @@ from showattend.text.vocabulary import Vocabulary
 from tests.browser import chromium as chromium
 from tests.browser import visit as visit
 from tests.commandline import CommandLine, load_once, save_model
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("showattend", deadline=None)
+hypothesis.settings.load_profile("showattend")
 
 ASSETS = Path(__file__).parents[1] / "assets"
 

@@ -78,7 +78,6 @@ COMMANDS = re.compile(r"showattend/cli/\w+_command\.py")
 TO_DO = {
     "showattend/caption.py",
     "showattend/captioner.py",
-    "showattend/cli/compare_command.py",
     "showattend/cli/terminal.py",
     "showattend/data/cache.py",
     "showattend/data/coco/download.py",

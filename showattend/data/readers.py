@@ -83,12 +83,13 @@ def _parse_json(text: str, path: Path, line: int = 1) -> Any:
 # COCO ------------------------------------------------------------------------------------------
 
 
-def read_coco(annotations: Path, image_root: Path, split: str) -> list[Record]:
-    """Read a COCO caption file, such as ``captions_train2017.json``.
+def coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Record]:
+    """The records of a COCO caption file, such as ``captions_train2017.json``.
 
     Args:
-        annotations: The JSON file: ``images`` with ``id`` and ``file_name``, ``annotations`` with
+        data: Its content: ``images`` with ``id`` and ``file_name``, ``annotations`` with
             ``image_id`` and ``caption``.
+        path: The file, for messages.
         image_root: The folder that ``file_name`` is relative to.
         split: The split that all its images belong to.
 
@@ -96,18 +97,7 @@ def read_coco(annotations: Path, image_root: Path, split: str) -> list[Record]:
         One record for each image that has captions, in the file's order.
 
     Raises:
-        DataError: The file cannot be read, or has another format.
-    """
-    if split not in SPLITS:
-        raise DataError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
-    return coco_records(read_json(annotations), annotations, image_root, split)
-
-
-def coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Record]:
-    """Convert parsed COCO captions to records; ``path`` is for messages.
-
-    Raises:
-        DataError: The split is unknown, or the data has another format.
+        DataError: The data has another format.
     """
     images, annotations = (_list(data, key, path) for key in ("images", "annotations"))
     captions: dict[int | str, list[str]] = {}

@@ -55,9 +55,10 @@ def evaluate(
         output: A file that the caller will write afterwards; must not be one of the images.
 
     Returns:
-        Plain values: metrics, by the names in ``METRICS``; captions, each with its image_id and
-        its scores; statistics; skipped, the images that could not be opened; notes, one line for
-        each thing that a reader of the scores should know; settings, how captions and scores
+        Plain values: metrics, by the names in ``METRICS``; captions, each with its image_id, its
+        scores, its BLEU counts (`scores.statistics.BLEU_COUNTS`) and the mean number of words of
+        its references; statistics; skipped, the images that could not be opened; notes, one line
+        for each thing that a reader of the scores should know; settings, how captions and scores
         were made (for ``results``, as far as that file records it); attention, a summary of the
         model's maps (`showattend.evaluation.scores.map_statistics`).
 
@@ -106,7 +107,13 @@ def evaluate(
     return {
         "metrics": scores.metrics,
         "captions": [
-            {"image_id": i, "caption": captions[i], "scores": each}
+            {
+                "image_id": i,
+                "caption": captions[i],
+                "scores": each,
+                "bleu": scores.bleu[i],
+                "reference_words": scores.reference_words[i],
+            }
             for i, each in scores.per_image.items()
         ],
         "statistics": _statistics(scores),

@@ -26,35 +26,6 @@ class Geometry:
     image_size: tuple[int, int]
     box: tuple[float, float, float, float]
 
-    def cell_box(
-        self, row: int, col: int, grid: tuple[int, int]
-    ) -> tuple[float, float, float, float]:
-        """The rectangle of one cell of a grid of (rows, columns).
-
-        Returns:
-            Left, top, right, bottom in pixels of the upright image. A cell on padding exceeds the
-            image.
-        """
-        rows, cols = grid
-        left, top, right, bottom = self.box
-        width, height = (right - left) / cols, (bottom - top) / rows
-        return (
-            left + col * width,
-            top + row * height,
-            left + (col + 1) * width,
-            top + (row + 1) * height,
-        )
-
-    def locate(self, x: float, y: float, grid: tuple[int, int]) -> tuple[int, int] | None:
-        """The cell (row, column) that sees the point (x, y) of the image, None if none does."""
-        left, top, right, bottom = self.box
-        width, height = self.image_size
-        if not (max(left, 0) <= x < min(right, width) and max(top, 0) <= y < min(bottom, height)):
-            return None
-        rows, cols = grid
-        row, col = int((y - top) / (bottom - top) * rows), int((x - left) / (right - left) * cols)
-        return min(row, rows - 1), min(col, cols - 1)
-
     def upsample(self, map_HW: np.ndarray, mode: str = "smooth", sigma: float = 0.0) -> np.ndarray:
         """Resample a map to the pixels of the upright image.
 

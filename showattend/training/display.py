@@ -30,16 +30,17 @@ class Display:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
-            disable=not console.is_terminal,  # a log file gets the lines, not the bars
         )
         self.tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Display:
-        self.bars.start()
+        if self.console.is_terminal:  # a log file gets the lines, not the bars
+            self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bars.stop()
+        if self.console.is_terminal:  # older rich ends what was never begun with an empty line
+            self.bars.stop()
 
     def message(self, text: str) -> None:
         """Print a line above the bars."""

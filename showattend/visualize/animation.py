@@ -16,7 +16,6 @@ from showattend.exceptions import UserError
 from showattend.visualize.figure import figures_of
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import fitted, full_heat, heat_of, paint, photo_of, positions_of
-from showattend.visualize.palette import choose_colours, match_colours
 from showattend.visualize.sheet import INK, QUIET, Sheet, pixels_of
 
 BUDGET = 2_000_000
@@ -32,6 +31,7 @@ FIRST, EACH, LAST = 1500, 900, 2000  # milliseconds: the photo, a word, the last
 QUALITIES = (85, 60)  # of WebP: then the picture gets smaller
 COLOURS = (256, 128)  # of GIF: likewise
 GREYS = 12  # of them, for the letters
+SAMPLE = 50_000  # pixels that the colours of a GIF are chosen by
 LEVELS = 64  # of heat: hardly told apart, and what stays the same from word to word costs nothing
 
 
@@ -240,23 +240,43 @@ def _gif(walk: Walk, times: list[int], colours: int) -> bytes:
     # A table of colours for the photo, and one for all frames under maps: what does not change
     # from word to word costs nothing. No dither, which would make everything change.
     left, top, right, bottom = walk.photo
-    first, *others = [frame[top:bottom, left:right] for frame in walk.frames]
-    some = others[:: 1 + len(others) // 8]
     pages = []
     greys = np.linspace(DARK, 255, GREYS).round().astype(np.uint8)  # the letters have their own
-    for photos, frames, sample in (
-        ([first], walk.frames[:1], [first]),
-        (others, walk.frames[1:], [each[::2] for each in some]),
-    ):
-        table = choose_colours(sample, colours - GREYS) if sample else np.zeros((0, 3), np.uint8)
-        entries = [*table.ravel().tolist(), *np.repeat(greys, 3).tolist()]
-        for frame, numbers in zip(frames, match_colours(photos, table), strict=True):
+    for frames in (walk.frames[:1], walk.frames[1:]):
+        if not frames:  # a caption without words
+            continue
+        photos = [frame[top:bottom, left:right] for frame in frames]
+        table, matched = few_colours(photos, colours - GREYS)
+        entries = [*table, *np.repeat(greys, 3).tolist()]
+        for frame, numbers in zip(frames, matched, strict=True):
             light = (frame.astype(np.float32).mean(2) - DARK) / (255 - DARK) * (GREYS - 1)
-            page = np.rint(light).clip(0, GREYS - 1).astype(np.uint8) + np.uint8(len(table))
+            page = np.rint(light).clip(0, GREYS - 1).astype(np.uint8) + np.uint8(len(table) // 3)
             page[top:bottom, left:right] = numbers
             pages.append(Image.fromarray(page, "L"))
             pages[-1].putpalette(entries)
     return _moving(pages, times, "GIF", optimize=False, disposal=1)
+
+
+def few_colours(pictures: Sequence[np.ndarray], count: int) -> tuple[list[int], np.ndarray]:
+    """Choose colours for several pictures, and give each pixel the nearest of them.
+
+    Pillow finds the nearest to within the four levels that it puts together.
+
+    Args:
+        pictures: P pictures of one size, each [H, W, 3] uint8.
+        count: How many colours, at most.
+
+    Returns:
+        The colours' red, green and blue values, one after the other, and the number of each
+        pixel's colour [P, H, W] uint8.
+    """
+    strip = Image.fromarray(np.concatenate(pictures))
+    step = 1 + math.isqrt(strip.width * strip.height // SAMPLE)
+    sample = Image.fromarray(np.asarray(strip)[::step, ::step])
+    # k-means ends when less than a fiftieth of the pixels change their colour.
+    table = sample.quantize(count, Image.Quantize.MAXCOVERAGE, kmeans=SAMPLE // 50)
+    few = strip.quantize(palette=table, dither=Image.Dither.NONE)
+    return table.getpalette() or [], np.asarray(few).reshape(len(pictures), *pictures[0].shape[:2])
 
 
 def _webp(walk: Walk, times: list[int], quality: int) -> bytes:

@@ -15,7 +15,7 @@ from showattend.data.prepare import (
     prepare_flickr8k,
     prepare_karpathy,
 )
-from showattend.data.readers import read_coco, read_dataset
+from showattend.data.readers import read_dataset
 from showattend.data.records import Record
 from showattend.exceptions import DataError
 
@@ -95,14 +95,14 @@ def test_coco_files_name_images_relative_to_their_common_folder(tmp_path: Path) 
     assert report.image_root == tmp_path / "photos"
     train = json.loads((tmp_path / "out/captions_train.json").read_text())
     assert train["images"][1] == {"id": 2, "file_name": "x/b.png", "width": 5, "height": 9}
-    found = read_coco(tmp_path / "out/captions_val.json", report.image_root, "val")
+    found = read_dataset(tmp_path / "out/captions_val.json", report.image_root)
     assert found == [Record(3, tmp_path / "photos/c.png", ("A dog flies quickly",), "val")]
 
 
 def test_whole_numbers_stay_ids(tmp_path: Path) -> None:
     image = picture(tmp_path / "a.png")
     prepare([Record(500, image, ("A dog.",), "test")], tmp_path / "out")
-    (found,) = read_coco(tmp_path / "out/captions_test.json", tmp_path, "test")
+    (found,) = read_dataset(tmp_path / "out/captions_test.json", tmp_path)
     assert found.image_id == 500
     assert not (tmp_path / "out/captions_val.json").exists()
 
@@ -223,11 +223,10 @@ def test_karpathy_and_coco_files(tmp_path: Path) -> None:
     assert report.images == {"train": 2, "val": 1}
     report = prepare_karpathy(tmp_path / "dataset_coco.json", images, out, restval=False)
     assert report.images == {"train": 1, "val": 1}
-    files = {split: out / f"captions_{split}.json" for split in ("train", "val")}
     split_by_split = [
         record
-        for split, path in files.items()
-        for record in read_coco(path, report.image_root, split)
+        for split in ("train", "val")
+        for record in read_dataset(out / f"captions_{split}.json", report.image_root)
     ]
     again = prepare(split_by_split, tmp_path / "again")
     assert again.to_dict() == report.to_dict()

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from showattend.data.readers import (
-    read_coco,
+    coco_records,
     read_dataset,
     read_flickr8k,
+    read_json,
     read_jsonl,
     read_karpathy,
 )
@@ -75,8 +76,8 @@ def flickr8k(root: Path) -> Path:
 
 
 def test_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "captions.json", COCO)
-    assert read_coco(path, Path("photos"), "val") == [
+    path = write(tmp_path / "captions_val.json", COCO)
+    assert read_dataset(path, Path("photos")) == [
         Record(7, Path("photos/b.jpg"), ("A dog.", "It runs."), "val"),
         Record(3, Path("photos/a.jpg"), ("A cat.",), "val"),
     ]
@@ -106,21 +107,19 @@ def test_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_broken_coco(tmp_path: Path, content: Any, message: str) -> None:
     path = write(tmp_path / "captions.json", content)
     with pytest.raises(DataError, match=message) as caught:
-        read_coco(path, tmp_path, "val")
+        coco_records(read_json(path), path, tmp_path, "val")
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        read_coco(tmp_path / "none.json", tmp_path, "val")
+        read_dataset(tmp_path / "none.json", tmp_path)
     with pytest.raises(DataError, match="this is a folder"):
-        read_coco(tmp_path, tmp_path, "val")
+        read_json(tmp_path)
     (tmp_path / "latin.json").write_bytes('{"é": 1}'.encode("latin1"))
     with pytest.raises(DataError, match="not UTF-8 text"):
-        read_coco(tmp_path / "latin.json", tmp_path, "val")
-    with pytest.raises(DataError, match="unknown split 'dev'"):
-        read_coco(write(tmp_path / "captions.json", COCO), tmp_path, "dev")
+        read_dataset(tmp_path / "latin.json", tmp_path)
 
 
 def test_karpathy(tmp_path: Path) -> None:
@@ -257,8 +256,9 @@ def test_every_format_is_recognised(tmp_path: Path) -> None:
     coco = write(tmp_path / "captions_val.json", COCO)
     write(tmp_path / "captions_train.json", changed(COCO, id=11))
     karpathy = write(tmp_path / "dataset_x.json", KARPATHY)
-    assert read_dataset(coco) == read_coco(coco, tmp_path / "images", "val")
-    assert read_dataset(coco, Path("p")) == read_coco(coco, Path("p"), "val")
+    content = read_json(coco)
+    assert read_dataset(coco) == coco_records(content, coco, tmp_path / "images", "val")
+    assert read_dataset(coco, Path("p")) == coco_records(content, coco, Path("p"), "val")
     assert read_dataset(karpathy) == read_karpathy(karpathy, tmp_path / "images")
     assert read_dataset(tmp_path) == read_dataset(karpathy)
     flickr8k(tmp_path)
@@ -311,16 +311,14 @@ def test_the_numbers_of_captions_do_not_matter(tmp_path: Path, number: Any) -> N
     content = changed(COCO, caption="It runs.") | {"categories": [{}]}
     content["annotations"][-1]["id"] = number
     path = write(tmp_path / "captions.json", content)
-    assert read_coco(path, Path(), "val") == read_coco(
-        write(tmp_path / "same.json", COCO), Path(), "val"
-    )
+    assert read_dataset(path, Path()) == read_dataset(write(tmp_path / "same.json", COCO), Path())
 
 
 @pytest.mark.parametrize("name", ["a\0.jpg", "a\ud83d.jpg"])
 def test_impossible_file_names_are_refused(tmp_path: Path, name: str) -> None:
     message = "cannot be the name of a file"
     with pytest.raises(DataError, match=rf"images\[2\]: .*{message}"):
-        read_coco(write(tmp_path / "c.json", changed(COCO, file_name=name)), Path(), "val")
+        read_dataset(write(tmp_path / "c.json", changed(COCO, file_name=name)), Path())
     for key in ("filename", "filepath"):
         path = write(tmp_path / "k.json", changed(KARPATHY, **{key: name}))
         with pytest.raises(DataError, match=rf"images\[3\]: .*{message}"):

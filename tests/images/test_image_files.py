@@ -110,7 +110,8 @@ def test_open_modes(tmp_path: Path) -> None:
         path = tmp_path / "mode.tiff"
         image.save(path)
         with Image.open(path) as stored:
-            assert stored.mode == mode
+            # Pillow before 12 converts YCbCr while it reads.
+            assert stored.mode == mode or (mode, stored.mode) == ("YCbCr", "RGB")
         opened = np.asarray(open_image(path)).astype(int)
         expected = grey.astype(int) if mode != "1" else (grey > 127).astype(int) * 255
         assert np.abs(opened - expected[:, :, None]).max() <= 2, mode

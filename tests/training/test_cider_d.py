@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider
 
-from showattend.data.readers import read_coco
+from showattend.data.readers import read_dataset
 from showattend.exceptions import DataError
 from showattend.text.tokenizer import tokenize
 from showattend.training.cider_d import CiderD
@@ -90,7 +90,7 @@ def test_without_references_it_is_refused(references: list[Captions]) -> None:
 
 def test_on_real_captions(real_data: Path) -> None:
     folder = real_data / "flickr8k"
-    records = read_coco(folder / "captions_val.json", folder / "images", split="val")
+    records = read_dataset(folder / "captions_val.json", folder / "images")
     references = [[tokenize(text) for text in record.captions] for record in records]
     rng = random.Random(0)
     captions = [

@@ -20,8 +20,11 @@ from showattend.evaluation.scores import java
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
 from showattend.model.checkpoint import FILE_NAME
 from showattend.training import compare as comparisons
-from showattend.training.compare import compare, describe, mean_and_spread, plan
+from showattend.training import comparison as tables
+from showattend.training.compare import compare, describe, plan
+from showattend.training.comparison import mean_and_spread
 from showattend.training.reporter import Silent
+from showattend.training.run_scores import Objects
 from showattend.training.state import FILE_NAME as STATE_NAME
 
 BATCHES = 10  # 40 training pictures (5 in 6 of 48), 4 a batch
@@ -136,9 +139,10 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def table(out: Path) -> dict[str, list[str]]:
     """The cells of ``comparison.md`` by the row's name."""
-    lines = (out / "comparison.md").read_text(encoding="utf-8").splitlines()
+    page = (out / "comparison.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    lines = page.splitlines()
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
-    return {name: cells for name, *cells in [rows[0], *rows[2:]]}
+    return {name: [said, *cells] for name, said, _, *cells in [rows[0], *rows[2:]]}
 
 
 # For real --------------------------------------------------------------------------------------
@@ -235,7 +239,8 @@ def test_a_killed_comparison_goes_on(
     log = Log()
     made = compare([file], out, seeds=2, watch=log.watch)
     assert log.titles == ["a, seed 1"]
-    assert any(message.startswith("Resuming") for message in log.messages)
+    went_on = ("Resuming at", "The run is finished")  # killed in training, or while being scored
+    assert any(message.startswith(went_on) for message in log.messages)
     assert done.stat().st_mtime_ns == before
     assert set(made.results) == {("a", 0), ("a", 1)}
     assert "Not done yet" not in (out / "comparison.md").read_text(encoding="utf-8")
@@ -317,8 +322,8 @@ def test_a_finished_run_is_not_trained_again(
     # Fewer seeds are asked for, so fewer are shown; nothing is trained.
     made = compare([other, base], tmp_path)
     assert len(invented) == 4
-    assert [row[0] for row in comparisons.cells(made)] == ["other", "base"]
-    assert comparisons.cells(made)[1][4:6] == ("0.500", "-0.200")
+    assert [row[0] for row in tables.cells(made)] == ["other", "base"]
+    assert tables.cells(made)[1][4:6] == ("0.500", "-0.200")
     # A folder that is named in another way, or moved, makes no other run of it.
     compare([base], tmp_path / "." / "configs" / "..", overrides=["train.save_every=9"])
     assert len(invented) == 4
@@ -364,10 +369,10 @@ def test_rows_scored_on_other_images_have_no_difference(
     results["evaluation"] |= {"references": "def", "images": 900}
     path.write_text(json.dumps(results))
     made = compare(files, tmp_path)
-    assert [cells[5] for cells in comparisons.cells(made)] == ["", "-"]
-    split = next(line for line in comparisons.notes(made) if line.startswith("Split: "))
+    assert [cells[5] for cells in tables.cells(made)] == ["", "-"]
+    split = next(line for line in tables.notes(made) if line.startswith("Split: "))
     assert "1,000 images (base); validation split of elsewhere, 900 images (other)" in split
-    assert any("scored on the same images" in line for line in comparisons.notes(made))
+    assert any("scored on the same images" in line for line in tables.notes(made))
 
 
 def test_a_row_that_fails_does_not_stop_the_others(
@@ -527,3 +532,59 @@ def test_a_finished_run_says_what_differs(
     (changed,) = plan([config("base")], ["search.beam_size=1"])
     with pytest.raises(CheckpointError, match=r"search\.beam_size was 2, is 1"):
         comparisons.read_finished(changed.run(tmp_path, 0))
+
+
+# Lengths, cost, objects, differences -----------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_java")
+def test_the_report_says_what_each_row_costs_where_it_looks_and_how_long_captions_fare(
+    config: Callable[..., Path], toy: Path, tmp_path: Path
+) -> None:
+    objects = Objects(toy.parent / "instances_val.json", toy.parent / "images", toy)
+    small, large = config("small"), config("large", decoder={"hidden_dim": 32})
+    out = tmp_path / "out"
+    made = compare([small, large], out, objects=objects)
+    assert made.failures == {}
+    summary = json.loads((out / "comparison.json").read_text())
+    costs = [row["cost"][0] for row in summary["rows"]]
+    assert costs[0]["parameters"] < costs[1]["parameters"]
+    assert all(cost["step"] > 0 and cost["search"] > 0 for cost in costs)
+    for row in summary["rows"]:
+        lengths = row["lengths"][0]
+        assert sum(each["images"] for each in lengths["scores"]) == 8
+        assert all(each["log_prob"] < 0 for each in lengths["likelihood"])
+        assert row["objective"] == "cross-entropy, 1 epochs"
+        own = row["grounding"][0]["human"]
+        assert 0 <= own["pointing"]["model"] <= 1
+    difference = summary["rows"][1]["differences"]["CIDEr"]
+    assert difference["difference"] == pytest.approx(summary["rows"][1]["CIDEr_difference"])
+    low, high = difference["interval"]
+    assert low <= difference["difference"] <= high
+    page = (out / "comparison.md").read_text(encoding="utf-8")
+    for heading in ("Differences to small", "Cost", "CIDEr by length of the human captions",
+                    "Log-probability of human captions by length",
+                    "Where it looks, human captions"):  # fmt: skip
+        assert f"## {heading}\n" in page
+
+    kept = out / "small/seed-0/grounding.json"
+    before = kept.stat().st_mtime_ns
+    again = compare([small, large], out, objects=objects)
+    assert kept.stat().st_mtime_ns == before  # measured once
+    assert again.grounding == made.grounding
+    compare([small, large], out, objects=objects._replace(captions=None))
+    assert "human" not in json.loads(kept.read_text())  # other objects are measured again
+
+
+def test_objects_come_whole(config: Callable[..., Path], toy: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    for given, message in (
+        (["--instances", str(toy)], "--instances FILE and --images DIR together"),
+        (["--instances", str(tmp_path / "x"), "--images", str(tmp_path)], "no such file"),
+    ):
+        app = typer.Typer()
+        app.command()(compare_command.compare)
+        found = runner.invoke(app, [str(config("a")), "--out", str(tmp_path / "out"), *given])
+        assert isinstance(found.exception, UserError)
+        assert message in str(found.exception)
+    assert not (tmp_path / "out").exists()

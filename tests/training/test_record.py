@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from showattend.training import record as records
 from showattend.training.record import write_record
+from tests.training.conftest import plot_curves
 
 HISTORY = [
     {"epoch": 1, "loss": 5.0},  # before validation starts
     {"epoch": 2, "loss": 4.0, "val_loss": 4.2, "CIDEr": 0.2, "BLEU-4": 0.1},
     {"epoch": 3, "loss": 3.5, "val_loss": 4.1, "CIDEr": 0.1, "BLEU-4": 0.1},
 ]
+
+
+@pytest.fixture(autouse=True)
+def every_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the curves are drawn, which other tests of runs do without."""
+    monkeypatch.setattr(records, "plot_curves", plot_curves)
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 3])

@@ -8,7 +8,7 @@ import pytest
 
 from showattend.data.toy import write_toy
 from showattend.exceptions import DataError
-from showattend.training.compare import score
+from showattend.training.run_scores import score
 from showattend.training.trainer import Silent, Trainer, train
 from tests.tinyrun import tiny_run
 

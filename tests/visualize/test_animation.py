@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.visualize import animation
-from showattend.visualize.animation import BUDGET, animation_bytes
+from showattend.visualize.animation import BUDGET, animation_bytes, few_colours
 from showattend.visualize.heat import STYLES, fitted
 from tests.visualize.drawing import CELLS, caption_of, landing, plain, shaded
 
@@ -145,6 +145,38 @@ def test_odd_photos_and_long_words(size: tuple[int, int]) -> None:
         bar = frame[-100:]
         assert (bar[:, :2] > 250).all()
         assert (bar[:, -2:] > 250).all()
+
+
+# The colours of a GIF ---------------------------------------------------------------------------
+
+
+def test_few_colours_are_all_kept() -> None:
+    picture = np.random.default_rng(0).choice([0, 100, 255], (9, 8, 3)).astype(np.uint8)
+    table, (numbers,) = few_colours([picture], 64)
+    assert (np.reshape(table, (-1, 3))[numbers] == picture).all()
+
+
+def test_every_pixel_gets_the_nearest_colour_or_one_hardly_farther() -> None:
+    rng = np.random.default_rng(1)
+    pictures = [rng.integers(0, 256, (40, 50, 3), dtype=np.uint8) for _ in range(3)]
+    flat, matched = few_colours(pictures, 30)
+    table = np.reshape(flat, (-1, 3))
+    assert 20 <= len(table) <= 30
+    for picture, numbers in zip(pictures, matched, strict=True):
+        squares = ((picture[:, :, None].astype(int) - table) ** 2).sum(-1)
+        chosen = np.take_along_axis(squares, numbers[:, :, None].astype(int), 2)[:, :, 0]
+        # Pillow matches boxes of 4³ colours: two of one box differ by at most 3 in each channel.
+        assert (np.sqrt(chosen) <= np.sqrt(squares.min(2)) + 2 * 3 * np.sqrt(3)).all()
+        assert (chosen == squares.min(2)).mean() > 0.8
+
+
+def test_a_small_glow_is_not_forgotten() -> None:
+    """A few bright pixels among many dark ones of many colours."""
+    picture = np.random.default_rng(2).integers(0, 60, (200, 300, 3), dtype=np.uint8)
+    picture[100:104, 150:154] = (250, 190, 60)
+    table, (numbers,) = few_colours([picture], 100)
+    glow = np.reshape(table, (-1, 3))[numbers][101, 151]
+    assert np.abs(glow - (250, 190, 60)).max() <= 12
 
 
 def _looking_about(photo: np.ndarray, words: int) -> Caption:

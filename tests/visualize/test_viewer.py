@@ -75,7 +75,9 @@ def test_one_hot_maps_land_within_a_pixel(
         pixels = pixels_of(tab)
         height, width = pixels.shape[:2]
         geometry = caption.geometry.resized((width, height))
-        box = np.array(geometry.cell_box(row, col, GRID))
+        left, top, right, bottom = geometry.box
+        cell = np.array([col / GRID[1], row / GRID[0], (col + 1) / GRID[1], (row + 1) / GRID[0]])
+        box = np.array([left, top] * 2) + cell * ([right - left, bottom - top] * 2)
         box = box.clip(0, [width, height, width, height])
         if box[2] - box[0] < 1 or box[3] - box[1] < 1:
             continue  # a cell on padding, or beside the photo

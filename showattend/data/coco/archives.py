@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from showattend.data.coco.download import aside, cannot_write, rename, said
+from showattend.data.coco.download import aside, rename, said, writing
 from showattend.exceptions import DataError
 
 _LARGEST_MEMBER = 4 << 30  # COCO's largest is about 0.5 GB
@@ -49,8 +49,8 @@ def extract(archive: Path, name: str, path: Path) -> None:
                 raise DataError(f"{archive}: holds no {name}")
             if found[0].file_size > _LARGEST_MEMBER:
                 raise DataError(f"{archive}: its {name} is {found[0].file_size:,} bytes: refused")
-            with opened.open(found[0]) as source:
-                _extract(source, part)
+            with opened.open(found[0]) as source, writing(part), part.open("wb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
     except FileNotFoundError:
         raise DataError(f"{archive}: no such file") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
@@ -58,16 +58,3 @@ def extract(archive: Path, name: str, path: Path) -> None:
             f"{archive}: damaged ({said(error)}); delete it, and run this again"
         ) from None
     rename(part, tag, path)
-
-
-def _extract(source: IO[bytes], part: Path) -> None:
-    try:
-        file = part.open("wb")
-    except OSError as error:
-        raise cannot_write(part, error) from None
-    with file:
-        while chunk := source.read(1 << 20):
-            try:
-                file.write(chunk)
-            except OSError as error:
-                raise cannot_write(part, error) from None

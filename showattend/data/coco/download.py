@@ -1,24 +1,28 @@
-"""Downloading files, in parallel and again, so that what has its name is whole.
+"""Downloading files, in parallel and again after a failure, so that what has its name is whole.
 
-Nothing here knows what the files are: a check that the caller gives opens them. A file grows aside
-as ``.name.part`` and takes its name when its size and the check agree. A large one that broke off
-goes on by a range request, in this run or the next, if the server's validator (ETag or date) says
-that it is the same.
+The HTTP client is httpx2, which timm brings along by way of huggingface_hub; it keeps connections
+open from file to file and knows proxies and redirects. What it does not do is here: waiting and
+asking again, going on with a large file that broke off, and many files at once.
+
+A file grows aside as ``.name.part`` and takes its name when its size and the caller's check agree.
+A large one goes on by a range request, in this run or the next, if the server's validator (ETag
+or date) says that it is still the same file.
 """
 
 from __future__ import annotations
 
-import http.client
 import queue
 import random
 import re
+import ssl
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+import httpx2
 
 from showattend import __version__
 from showattend.exceptions import DataError, UserError
@@ -26,10 +30,9 @@ from showattend.exceptions import DataError, UserError
 Check = Callable[[Path], object]
 """Opens a file, and raises a ``UserError`` if that is not what it should be."""
 OnBytes = Callable[[int, int | None], object]
-"""Told the bytes of a file that are there, and all of them if the server says so."""
+"""Called with the bytes of a file that are there, and all of them if the server says so."""
 
-_CHUNK = 1 << 16
-_RESUMABLE = 1 << 20  # from so many bytes on a broken file is continued, not begun again
+_RESUMABLE = 1 << 20  # a file of more bytes is continued after a failure; a smaller one starts over
 _LONGEST_PAUSE = 60.0
 _LONGEST_WISH = 300.0  # what Retry-After is obeyed up to
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -91,11 +94,15 @@ class Downloader:
         timeout: float = 30.0,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        self.workers, self.attempts, self.timeout = workers, attempts, timeout
+        self.workers, self.attempts = workers, attempts
+        self._client = httpx2.Client(
+            headers={"User-Agent": f"showattend/{__version__}", "Accept-Encoding": "identity"},
+            timeout=timeout,
+            follow_redirects=True,
+            verify=ssl.create_default_context(),  # the certificates that this machine trusts
+        )
         self._stop = threading.Event()
         self._sleep = self._stop.wait if sleep is None else sleep
-        self._answered = False
-        self._jitter = random.Random()
 
     def size(self, url: str) -> int | None:
         """The bytes of a file; None if the server does not say, or does not have it.
@@ -105,7 +112,7 @@ class Downloader:
         """
         for attempt in range(2):
             try:
-                with self._open(self._request(url, method="HEAD")) as response:
+                with self._ask("HEAD", url) as response:
                     return _number(response.headers.get("Content-Length"))
             except _BrokenOffError as error:
                 if error.unreachable and attempt:
@@ -125,7 +132,7 @@ class Downloader:
         Args:
             url: Where it is.
             path: Where it goes, replacing what is there.
-            check: Opens it before it takes its name; what it refuses is fetched anew.
+            check: Opens it before it takes its name; what it refuses is fetched again.
             on_bytes: Called as it grows.
 
         Returns:
@@ -147,9 +154,7 @@ class Downloader:
                     _pass(check, part, tag)
                 rename(part, tag, path)
             except _BrokenOffError as error:
-                # A server that was never there is not waited for as long as one that went away.
-                last = self.attempts if self._answered else min(2, self.attempts)
-                if attempt < last:
+                if attempt < self.attempts:
                     self._pause(attempt, error.wish)
                     continue
                 if error.unreachable:
@@ -197,7 +202,8 @@ class Downloader:
                     outcome = error
                 done.put((job, outcome))
 
-        # Daemons: a server that keeps silent must not hold up the program's end.
+        # Daemons, and no executor, which waits for its threads when the program ends: a server
+        # that keeps silent must not hold that up.
         threads = [
             threading.Thread(target=work, name="download", daemon=True)
             for _ in range(min(self.workers, count))
@@ -214,109 +220,81 @@ class Downloader:
             self._stop.set()
             for thread in threads:
                 thread.join(timeout=1.0)
+            self._client.close()
 
     def _pause(self, attempt: int, wish: float | None) -> None:
-        seconds = min(2.0 ** (attempt - 1), _LONGEST_PAUSE) * self._jitter.uniform(0.5, 1.0)
+        seconds = min(2.0 ** (attempt - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1.0)
         self._sleep(seconds if wish is None else max(seconds, min(wish, _LONGEST_WISH)))
         if self._stop.is_set():
             raise _StoppedError
 
-    def _request(self, url: str, **options: Any) -> urllib.request.Request:
-        agent = {"User-Agent": f"showattend/{__version__}", "Accept-Encoding": "identity"}
+    @contextmanager
+    def _ask(
+        self, method: str, url: str, headers: dict[str, str] | None = None
+    ) -> Iterator[httpx2.Response]:
+        """The server's answer, if it is a good one, or a 416 where a range was asked for."""
         try:
-            return urllib.request.Request(url, headers=agent, **options)
-        except ValueError as error:
-            raise MissingError(f"{url}: not an address ({said(error)})") from None
-
-    def _open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        """The server's answer, if it is a good one."""
-        url = request.full_url
-        try:
-            response: http.client.HTTPResponse = urllib.request.urlopen(
-                request, timeout=self.timeout
-            )
-        except urllib.error.HTTPError as error:
-            with error:
-                self._answered = True
-                reason = f"{error.code} {error.reason}".strip()
-                if error.code == 416 and request.has_header("Range"):
-                    raise
-                if error.code in _AGAIN:
-                    wish = _number(error.headers.get("Retry-After"))
-                    raise _BrokenOffError(reason, wish) from None
-                raise MissingError(f"{url}: {reason}") from None
-        except urllib.error.URLError as error:
-            raise _BrokenOffError(said(error.reason), unreachable=True) from None
-        except (ValueError, http.client.InvalidURL) as error:  # asking again does not mend it
-            raise MissingError(f"{url}: not an address ({said(error)})") from None
-        except (OSError, http.client.HTTPException) as error:
-            self._answered = True
+            with self._client.stream(method, url, headers=headers) as response:
+                status = response.status_code
+                if not (response.is_success or (status == 416 and headers)):
+                    reason = f"{status} {response.reason_phrase}".strip()
+                    if status in _AGAIN:
+                        raise _BrokenOffError(reason, _number(response.headers.get("Retry-After")))
+                    raise MissingError(f"{url}: {reason}")
+                yield response
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError) as error:
+            raise MissingError(f"{url}: not a URL ({said(error)})") from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            raise _BrokenOffError(said(error), unreachable=True) from None
+        except httpx2.HTTPError as error:
             raise _BrokenOffError(said(error)) from None
-        self._answered = True
-        return response
 
     def _transfer(self, url: str, part: Path, tag: Path, on_bytes: OnBytes | None) -> int:
         """Bring the part file to its full size; returns that."""
-        request = self._request(url)
         have = _resumable(part, tag)
+        headers: dict[str, str] = {}
         if have:
-            request.add_header("Range", f"bytes={have}-")
-            request.add_header("If-Range", tag.read_text(encoding="utf-8"))
-        try:
-            response = self._open(request)
-        except urllib.error.HTTPError as error:  # 416: nothing to send after what there is
-            if have and (error.headers.get("Content-Range") or "") == f"bytes */{have}":
-                return have
-            _forget(part, tag)
-            raise _BrokenOffError("the part of an earlier run did not fit") from None
-        with response:
-            if response.status == 206:
-                start = _range_start(response.headers.get("Content-Range"))
-                if start != have:
-                    _forget(part, tag)
-                    raise _BrokenOffError("the server sent another part than asked for")
-            else:
+            headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
+        with self._ask("GET", url, headers) as response:
+            sent = response.headers.get("Content-Range") or ""
+            if response.status_code == 416:  # nothing to send after what there is
+                if sent == f"bytes */{have}":
+                    return have
+                _forget(part, tag)
+                raise _BrokenOffError("the part of an earlier run did not fit")
+            if response.status_code == 206 and not sent.startswith(f"bytes {have}-"):
+                _forget(part, tag)
+                raise _BrokenOffError("the server sent another part than asked for")
+            if response.status_code != 206:
                 have = 0
                 _forget(part, tag)
             length = _number(response.headers.get("Content-Length"))
             total = None if length is None else have + length
-            validator = _validator(response)
-            if total is not None and total > _RESUMABLE and validator:
-                _write(tag, validator)
-            try:
-                file = part.open("ab" if have else "wb")
-            except OSError as error:
-                raise cannot_write(part, error) from None
-            with file:
-                return self._copy(response, file, part, have, total, on_bytes)
+            if total is not None and total > _RESUMABLE and (validator := _validator(response)):
+                with writing(tag):
+                    tag.write_text(validator, encoding="utf-8")
+            return self._copy(response, part, have, total, on_bytes)
 
     def _copy(
         self,
-        response: http.client.HTTPResponse,
-        file: IO[bytes],
+        response: httpx2.Response,
         part: Path,
         have: int,
         total: int | None,
         on_bytes: OnBytes | None,
     ) -> int:
-        while True:
+        with writing(part), part.open("ab" if have else "wb") as file:
             try:
-                chunk = response.read(_CHUNK)
-            except (OSError, http.client.HTTPException) as error:
-                raise _BrokenOffError(f"broke off ({said(error)})") from None
-            if not chunk:
-                break
-            try:
-                file.write(chunk)
-            except OSError as error:
-                raise cannot_write(part, error) from None
-            have += len(chunk)
-            if on_bytes is not None:
-                on_bytes(have, total)
-            if self._stop.is_set() and have != total:
-                raise _StoppedError
-        if total is not None and have != total:
-            raise _BrokenOffError(f"broke off at {have:,} of {total:,} bytes")
+                for chunk in response.iter_raw():
+                    file.write(chunk)
+                    have += len(chunk)
+                    if on_bytes is not None:
+                        on_bytes(have, total)
+                    if self._stop.is_set() and have != total:
+                        raise _StoppedError
+            except httpx2.HTTPError as error:
+                where = f"at {have:,} of {total:,} bytes" if total else f"({said(error)})"
+                raise _BrokenOffError(f"broke off {where}") from None
         return have
 
 
@@ -349,24 +327,29 @@ def _pass(check: Check, part: Path, tag: Path) -> None:
 
 
 def rename(part: Path, tag: Path, path: Path) -> None:
-    """Give a whole part file its name."""
-    try:
+    """Give a whole part file its name.
+
+    Raises:
+        DataError: It cannot be renamed.
+    """
+    with writing(path):
         part.replace(path)
         tag.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from None
 
 
-def _write(path: Path, text: str) -> None:
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it an error of the disk, which trying again does not mend, names the file.
+
+    Raises:
+        DataError: In place of an ``OSError``.
+    """
     try:
-        path.write_text(text, encoding="utf-8")
+        yield
     except OSError as error:
-        raise cannot_write(path, error) from None
-
-
-def cannot_write(path: Path, error: OSError) -> DataError:
-    """The disk's fault, which trying again does not mend."""
-    return DataError(f"{path}: cannot be written ({said(error)}); what is there already is kept")
+        raise DataError(
+            f"{path}: cannot be written ({said(error)}); what is there already is kept"
+        ) from None
 
 
 # Answers ---------------------------------------------------------------------------------------
@@ -385,20 +368,15 @@ def _number(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"[0-9]{1,15}", text.strip()) else None
 
 
-def _range_start(text: str | None) -> int | None:
-    found = re.match(r"bytes ([0-9]+)-", text or "")
-    return int(found[1]) if found else None
-
-
-def _validator(response: http.client.HTTPResponse) -> str | None:
+def _validator(response: httpx2.Response) -> str | None:
     """What says that the file is still the same: a strong ETag, else its date."""
-    etag = response.headers.get("ETag")
+    etag: str | None = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
         return etag
     return response.headers.get("Last-Modified")
 
 
-def said(error: object) -> str:
+def said(error: BaseException) -> str:
     """What an error says, in one line."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(reason.split()) or type(error).__name__
+    return " ".join(reason.split()).rstrip(".") or type(error).__name__

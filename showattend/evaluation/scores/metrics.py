@@ -28,6 +28,8 @@ class Scores:
             Java is missing.
         per_image: The same for each image. (BLEU is a corpus score; it is rough for one sentence.)
         tokens: The tokens of each candidate that were scored, joined by spaces.
+        bleu: The BLEU counts of each image (`statistics.BLEU_COUNTS`).
+        reference_words: The mean number of tokens of each image's references.
         tokenizer: "PTB", or "showattend" if Java is missing.
         missing: One line for each thing that could not be reported, with the remedy.
     """
@@ -35,6 +37,8 @@ class Scores:
     metrics: dict[str, float]
     per_image: dict[ImageId, dict[str, float]]
     tokens: dict[ImageId, str]
+    bleu: dict[ImageId, list[int]]
+    reference_words: dict[ImageId, float]
     tokenizer: str
     missing: list[str]
 
@@ -85,6 +89,11 @@ def score_captions(
         metrics={name: metrics[name] for name in names},
         per_image={i: {name: per_image[name][k] for name in names} for k, i in enumerate(ids)},
         tokens=dict(zip(ids, hyps, strict=True)),
+        bleu={i: _bleu_counts(ref, hyp) for i, ref, hyp in zip(ids, refs, hyps, strict=True)},
+        reference_words={
+            i: sum(len(text.split()) for text in ref) / len(ref)
+            for i, ref in zip(ids, refs, strict=True)
+        },
         tokenizer=tokenizer,
         missing=missing,
     )
@@ -159,6 +168,16 @@ def _matching_ids(
 
 def _some(ids: Sequence[ImageId]) -> str:
     return ", ".join(str(i) for i in ids[:3])
+
+
+def _bleu_counts(references: Sequence[str], candidate: str) -> list[int]:
+    """What BLEU counts of one image: `statistics.BLEU_COUNTS`."""
+    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
+
+    found = cook_test(candidate, cook_refs(list(references)), eff=None)
+    length = found["testlen"]
+    closest = min((abs(words - length), words) for words in found["reflen"])[1]
+    return [length, closest, *found["correct"]]
 
 
 def _count(

@@ -1,0 +1,120 @@
+"""What a decoder costs: parameters, time and memory of a training step and of search.
+
+Measured on random annotations, so that kinds of attention and decoders are compared by what they
+compute, whatever the photographs and the disk do. Times are of this machine and this moment:
+compare those of one run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from showattend.decoding.beam import search
+from showattend.model.search_options import SearchOptions
+from showattend.text.vocabulary import Vocabulary
+from showattend.training.losses import captioning_loss
+
+IMAGES, CAPTIONS, WORDS, BEAMS = 16, 5, 12, 5
+REPEATS = 3
+
+
+class Cost(NamedTuple):
+    """What a decoder costs in float32 on this machine.
+
+    Attributes:
+        parameters: The decoder's.
+        step: Seconds of a training step: forward and backward for `IMAGES` images with `CAPTIONS`
+            captions of `WORDS` words each. The median of `REPEATS`.
+        search: Seconds of a beam search with `BEAMS` hypotheses for one of `IMAGES` images, until
+            all captions have `WORDS` words.
+        memory: Megabytes that a training step adds to the process; None where the system does
+            not say.
+    """
+
+    parameters: int
+    step: float
+    search: float
+    memory: float | None
+
+
+def measure_cost(decoder: Any, grid: tuple[int, int]) -> Cost:
+    """Measure a decoder; its weights, gradients and mode are as before afterwards.
+
+    Args:
+        decoder: Any, on the CPU or a GPU.
+        grid: Rows and columns of the annotations.
+    """
+    weight = decoder.output.weight
+    vocabulary_size, device = weight.shape[0], weight.device
+    generator = torch.Generator().manual_seed(0)
+    features = torch.rand(IMAGES, *grid, decoder.feature_dim, generator=generator).to(device)
+    captions = torch.randint(
+        Vocabulary.UNK + 1, vocabulary_size, (IMAGES, CAPTIONS, WORDS + 2), generator=generator
+    )
+    captions[..., 0], captions[..., -1] = Vocabulary.START, Vocabulary.END
+    captions = captions.to(device)
+    lengths = torch.full((IMAGES, CAPTIONS), WORDS + 1, device=device)
+    options = SearchOptions(beam_size=BEAMS, min_length=WORDS, max_length=WORDS)
+
+    def step() -> None:
+        loss = captioning_loss(decoder(features, captions, lengths), lengths)
+        loss.total.backward()
+        for parameter in decoder.parameters():
+            parameter.grad = None
+
+    def find() -> None:
+        search(decoder, features, options)
+
+    training, gradients = decoder.training, [p.grad for p in decoder.parameters()]
+    try:
+        decoder.train()
+        memory = _added_memory(step, device)
+        seconds = _median(step, device)
+        decoder.eval()
+        searching = _median(find, device) / IMAGES
+    finally:
+        decoder.train(training)
+        for parameter, gradient in zip(decoder.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+    count = sum(parameter.numel() for parameter in decoder.parameters())
+    return Cost(count, seconds, searching, memory)
+
+
+def _median(work: Callable[[], None], device: torch.device) -> float:
+    times = []
+    for _ in range(REPEATS + 1):  # the first warms up
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def _added_memory(work: Callable[[], None], device: torch.device) -> float | None:
+    """The most memory that this work needs at once, in megabytes."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    work()  # once before: libraries keep what they need only once
+    try:
+        reset.write_text("5")  # the peak is the present from here on
+        before = _kilobytes(status, "VmRSS")
+        work()
+        return (_kilobytes(status, "VmHWM") - before) / 1024
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _kilobytes(status: Path, name: str) -> int:
+    lines = status.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
