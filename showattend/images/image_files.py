@@ -1,8 +1,8 @@
 """Open any image file safely: decoded, not yet upright nor at the network's size.
 
 An ordinary photograph, a JPEG in sRGB, passes through here alone. What others need is elsewhere:
-`colours` and `depth` bring other numbers to sRGB, `memory_needed` knows what decoding takes, `heif` and
-`arrays` read what Pillow does not.
+`colours` and `depth` bring other numbers to sRGB, `memory_needed` knows what decoding takes,
+`heif` and `arrays` read what Pillow does not.
 
 This module needs numpy and Pillow alone: ``showattend export`` writes it into caption.py.
 """
