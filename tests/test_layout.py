@@ -45,6 +45,9 @@ LAZY = {("caption_forms", "visualize")}  # a Caption draws itself when asked to
 
 # Modules without a test file of their own, and the tests that hold them.
 TESTED_BY = {
+    "config/checking": "config/test_sections.py",
+    "config/yaml_files": "config/test_sections.py",
+    "model/description": "model/test_checkpoint.py",
     "__main__": "cli/test_app.py",
     "system/checks": "test_captioner.py",
     "cli/output_checks": "test_bad_input.py",

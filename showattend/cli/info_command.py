@@ -44,9 +44,10 @@ def info(
     if not cache:
         if prune or folder is not None or days is not None:
             raise UserError("FOLDER, --prune and --days are about --cache; give that too")
-        from showattend.model import checkpoint as checkpoints
+        from showattend.model.checkpoint import find_model
+        from showattend.model.description import describe
 
-        print(checkpoints.describe(checkpoints.find_model(model)))
+        print(describe(find_model(model)))
         return
     if model is not None:
         raise UserError("--model is not about --cache; give one of them")

@@ -28,7 +28,7 @@ from showattend.model.decoders import DECODERS
 from showattend.model.search_options import SearchOptions
 from showattend.training.check import check
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -40,7 +40,7 @@ def test_shipped_configs_are_read_and_open_with_their_command(path: Path) -> Non
     assert first[0].startswith("#")
 
 
-ABLATION = sorted((Path(__file__).parents[1] / "configs" / "ablation").glob("*.yaml"))
+ABLATION = sorted((Path(__file__).parents[2] / "configs" / "ablation").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", ABLATION, ids=lambda path: path.stem)
@@ -74,7 +74,7 @@ def test_each_row_of_the_ablation_changes_one_thing() -> None:
     assert {section for section, _ in changes[-1] - longer} == {"self_critical"}
 
 
-FAMILY = sorted((Path(__file__).parents[1] / "configs" / "family").glob("*.yaml"))
+FAMILY = sorted((Path(__file__).parents[2] / "configs" / "family").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FAMILY, ids=lambda path: path.stem)
