@@ -19,7 +19,6 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra serve is absent")
 pytest.importorskip("python_multipart", reason="the extra serve is absent")
-pytest.importorskip("httpx2", reason="starlette's test client needs it")
 from fastapi.testclient import TestClient
 
 from showattend.caption_forms import NOTE
