@@ -50,23 +50,30 @@ def attend(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Of a figure: grid; strip, all panels in a row; word, each panel as large as "
-            "the photo.",
-            show_default="grid",
+            help="Of a figure: summary, the sharpest words in colour; grid, a panel for each word "
+            "as in the paper; strip, the same in small; word, each panel as large as the photo.",
+            show_default="summary",
         ),
     ] = None,
+    theme: Annotated[
+        str | None,
+        typer.Option(help="Of a figure: light or dark.", show_default="light"),
+    ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="In a figure: each word's gate and entropy too.")
+    ] = False,
     scale: Annotated[
         str | None,
         typer.Option(
-            help="word: each map is as bright as it can be; common: one scale for all.",
+            help="word: each map has its own brightness scale; common: one scale for all.",
             show_default="word",
         ),
     ] = None,
     style: Annotated[
         str | None,
         typer.Option(
-            help="heat: a colour map; light: the photo brightens where the model looks.",
-            show_default="heat",
+            help="light: the photo brightens where the model looks; heat: a colour map over it.",
+            show_default="light; heat in animations",
         ),
     ] = None,
     beam_size: BeamSize = None,
@@ -99,7 +106,14 @@ def attend(
     if given is not None and (beam_size, n_best) != (None, None):
         option = "--n-best" if beam_size is None else "--beam-size"
         raise UserError(f"--caption says the words, there is no search; leave {option} out")
-    asked = {"words": chosen, "layout": layout, "scale": scale, "style": style}
+    asked = {
+        "words": chosen,
+        "layout": layout,
+        "scale": scale,
+        "style": style,
+        "theme": theme,
+        "details": details or None,
+    }
     options = {name: value for name, value in asked.items() if value is not None}
     suffix = check_output(output, options)
     if n_best is not None and suffix != PAGE:

@@ -23,6 +23,7 @@ from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.system.files import write_text
 from showattend.text.tokenizer import pieces
+from showattend.visualize.focus import SOMEWHERE, half_area
 from showattend.visualize.heat import positions_of, thumbnail_of
 
 LONGEST_SIDE = 1024
@@ -201,6 +202,7 @@ def photo_values(captions: Sequence[Caption]) -> dict[str, Any]:
         "name": Path(image).name if isinstance(image, str | Path) else "A photograph",
         "geometry": geometry.to_dict(),
         "unsure_below": captions[0].unsure_below,
+        "somewhere": SOMEWHERE,
         "familiarity": captions[0].familiarity,
         "note": captions[0].note,
         "captions": [_caption_values(each) for each in captions],
@@ -314,8 +316,9 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
     values = caption.to_dict(attention=True)
     for name in ("image", "geometry", "alternatives", "familiarity", "note"):
         values.pop(name, None)
+    values["half_area"] = [half_area(each) for each in caption.attention]
     for name in ("log_probs", "log_prob", "confidences", "confidence", "score", "betas",
-                 "attention"):  # fmt: skip
+                 "attention", "half_area"):  # fmt: skip
         if values[name] is None:  # a model without a gate
             continue
         numbers = np.asarray(values[name], np.float64)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from showattend.caption import Caption
+from showattend.visualize.focus import half_area
 from showattend.visualize.heat import entropy_of, positions_of
 
 FORMAT = "showattend maps 1"
@@ -44,6 +45,7 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         "position": np.array(positions, dtype=np.int64),
         "attention": chosen.astype(np.float32),
         "entropy": np.array([entropy_of(each) for each in chosen], dtype=np.float64),
+        "half_area": np.array([half_area(each) for each in chosen], dtype=np.float64),
         "betas": None if gates is None else np.array([gates[t] for t in positions], np.float32),
         "log_probs": np.array([caption.log_probs[t] for t in positions], dtype=np.float64),
         "confidences": np.array([caption.confidences[t] for t in positions], dtype=np.float64),

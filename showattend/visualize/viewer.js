@@ -257,6 +257,7 @@ const showattend = (() => {
       this.words = new Map();
       const shown = pieces(words).map(([before, said, after], t) => {
         const kind = ["word", t && !before && "joined", unsure[t] && "unsure",
+          this.everywhere(t) && "wide",
           t < (this.photo.fixed ?? 0) && "fixed"];
         const style = kind.filter(Boolean).join(" ");
         const more = unsure[t] ? doubt(confidences[t]) : {};
@@ -357,10 +358,16 @@ const showattend = (() => {
       const { width, height } = this.canvas, maps = this.caption.attention;
       if (this.shown == null) return this.context.putImageData(this.pixels, 0, 0);
       const map = maps[this.shown];
-      const full = this.common ? Math.max(...maps.map(peak)) : peak(map);
+      const full = this.common ? Math.max(...maps.map(peak))
+        : peak(map) * Math.max(this.caption.half_area[this.shown] / this.photo.somewhere, 1) ** 2;
       const values = heat(map, this.photo.geometry, width, height,
         { smoothness: this.smoothness, full });
       this.context.putImageData(overlay(this.pixels, values, this.opacity), 0, 0);
+    }
+
+    // Whether a word's attention is spread over the photo: the measure is the library's.
+    everywhere(t) {
+      return this.caption.half_area[t] > this.photo.somewhere;
     }
 
     // Say in words what is shown, for everybody.
@@ -374,12 +381,14 @@ const showattend = (() => {
         const { confidences, unsure, betas, attention } = this.caption;
         const where = place(attention[t], this.photo.geometry);
         const most = peak(attention[t]), cells = attention[t].length * attention[t][0].length;
-        const how = most * cells < 2 ? "looked all over the photo, a little more" : "looked most";
-        text = `“${words[t]}”, word ${t + 1} of ${words.length}: ${how} at the ${where}, ` +
+        const how = this.everywhere(t) ? `looked everywhere, a little more at the ${where}`
+          : `looked most at the ${where}`;
+        text = `“${words[t]}”, word ${t + 1} of ${words.length}: ${how}, ` +
           `with ${percent(most)} of its attention in one cell of ${cells}. ` +
           `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}` +
           `${betas ? `, gate β\u00a0${fixed(betas[t], 2)}` : ""}.`;
-        label += ` Bright: where the model looked for “${words[t]}”, most at the ${where}.`;
+        label += ` Bright: where the model looked for “${words[t]}”, ` +
+          `${this.everywhere(t) ? "nearly everywhere" : `most at the ${where}`}.`;
       }
       this.reading.textContent = text;
       this.canvas.setAttribute("aria-label", label);
@@ -396,7 +405,7 @@ const showattend = (() => {
       const body = this.at.map((t) => row(
         words[t], percent(confidences[t]) + (unsure[t] ? " (unsure)" : ""), fixed(log_probs[t], 3),
         ...gate(betas && fixed(betas[t], 3)),
-        percent(peak(attention[t])), place(attention[t], geometry)));
+        percent(peak(attention[t])), this.everywhere(t) ? "everywhere" : place(attention[t], geometry)));
       if (log_probs.length > words.length && this.at.length === words.length) {
         const end = log_probs[words.length];
         body.push(row("(end)", percent(Math.exp(end)), fixed(end, 3), ...gate(""), "", ""));

@@ -56,7 +56,8 @@ def test_attend_hands_its_options_on(
     monkeypatch.setattr("showattend.visualize.save_figure", lambda *_, **more: drawn.append(more))
     args = ("attend", photo, "--output", tmp_path / "a.svg", "--model", run.model)
     args += ("--caption", "A dog on the zeppelin")
-    look = ("--layout", "strip", "--scale", "common", "--style", "light")
+    look = ("--layout", "strip", "--scale", "common", "--style", "light", "--theme", "dark")
+    look += ("--details",)
     for more in ((), ("--words", "dog,zeppelin"), look):
         result = run(*args, *more)
         assert result.code == 0
@@ -68,7 +69,13 @@ def test_attend_hands_its_options_on(
     assert drawn == [
         {},
         {"words": ["dog", "zeppelin"]},
-        {"layout": "strip", "scale": "common", "style": "light"},
+        {
+            "layout": "strip",
+            "scale": "common",
+            "style": "light",
+            "theme": "dark",
+            "details": True,
+        },
     ]
 
 
@@ -287,6 +294,8 @@ def test_a_photo_is_never_written_over(
     ("args", "message"),
     [
         ("--output a.gif --layout grid", "a .gif file has no layout"),
+        ("--output a.gif --details", "a .gif file has no details"),
+        ("--output a.png --theme blue", "no theme 'blue'; choose from light, dark"),
         ("--output a.npz --style heat", "a .npz file has no style"),
         ("--output a.html --layout strip", "a .html file has no layout; only .png"),
         ("--output a.png --n-best 2", "a .png file shows one caption; --n-best is for .html"),
@@ -294,7 +303,7 @@ def test_a_photo_is_never_written_over(
         ("other.png --output a.png", "a .png file shows one photo; name an .html file"),
         ("other.png --output a.html --words dog", "--words is about one photo"),
         ("other.png --output a.html --caption dog", "--caption is about one photo"),
-        ("--output a.png --scale log", "no scale 'log'; choose of word, common"),
+        ("--output a.png --scale log", "no scale 'log'; choose from word, common"),
         ("--output a.mp4", "no form .mp4; use one of .png"),
     ],
 )
