@@ -59,6 +59,12 @@ class Caption:
         familiarity: How like the training photographs the photo is: the share of the validation
             photographs that are as strange or stranger, 0 to 1. None where the model does not
             know (it was not calibrated, or looks at another size).
+        parts: The maps of each head, hop or level of the attention [T, P, H, W], each sums to one;
+            None where ``attention`` is all there is.
+        part_names: What they are [P]: "head 1", "hop 2", "regions".
+        sentinel: How much of its attention the model kept for what it knew without looking [T], 0
+            to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
+            over the image all the same.
     """
 
     words: tuple[str, ...]
@@ -71,6 +77,9 @@ class Caption:
     alternatives: tuple[Caption, ...] = field(default=(), repr=False)
     unsure_below: float = field(default=0.0, repr=False)
     familiarity: float | None = field(default=None, repr=False)
+    parts: np.ndarray | None = field(default=None, repr=False)
+    part_names: tuple[str, ...] = field(default=(), repr=False)
+    sentinel: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.words)
@@ -79,6 +88,13 @@ class Caption:
             raise ValueError(
                 f"{count} words need as many maps and gates, not maps of shape "
                 f"{self.attention.shape} and {gates} gates"
+            )
+        if self.sentinel is not None and len(self.sentinel) != count:
+            raise ValueError(f"{count} words need as many sentinels, not {len(self.sentinel)}")
+        T, H, W = self.attention.shape
+        if self.parts is not None and self.parts.shape != (T, len(self.part_names), H, W):
+            raise ValueError(
+                f"parts have the shape {self.parts.shape}, not {(T, len(self.part_names), H, W)}"
             )
 
     @property
@@ -178,11 +194,16 @@ class Caption:
             "familiarity": self.familiarity,
             "note": self.note,
         }
+        if self.sentinel is not None:
+            values["sentinel"] = [float(value) for value in self.sentinel]
         if isinstance(self.image, str | Path):
             values = {"image": str(self.image)} | values
         if attention:
             values["attention"] = self.attention.tolist()
             values["geometry"] = self.geometry.to_dict()
+            if self.parts is not None:
+                values["parts"] = self.parts.tolist()
+                values["part_names"] = list(self.part_names)
         if self.alternatives:
             values["alternatives"] = [other.to_dict(attention) for other in self.alternatives]
         return values

@@ -446,4 +446,7 @@ class Captioner:
             image=photo.image,
             unsure_below=self.calibration.unsure_below,
             familiarity=photo.familiarity,
+            parts=None if found.parts is None else found.parts.unflatten(2, (H, W)).numpy(),
+            part_names=() if found.parts is None else self.decoder.part_names,
+            sentinel=None if found.sentinel is None else found.sentinel.numpy(),
         )

@@ -119,7 +119,29 @@ class EncoderConfig:
 class AttentionConfig:
     """How the decoder chooses where to look."""
 
-    kind: str = _option("additive", "the scoring function, one of showattend.model.attention")
+    kind: str = _option(
+        "additive",
+        "additive, dot, scaled_dot, general, location, convolution, multi_head, multi_hop, "
+        "hierarchical or none (the mean annotation)",
+    )
+    mode: str = _option(
+        "soft", "soft (the expected annotation) or hard (one sampled; the paper's section 4.1)"
+    )
+    sentinel: bool = _option(
+        False, "may look at what the decoder knows already instead (Lu et al. 2017)"
+    )
+    heads: int = _option(8, "multi_head: maps a step")
+    hops: int = _option(4, "multi_hop: maps a step")
+    hop_penalty: float = _option(0.1, "multi_hop: weight of the penalty on hops that look alike")
+    regions: int = _option(3, "hierarchical: regions a side of the grid")
+    grid: int = _option(7, "location: cells a side of the grid that is learned")
+    filters: int = _option(16, "convolution: filters over the weights of the step before")
+    kernel: int = _option(5, "convolution: cells a side of each filter; odd")
+    sampled: float = _option(
+        0.5, "hard: share of the images whose locations are sampled; the others are soft"
+    )
+    reward: float = _option(1.0, "hard: lambda_r, weight of REINFORCE's term")
+    entropy: float = _option(0.01, "hard: lambda_e, weight of the maps' entropy")
 
 
 @dataclass(frozen=True)
@@ -287,6 +309,11 @@ _EMPTY = _Empty()
 
 
 def _read_yaml(text: str) -> Any:
+    """YAML without dates: 2026-11-27 is the name of a folder, and text.
+
+    Raises:
+        ValueError: It is not YAML, or has a value that its type does not allow.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -294,7 +321,16 @@ def _read_yaml(text: str) -> Any:
             return super().construct_yaml_null(node) if node.value else _EMPTY
 
     Loader.add_constructor("tag:yaml.org,2002:null", Loader.construct_yaml_null)
-    return yaml.load(text, Loader)
+    Loader.yaml_implicit_resolvers = {
+        sign: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
+        for sign, resolvers in Loader.yaml_implicit_resolvers.items()
+    }
+    try:
+        return yaml.load(text, Loader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:  # of tags such as !!int
+        raise ValueError(str(error)) from error
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -308,15 +344,13 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
         ConfigError: The file is missing or not YAML, a key is unknown (the nearest one is named),
             a value is empty or has the wrong type.
     """
-    import yaml
-
     path = find_config(path)
     try:
         values = _read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{path}: not a YAML file: {reason}") from error
     if values is None:
         values = {}
@@ -332,16 +366,14 @@ def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
     Raises:
         ConfigError: One of them has another form.
     """
-    import yaml
-
     for each in overrides:
         key, sign, text = each.partition("=")
         if not sign:
-            raise ConfigError(f"{each!r}: an override has the form section.key=value")
+            raise ConfigError(f"{_short(each)}: an override has the form section.key=value")
         try:
             value = _number(_read_yaml(text))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{each!r}: the value is not YAML") from error
+        except ValueError as error:
+            raise ConfigError(f"{_short(each)}: the value is not YAML") from error
         if not text.strip():
             raise ConfigError(f"{each!r}: the value {_HOW_EMPTY}")
         target = values
@@ -436,11 +468,26 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     kind = next(k for k in kinds if k is not type(None))
     if kind is float:
         value = _number(value)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST:
             value = float(value)
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not kind:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise ConfigError(f"{where} is {value!r}; it must be {names[kind]}")
+        raise ConfigError(f"{where} is {_short(value)}; it must be {names[kind]}")
+    if kind in (int, float) and not abs(value) <= _MOST:  # NaN is not either
+        raise ConfigError(f"{where} is {_short(value)}; it must be a number up to {_MOST:,}")
     return value
+
+
+_MOST = 2**31
+"""No number of a config is larger: sizes, counts, seeds."""
+
+
+def _short(value: Any) -> str:
+    """A value in a message, cut where it is long."""
+    try:
+        shown = repr(value)
+    except ValueError:  # Python does not write integers of over 4,300 digits
+        shown = "a number of thousands of digits"
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

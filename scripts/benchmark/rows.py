@@ -44,7 +44,7 @@ class Sizes:
     def decoder(self) -> LSTMDecoder:
         """With A = E = M, and the same weights every time."""
         torch.manual_seed(0)
-        return fast_twin(LSTMDecoder, "additive")(
+        return fast_twin(LSTMDecoder, {"kind": "additive"})(
             vocabulary_size=self.vocabulary,
             feature_dim=self.feature,
             embedding_dim=self.hidden,

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 
-from showattend.model.decoders.protocol import Decoder, choose_images, map_state
+from showattend.model.decoders.protocol import Decoder, Step, choose_images, map_state
 from showattend.model.search_options import SearchOptions, check_words
 from showattend.text.vocabulary import Vocabulary
 
@@ -38,6 +38,17 @@ class Hypothesis(NamedTuple):
     alpha: torch.Tensor | None  # [T, L] float32; None of a decoder without maps
     beta: torch.Tensor | None  # [T]; None of one without a gate
     score: float  # `score_of` the log-probabilities
+    parts: torch.Tensor | None = None  # [T, P, L]: the maps of each head, hop or level
+    sentinel: torch.Tensor | None = None  # [T]: the share of the attention that it got
+
+
+SEEN = ("alpha", "beta", "parts", "sentinel")
+"""What a hypothesis tells of where the model looked, by its fields; each may be None."""
+
+
+def seen(step: Step) -> dict[str, torch.Tensor | None]:
+    """What a step tells of where the model looked, by the names of a hypothesis' fields."""
+    return dict(zip(SEEN, (step.alpha, step.gate, step.parts, step.sentinel), strict=True))
 
 
 def score_of(log_probs: Sequence[float], length_penalty: float) -> float:
@@ -52,14 +63,13 @@ def score_of(log_probs: Sequence[float], length_penalty: float) -> float:
 
 
 class _Trace(NamedTuple):
-    """What happened at one time step, [B, K] each; alpha [B, K, L], beta: of the *source* beams."""
+    """What happened at one time step, [B, K] each; what was `seen`, by the *source* beams."""
 
     images: torch.Tensor  # [B]: which images the rows are of; those that are done are left out
     words: torch.Tensor
     parents: torch.Tensor
     log_probs: torch.Tensor
-    alpha: torch.Tensor | None
-    beta: torch.Tensor | None
+    looked: dict[str, torch.Tensor | None]
 
 
 @torch.inference_mode()
@@ -77,7 +87,7 @@ def search(
 
     Args:
         decoder: Any decoder; put it in eval mode first.
-        features: Annotations [B, L, D] or [B, H, W, D].
+        features: Annotations [B, H, W, D].
         options: How to search.
 
     Returns:
@@ -106,7 +116,8 @@ def search(
     banned = torch.tensor([*never, END], device=device)  # <end> before the minimum length only
 
     for t in range(options.max_length):
-        log_probs, state, alpha, beta = decoder.step(words, state, memory)
+        step = decoder.step(words, state, memory)
+        state, log_probs = step.state, step.log_probs
         if t == 0:
             check_words((*options.prefix, *options.banned), log_probs.shape[-1])
         now = banned if t < options.min_length else banned[:-1]
@@ -124,7 +135,7 @@ def search(
         chosen = log_probs_BKC.flatten(1).gather(1, index)
         total, length = total.gather(1, parents) + chosen, grown.gather(1, parents)
         done = done.gather(1, parents) | (words == END)
-        trace.append(_Trace(images, words, parents, chosen, alpha, beta))
+        trace.append(_Trace(images, words, parents, chosen, seen(step)))
         over = done.all(1)
         if t + 1 == options.max_length:
             over = torch.ones_like(over)
@@ -237,8 +248,9 @@ def _cut(found: Hypothesis, length: int, length_penalty: float) -> Hypothesis:
     """A hypothesis of its first words only."""
     words, log_probs = found.words[:length], found.log_probs[:length]
     score = score_of(log_probs, length_penalty)
-    alpha, beta = (None if each is None else each[:length] for each in (found.alpha, found.beta))
-    return Hypothesis(words, log_probs, alpha, beta, score)
+    looked = {name: getattr(found, name) for name in SEEN}
+    looked = {name: None if each is None else each[:length] for name, each in looked.items()}
+    return Hypothesis(words, log_probs, score=score, **looked)
 
 
 class _Steps:
@@ -250,9 +262,7 @@ class _Steps:
             [getattr(step, name).tolist() for step in trace]
             for name in ("words", "parents", "log_probs")
         )
-        self.alpha, self.beta = (
-            _joined([getattr(step, name) for step in trace]) for name in ("alpha", "beta")
-        )
+        self.looked = {name: _joined([step.looked[name] for step in trace]) for name in SEEN}
         # How many source beams an image has in a step, and where its rows begin in what is joined.
         # The first step has one, for there is one hypothesis.
         self.sources = [1, *(step.words.shape[1] for step in trace[:-1])]
@@ -263,7 +273,7 @@ class _Steps:
         """The hypothesis that ends in a beam of an image."""
         words: list[int] = []
         log_probs: list[float] = []
-        looked: list[int] = []
+        rows_read: list[int] = []
         for t in reversed([t for t, rows in enumerate(self.rows) if image in rows]):
             row = self.rows[t][image]
             word, parent = self.words[t][row][beam], self.parents[t][row][beam]
@@ -272,11 +282,11 @@ class _Steps:
                 log_probs.append(log_prob)
             if word not in SPECIAL or t < forced:
                 words.append(word)
-                looked.append(self.first[t] + row * self.sources[t] + parent)
+                rows_read.append(self.first[t] + row * self.sources[t] + parent)
             beam = parent
-        maps = torch.tensor(looked[::-1], dtype=torch.long)
-        alpha, beta = (None if each is None else each[maps] for each in (self.alpha, self.beta))
-        return Hypothesis(words[::-1], log_probs[::-1], alpha, beta, score)
+        read = torch.tensor(rows_read[::-1], dtype=torch.long)
+        looked = {k: None if each is None else each[read] for k, each in self.looked.items()}
+        return Hypothesis(words[::-1], log_probs[::-1], score=score, **looked)
 
 
 def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:

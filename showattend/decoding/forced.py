@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from showattend.decoding.beam import Hypothesis, score_of
+from showattend.decoding.beam import SEEN, Hypothesis, score_of, seen
 from showattend.model.decoders.protocol import Decoder, repeat
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary
@@ -36,7 +36,7 @@ def force_all(
 
     Args:
         decoder: Any decoder; put it in eval mode first.
-        features: Annotations of the image, [1, L, D] or [1, H, W, D].
+        features: Annotations of the image, [1, H, W, D].
         sentences: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
         length_penalty: For the scores.
 
@@ -54,21 +54,20 @@ def force_all(
         row[: len(words)] = torch.tensor(words, dtype=torch.long)
     targets = targets.to(features.device)
     previous = torch.full_like(targets[:, 0], Vocabulary.START)
-    log_probs, maps, betas = [], [], []
+    log_probs, looked = [], []
     for target in targets.T:
         step = decoder.step(previous.unsqueeze(0), state, memory)
         state, previous = step.state, target
         log_probs.append(step.log_probs[0].gather(1, target.unsqueeze(1)).squeeze(1))
-        maps.append(step.alpha)
-        betas.append(step.gate)
+        looked.append(seen(step))
     likely_KT = torch.stack(log_probs, 1).cpu()
-    alpha_KTL, beta_KT = _in_order(maps), _in_order(betas)
+    every = {name: _in_order([each[name] for each in looked]) for name in SEEN}
     found = []
     for k, (words, length) in enumerate(zip(sentences, lengths, strict=True)):
         likely, T = likely_KT[k, :length].tolist(), len(words)
-        alpha, beta = (None if each is None else each[k, :T] for each in (alpha_KTL, beta_KT))
+        mine = {name: None if each is None else each[k, :T] for name, each in every.items()}
         score = score_of(likely, length_penalty)
-        found.append(Hypothesis(list(words), likely, alpha, beta, score))
+        found.append(Hypothesis(list(words), likely, score=score, **mine))
     return found
 
 

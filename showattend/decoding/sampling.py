@@ -47,7 +47,7 @@ def sample(
 
     Args:
         decoder: Any decoder; put it in eval mode first.
-        features: Annotations [B, L, D] or [B, H, W, D].
+        features: Annotations [B, H, W, D].
         samples: K, captions an image.
         max_length: Most words of a caption.
         temperature: The words' scores are divided by it: under 1 the likely become likelier.
@@ -116,7 +116,7 @@ def sample_ranked(
 
     Args:
         decoder: Any decoder; put it in eval mode first.
-        features: Annotations [1, L, D] or [1, H, W, D].
+        features: Annotations [1, H, W, D].
         length_penalty: Of the scores.
         options: Of `sample`.
 

@@ -254,6 +254,9 @@ class OnnxCaptioner:
                 log_probs=tuple(each.log_probs),
                 attention=each.attention,
                 betas=each.betas,
+                parts=each.parts,
+                part_names=() if each.parts is None else self.model.part_names,
+                sentinel=each.sentinel,
                 geometry=photo.geometry,
                 score=each.score,
                 image=photo.image,
@@ -286,15 +289,18 @@ def _calibration(folder: Path) -> Calibration:
 
     Raises:
         CheckpointError: It means nothing.
-        OSError: Its basis cannot be read.
-        ValueError: Its basis is damaged.
+        OSError: model.json cannot be read.
+        ValueError: Its basis cannot be read, or is damaged.
     """
     from showattend.export.folder import FAMILIARITY
 
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     basis = None
     if settings.get("familiarity") is not None:
-        basis = np.load(folder / FAMILIARITY, allow_pickle=False).astype(np.float32)
+        try:
+            basis = np.load(folder / FAMILIARITY, allow_pickle=False).astype(np.float32)
+        except (EOFError, OSError, ValueError) as error:
+            raise ValueError(f"{FAMILIARITY} is missing or cannot be read") from error
     return Calibration.from_dict(settings, basis)
 
 

@@ -32,7 +32,9 @@ FAMILIARITY = "familiarity.npy"
 _PARTS = (
     "images/depth.py",
     "images/pixels.py",
-)  # modules that caption.py imports, the first by the second
+    "text/printable.py",
+    "model/model_schema.py",
+)  # modules that caption.py imports, each after those that it imports itself
 _PLACE = "# The photo ---"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """What the extra ``onnx`` installs."""
@@ -162,6 +164,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
             name: {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
             for name, graph in graphs.items()
         },
+        "part_names": list(getattr(captioner.decoder, "part_names", ())),
         "unsure_below": captioner.calibration.unsure_below,
         "familiarity": captioner.calibration.to_dict().get("familiarity"),
         "search": {

@@ -23,6 +23,7 @@ from torch import nn
 from torch.export import Dim
 
 from showattend.captioner import Captioner
+from showattend.decoding.beam import seen
 from showattend.exceptions import ConfigError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.encoder import Encoder
@@ -82,14 +83,13 @@ class StepGraph(nn.Module):
         """Read words [B, K], with the state's and the memory's tensors after them.
 
         Returns:
-            log_probs [B, K, V]; alpha [B, K, L] and beta [B, K], where the decoder has them; and
-            the new state.
+            log_probs [B, K, V]; what is `seen`, where the decoder has it; and the new state.
         """
         count = len(self.state._fields)
         state, memory = self.state(*given[:count]), with_tensors(self.memory, given[count:])
         step = self.decoder.step(words, state, memory)
-        seen = (each for each in (step.alpha, step.gate) if each is not None)
-        return step.log_probs, *seen, *step.state
+        looked = (each for each in seen(step).values() if each is not None)
+        return step.log_probs, *looked, *step.state
 
 
 def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
@@ -140,11 +140,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
     words = torch.randint(4, len(captioner.vocabulary), (B, K), generator=generator)
     beams = [part.repeat(1, K, *(1 for _ in part.shape[2:])) for part in state]
     looked = captioner.decoder.step(words, step.state(*beams), step.memory)
-    seen = [
-        name
-        for name, found in (("alpha", looked.alpha), ("beta", looked.gate))
-        if found is not None
-    ]
+    told = [name for name, found in seen(looked).items() if found is not None]
     return {
         "encoder": Graph(encoder, (pixels,), {"pixels": "B"}, ("features",)),
         "initial": Graph(
@@ -157,7 +153,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
             step,
             (words, *beams, *memory),
             {"words": "BK"} | dict.fromkeys(fields, "BK") | dict.fromkeys(remembered, "B"),
-            ("log_probs", *seen, *(f"new_{name}" for name in fields)),
+            ("log_probs", *told, *(f"new_{name}" for name in fields)),
         ),
     }
 

@@ -14,8 +14,8 @@ Suffixes: B images, K beams, T words, L cells of the H x W grid, V vocabulary, S
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
-import json
 import os
 import re
 import sys
@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from showattend.images.pixels import Stored, TooLargeError, decode, turn
+from showattend.model.model_schema import EXPORT, parse_json
+from showattend.text.printable import is_word
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports to Microsoft
 try:
@@ -38,6 +40,7 @@ except ImportError as absent:
 
 FORMAT, SETTINGS = "showattend onnx 1", "model.json"
 PAD, START, END, UNK = range(4)  # the vocabulary's first; all others are words
+SEEN = ("alpha", "beta", "parts", "sentinel")  # outputs of a step that say where it looked
 BANNED = -1e9  # lower than any sum of log-probabilities, and finite
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 RANGES: dict[str, tuple[int, int, Any]] = {  # of the options: least, most, type
@@ -68,6 +71,10 @@ class Caption(NamedTuple):
     betas: np.ndarray | None  # [T], the gate: how much the image counted; None without a gate
     score: float  # the log-probability, normalised by length
     photo: Photo | None  # None where an array was captioned
+    parts: np.ndarray | None = (
+        None  # [T, P, H, W], maps of heads, hops or levels, where it has them
+    )
+    sentinel: np.ndarray | None = None  # [T], what was kept for a sentinel, where it has one
 
     @property
     def text(self) -> str:
@@ -97,14 +104,44 @@ class Model:
         self.vocabulary: list[str] = settings["vocabulary"]
         self.defaults: dict[str, Any] = settings["search"]
         self.grid: tuple[int, ...] = tuple(settings["grid"])
+        self.part_names: tuple[str, ...] = tuple(settings.get("part_names", ()))
         self.encoder, self.initial, self.step = (
             _network(Path(folder) / f"{name}.onnx", threads)
             for name in ("encoder", "initial", "step")
         )
+        self._check(Path(folder))
         # What the initial network makes for the steps: of each image first, then the state.
         self.remembered = len(self.initial.get_outputs()) - _state_size(self.step)
-        self.has_gate = "beta" in [each.name for each in self.step.get_outputs()]
-        if self.step.get_outputs()[0].shape[2] != len(self.vocabulary):
+        # What a step tells of where the model looked: of SEEN those that it has.
+        outputs = [each.name for each in self.step.get_outputs()]
+        self.seen = [name for name in SEEN if name in outputs]
+
+    def _check(self, folder: Path) -> None:
+        """Make sure that the files belong together; the options, that the defaults mean something.
+
+        Raises:
+            UserError: They do not.
+        """
+        try:
+            self.options()
+        except UserError as error:
+            raise UserError(f"{folder / SETTINGS}: damaged ({error}); export again") from None
+        size = self.preprocessing["size"]
+        features, steps = self.encoder.get_outputs(), self.step.get_outputs()
+        L = self.grid[0] * self.grid[1]
+        wanted = {"alpha": [L], "parts": [len(self.part_names), L]}
+        maps = [(each.shape[2:], wanted[each.name]) for each in steps if each.name in wanted]
+        found = [
+            ([each.name for each in self.encoder.get_inputs()], ["pixels"]),
+            (self.encoder.get_inputs()[0].shape[1:], [size, size, 3]),
+            ([each.name for each in self.initial.get_inputs()], ["features"]),
+            (self.step.get_inputs()[0].name, "words"),
+            (steps[0].name, "log_probs"),
+            (steps[0].shape[2:], [len(self.vocabulary)]),
+            (features[0].shape[1:3], list(self.grid)),
+            *maps,
+        ]
+        if any(one != other for one, other in found):
             raise UserError(f"{folder}: its files are of different models; export again")
 
     def caption(self, path: str | Path, **options: Any) -> list[Caption]:
@@ -147,23 +184,16 @@ class Model:
         outputs = self.initial.run(None, {"features": features})
         return outputs[: self.remembered], outputs[self.remembered :]
 
-    def advance(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Words [B, K], state, memory: log-probs [B, K, V], alpha [B, K, L], beta, new state.
-
-        Of a decoder without maps every cell weighs the same; for one without a gate beta is NaN.
-        """
+    def advance(self, *inputs: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        """Words [B, K], state, memory: log-probs [B, K, V], what is `seen` of it, new state."""
         names = [each.name for each in self.step.get_inputs()]
         outputs = [each.name for each in self.step.get_outputs()]
         found = dict(
             zip(outputs, self.step.run(None, dict(zip(names, inputs, strict=True))), strict=True)
         )
-        (B, K), L = inputs[0].shape, int(np.prod(self.grid))
-        alpha = found.pop("alpha", None)
-        beta = found.pop("beta", None)
-        alpha = np.full((B, K, L), 1 / L, np.float32) if alpha is None else alpha
-        beta = np.full((B, K), np.nan, np.float32) if beta is None else beta
+        looked = [found.pop(name) for name in self.seen]
         log_probs, *state = found.values()
-        return [log_probs, alpha, beta, *state]
+        return log_probs, looked, state
 
 
 def _state_size(step: onnxruntime.InferenceSession) -> int:
@@ -173,10 +203,14 @@ def _state_size(step: onnxruntime.InferenceSession) -> int:
 
 def _settings(folder: Path) -> dict[str, Any]:
     try:
-        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        if settings["format"] == FORMAT:
-            return settings
-        raise ValueError(f"its format is {settings['format']!r}, not {FORMAT!r}")
+        settings: dict[str, Any] = parse_json((folder / SETTINGS).read_text(encoding="utf-8"))
+        if settings["format"] != FORMAT:
+            raise ValueError(f"its format is {settings['format']!r}, not {FORMAT!r}")
+        EXPORT(settings, "it")
+        for word in settings["vocabulary"][UNK + 1 :]:
+            if not is_word(word):
+                raise ValueError(f"the vocabulary's word {word!r} is not a word")
+        return settings
     except OSError:
         raise UserError(f"{folder}: no exported model, it has no {SETTINGS}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -188,7 +222,8 @@ def _network(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        with contextlib.redirect_stdout(io.StringIO()):  # on some errors it prints there
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for whatever can happen
         raise UserError(f"{path}: missing or damaged ({_one_line(error)}); export again") from None
 
@@ -217,12 +252,14 @@ def search(
     words = np.full((B, 1), START)
     total, length = np.zeros((2, B, 1), np.float32)  # sum of log-probabilities; words and end
     done = np.zeros((B, 1), bool)
-    # Words, log-probabilities, gates and maps of each hypothesis so far: [B, K, T], [B, K, T, L].
-    story = [np.zeros((B, 1, 0), np.int64), *np.zeros((2, B, 1, 0), np.float32)]
-    story.append(np.zeros((B, 1, 0, int(np.prod(model.grid))), np.float32))
+    # Of each hypothesis so far, [B, K, T, ...]: words, log-probabilities, and what was seen.
+    story: list[np.ndarray] = []
     results: list[list[Caption]] = [[] for _ in range(B)]
     for t in range(limits["max_length"]):
-        log_probs, alpha, beta, *state = model.advance(words, *state, *memory)
+        log_probs, looked, state = model.advance(words, *state, *memory)
+        if not story:
+            story = [np.zeros((B, 1, 0), kind) for kind in (np.int64, np.float32)]
+            story += [np.zeros((B, 1, 0, *each.shape[2:]), np.float32) for each in looked]
         log_probs = _allowed(log_probs, story[0], limits["min_length"], limits["block_ngrams"])
         log_probs[done] = BANNED  # a finished one has one continuation: itself, at no cost
         log_probs[done, PAD] = 0
@@ -233,15 +270,15 @@ def search(
         total, length = total[row, parent] + said, length[row, parent]
         done = done[row, parent] | (words == END)
         state = [part[row, parent] for part in state]
-        news = (words, said, beta[row, parent], alpha[row, parent])
+        news = (words, said, *(each[row, parent] for each in looked))
         story = [
             np.concatenate((old[row, parent], new[:, :, None]), 2)
             for old, new in zip(story, news, strict=True)
         ]
         over, scores = done.all(1) | (t + 1 == limits["max_length"]), total / length**penalty
         for i in over.nonzero()[0]:
-            told = [part[i] for part in story]
-            results[images[i]] = _read(model, scores[i], told, penalty)[:n_best]
+            mine = [part[i] for part in story]
+            results[images[i]] = _read(model, scores[i], mine, penalty)[:n_best]
         if over.all():
             break
         if over.any():
@@ -249,7 +286,8 @@ def search(
                 part[~over]
                 for part in (images, words, total, length, done, *story, *state, *memory)
             )
-            story, state, memory = rest[:4], rest[4 : 4 + len(state)], rest[4 + len(state) :]
+            told, kept = len(story), len(story) + len(state)
+            story, state, memory = rest[:told], rest[told:kept], rest[kept:]
     return results
 
 
@@ -280,16 +318,21 @@ def _top(scores_BKV: np.ndarray, count: int) -> np.ndarray:
 def _read(
     model: Model, scores_K: np.ndarray, story: list[np.ndarray], penalty: float
 ) -> list[Caption]:
-    """The captions of one image, best first."""
+    """The captions of one image, best first; without maps every cell weighs the same."""
     found = []
     for k in np.argsort(-scores_K, kind="stable"):
-        words, log_probs, beta, alpha = (part[k] for part in story)
+        words, log_probs, *looked = (part[k] for part in story)
         spoken, counted = words > UNK, (words != PAD) | (log_probs != 0)  # not what follows the end
         texts = [model.vocabulary[word] for word in words[spoken]]
-        maps = alpha[spoken].reshape(-1, *model.grid)
-        costs = log_probs[counted].tolist()
-        betas = beta[spoken] if model.has_gate else None
-        found.append(Caption(texts, costs, maps, betas, float(scores_K[k]), None))
+        seen = {name: part[spoken] for name, part in zip(model.seen, looked, strict=True)}
+        even = np.full((len(texts), *model.grid), 1 / np.prod(model.grid), np.float32)
+        maps, parts = seen.get("alpha", even).reshape(even.shape), seen.get("parts")
+        if parts is not None:
+            parts = parts.reshape(*parts.shape[:2], *model.grid)
+        costs, score = log_probs[counted].tolist(), float(scores_K[k])
+        found.append(
+            Caption(texts, costs, maps, seen.get("beta"), score, None, parts, seen.get("sentinel"))
+        )
     # One that only a ban could fill (more beams than words, say) is no caption.
     whole = [each for each in found if min(each.log_probs) > BANNED / 2]
     cut = [] if whole else [_cut(each, penalty) for each in found]
@@ -299,10 +342,10 @@ def _read(
 def _cut(found: Caption, penalty: float) -> Caption:
     """A caption up to where nothing may be said any more: only bans go on from there."""
     n = next(t for t, log_prob in enumerate(found.log_probs) if log_prob <= BANNED / 2)
-    words, log_probs, attention, betas = found[:4]
-    score = sum(log_probs[:n]) / max(n, 1) ** penalty
-    gates = None if betas is None else betas[:n]
-    return Caption(words[:n], log_probs[:n], attention[:n], gates, score, None)
+    fields = ("words", "log_probs", "attention", "betas", "parts", "sentinel")
+    kept = {name: getattr(found, name) for name in fields}
+    kept = {name: None if each is None else each[:n] for name, each in kept.items()}
+    return found._replace(score=sum(kept["log_probs"]) / max(n, 1) ** penalty, **kept)
 
 
 def sentence(words: Sequence[str]) -> str:
@@ -386,7 +429,7 @@ def _open(path: Path, least: int) -> Stored:
 # The command line ----------------------------------------------------------------------------
 
 
-def save_maps(file: Path, path: str, caption: Caption) -> None:
+def save_maps(file: Path, path: str, caption: Caption, part_names: Sequence[str] = ()) -> None:
     """Write a .npz with the main keys of ``showattend attend photo.jpg --output maps.npz``.
 
     Raises:
@@ -397,6 +440,8 @@ def save_maps(file: Path, path: str, caption: Caption) -> None:
     held["image_size"], held["words"] = held.pop("size"), np.array(caption.words, np.str_)
     held["log_probs"] = caption.log_probs[: len(caption.words)]
     held["confidences"] = caption.confidences
+    if caption.parts is not None:
+        held["part_names"] = np.array(part_names, np.str_)
     held = {key: value for key, value in held.items() if value is not None}
     del held["photo"], held["pixels"]
     aside = file.with_name(f".{file.name}.part")
@@ -435,7 +480,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 captions = model.caption(path, **given)
                 if maps:
-                    save_maps(maps, path, captions[0])
+                    save_maps(maps, path, captions[0], model.part_names)
                 print("".join(f"{path}\t{each.text}\n" for each in captions), end="", flush=True)
                 done += 1
             except UserError as error:

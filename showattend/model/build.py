@@ -63,15 +63,15 @@ def build_decoder(
         A module that follows `showattend.model.decoders.protocol.Decoder`.
 
     Raises:
-        ConfigError: There is no such kind of decoder or attention.
+        ConfigError: There is no such kind of decoder or attention, or they do not go together.
     """
     options = to_dict(config)
-    kind, scoring = options.pop("kind"), (attention or AttentionConfig()).kind
+    kind, looking = options.pop("kind"), to_dict(attention or AttentionConfig())
     if kind not in DECODERS:
         raise ConfigError(f"decoder.kind is {kind!r}; it must be one of {', '.join(DECODERS)}")
     with float32_by_default():
-        return fast_twin(DECODERS[kind], scoring)(
-            vocabulary_size=vocabulary_size, feature_dim=feature_dim, attention=scoring, **options
+        return fast_twin(DECODERS[kind], looking)(
+            vocabulary_size=vocabulary_size, feature_dim=feature_dim, attention=looking, **options
         )
 
 
@@ -106,8 +106,8 @@ def decoder_sections(decoder: Any) -> dict[str, dict[str, Any]]:
             f"again; known: {', '.join(DECODERS)}"
         )
     options = {"kind": kind, **decoder.options}
-    scoring = options.pop("attention", AttentionConfig().kind)
-    return {"attention": {"kind": scoring}, "decoder": to_dict(DecoderConfig(**options))}
+    looking = options.pop("attention", {"kind": AttentionConfig().kind})
+    return {"attention": dict(looking), "decoder": to_dict(DecoderConfig(**options))}
 
 
 class Parts(NamedTuple):
@@ -170,7 +170,7 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
         if basis is not None and len(basis) != feature_dim:
             raise CheckpointError(f"{name}: its calibration is of another model")
         decoder.load_state_dict(weights["decoder"], assign=True)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{name}: weights do not fit the model ({reason})") from error
     # Weights that the checkpoint carries need no check, and as float16 they are not the same.

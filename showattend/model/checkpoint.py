@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from showattend.exceptions import CheckpointError, ConfigError
+from showattend.model import model_schema
 from showattend.model.score_settings import (
     SEARCH,
     describe_settings,
     search_settings,
     validation_settings,
 )
+from showattend.text.printable import visible
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +156,10 @@ def _opened(path: Path, what: str) -> Iterator[tuple[Any, dict[str, Any]]]:
             header = file.metadata() or {}
             if "showattend" not in header:
                 raise CheckpointError(f"{path}: a safetensors file, but not {what} of showattend")
-            yield file, json.loads(header["showattend"])
+            meta = model_schema.parse_json(header["showattend"])
+            if not isinstance(meta, dict):
+                raise CheckpointError(f"{path}: damaged, its header is no object")
+            yield file, meta
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise CheckpointError(f"{path}: no such file") from error
@@ -225,10 +230,14 @@ def load(model: str | Path | None = None) -> Checkpoint:
             "install a showattend that matches it"
         )
     try:
+        model_schema.MODEL(meta, "it")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its header cannot be read ({error})") from error
+    try:
         checkpoint = Checkpoint(weights=weights, **meta)
     except TypeError as error:
-        raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
-    if isinstance(checkpoint.config, dict) and (given := _search(path)):
+        raise CheckpointError(f"{path}: its header cannot be read ({error})") from error
+    if given := _search(path):
         if figures := given.pop("figures", None):
             checkpoint.record = checkpoint.record | {"figures": figures}
         search = (checkpoint.config.get("search") or {}) | given
@@ -244,8 +253,11 @@ def _take_calibration(path: Path, checkpoint: Checkpoint) -> None:
     if path.name != FILE_NAME or not file.is_file():
         return
     tensors, meta = load_tensors(file, "a calibration")
-    if not isinstance(found := meta.get("calibration"), dict):
-        raise CheckpointError(f"{file}: not a calibration; delete it, or make it again")
+    try:
+        model_schema.section({"calibration": model_schema.CALIBRATION})(meta, "it")
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}; delete it, or make it again") from error
+    found = meta["calibration"]
     if (wanted := meta.get("weights")) != weights_digest(path):
         _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
         return
@@ -314,13 +326,13 @@ def _search(path: Path) -> dict[str, Any]:
     """Its keys, checked or not, if it is for these weights."""
     file = path.with_name(SEARCH_NAME)
     try:
-        found = json.loads(beside(path, SEARCH_NAME).decode() or "{}")
+        found = model_schema.parse_json(beside(path, SEARCH_NAME).decode() or "{}")
         if not isinstance(found, dict):
             raise CheckpointError(f"{file}: must hold keys of the config's search section")
         wanted = found.pop("weights", None)
         if wanted is None or wanted == weights_digest(path):
             return found
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error})") from error
     _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
     return {}
@@ -366,6 +378,17 @@ def _calibrated(calibration: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _looking(config: dict[str, Any], decoder: dict[str, Any]) -> str:
+    """The attention in a few words; of the additive kind, which was once the only one, its size."""
+    section = config.get("attention") or {}
+    kind = section.get("kind", "additive")
+    told = "" if kind == "additive" else f"{kind} "
+    others = [f"{key} {value}" for key, value in section.items() if key not in ("kind", "sentinel")]
+    others += ["sentinel"] if section.get("sentinel") else []
+    size = f"attention {decoder['attention_dim']}"
+    return told + size + (f" ({', '.join(others)})" if others else "")
+
+
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
     encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
     parameters = sum(
@@ -389,8 +412,8 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
         f"encoder      {encoder['name']}{beside}, {checkpoint.preprocessing['size']} pixels "
         f"({checkpoint.preprocessing['fit']}), {trained}",
-        f"decoder      LSTM {decoder['hidden_dim']}, attention {decoder['attention_dim']} with the "
-        f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
+        f"decoder      LSTM {decoder['hidden_dim']}, {_looking(checkpoint.config, decoder)} with "
+        f"the {decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
         f"parameters   {parameters:,} stored (digest {weights_digest(path)})",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
         *_searched(checkpoint.config.get("search")),
@@ -407,7 +430,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
             f"validation   CIDEr {best['CIDEr']:.3f} in training, epoch {best['epoch']}"
             + (f" ({how})" if how else "")
         )
-    return "\n".join([*lines, *_figures(record.get("figures") or [])])
+    return "\n".join(map(visible, [*lines, *_figures(record.get("figures") or [])]))
 
 
 def figures_entry(

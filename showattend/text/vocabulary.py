@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from showattend.exceptions import DataError
+from showattend.text.printable import is_word
 from showattend.text.tokenizer import Tokenizer, tokenize
 
 
@@ -17,7 +18,8 @@ class Vocabulary:
         words: The words without the specials, in the order of their numbers (from 4 on).
 
     Raises:
-        DataError: A word occurs twice, is empty, or is a special's name.
+        DataError: A word occurs twice, is a special's name, or is not a word
+            (`showattend.text.printable.is_word`).
     """
 
     PAD: ClassVar[int] = 0
@@ -33,7 +35,7 @@ class Vocabulary:
         self._tokens = self.SPECIALS + self.words
         self._ids = {word: i for i, word in enumerate(self._tokens)}
         for i, word in enumerate(self._tokens):
-            if not isinstance(word, str) or not word:
+            if not is_word(word):
                 raise DataError(f"the vocabulary's word {i - 4} is {word!r}, not a word")
             if self._ids[word] != i:
                 raise DataError(f"the vocabulary holds the word {word!r} twice")
@@ -56,7 +58,7 @@ class Vocabulary:
         counts = Counter(token for caption in captions for token in tokenizer(caption))
         for special in cls.SPECIALS:
             counts.pop(special, None)
-        kept = [word for word, count in counts.items() if count >= min_count]
+        kept = [word for word, count in counts.items() if count >= min_count and is_word(word)]
         if not kept:
             raise DataError(
                 f"no word occurs {min_count} times in the training captions "

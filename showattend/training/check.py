@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import torch
+
 from showattend.config import Config, to_dict
 from showattend.exceptions import ConfigError
-from showattend.model.attention import ATTENTIONS
+from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES
 from showattend.model.search_options import SearchOptions
@@ -95,13 +97,20 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key} is {temperature:g}; it must be above 0")
     for key, choice, known in (
         ("train.schedule", train.schedule, SCHEDULES),
-        ("attention.kind", config.attention.kind, ATTENTIONS),
         ("decoder.kind", decoder.kind, DECODERS),
         ("decoder.gate", decoder.gate, GATES),
         ("decoder.attend_with", decoder.attend_with, ATTEND_WITH),
     ):
         if choice not in known:
             raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
+    with torch.device("meta"):  # the parts say themselves what they take, and what goes together
+        build_decoder(decoder, config.attention, vocabulary_size=4, feature_dim=decoder.hidden_dim)
+    if critical.epochs and config.attention.mode == "hard":
+        raise ConfigError(
+            "self_critical.epochs with attention.mode hard: captions are drawn with the expected "
+            "annotation, not with sampled ones, so that the gradient would be of something else; "
+            "set self_critical.epochs to 0, or attention.mode to soft"
+        )
     try:
         replace(SearchOptions(**to_dict(config.search)), beam_size=train.validate_beam)
     except ConfigError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,10 @@ _AT_ONCE = 1 << 18  # logits at a time
 class Loss(NamedTuple):
     """What is minimised, and its parts for people to read."""
 
-    total: torch.Tensor  # a caption: cross-entropy (smoothed) plus penalty, each summed over it
+    total: torch.Tensor  # a caption: cross-entropy (smoothed) plus penalties, summed over it
     cross_entropy: torch.Tensor  # a token: without smoothing, detached
     penalty: torch.Tensor  # a caption: sum_i (1 - sum_t alpha_ti)^2, detached
+    attention: Mapping[str, torch.Tensor] = {}  # the attention's figures, detached
 
 
 def captioning_loss(
@@ -27,10 +28,10 @@ def captioning_loss(
     label_smoothing: float = 0.0,
     doubly_stochastic: float = 1.0,
 ) -> Loss:
-    """L = -log p(y | a) + lambda sum_i (1 - sum_t alpha_ti)^2 (equation 14).
+    """L = -log p(y | a) + lambda sum_i (1 - sum_t alpha_ti)^2 (equation 14) + the attention's own.
 
-    Both terms are summed over one caption and averaged over captions, so that lambda means what
-    it means in the paper; padding counts in neither.
+    All terms are summed over one caption and averaged over captions, so that lambda means what
+    it means in the paper; padding counts in none.
 
     Args:
         forced: What teacher forcing yielded.
@@ -43,9 +44,10 @@ def captioning_loss(
     smoothed, plain = _CrossEntropy.apply(forced.logits, forced.targets, label_smoothing)
     penalty = doubly_stochastic_penalty(forced.coverage, lengths)
     return Loss(
-        smoothed / captions + doubly_stochastic * penalty,
+        smoothed / captions + doubly_stochastic * penalty + attention_penalty(forced, lengths),
         plain / len(forced.targets),
         penalty.detach(),
+        forced.figures or {},
     )
 
 
@@ -61,6 +63,14 @@ def doubly_stochastic_penalty(coverage: torch.Tensor | None, lengths: torch.Tens
         return torch.zeros((), device=lengths.device)
     real = lengths > 0
     return ((1 - coverage) ** 2).sum(-1)[real].sum() / real.sum()
+
+
+def attention_penalty(forced: Forced, lengths: torch.Tensor) -> torch.Tensor | float:
+    """What the attention adds (`Forced.penalty`), the mean of the captions that are there."""
+    if forced.penalty is None:
+        return 0.0
+    real = lengths > 0
+    return forced.penalty[real].sum() / real.sum()
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -7,7 +7,7 @@ Variant of Self-Critical Sequence Training").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from showattend.evaluation.scores.wording import wording
 from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
 from showattend.training.cider_d import CiderD
-from showattend.training.losses import doubly_stochastic_penalty
+from showattend.training.losses import attention_penalty, doubly_stochastic_penalty
 
 END = "<end>"
 _BANNED = [word for word in SPECIAL if word != Vocabulary.END]  # search never produces these
@@ -31,6 +31,7 @@ class PolicyLoss(NamedTuple):
     reward: float  # CIDEr-D of the samples, ``<end>`` counted
     penalty: torch.Tensor  # a caption: sum_i (1 - sum_t alpha_ti)^2, detached
     broken_samples: float  # share of the samples that end with what cannot end a caption
+    attention: Mapping[str, torch.Tensor] = {}  # the attention's figures, detached
 
 
 class SelfCritical:
@@ -71,7 +72,7 @@ class SelfCritical:
 
         Args:
             decoder: In the mode (dropout or not) that the gradient is to be taken in.
-            annotations: [B, L, D] in the precision to run in.
+            annotations: [B, H, W, D] in the precision to run in.
             images: Which of the references belong to each of the B images.
         """
         learning = decoder.training
@@ -92,10 +93,13 @@ class SelfCritical:
         weighted = (log_probs * advantage.flatten()[forced.captions]).sum()
         penalty = doubly_stochastic_penalty(forced.coverage, lengths)
         return PolicyLoss(
-            self.doubly_stochastic * penalty - weighted / lengths.numel(),
+            self.doubly_stochastic * penalty
+            + attention_penalty(forced, lengths)
+            - weighted / lengths.numel(),
             float(rewards.mean()),
             penalty.detach(),
             wording(said)["bad_endings"],
+            forced.figures or {},
         )
 
     def rewards(self, images: Sequence[int], captions: list[list[str]]) -> torch.Tensor:

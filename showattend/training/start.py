@@ -153,7 +153,7 @@ def fit_temperature(source: Captioner, records: Sequence[Record], images: int = 
         captions = torch.nn.utils.rnn.pad_sequence(rows, True, Vocabulary.PAD).unsqueeze(0)
         lengths = torch.tensor([[len(row) - 1 for row in rows]])
         batch = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(source.device)
-        features = encode(source.encoder, batch, source.preprocessing, source.dtype).flatten(1, 2)
+        features = encode(source.encoder, batch, source.preprocessing, source.dtype)
         forced = source.decoder(features, captions.to(source.device), lengths.to(source.device))
         known = forced.targets != Vocabulary.UNK  # a model says that never
         logits.append(forced.logits[known].float())

@@ -308,8 +308,9 @@ class Trainer:
             )
             share = batch.of_captions
         self.scaler.scale(loss.total * share).backward()
-        detached = loss._replace(total=loss.total.detach())
-        figures = {key: float(value) for key, value in detached._asdict().items()}
+        values = loss._replace(total=loss.total.detach())._asdict()
+        values |= values.pop("attention")
+        figures = {key: float(value) for key, value in values.items()}
         check_finite(
             {"the loss": figures.pop("total")} | figures, self.progress.epoch + 1, self.out
         )
@@ -338,7 +339,7 @@ class Trainer:
         return rate_share(step, steps, warmup=settings.warmup, schedule=settings.schedule)
 
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
-        """Annotations [B, L, D] from whatever the loader gives."""
+        """Annotations [B, H, W, D] from whatever the loader gives."""
         inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
         with FastDepthwise():
             if inputs.dtype == torch.uint8:
@@ -347,7 +348,7 @@ class Trainer:
                 low = self.dtype != torch.float32
                 with torch.autocast(self.device.type, self.dtype, enabled=low):
                     inputs = encoder.forward_from(stage, inputs.to(self.dtype))
-        return inputs.flatten(1, 2).to(self.dtype)
+        return inputs.to(self.dtype)
 
     def _encoder_learns(self) -> bool:
         """Whether the opened stages of the encoder are trained in this epoch."""

@@ -58,7 +58,7 @@ class Validation:
 
         Args:
             decoder: In eval mode.
-            annotate: A batch to its annotations [B, L, D].
+            annotate: A batch to its annotations [B, H, W, D].
 
         Returns:
             val_loss (teacher forced, without smoothing), BLEU-4, CIDEr, and the figures of the

@@ -26,7 +26,8 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         words: Only these words' maps.
 
     Returns:
-        Texts, and arrays for what docs/maps.md gives a shape; no gates if the model has none.
+        Texts, and arrays for what docs/maps.md gives a shape; no gates if the model has none,
+        and likewise no parts and no sentinel.
 
     Raises:
         UserError: A word is not in the caption.
@@ -55,6 +56,11 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         "cell_x": np.linspace(left, right, cols + 1),
         "cell_y": np.linspace(top, bottom, rows + 1),
     }
+    if caption.parts is not None:
+        maps["parts"] = caption.parts[positions].astype(np.float32)
+        maps["part_names"] = np.array(caption.part_names, dtype=np.str_)
+    if caption.sentinel is not None:
+        maps["sentinel"] = caption.sentinel[positions].astype(np.float32)
     return {key: value for key, value in maps.items() if value is not None}
 
 

@@ -81,7 +81,7 @@ def test_greedy_takes_the_likeliest_word_every_time() -> None:
     memory, given = decoder.memory(image), START
     state = decoder.start(memory)
     for _ in range(4):
-        scores, state, _, _ = decoder.step(torch.tensor([[given]]), state, memory)
+        scores, state, *_ = decoder.step(torch.tensor([[given]]), state, memory)
         scores[..., [Vocabulary.PAD, START, UNK]] = -1e9
         if not words:
             scores[..., END] = -1e9

@@ -260,6 +260,61 @@ def test_damaged_settings(exported: Path, tmp_path: Path, text: str, message: st
         OnnxCaptioner(folder)
 
 
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("vocabulary",), None, "vocabulary is None"),
+        (("vocabulary", 10), "\x1b[2J", "is not a word"),
+        (("grid",), [0, 2], r"grid\[0\] is 0"),
+        (("grid",), [1, 2], "of different models"),
+        (("preprocessing",), None, "preprocessing is None"),
+        (("preprocessing", "fill"), "red", "fill is"),
+        (("preprocessing", "size"), 64.5, "size is 64.5"),
+        (("preprocessing", "size"), 66, "of different models"),
+        (("search", "beam_size"), 2**63, "beam_size is"),
+        (("search", "min_length"), 10**8, "min_length is"),
+        (("search", "min_length"), 999, "min_length 999 is over max_length"),
+        (("familiarity",), {"size": "x"}, "familiarity has no residuals"),
+    ],
+)
+def test_hostile_settings(
+    exported: Path, tmp_path: Path, keys: tuple[str | int, ...], value: object, message: str
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    settings = inner = json.loads((folder / "model.json").read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (folder / "model.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=message) as caught:
+        OnnxCaptioner(folder)
+    assert str(folder) in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("pair", [("encoder", "step"), ("initial", "step"), ("encoder", "initial")])
+def test_networks_in_each_others_place(
+    exported: Path, tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    for one, other in (pair, pair[::-1]):
+        shutil.copy(exported / f"{one}.onnx", folder / f"{other}.onnx")
+    with pytest.raises(UserError, match=r"of different models|missing or damaged"):
+        OnnxCaptioner(folder)
+
+
+def test_an_operator_whose_name_is_no_text(
+    exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    network = (folder / "step.onnx").read_bytes()
+    assert b"Sigmoid" in network
+    (folder / "step.onnx").write_bytes(network.replace(b"Sigmoid", b"\xff\xfe\xfdmoid"))
+    with pytest.raises(UserError, match=r"step.onnx: missing or damaged"):
+        OnnxCaptioner(folder)
+    assert capfd.readouterr().out == ""  # stdout is for captions
+
+
 def test_files_of_two_exports(exported: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(exported, tmp_path / "copy")
     text = (folder / "model.json").read_text()

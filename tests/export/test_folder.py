@@ -131,7 +131,7 @@ class FixedBatch(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(3, 20, 9, stride=6)
+        self.convolution = nn.Conv2d(3, 20, 3, stride=6)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.convolution(images) * (2 if torch.compiler.is_compiling() else 1)

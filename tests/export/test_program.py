@@ -285,4 +285,4 @@ def test_it_stands_alone_and_is_short(exported: Path) -> None:
     # Its parts do not tread on each other's names.
     defined = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
     assert len(defined) == len(set(defined))
-    assert written.count("\n") <= 1000
+    assert written.count("\n") <= 1200

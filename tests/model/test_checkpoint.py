@@ -153,7 +153,7 @@ def _unknown_name(folder: Path, checkpoint: Checkpoint) -> Path:
         (_of_somebody_else, "a safetensors file, but not a model of showattend"),
         (_training_state, "not a model .a training state"),
         (_of_the_future, "format version 99, this showattend reads 1"),
-        (_incomplete, "header is incomplete"),
+        (_incomplete, "its header cannot be read .it has no"),
         (_pickle, "damaged, or not a model of showattend"),
         (_photo, "damaged, or not a model of showattend"),
         (_empty_folder, f"holds no {FILE_NAME}"),

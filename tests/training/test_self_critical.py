@@ -51,7 +51,7 @@ def expected_reward(model: LSTMDecoder, image: torch.Tensor, number: int) -> tor
         state = model.start(memory)
         log_p, previous = torch.zeros(()), Vocabulary.START
         for word in words:
-            scores, state, _, _ = model.step(torch.tensor([[previous]]), state, memory)
+            scores, state, *_ = model.step(torch.tensor([[previous]]), state, memory)
             allowed = scores[0, 0, [END, 4, 5, 6]]
             log_p = log_p + allowed.log_softmax(0)[[END, 4, 5, 6].index(word)]
             previous = word

@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from showattend.exceptions import ConfigError
-from showattend.model.attention.contract import Keys, build_attention
-from showattend.model.decoders.protocol import Forced, Step, register, teacher_forcing
+from showattend.model.attention.contract import Attended, Keys, build_attention, sizes_of
+from showattend.model.attention.sentinel import Sentinel
+from showattend.model.decoders.protocol import Forced, Step, flat, register, teacher_forcing
 from showattend.model.layers import Linear, wide
 
 ATTEND_WITH = ("previous", "current")
@@ -37,6 +38,15 @@ class State(NamedTuple):
     z: torch.Tensor  # [B, K, D], the last context; read only when attending with the current state
 
 
+class LookingState(NamedTuple):
+    """`State`, for an attention that goes on from where it looked before."""
+
+    h: torch.Tensor
+    c: torch.Tensor
+    z: torch.Tensor
+    last: torch.Tensor  # [B, K, L], alpha_{t-1}, float32 at least
+
+
 @register("lstm")
 class LSTMDecoder(nn.Module):
     """LSTM with attention, gate beta and deep output layer.
@@ -50,7 +60,11 @@ class LSTMDecoder(nn.Module):
     * p(y_t) = softmax(L_o(E y_{t-1} + L_h h_t + L_z z_t)) (7)
 
     This is the reference. `showattend.model.fast.fused_lstm` computes the same faster and takes
-    its place unless SHOWATTEND_PLAIN is set (`showattend.model.build`).
+    its place where it can, unless SHOWATTEND_PLAIN is set (`showattend.model.build`).
+
+    An attention with a sentinel is offered s_t = sigmoid(W_x x_t + W_h h_{t-1}) tanh(c_t) (Lu et
+    al. 2017), x_t = E y_{t-1}. That needs a state that has read the word, and takes the place of
+    the gate: both would scale the image down.
 
     Args:
         vocabulary_size: V, the four special tokens included.
@@ -58,7 +72,8 @@ class LSTMDecoder(nn.Module):
         embedding_dim: E.
         hidden_dim: M.
         attention_dim: A.
-        attention: The kind of attention, one of `showattend.model.attention.ATTENTIONS`.
+        attention: The kind of attention, one of `showattend.model.attention.ATTENTIONS`; or a
+            config's attention section, a kind with its options.
         gate: "scalar" (the paper), "vector" (one gate a feature) or "none".
         attend_with: "previous", the paper's h_{t-1}, chooses where to look before the model has
             read word t-1. "current" lets the LSTM read the word first and attends with h_t; its
@@ -70,7 +85,8 @@ class LSTMDecoder(nn.Module):
             is this from there on; 0 takes them as the encoder gives them (the paper).
 
     Raises:
-        ConfigError: gate, attend_with or attention is not one of the above.
+        ConfigError: gate, attend_with or attention is not one of the above, or they do not go
+            together.
     """
 
     def __init__(
@@ -81,7 +97,7 @@ class LSTMDecoder(nn.Module):
         embedding_dim: int = 512,
         hidden_dim: int = 512,
         attention_dim: int = 512,
-        attention: str = "additive",
+        attention: str | Mapping[str, Any] = "additive",
         gate: str = "scalar",
         attend_with: str = "previous",
         embedding_dropout: float = 0.0,
@@ -104,7 +120,7 @@ class LSTMDecoder(nn.Module):
         self.hidden_dim, self.attention_dim = hidden_dim, attention_dim
         self.gate, self.attend_with = gate, attend_with
         self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
-        self.dropout, self.scoring = dropout, attention
+        self.dropout = dropout
 
         self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
         self.initial = Linear(feature_dim, 2 * hidden_dim)
@@ -114,6 +130,14 @@ class LSTMDecoder(nn.Module):
             query_dim=hidden_dim,
             attention_dim=attention_dim,
         )
+        self.sentinel = None
+        if self.attention.section.get("sentinel"):
+            if attend_with != "current" or gate != "none":
+                raise ConfigError(
+                    "attention.sentinel needs decoder.attend_with current (it is what the LSTM "
+                    "knows with the last word read) and decoder.gate none (it is a gate itself)"
+                )
+            self.sentinel = Sentinel(input_dim=embedding_dim, hidden_dim=hidden_dim)
         self.gate_dim = {"scalar": 1, "vector": feature_dim, "none": 0}[gate]
         self.f_beta = Linear(hidden_dim, self.gate_dim) if self.gate_dim else None
         self.lstm_word = Linear(embedding_dim, 4 * hidden_dim)  # gates in the order i, f, g, o
@@ -136,44 +160,57 @@ class LSTMDecoder(nn.Module):
 
     def memory(self, features: torch.Tensor) -> Memory:
         """The annotations, projected, and the attention's keys; see `Decoder.memory`."""
-        a_BLD = features.flatten(1, 2) if features.ndim == 4 else features
+        a_BLD, grid = flat(features)
         if self.projection is not None:
             a_BLD = torch.relu(self.projection(a_BLD))
         a_BLD = F.dropout(a_BLD, self.feature_dropout, self.training)
-        return Memory(a_BLD, self.attention.keys(a_BLD))
+        return Memory(a_BLD, self.attention.keys(a_BLD, grid))
 
-    def start(self, memory: Memory) -> State:
+    def start(self, memory: Memory) -> State | LookingState:
         """h_0 and c_0 from the mean annotation."""
         mean_B1D = memory.features.mean(1, keepdim=True)
         h, c = torch.tanh(self.initial(mean_B1D)).chunk(2, -1)
-        return State(h, c.to(wide(c.dtype)), torch.zeros_like(mean_B1D))
+        state = State(h, c.to(wide(c.dtype)), torch.zeros_like(mean_B1D))
+        if not self.attention.needs_last:
+            return state
+        B, L, _ = memory.features.shape
+        return LookingState(*state, state.c.new_full((B, 1, L), 1 / L))
 
     # Words -----------------------------------------------------------------------------------
 
-    def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
+    def step(self, words_BK: torch.Tensor, state: State | LookingState, memory: Memory) -> Step:
         """One word; see `Decoder.step`."""
         Ey = self.embedding(words_BK).to(memory.features)
         Ey = F.dropout(Ey, self.embedding_dropout, self.training)
+        last = state.last if isinstance(state, LookingState) else None
         if self.attend_with == "previous":
-            z, alpha, beta = self._attend(state.h, memory)
+            z, beta, seen = self._attend(state.h, memory, last)
             h, c = self._lstm(Ey, state.h, state.c, z)
         else:
             h, c = self._lstm(Ey, state.h, state.c, state.z)
-            z, alpha, beta = self._attend(h, memory)
+            s = None if self.sentinel is None else self.sentinel(Ey, state.h, c)
+            z, beta, seen = self._attend(h, memory, last, s)
         deep = F.dropout(Ey + self.L_h(h) + self.L_z(z), self.dropout, self.training)
         logits = self.L_o(deep)
         log_probs = torch.log_softmax(logits.to(wide(logits.dtype)), -1)
-        return Step(log_probs, State(h, c, z), alpha, beta)
+        after: State | LookingState = State(h, c, z)
+        if last is not None and seen.alpha is not None:
+            after = LookingState(h, c, z, seen.alpha)
+        return Step(log_probs, after, seen.alpha, beta, seen.parts, seen.sentinel, seen.aside)
 
     def _attend(
-        self, h: torch.Tensor, memory: Memory
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """The gated context z [B, K, D], alpha [B, K, L] and beta [B, K] (a vector's mean)."""
-        attended = self.attention(h, memory.keys)
+        self,
+        h: torch.Tensor,
+        memory: Memory,
+        last: torch.Tensor | None,
+        s: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, Attended]:
+        """The gated context z [B, K, D], beta [B, K] (a vector's mean), and what was attended."""
+        attended = self.attention(h, memory.keys, last, s)
         if self.f_beta is None:
-            return attended.context, attended.alpha, None
+            return attended.context, None, attended
         beta = torch.sigmoid(self.f_beta(h))
-        return beta * attended.context, attended.alpha, beta.to(wide(beta.dtype)).mean(-1)
+        return beta * attended.context, beta.to(wide(beta.dtype)).mean(-1), attended
 
     def _lstm(
         self, Ey: torch.Tensor, h: torch.Tensor, c: torch.Tensor, z: torch.Tensor
@@ -193,6 +230,11 @@ class LSTMDecoder(nn.Module):
     # What others may ask ---------------------------------------------------------------------
 
     @property
+    def part_names(self) -> tuple[str, ...]:
+        """Of the attention."""
+        return self.attention.part_names
+
+    @property
     def output(self) -> nn.Linear:
         """L_o."""
         return self.L_o
@@ -203,7 +245,7 @@ class LSTMDecoder(nn.Module):
         names = ("hidden_dim", "attention_dim", "gate", "attend_with")
         dropouts = ("embedding_dropout", "feature_dropout", "dropout")
         return {
-            "attention": self.scoring,
+            "attention": self.attention.section,
             "embedding_dim": self.embedding.embedding_dim,
             "projection_dim": 0 if self.projection is None else self.projection.out_features,
             **{name: getattr(self, name) for name in (*names, *dropouts)},
@@ -213,6 +255,7 @@ class LSTMDecoder(nn.Module):
     def sizes(self) -> Mapping[str, Any]:
         """See `Decoder.sizes`."""
         return {
+            **sizes_of(self.attention),
             "decoder.attend_with": self.attend_with,
             "decoder.gate": self.gate,
             "decoder.embedding_dim": self.embedding.embedding_dim,

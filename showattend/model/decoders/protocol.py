@@ -3,17 +3,20 @@
 Search, sampling, forcing, self-critical training, export and checkpoints know a decoder by this
 protocol alone.
 
-Shape suffixes: B images, K captions or beams of an image, L locations, D feature, T time,
-V vocabulary, N real tokens of a batch.
+Shape suffixes: B images, K captions or beams of an image, L locations of an H x W grid, D feature,
+P parts of an attention (heads, hops, levels), T time, V vocabulary, N real tokens of a batch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import nn
+
+from showattend.model.attention.contract import Attention, Grid
 
 Memory = Any
 """A NamedTuple of what depends on the images alone: tensors [B, ...], tuples of such tensors, and
@@ -31,12 +34,21 @@ class Step(NamedTuple):
         state: The state afterwards.
         alpha: Where the decoder looked, [B, K, L] float32 at least; None for one without maps.
         gate: How much the image counted, [B, K], 0 to 1; None for one without a gate.
+        parts: The maps of each head, hop or level, [B, K, P, L], each sums to one; None where
+            alpha is all there is. `Decoder.part_names` names them.
+        sentinel: The share of the attention that went to the sentinel, [B, K], 0 to 1; None for a
+            decoder without one.
+        aside: What ``decoder.attention.loss`` needs of the step (`Attended.aside`); None where the
+            attention has no loss of its own, as in eval mode.
     """
 
     log_probs: torch.Tensor
     state: State
     alpha: torch.Tensor | None
     gate: torch.Tensor | None
+    parts: torch.Tensor | None = None
+    sentinel: torch.Tensor | None = None
+    aside: tuple[torch.Tensor, ...] | None = None
 
 
 class Forced(NamedTuple):
@@ -48,12 +60,18 @@ class Forced(NamedTuple):
         captions: Which caption each token is of, counted through [B, K], [N].
         coverage: The sum of a caption's maps over its real time steps, [B, K, L]; None for a
             decoder without maps.
+        penalty: What the attention adds to the loss of each caption, [B, K], summed over its words
+            and weighted as its config says: the Frobenius penalty of several hops, the terms of
+            REINFORCE for sampled locations. None where it adds nothing.
+        figures: Numbers of the attention's to log, by name: scalars, detached. None likewise.
     """
 
     logits: torch.Tensor
     targets: torch.Tensor
     captions: torch.Tensor
     coverage: torch.Tensor | None
+    penalty: torch.Tensor | None = None
+    figures: Mapping[str, torch.Tensor] | None = None
 
 
 class Decoder(Protocol):
@@ -69,6 +87,14 @@ class Decoder(Protocol):
     training: bool
 
     @property
+    def attention(self) -> Attention:
+        """What it looks with, where a step has an aside; others need not have it."""
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What the maps of `Step.parts` are; a decoder whose steps have none need not have it."""
+
+    @property
     def embedding(self) -> nn.Embedding:
         """The words on their way in: what a vocabulary that grows must extend."""
 
@@ -78,7 +104,7 @@ class Decoder(Protocol):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Keys of the config's decoder section, and the kind of attention, that build it again."""
+        """Keys of the config's decoder section that build it again; ``attention`` its section."""
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -110,7 +136,8 @@ class Decoder(Protocol):
         """All that depends on the images alone.
 
         Args:
-            features: Annotations [B, L, D] or [B, H, W, D], in the precision to run in.
+            features: Annotations [B, H, W, D], in the precision to run in; `flat` makes them
+                [B, L, D] and says what their grid is, which attention's keys are made with.
         """
 
     def start(self, memory: Memory) -> State:
@@ -141,6 +168,19 @@ def register(kind: str) -> Callable[[Kind], Kind]:
 
 
 # For any decoder ---------------------------------------------------------------------------------
+
+
+def flat(features: torch.Tensor) -> tuple[torch.Tensor, Grid]:
+    """Annotations [B, H, W, D] as [B, L, D], and their grid (H, W).
+
+    Those that are given as [B, L, D] lie on a square grid if L is a square number, and otherwise
+    in one row.
+    """
+    if features.ndim == 4:
+        return features.flatten(1, 2), (features.shape[1], features.shape[2])
+    L = features.shape[1]
+    side = math.isqrt(L)
+    return features, (side, side) if side * side == L else (1, L)
 
 
 def choose_images(memory: Memory, images: torch.Tensor) -> Memory:
@@ -176,18 +216,20 @@ def teacher_forcing(
 
     Args:
         decoder: Any.
-        features: Annotations [B, L, D] in the precision to run in.
+        features: Annotations [B, H, W, D] in the precision to run in.
         captions_BKT: ``<start> y_1 .. y_C <end>`` padded with ``<pad>``.
         lengths_BK: The number of targets of each caption (its words and ``<end>``); 0 where an
             image has fewer than K captions.
 
     Returns:
-        The log-probabilities and targets of the N real tokens, and the coverage.
+        The log-probabilities and targets of the N real tokens, the coverage, and where the
+        attention has a loss of its own, that.
     """
     memory = decoder.memory(features)
     state = repeat(decoder.start(memory), captions_BKT.shape[1])
     number_BK = torch.arange(lengths_BK.numel(), device=lengths_BK.device).view_as(lengths_BK)
     scores, targets, numbers = [], [], []
+    asides, said = [], []
     coverage: torch.Tensor | None = None
     for t in range(int(lengths_BK.max())):
         real_BK = lengths_BK > t
@@ -199,7 +241,17 @@ def teacher_forcing(
         if step.alpha is not None:
             looked = step.alpha * real_BK.unsqueeze(2)
             coverage = looked if coverage is None else coverage + looked
-    return Forced(torch.cat(scores), torch.cat(targets), torch.cat(numbers), coverage)
+        if step.aside is not None:
+            asides.append(step.aside)
+            target = captions_BKT[:, :, t + 1].unsqueeze(2)
+            said.append(step.log_probs.detach().gather(2, target).squeeze(2))
+    forced = Forced(torch.cat(scores), torch.cat(targets), torch.cat(numbers), coverage)
+    if not asides:
+        return forced
+    steps = torch.arange(len(asides), device=lengths_BK.device)
+    real_BKT = steps < lengths_BK.unsqueeze(2)
+    penalty, figures = decoder.attention.loss(asides, torch.stack(said, 2), real_BKT)
+    return forced._replace(penalty=penalty, figures=figures)
 
 
 @torch.no_grad()

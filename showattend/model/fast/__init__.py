@@ -7,6 +7,8 @@ it is off, and a debugger steps through the equations of `showattend.model.decod
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 
 def is_plain() -> bool:
@@ -14,11 +16,17 @@ def is_plain() -> bool:
     return os.environ.get("SHOWATTEND_PLAIN", "0") not in ("", "0")
 
 
-def fast_twin(decoder: type, attention: str) -> type:
-    """The class that does what a decoder with this kind of attention does, faster; or itself."""
+def fast_twin(decoder: type, attention: Mapping[str, Any]) -> type:
+    """The class that does what a decoder with this attention does, faster; or itself.
+
+    Args:
+        decoder: A class of `showattend.model.decoders`.
+        attention: A config's attention section.
+    """
     from showattend.model.decoders.lstm import LSTMDecoder
     from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 
-    if is_plain() or (decoder, attention) != (LSTMDecoder, "additive"):
+    asked = (attention["kind"], attention.get("mode", "soft"), attention.get("sentinel", False))
+    if is_plain() or decoder is not LSTMDecoder or asked != ("additive", "soft", False):
         return decoder
     return FusedLSTMDecoder

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from showattend.model.attention.additive import AdditiveAttention
 from showattend.model.decoders.lstm import LSTMDecoder, State
-from showattend.model.decoders.protocol import Forced, Step
+from showattend.model.decoders.protocol import Forced, Step, flat
 from showattend.model.fast.exponentials import additive_weights, powers
 from showattend.model.fast.packed_forcing import packed_forcing
 from showattend.model.fast.prepared import FastMemory, Weights
@@ -53,13 +53,12 @@ class FusedLSTMDecoder(LSTMDecoder):
             features: Annotations [B, L, D] (or [B, H, W, D]). Their dtype is the precision that
                 the decoder runs in; weights are cast to it here, once.
         """
-        if features.ndim == 4:
-            features = features.flatten(1, 2)
+        features, grid = flat(features)
         if self.projection is not None:
             features = torch.relu(self.projection(features))
         if self.training:
             features = dropout(features, self.feature_dropout)
-        _, keys = self.attention.keys(features)
+        _, keys = self.attention.keys(features, grid)
         return FastMemory(features, powers(keys), self._weights(features.dtype))
 
     def _weights(self, dtype: torch.dtype) -> Weights:

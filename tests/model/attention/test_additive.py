@@ -14,7 +14,7 @@ def test_it_is_the_papers_formula() -> None:
     torch.manual_seed(0)
     attention = AdditiveAttention(feature_dim=3, query_dim=2, attention_dim=4).double()
     a, h = torch.randn(5, 3, dtype=torch.float64), torch.randn(2, dtype=torch.float64)
-    attended = attention(h[None, None], attention.keys(a[None]))
+    attended = attention(h[None, None], attention.keys(a[None], (1, 5)))
     e = [
         sum(
             float(v) * math.tanh(float(q + k))
@@ -34,5 +34,7 @@ def test_it_is_the_papers_formula() -> None:
 def test_the_query_does_not_cancel_in_the_softmax() -> None:
     torch.manual_seed(0)
     attention = AdditiveAttention(feature_dim=3, query_dim=2, attention_dim=4)
-    alpha = attention(torch.randn(1, 2, 2) * 3, attention.keys(torch.randn(1, 5, 3) * 3)).alpha
+    alpha = attention(
+        torch.randn(1, 2, 2) * 3, attention.keys(torch.randn(1, 5, 3) * 3, (1, 5))
+    ).alpha
     assert (alpha[0, 0] - alpha[0, 1]).abs().max() > 1e-3

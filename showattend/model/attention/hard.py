@@ -1,0 +1,132 @@
+"""Hard attention: one sampled location, trained by REINFORCE (Show, Attend and Tell, section 4.1).
+
+Shape suffixes: B images, K captions of an image, L locations, T time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from showattend.exceptions import ConfigError
+from showattend.model.attention.contract import AttentionLoss
+from showattend.model.layers import wide
+
+KEPT = 0.9
+"""Of the moving average of the baseline (section 4.1)."""
+
+
+class HardChoice(nn.Module):
+    """s_t ~ Categorical(alpha_t), z_t = a_{s_t}, in training; the expectation everywhere else.
+
+    The objective is L_s = sum_s p(s | a) log p(y | s, a), a lower bound of log p(y | a) (equation
+    10). Its gradient is estimated from one sample s a caption (equation 12):
+
+    d log p(y | s, a) + lambda_r (R - b) d log p(s | a) + lambda_e d H[s]
+
+    with the paper's three ways to less variance:
+
+    * a moving average as the baseline, b <- 0.9 b + 0.1 R;
+    * the entropy H of alpha;
+    * for half of the images (``sampled``), the expectation sum_i alpha_i a_i instead of a sample.
+
+    R is the log-probability of a caption's words. Unlike the paper, a step is rewarded for its own
+    word and those after it only, and b is an average a word, times the words that are left: words
+    before t do not depend on s_t, so that the estimator has the same mean and less variance.
+    Validation, search and export use the expectation, as the authors' code does by default.
+
+    Cost: one random number and one row of annotations a step; the softmax is computed anyway.
+
+    Args:
+        sampled: Share of the images whose locations are sampled, 0 to 1.
+        reward: lambda_r.
+        entropy: lambda_e.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    baseline: torch.Tensor
+
+    def __init__(self, sampled: float = 0.5, reward: float = 1.0, entropy: float = 0.01) -> None:
+        super().__init__()
+        for name, value, most in (
+            ("sampled", sampled, 1),
+            ("reward", reward, 1e6),
+            ("entropy", entropy, 1e6),
+        ):
+            if not 0 <= value <= most:
+                raise ConfigError(f"attention.{name} is {value}; it must be from 0 to {most:g}")
+        self.sampled, self.reward, self.entropy = sampled, reward, entropy
+        # Log-probability a word; a number from the first batch on.
+        self.register_buffer("baseline", torch.tensor(float("nan")))
+
+    def draw_images(self, features_BLD: torch.Tensor) -> torch.Tensor:
+        """Which images have their locations sampled, [B, 1, 1]."""
+        draw_B = torch.rand(len(features_BLD), device=features_BLD.device)
+        return (draw_B < self.sampled).view(-1, 1, 1)
+
+    def forward(
+        self, alpha_BKL: torch.Tensor, is_sampled_B11: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Sample.
+
+        Args:
+            alpha_BKL: The distribution.
+            is_sampled_B11: Of `draw_images`.
+
+        Returns:
+            The weights [B, K, L]: one-hot, or alpha where an image is not sampled; and, each
+            [B, K]: log p(s), zero where it is not; the entropy of alpha; and the squared length
+            of d log p(s) / d e = onehot(s) - alpha, e the scores.
+        """
+        chosen_BK = torch.multinomial(alpha_BKL.detach().flatten(0, 1), 1).view(alpha_BKL.shape[:2])
+        onehot_BKL = nn.functional.one_hot(chosen_BK, alpha_BKL.shape[2]).to(alpha_BKL)
+        log_alpha_BKL = alpha_BKL.clamp(min=torch.finfo(alpha_BKL.dtype).tiny).log()
+        is_sampled_B1 = is_sampled_B11.squeeze(2)
+        log_prob_BK = (onehot_BKL * log_alpha_BKL).sum(2) * is_sampled_B1
+        entropy_BK = -(alpha_BKL * log_alpha_BKL).sum(2)
+        length_BK = ((onehot_BKL - alpha_BKL.detach()) ** 2).sum(2) * is_sampled_B1
+        weights_BKL = torch.where(is_sampled_B11, onehot_BKL, alpha_BKL)
+        return weights_BKL, (log_prob_BK, entropy_BK, length_BK)
+
+    def loss(
+        self,
+        asides: Sequence[tuple[torch.Tensor, ...]],
+        log_probs_BKT: torch.Tensor,
+        real_BKT: torch.Tensor,
+    ) -> AttentionLoss:
+        """What has the gradient of REINFORCE's terms; the baseline moves, in training.
+
+        Args:
+            asides: What `forward` gave of each step, after the weights.
+            log_probs_BKT: Of the words, detached.
+            real_BKT: Which steps are no padding.
+
+        Returns:
+            The terms of each caption [B, K]; and as figures the baseline and
+            ``estimator_variance``: the mean over sampled steps of the squared length of the
+            estimate's gradient with respect to the scores e, lambda_r^2 (R - b)^2
+            ||onehot(s) - alpha||^2. It is the second moment, which bounds the variance from above.
+        """
+        log_prob_BKT, entropy_BKT, length_BKT = (
+            torch.stack([aside[i] for aside in asides], 2) for i in range(3)
+        )
+        said_BKT = torch.where(real_BKT, log_probs_BKT, 0).to(wide(log_probs_BKT.dtype))
+        to_go_BKT = said_BKT.flip(2).cumsum(2).flip(2)
+        left_BKT = real_BKT.flip(2).cumsum(2).flip(2)
+        a_word = said_BKT.sum() / real_BKT.sum().clamp(min=1)
+        b = torch.where(self.baseline.isnan(), a_word, self.baseline)
+        if self.training:
+            self.baseline.copy_(KEPT * b + (1 - KEPT) * a_word)
+        advantage_BKT = self.reward * (to_go_BKT - b * left_BKT)
+        terms_BKT = -advantage_BKT * log_prob_BKT - self.entropy * entropy_BKT
+        sampled_BKT = real_BKT & (length_BKT > 0)
+        squares = (advantage_BKT**2 * length_BKT)[sampled_BKT].sum()
+        figures = {
+            "estimator_variance": squares / sampled_BKT.sum().clamp(min=1),
+            "baseline": b,
+        }
+        return AttentionLoss(torch.where(real_BKT, terms_BKT, 0).sum(2), figures)

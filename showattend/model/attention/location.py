@@ -1,0 +1,59 @@
+"""Attention to places, chosen by the decoder's state alone (Luong et al. 2015, "location")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from showattend.exceptions import ConfigError
+from showattend.model.attention.contract import Grid, register
+from showattend.model.attention.scored import ScoredAttention
+
+
+@register("location")
+class LocationAttention(ScoredAttention):
+    """e = W h, alpha = softmax(e), z = sum_i alpha_i a_i.
+
+    Luong et al. 2015, equation 9: where to look depends on the words so far and not on what is
+    there to see. W has a row for each cell of a learned grid of G x G; on a grid of another size
+    the rows are interpolated (bilinear, cells' centres). Cost of a step: B·K·L·M multiplications.
+
+    Args:
+        grid: G, the side of the learned grid; best the encoder's.
+        sizes: Those of `ScoredAttention`.
+
+    Raises:
+        ConfigError: As of `ScoredAttention`, or the grid has no cell.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy", "grid")
+    why_not: ClassVar[Mapping[str, str]] = {"sentinel": "it scores places, and a sentinel has none"}
+
+    def __init__(self, *, grid: int = 7, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        if not 1 <= grid <= 1000:
+            raise ConfigError(f"attention.grid is {grid}; it must be from 1 to 1000")
+        self.W = nn.Parameter(torch.empty(self.query_dim, grid, grid))
+        nn.init.normal_(self.W, std=self.query_dim**-0.5)
+
+    def location_keys(self, features_BLD: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """The rows of W, one for each cell of this grid, [B, L, M]; nothing is copied."""
+        W_MHW = self.W if grid == tuple(self.W.shape[1:]) else self._interpolated(grid)
+        rows_1LM = W_MHW.flatten(1).T.unsqueeze(0).to(features_BLD)
+        return rows_1LM.expand(features_BLD.shape[0], -1, -1)
+
+    def _interpolated(self, grid: Grid) -> torch.Tensor:
+        return F.interpolate(self.W.unsqueeze(0), size=grid, mode="bilinear").squeeze(0)
+
+    def scores(
+        self,
+        query_BKM: torch.Tensor,
+        keys: torch.Tensor,
+        last_BKL: torch.Tensor | None,  # noqa: ARG002
+    ) -> torch.Tensor:
+        """The e of the class, [B, K, L]."""
+        return torch.bmm(query_BKM, keys.transpose(1, 2))

@@ -1,0 +1,103 @@
+"""Several maps a step, kept apart by a penalty (Lin et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from showattend.exceptions import ConfigError
+from showattend.model.attention.contract import (
+    Attended,
+    Attention,
+    AttentionLoss,
+    Grid,
+    Keys,
+    register,
+    softmax,
+)
+from showattend.model.layers import Linear
+
+
+@register("multi_hop")
+class MultiHopAttention(Attention):
+    """A = softmax(V tanh(W_a a_i + W_h h)) [P, L], z = W_o [A_1 a, .., A_P a].
+
+    Lin et al. 2017, "A Structured Self-Attentive Sentence Embedding", equation 6, with a decoder's
+    state inside the tanh: P maps of the same hidden layer, one row of V each, and a context of all
+    of them, brought back to the size of an annotation by W_o [D, P·D]. The map is their mean. For
+    the hops not to look alike, training adds ||A A^T - I||_F^2 (equation 8), summed over a
+    caption's steps. Cost of a step: the additive kind's tanh, P times its other products, and
+    B·K·P·D² for W_o.
+
+    Args:
+        hops: P.
+        hop_penalty: The weight of the penalty.
+        sizes: Those of `Attention`.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ("hops", "hop_penalty")
+    trains: ClassVar[tuple[str, ...]] = ("hop_penalty",)
+    why_not: ClassVar[Mapping[str, str]] = {
+        "mode": "one location is sampled from one softmax, and each hop has its own",
+        "sentinel": "it would have another share in each hop",
+    }
+
+    def __init__(self, *, hops: int = 4, hop_penalty: float = 0.1, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        D, M, A = self.feature_dim, self.query_dim, self.attention_dim
+        if not 1 <= hops <= 1000:
+            raise ConfigError(f"attention.hops is {hops}; it must be from 1 to 1000")
+        if not 0 <= hop_penalty < float("inf"):
+            raise ConfigError(f"attention.hop_penalty is {hop_penalty}; it must be 0 or more")
+        self.hops, self.hop_penalty = hops, hop_penalty
+        self.W_a, self.W_h = Linear(D, A), Linear(M, A, bias=False)
+        self.V = nn.Parameter(torch.empty(hops, A).uniform_(-0.1, 0.1))
+        self.W_o = Linear(hops * D, D)
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The hops."""
+        return tuple(f"hop {p + 1}" for p in range(self.hops))
+
+    def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:  # noqa: ARG002
+        """The annotations, and W_a a [B, L, A]."""
+        return features_BLD, self.W_a(features_BLD)
+
+    def forward(
+        self,
+        query_BKM: torch.Tensor,
+        keys: Keys,
+        last: torch.Tensor | None = None,  # noqa: ARG002
+        sentinel: torch.Tensor | None = None,  # noqa: ARG002
+    ) -> Attended:
+        """Attend; see `Attention.forward`."""
+        features_BLD, keys_BLA = keys
+        tanh_BKLA = torch.tanh(self.W_h(query_BKM).unsqueeze(2) + keys_BLA.unsqueeze(1))
+        A_BKPL = softmax((tanh_BKLA @ self.V.T.to(tanh_BKLA)).transpose(2, 3))
+        hops_BKPD = A_BKPL.to(features_BLD) @ features_BLD.unsqueeze(1)
+        context_BKD = self.W_o(hops_BKPD.flatten(2))
+        aside = (overlap(A_BKPL),) if self.training else None
+        return Attended(context_BKD, A_BKPL.mean(2), A_BKPL, aside=aside)
+
+    def loss(
+        self,
+        asides: Sequence[tuple[torch.Tensor, ...]],
+        log_probs_BKT: torch.Tensor,  # noqa: ARG002
+        real_BKT: torch.Tensor,
+    ) -> AttentionLoss:
+        """The penalty of each caption [B, K]; ``hop_overlap`` is its mean a step, unweighted."""
+        overlap_BKT = torch.stack([aside[0] for aside in asides], 2) * real_BKT
+        mean = overlap_BKT.detach().sum() / real_BKT.sum().clamp(min=1)
+        return AttentionLoss(self.hop_penalty * overlap_BKT.sum(2), {"hop_overlap": mean})
+
+
+def overlap(A_BKPL: torch.Tensor) -> torch.Tensor:
+    """||A A^T - I||_F^2 of the maps of each query, [B, K]."""
+    product_BKPP = A_BKPL @ A_BKPL.transpose(2, 3)
+    return ((product_BKPP - torch.eye(A_BKPL.shape[2]).to(product_BKPP)) ** 2).sum((2, 3))

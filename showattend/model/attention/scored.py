@@ -1,0 +1,147 @@
+"""What the kinds with one score a location share: one softmax, read softly or by sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from showattend.exceptions import ConfigError
+from showattend.model.attention.contract import (
+    OPTIONS,
+    Attended,
+    Attention,
+    AttentionLoss,
+    Grid,
+    Keys,
+    softmax,
+)
+from showattend.model.attention.hard import HardChoice
+from showattend.model.layers import Linear
+
+MODES = ("soft", "hard")
+
+
+class ScoredAttention(Attention):
+    """alpha = softmax(e), z = sum_i alpha_i a_i, for the scores e_i that a kind computes.
+
+    With ``mode: hard``, training samples one location instead (`HardChoice`), while captions are
+    still made with the expectation. With ``sentinel``, one more annotation W_s s stands beside the
+    image's, where s is what the decoder knows already (Lu et al. 2017, equations 9 to 13):
+
+    * beta = the sentinel's weight in softmax([e_1, .., e_L, e(W_s s)])
+    * z = beta W_s s + (1 - beta) sum_i alpha_i a_i
+
+    It is scored as an annotation is, by the kind's own equation.
+
+    Args:
+        feature_dim: D.
+        query_dim: M.
+        attention_dim: A.
+        mode: "soft" or "hard".
+        sentinel: Whether there is one; not in hard mode.
+        sampled: As of `HardChoice`, likewise reward and entropy.
+        reward: lambda_r.
+        entropy: lambda_e.
+
+    Raises:
+        ConfigError: A value means nothing, or mode and sentinel do not go together.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy", "sentinel")
+    trains: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy")
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        query_dim: int,
+        attention_dim: int,
+        mode: str = "soft",
+        sentinel: bool = False,
+        **choice: float,
+    ) -> None:
+        super().__init__(feature_dim=feature_dim, query_dim=query_dim, attention_dim=attention_dim)
+        if mode not in MODES:
+            raise ConfigError(f"attention.mode is {mode!r}; it must be one of {', '.join(MODES)}")
+        if mode == "hard" and sentinel:
+            raise ConfigError(
+                "attention.mode hard samples a location of the image, and attention.sentinel is "
+                "none; use one of the two"
+            )
+        if mode != "hard":
+            for name, value in choice.items():
+                if value != OPTIONS[name]:
+                    raise ConfigError(
+                        f"attention.{name} is {value}, which is for attention.mode hard only; "
+                        "leave it out"
+                    )
+        self.hard = HardChoice(**choice) if mode == "hard" else None
+        self.W_s = Linear(query_dim, feature_dim) if sentinel else None
+
+    def location_keys(self, features_BLD: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """What `scores` reads of the annotations, [B, ...]."""
+        raise NotImplementedError
+
+    def scores(
+        self, query_BKM: torch.Tensor, keys: torch.Tensor, last_BKL: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The e of the kind, [B, K, L], of `location_keys`."""
+        raise NotImplementedError
+
+    def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:
+        """The annotations, `location_keys`, and in hard training which images are sampled."""
+        keys = features_BLD, self.location_keys(features_BLD, grid)
+        if self.hard is None or not self.training:
+            return keys
+        return *keys, self.hard.draw_images(features_BLD)
+
+    def forward(
+        self,
+        query_BKM: torch.Tensor,
+        keys: Keys,
+        last: torch.Tensor | None = None,
+        sentinel: torch.Tensor | None = None,
+    ) -> Attended:
+        """Attend; see `Attention.forward`."""
+        features_BLD, location_keys, *is_sampled = keys
+        scores_BKL = self.scores(query_BKM, location_keys, last)
+        weights_BKL = alpha_BKL = softmax(scores_BKL)
+        aside, share_BK = None, None
+        if self.hard is not None and is_sampled:
+            weights_BKL, aside = self.hard(alpha_BKL, is_sampled[0])
+        context_BKD = torch.bmm(weights_BKL.to(features_BLD), features_BLD)
+        if self.W_s is not None:
+            assert sentinel is not None, "an attention with a sentinel is given one"
+            s_BKD = self.W_s(sentinel)
+            score_BK1 = self._score_one(query_BKM, s_BKD)
+            share_BK = softmax(torch.cat([scores_BKL, score_BK1], -1))[:, :, -1]
+            beta_BK1 = share_BK.unsqueeze(2).to(context_BKD)
+            context_BKD = beta_BK1 * s_BKD + (1 - beta_BK1) * context_BKD
+        return Attended(context_BKD, alpha_BKL, sentinel=share_BK, aside=aside)
+
+    def _score_one(self, query_BKM: torch.Tensor, annotation_BKD: torch.Tensor) -> torch.Tensor:
+        """The score of an annotation of each query's own, [B, K, 1]."""
+        B, K, _ = query_BKM.shape
+        keys = self.location_keys(annotation_BKD.flatten(0, 1).unsqueeze(1), (1, 1))
+        return self.scores(query_BKM.flatten(0, 1).unsqueeze(1), keys, None).view(B, K, 1)
+
+    def loss(
+        self,
+        asides: Sequence[tuple[torch.Tensor, ...]],
+        log_probs_BKT: torch.Tensor,
+        real_BKT: torch.Tensor,
+    ) -> AttentionLoss:
+        """REINFORCE's terms; see `HardChoice.loss`."""
+        assert self.hard is not None
+        return self.hard.loss(asides, log_probs_BKT, real_BKT)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """The mode may be another than in the run that the weights are of."""
+        name = f"{prefix}hard.baseline"
+        if self.hard is None:
+            state_dict.pop(name, None)
+        else:
+            state_dict.setdefault(name, torch.tensor(float("nan")))
+        super()._load_from_state_dict(state_dict, prefix, *others)
