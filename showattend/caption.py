@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ import numpy as np
 
 from showattend.exceptions import UserError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
+from showattend.images.image_files import ImageSource, open_image
+from showattend.text.printable import is_word
 
 
 class Photo(NamedTuple):
@@ -45,7 +47,7 @@ class Caption:
         words: The T words as the model said them, without special tokens.
         log_probs: Each word's log-probability, then that of the end: T + 1 values, or T when
             the search was cut off at its maximum length. They are the model's own, over its whole
-            vocabulary: words that were banned count as well.
+            vocabulary: words that were banned count as well. NaN where it is not known.
         attention: One map per word over the feature grid [T, H, W] float32, each sums to one.
         betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1). None
             for a model without a gate.
@@ -97,6 +99,77 @@ class Caption:
                 f"parts have the shape {self.parts.shape}, not {(T, len(self.part_names), H, W)}"
             )
 
+    @classmethod
+    def from_maps(
+        cls,
+        photo: ImageSource,
+        words: Sequence[str],
+        attention: Any,
+        *,
+        grid: tuple[int, int] | None = None,
+        part_names: Sequence[str] | None = None,
+        log_probs: Sequence[float] | None = None,
+        betas: Any = None,
+        sentinel: Any = None,
+        box: Sequence[float] | None = None,
+    ) -> Caption:
+        """A caption from weights that any model made, to be drawn in every form.
+
+        Args:
+            photo: The image that the weights are of.
+            words: The T words.
+            attention: The weights: [T, H, W]; [T, L] with ``grid``; or [T, P, H, W] for P heads,
+                hops or layers, which are kept as parts, and averaged for the caption's map. Each
+                map sums to one. An array, nested lists, or a tensor on the processor.
+            grid: H and W of [T, L] or [T, P, L] weights, row by row from the photo's upper left.
+            part_names: What the P parts are; "head 1" and so on when left out.
+            log_probs: Natural logarithms of the words' probabilities [T], or with that of the
+                end [T + 1]; unknown when left out.
+            betas: A gate for each word [T].
+            sentinel: What each word kept for its sentinel [T].
+            box: Left, top, right, bottom of what the model saw, in pixels of the upright photo;
+                all of it when left out.
+
+        Raises:
+            UserError: Shapes do not fit together, or weights are negative, not finite, or do not
+                sum to one.
+            ImageError: The image cannot be opened.
+
+        Example:
+            >>> Caption.from_maps("photo.jpg", ["a", "dog"], weights).save_overlay("figure.png")
+        """
+        said = words.split() if isinstance(words, str) else [str(word) for word in words]
+        if not said or not all(is_word(word) for word in said):
+            raise UserError("words: give one or more, each without blanks or control characters")
+        maps = _weights(attention, len(said), grid)
+        parts = None if maps.ndim == 3 else maps
+        names: tuple[str, ...] = ()
+        if parts is not None:
+            names = tuple(part_names or (f"head {p + 1}" for p in range(parts.shape[1])))
+            if len(names) != parts.shape[1]:
+                raise UserError(f"part_names: {len(names)} names for {parts.shape[1]} parts")
+            maps = parts.mean(1)
+        size = open_image(photo).size
+        covered = (0.0, 0.0, *map(float, size)) if box is None else tuple(map(float, box))
+        if len(covered) != 4 or not (covered[0] < covered[2] and covered[1] < covered[3]):
+            raise UserError(f"box is {covered}; it must be left, top, right, bottom")
+        logs = _numbers("log_probs", log_probs, (len(said), len(said) + 1))
+        gates = _numbers("betas", betas, (len(said),))
+        kept = _numbers("sentinel", sentinel, (len(said),))
+        known = np.full(len(said), np.nan) if logs is None else logs
+        return cls(
+            words=tuple(said),
+            log_probs=tuple(known.tolist()),
+            attention=maps,
+            betas=gates,
+            geometry=Geometry(size, covered),
+            score=float(known.mean()),
+            image=photo,
+            parts=parts,
+            part_names=names,
+            sentinel=kept,
+        )
+
     @property
     def text(self) -> str:
         """The caption as a sentence: "A dog runs through the grass."."""
@@ -126,7 +199,10 @@ class Caption:
         a given word (a prefix, `Captioner.attend`) that the model would not have said; one that
         it does not know has the probability of ``<unk>``. A sampling temperature changes nothing.
         """
-        return tuple(math.exp(min(value, 0.0)) for value in self.log_probs[: len(self.words)])
+        return tuple(
+            math.exp(min(0.0, value)) if value == value else math.nan
+            for value in self.log_probs[: len(self.words)]
+        )
 
     @property
     def confidence(self) -> float:
@@ -145,7 +221,7 @@ class Caption:
         from showattend.text.tokenizer import FUNCTION_WORDS
 
         return tuple(
-            not value >= self.unsure_below and word not in FUNCTION_WORDS
+            self.unsure_below > 0 and not value >= self.unsure_below and word not in FUNCTION_WORDS
             for word, value in zip(self.words, self.confidences, strict=True)
         )
 
@@ -221,3 +297,72 @@ class Caption:
         except UserError:  # no image, or it has gone since
             return f"<p>{text}</p>"
         return f'<img alt="{text}" style="max-width: 100%" src="data:image/jpeg;base64,{data}">'
+
+
+SUM_TOLERANCE = 0.01
+"""How far the weights of a map may be from one in sum: what half precision leaves."""
+
+
+def _weights(attention: Any, count: int, grid: tuple[int, int] | None) -> np.ndarray:
+    """Weights as [T, H, W] or [T, P, H, W] float32 that sum to one.
+
+    Raises:
+        UserError: They are not weights of so many words on a grid.
+    """
+    maps = _array("attention", attention)
+    shape = " x ".join(map(str, maps.shape))
+    if grid is not None:
+        H, W = grid
+        if maps.ndim not in (2, 3) or maps.shape[-1] != H * W:
+            cls_token = maps.ndim in (2, 3) and maps.shape[-1] == H * W + 1
+            hint = "; leave out the class token, [..., 1:], and divide by the sum" * cls_token
+            raise UserError(
+                f"attention has the shape {shape}; with a grid of {H} x {W} it must be "
+                f"[T, {H * W}] or [T, P, {H * W}]{hint}"
+            )
+        maps = maps.reshape(*maps.shape[:-1], H, W)
+    elif maps.ndim == 2:
+        side = math.isqrt(maps.shape[1])
+        example = f"grid=({side}, {side})" if side * side == maps.shape[1] else "grid=(H, W)"
+        raise UserError(f"attention has the shape {shape}: say on which grid, such as {example}")
+    if maps.ndim not in (3, 4) or 0 in maps.shape:
+        raise UserError(
+            f"attention has the shape {shape}; it must be [T, H, W], [T, P, H, W] for P heads, or "
+            "[T, L] with a grid"
+        )
+    if len(maps) != count:
+        raise UserError(f"attention has maps for {len(maps)} words, and there are {count} words")
+    if not np.isfinite(maps).all() or maps.min() < 0:
+        raise UserError(
+            "attention holds numbers that are negative or not finite: give weights "
+            "after the softmax"
+        )
+    sums = maps.sum((-2, -1))
+    off = np.abs(sums - 1)
+    if off.max() > SUM_TOLERANCE:
+        t = int(np.unravel_index(off.argmax(), off.shape)[0])
+        raise UserError(
+            f"attention: the map of word {t + 1} sums to {sums.ravel()[off.argmax()]:.4g}, not to "
+            "one; divide each map by its sum if it is meant so"
+        )
+    return (maps / sums[..., None, None]).astype(np.float32)
+
+
+def _numbers(name: str, values: Any, lengths: tuple[int, ...]) -> np.ndarray | None:
+    if values is None:
+        return None
+    numbers = _array(name, values)
+    if numbers.ndim != 1 or len(numbers) not in lengths:
+        shape = " x ".join(map(str, numbers.shape))
+        raise UserError(f"{name}: there must be {lengths[0]} numbers, one a word, not {shape}")
+    return numbers
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    """Numbers as float64; a tensor of PyTorch gives itself by its own ``__array__``."""
+    try:
+        if hasattr(values, "detach"):
+            values = values.detach().float().cpu()
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: not an array of numbers ({error})") from error

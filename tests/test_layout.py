@@ -82,6 +82,7 @@ TESTED_BY = {
 WHOLE = {
     "cli/test_notes.py",
     "images/test_image_memory.py",
+    "test_any_model.py",
     "test_bad_input.py",
     "test_extending.py",
     "test_family.py",

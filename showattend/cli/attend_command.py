@@ -15,6 +15,7 @@ from showattend.cli.terminal import MANY, bars, complain, note, printable, say
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
+    from showattend.caption import Caption
     from showattend.captioner import Captioner
 
 PAGE = ".html"
@@ -45,6 +46,14 @@ def attend(
     model: Model = None,
     given: Annotated[
         str | None, typer.Option("--caption", help="Make the model say this sentence.")
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the words and weights of this .npz or .json file, whichever model made "
+            "them, and run none.",
+            metavar="FILE",
+        ),
     ] = None,
     words: Annotated[str | None, typer.Option(help="Only these words, such as dog,ball.")] = None,
     layout: Annotated[
@@ -98,7 +107,7 @@ def attend(
     """
     from showattend.images.image_files import open_image
     from showattend.system.files import make_room, spare
-    from showattend.visualize import check_output, lettering
+    from showattend.visualize import check_output
 
     chosen = None if words is None else [word for word in words.split(",") if word.strip()]
     if chosen == []:
@@ -106,6 +115,16 @@ def attend(
     if given is not None and (beam_size, n_best) != (None, None):
         option = "--n-best" if beam_size is None else "--beam-size"
         raise UserError(f"--caption says the words, there is no search; leave {option} out")
+    if maps is not None:
+        _no_model(
+            {
+                "--caption": given,
+                "--beam-size": beam_size,
+                "--n-best": n_best,
+                "--model": model,
+                "--size": size,
+            }
+        )
     asked = {
         "words": chosen,
         "layout": layout,
@@ -122,6 +141,8 @@ def attend(
     if n_best is not None:
         search["n_best"] = n_best
     if _are_many(photos):
+        if maps is not None:
+            raise UserError(f"{maps}: holds the maps of one photo; name one")
         if suffix != PAGE:
             raise UserError(
                 f"{output}: a {suffix} file shows one photo; name an {PAGE} file for a gallery, or "
@@ -133,9 +154,14 @@ def attend(
         how = (model, device, precision, size)
         _gallery(photos, output, recursive, search, how, notes=not no_notes)
         return
-    spare(photos, output)
+    spare([*photos, *([] if maps is None else [str(maps)])], output)
     make_room(output)
     image = photos[0]
+    if maps is not None:
+        from showattend.visualize.raw import read_maps
+
+        _write(read_maps(maps, image), image, output, options, suffix)
+        return
     open_image(image)  # a photo that cannot be opened costs no waiting for the model
     captioner = _captioner(model, device, precision, size)
     if given is None:
@@ -147,13 +173,34 @@ def attend(
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
             complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
+    _write(result, image, output, options, suffix, notes=given is None and not no_notes)
+
+
+def _no_model(asked: dict[str, Any]) -> None:
+    """Refuse options that say something to a model."""
+    for option, value in asked.items():
+        if value is not None:
+            raise UserError(f"--maps draws what the file holds, no model runs; leave {option} out")
+
+
+def _write(
+    result: Caption,
+    image: str,
+    output: Path,
+    options: dict[str, Any],
+    suffix: str,
+    notes: bool = False,
+) -> None:
+    """Draw a caption into a file and say so."""
+    from showattend.visualize import lettering
+
     result.save_overlay(output, **options)
     if suffix not in (PAGE, ".npz", ".json"):  # those hold the letters, and draw none
         shortage = lettering(result.raw).shortage
         if shortage:
             complain(shortage)
     print(f"{printable(image)}\t{result.text}")
-    if given is None and not no_notes:
+    if notes:
         note(image, result.note)
     say(f"wrote {printable(output)}")
 

@@ -14,6 +14,7 @@ from showattend.exceptions import UserError
 from showattend.visualize.focus import EVERYWHERE, SOMEWHERE, looked
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
+    chance_of,
     details_of,
     full_heat,
     heat_for,
@@ -158,14 +159,14 @@ _SIGNS = "0123456789.,%×"
 
 def _beside(caption: Caption, t: int, somewhere: bool, details: bool) -> str:
     """What stands beside a word: its probability, and whether to trust word and map."""
-    told = [f"{caption.confidences[t]:.0%}"]
+    told = [chance_of(caption, t)]
     if caption.unsure[t]:
         told.append("unsure")
     if not somewhere:
         told.append(EVERYWHERE)
     if details:
         told.append(details_of(caption, t))
-    return " · ".join(told)
+    return " · ".join(filter(None, told))
 
 
 def _note(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,12 @@ def entropy_of(map_HW: np.ndarray) -> float:
     shares = shares[shares > 0] / max(float(shares.sum()), 1e-30)
     # abs: a single cell gives minus zero.
     return abs(float(-(shares * np.log2(shares)).sum()))
+
+
+def chance_of(caption: Caption, t: int) -> str:
+    """The probability of word ``t`` as it stands beside it; empty where it is not known."""
+    value = caption.confidences[t]
+    return "" if math.isnan(value) else f"{value:.0%}"
 
 
 def details_of(caption: Caption, t: int) -> str:

@@ -25,6 +25,7 @@ from showattend.system.files import write_text
 from showattend.text.tokenizer import pieces
 from showattend.visualize.focus import SOMEWHERE, half_area
 from showattend.visualize.heat import positions_of, thumbnail_of
+from showattend.visualize.raw import plain_numbers
 
 LONGEST_SIDE = 1024
 """Of the photo in a page, in pixels."""
@@ -322,7 +323,8 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
         if values[name] is None:  # a model without a gate
             continue
         numbers = np.asarray(values[name], np.float64)
-        values[name] = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6).tolist()
+        finite = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6)
+        values[name] = plain_numbers(np.where(np.isnan(numbers), np.nan, finite))
     return values
 
 

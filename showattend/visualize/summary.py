@@ -19,7 +19,7 @@ from showattend.exceptions import UserError
 from showattend.text.tokenizer import pieces
 from showattend.visualize.focus import EVERYWHERE, SOMEWHERE, looked, sharpest
 from showattend.visualize.fonts import right_to_left
-from showattend.visualize.heat import details_of, heat_for, photo_of, positions_of
+from showattend.visualize.heat import chance_of, details_of, heat_for, photo_of, positions_of
 from showattend.visualize.layout import DEFAULT_WIDTH, LONGEST_SIDE, check_width
 from showattend.visualize.outlines import half_outline
 from showattend.visualize.sheet import Sheet
@@ -396,7 +396,7 @@ class _Summary:
             thick = OUTLINE * 0.6 * min(1, self._small())
             sheet.outline(curves, self.colour[t], thick, inside)
         base = y - self.px(13 + (DETAILS_LINE if self.details else 0))
-        word, doubt = caption.words[t], f"{caption.confidences[t]:.0%}"
+        word, doubt = caption.words[t], chance_of(caption, t)
         if self.unsure[t]:
             doubt += "  unsure"
         if not self.looked[t]:
@@ -432,7 +432,7 @@ class _Summary:
             told.append("Outline: the area that holds half of a word's attention.")
         elif self.caption.words:
             told.append("No content word looked at one place.")
-        if self.shown:
+        if any(chance_of(self.caption, t) for t in self.shown):
             told.append("%: the word's probability.")
         if not all(self.looked):
             told.append(

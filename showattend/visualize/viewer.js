@@ -132,8 +132,9 @@ const showattend = (() => {
   }
 
   // Numbers with a real minus sign, and a percent sign that stays on its line.
-  const fixed = (value, digits) => value.toFixed(digits).replace("-", "−");
-  const percent = (share) => `${fixed(100 * share, share < 0.0995 ? 1 : 0)}\u00a0%`;
+  // What is not known is a dash.
+  const fixed = (value, digits) => value == null ? "–" : value.toFixed(digits).replace("-", "−");
+  const percent = (share) => share == null ? "–" : `${fixed(100 * share, share < 0.0995 ? 1 : 0)}\u00a0%`;
 
   // An element with attributes (functions are listeners) and children (strings are text).
   function make(tag, attributes = {}, ...children) {
@@ -385,7 +386,8 @@ const showattend = (() => {
           : `looked most at the ${where}`;
         text = `“${words[t]}”, word ${t + 1} of ${words.length}: ${how}, ` +
           `with ${percent(most)} of its attention in one cell of ${cells}. ` +
-          `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}` +
+          (confidences[t] == null ? "Probability unknown"
+            : `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}`) +
           `${betas ? `, gate β\u00a0${fixed(betas[t], 2)}` : ""}.`;
         label += ` Bright: where the model looked for “${words[t]}”, ` +
           `${this.everywhere(t) ? "nearly everywhere" : `most at the ${where}`}.`;
