@@ -134,3 +134,33 @@ def test_save_overlay(tmp_path: Path) -> None:
     )
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.width <= 400
+
+
+def test_parts_and_sentinel_come_along_where_there_are_some() -> None:
+    plain = make("a dog runs").to_dict(attention=True)
+    assert not {"parts", "part_names", "sentinel"} & set(plain)
+    parts = np.full((3, 2, 7, 7), 1 / 49, np.float32)
+    caption = make(
+        "a dog runs",
+        parts=parts,
+        part_names=("regions", "cells"),
+        sentinel=np.array([0.9, 0.1, 0.5], np.float32),
+    )
+    values = json.loads(json.dumps(caption.to_dict(attention=True)))
+    assert np.array(values["parts"]).shape == (3, 2, 7, 7)
+    assert values["part_names"] == ["regions", "cells"]
+    assert values["sentinel"] == pytest.approx([0.9, 0.1, 0.5])
+    assert set(caption.to_dict()) - set(make("a dog runs").to_dict()) == {"sentinel"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sentinel": np.zeros(2)},
+        {"parts": np.zeros((3, 2, 7, 7)), "part_names": ("one",)},
+        {"parts": np.zeros((3, 1, 7, 6)), "part_names": ("one",)},
+    ],
+)
+def test_parts_and_sentinel_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"need as many sentinels|parts have the shape"):
+        make("a dog runs", **wrong)

@@ -184,16 +184,13 @@ class Model:
         outputs = self.initial.run(None, {"features": features})
         return outputs[: self.remembered], outputs[self.remembered :]
 
-    def advance(self, *inputs: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    def advance(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Words [B, K], state, memory: log-probs [B, K, V], what is `seen` of it, new state."""
         names = [each.name for each in self.step.get_inputs()]
-        outputs = [each.name for each in self.step.get_outputs()]
-        found = dict(
-            zip(outputs, self.step.run(None, dict(zip(names, inputs, strict=True))), strict=True)
-        )
-        looked = [found.pop(name) for name in self.seen]
-        log_probs, *state = found.values()
-        return log_probs, looked, state
+        wanted = [each.name for each in self.step.get_outputs() if each.name.startswith("new_")]
+        named = dict(zip(names, inputs, strict=True))
+        found: list[np.ndarray] = self.step.run(["log_probs", *self.seen, *wanted], named)
+        return found
 
 
 def _state_size(step: onnxruntime.InferenceSession) -> int:
@@ -256,7 +253,8 @@ def search(
     story: list[np.ndarray] = []
     results: list[list[Caption]] = [[] for _ in range(B)]
     for t in range(limits["max_length"]):
-        log_probs, looked, state = model.advance(words, *state, *memory)
+        log_probs, *rest = model.advance(words, *state, *memory)
+        looked, state = rest[: len(model.seen)], rest[len(model.seen) :]
         if not story:
             story = [np.zeros((B, 1, 0), kind) for kind in (np.int64, np.float32)]
             story += [np.zeros((B, 1, 0, *each.shape[2:]), np.float32) for each in looked]

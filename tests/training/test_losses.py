@@ -85,3 +85,15 @@ def test_loss_and_gradient_are_pytorchs(
         rtol=1e-10,
         atol=1e-12,
     )
+
+
+def test_what_the_attention_adds_is_a_mean_of_the_captions_that_are_there() -> None:
+    added = torch.tensor([[3.0, 5.0, 100.0]], dtype=torch.float64)  # the last is no caption
+    lengths = torch.tensor([[2, 1, 0]])
+    given = forced()._replace(coverage=None)
+    before = captioning_loss(given, lengths)
+    figures = {"hop_overlap": torch.tensor(2.0)}
+    after = captioning_loss(given._replace(penalty=added, figures=figures), lengths)
+    torch.testing.assert_close(after.total - before.total, torch.tensor(4.0).to(after.total))
+    assert after.attention == figures
+    assert before.attention == {}

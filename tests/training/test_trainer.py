@@ -888,10 +888,12 @@ def test_a_data_set_without_a_readable_image_is_refused(
 def test_values_that_mean_nothing_are_refused_at_once(
     section: str, key: str, value: Any, config: Callable[..., Config], tmp_path: Path
 ) -> None:
-    wrong = config(tmp_path, **{section: {key: value}})
-    wrong = replace(wrong, data=replace(wrong.data, path="nowhere"))  # it does not get that far
+    def build() -> None:  # some are refused as the config is read, the others before the data is
+        wrong = config(tmp_path, **{section: {key: value}})
+        Trainer(replace(wrong, data=replace(wrong.data, path="nowhere")))
+
     with pytest.raises(ConfigError, match=key):
-        Trainer(wrong)
+        build()
 
 
 def test_an_encoder_that_waits_for_ever_is_told_of(

@@ -22,12 +22,16 @@ DOCUMENT = (Path(__file__).parents[2] / "docs/maps.md").read_text(encoding="utf-
 def test_both_forms_hold_what_is_documented() -> None:
     caption = caption_of(plain(90, 60), CELLS, words="a dog catches a ball")
     caption.attention[1] = 1 / 49
+    parts = np.stack([caption.attention, caption.attention[::-1]], 1)
+    names = ("head 1", "head 2")
+    share = np.linspace(0, 1, 5, dtype=np.float32)
+    caption = replace(caption, parts=parts, part_names=names, sentinel=share)
     with np.load(io.BytesIO(npz_bytes(caption))) as loaded:
         arrays = dict(loaded)
     plain_values = json.loads(json_bytes(caption))
     documented = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", DOCUMENT, re.MULTILINE)
     assert [key for key, _ in documented] == list(arrays) == list(plain_values)
-    lengths = {"T": 5, "H": 7, "W": 7, "W + 1": 8, "H + 1": 8, "2": 2, "4": 4}
+    lengths = {"T": 5, "P": 2, "H": 7, "W": 7, "W + 1": 8, "H + 1": 8, "2": 2, "4": 4}
     for key, form in documented:
         axes = re.match(r"\[(.*)\]", form)
         shape = tuple(lengths[axis] for axis in axes[1].split(", ")) if axes else ()
@@ -43,6 +47,8 @@ def test_both_forms_hold_what_is_documented() -> None:
     assert f"`{FORMAT}`" in DOCUMENT
     assert arrays["words"].tolist() == ["a", "dog", "catches", "a", "ball"]
     assert arrays["entropy"][1] == pytest.approx(np.log2(49))
+    assert (raw_maps(caption, ["dog"])["parts"] == parts[1:2]).all()
+    assert raw_maps(caption, ["dog"])["sentinel"].tolist() == [0.25]
 
 
 def test_a_model_without_a_gate_has_no_betas() -> None:
