@@ -137,6 +137,8 @@ class GalleryPage:
         values["name"] = name or values["name"]
         for each in values["captions"]:
             each["attention"] = [_shorter(numbers) for numbers in each["attention"]]
+            if "parts" in each:
+                each["parts"] = [[_shorter(one) for one in parts] for parts in each["parts"]]
         picture = _img(captions, len(self), self._longest, "")
         self._values.append(values)
         self._cards.append(
@@ -319,8 +321,8 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
         values.pop(name, None)
     values["half_area"] = [half_area(each) for each in caption.attention]
     for name in ("log_probs", "log_prob", "confidences", "confidence", "score", "betas",
-                 "attention", "half_area"):  # fmt: skip
-        if values[name] is None:  # a model without a gate
+                 "attention", "half_area", "parts", "sentinel"):  # fmt: skip
+        if values.get(name) is None:  # a model without a gate, with one map a word
             continue
         numbers = np.asarray(values[name], np.float64)
         finite = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6)
