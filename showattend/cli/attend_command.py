@@ -60,7 +60,8 @@ def attend(
         str | None,
         typer.Option(
             help="Of a figure: summary, the sharpest words in colour; grid, a panel for each word "
-            "as in the paper; strip, the same in small; word, each panel as large as the photo.",
+            "as in the paper; strip, the same in small; word, each panel as large as the photo; "
+            "parts, each head, hop or level; matrix, words by regions.",
             show_default="summary",
         ),
     ] = None,

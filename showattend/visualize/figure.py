@@ -11,6 +11,7 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
+from showattend.visualize.family import draw_matrix, draw_parts
 from showattend.visualize.focus import EVERYWHERE, SOMEWHERE, looked
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
@@ -68,7 +69,8 @@ def draw_figure(
         layout: "summary": the caption with its sharpest words in colour, the photo with their
             outlines, and a panel for each of them; "grid": the photo, then a panel per word, as
             in the paper; "strip": the same in small; "word": the panels alone, each at the size
-            of the photo itself.
+            of the photo itself; "parts": for each word the maps of its heads, hops or levels;
+            "matrix": words down the side, regions of the photo across.
         columns: Panels in a row of a grid; chosen by the photo's shape when left out.
         scale: "word": each map is as bright as it can be, but an even one stays dim; "common":
             all maps share one scale, so that a spread-out map looks dim beside a pointed one.
@@ -85,9 +87,15 @@ def draw_figure(
             range, or a caption that does not know its image.
     """
     look = {"style": style, "colormap": colormap, "alpha": alpha}
+    if columns is not None and layout not in ("grid", "strip", "word"):
+        raise UserError(f"a {layout} has no columns to choose; leave them out, or draw a grid")
+    if layout == "parts":
+        return draw_parts(
+            caption, words=words, scale=scale, theme=theme_named(theme), width=width, look=look
+        )
+    if layout == "matrix":
+        return draw_matrix(caption, words=words, theme=theme_named(theme), width=width)
     if layout == "summary":
-        if columns is not None:
-            raise UserError("a summary has no columns to choose; leave them out, or draw a grid")
         return draw_summary(
             caption, words=words, scale=scale, theme=theme, details=details, width=width,
             **look,  # type: ignore[arg-type]

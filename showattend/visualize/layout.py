@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from showattend.exceptions import UserError
 
-LAYOUTS = ("summary", "grid", "strip", "word")
+PLANNED = ("grid", "strip", "word")
+LAYOUTS = ("summary", *PLANNED, "parts", "matrix")
 LONGEST_SIDE = 16000  # of a figure, in pixels; WebP ends soon after
 DEFAULT_WIDTH = 1600
 
@@ -94,8 +95,8 @@ def arrange(
     Raises:
         UserError: There is no such layout, or a number out of its range.
     """
-    if layout not in LAYOUTS or layout == "summary":
-        raise UserError(f"no layout {layout!r}; choose from {', '.join(LAYOUTS)}")
+    if layout not in PLANNED:
+        raise UserError(f"no layout {layout!r}; choose from {', '.join(PLANNED)}")
     check_width(width)
     if columns is not None and columns < 1:
         raise UserError(f"columns is {columns}; there must be at least one")

@@ -176,6 +176,10 @@ class Sheet:
             )
         )
 
+    def square(self, x: int, y: int, side: int, light: float) -> None:
+        """A square of grey, from black to white as ``light`` goes from 0 to 1."""
+        self.ramp(x, y, np.full((1, 3), min(max(light, 0.0), 1.0)), (side, side))
+
     def ramp(self, x: int, y: int, colours: np.ndarray, size: tuple[int, int]) -> None:
         """Colours [steps, 3] in [0, 1] beside each other, in a rectangle of (width, height)."""
         from matplotlib.patches import Rectangle

@@ -186,6 +186,8 @@ def test_columns_and_width() -> None:
         {"style": "dark"},
         {"theme": "grey"},
         {"columns": 2, "layout": "summary"},
+        {"columns": 2, "layout": "matrix"},
+        {"layout": "parts"},
         {"layout": "heap"},
         {"scale": "log"},
     ):
@@ -199,7 +201,7 @@ def test_figures_too_high_are_refused() -> None:
         draw_figure(caption, layout="grid", columns=1, width=3000)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "parts"])
 @pytest.mark.parametrize("details", [False, True])
 @pytest.mark.parametrize("size", [(60, 360), (360, 60), (40, 30), (400, 300)])
 def test_long_and_strange_captions_draw(layout: str, details: bool, size: tuple[int, int]) -> None:

@@ -70,7 +70,7 @@ def test_unknown_forms_are_refused(tmp_path: Path) -> None:
         ("a.html", {"style": "heat"}, "a .html file has no style"),
         ("a.html", {"words": ["dog"]}, "not in the caption: dog"),
         ("a.png", {"style": "dim"}, "no style 'dim'; choose from heat, light"),
-        ("a.png", {"layout": "pile"}, "choose from summary, grid, strip, word"),
+        ("a.png", {"layout": "pile"}, "choose from summary, grid, strip, word, parts, matrix"),
         ("a.gif", {"scale": "log"}, "choose from word, common"),
         ("a.png", {"colour": "red"}, "no colour"),
     ],
