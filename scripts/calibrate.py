@@ -1,4 +1,4 @@
-r"""Measure what a model knows of its limits: which words are unsure, which photos are strange.
+r"""Calibrate a model's warnings: which words are unsure, and which photos are unfamiliar.
 
     python scripts/calibrate.py flickr8k --beside \
         --training captions_train.json IMAGES --validation flickr8k captions_val.json IMAGES
@@ -9,15 +9,17 @@ r"""Measure what a model knows of its limits: which words are unsure, which phot
         --validation flickr8k flickr8k/captions_val.json flickr8k/images \
         --strange drawings path/to/drawings
 
-Captions the validation photographs (NAME, human captions, folder of the images) as `showattend
-caption` does, in fp32, and prints how many of the words that say something are absent from all
-human captions, by the probability that the model gave them; a threshold is chosen. Give the sets
-that the model was made for: each counts alike. With --training (human captions, folder of the
-images) it learns what is familiar, from at most --photos of those photographs, drawn by a seed; so
-many of the validation photographs are noted as strange as `showattend.caption.NOTE_BELOW` says.
-With --strange (NAME, folder, or NAME, human captions and folder) it says how many pictures of other
-kinds are noted. With --write all this goes into the model's file, whose weights stay as they are;
-with --beside into calibration.safetensors beside it.
+Captions the validation photographs (--validation NAME CAPTIONS FOLDER) like `showattend caption` in
+fp32, prints how many content words are absent from all human captions by their probability, and
+chooses a threshold. Use the sets that the model was trained for; all have equal weight.
+
+--training (CAPTIONS FOLDER) learns what is familiar from at most --photos of those photographs,
+selected with a fixed seed. `showattend.caption.NOTE_BELOW` is the fraction of the validation
+photographs that get a note. --strange (NAME FOLDER, or NAME CAPTIONS FOLDER) reports how many
+photographs of other kinds get one.
+
+--write stores the calibration in the model's file, without changing the weights; --beside stores
+it in calibration.safetensors next to it.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ from showattend.model.score_settings import caption_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", help="a shipped model's name, a directory or a file")
     parser.add_argument(
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--photos", type=int, default=2000, help="training photographs to read")
     parser.add_argument("--strange", nargs="+", action="append", default=[], metavar="NAME ...")
-    parser.add_argument("--beam-size", type=int, help="hypotheses an image; the model's own")
+    parser.add_argument("--beam-size", type=int, help="beam size; default: the model's")
     into = parser.add_mutually_exclusive_group()
     into.add_argument("--write", action="store_true", help="write into the model's file")
     into.add_argument("--beside", action="store_true", help="write calibration.safetensors")
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(len(each) not in (2, 3) for each in args.strange):
         parser.error("--strange takes NAME and FOLDER, or NAME, ANNOTATIONS and FOLDER")
     if args.strange and not args.training:
-        parser.error("--strange asks what is familiar: give --training")
+        parser.error("--strange needs --training")
     try:
         calibrate(args)
     except UserError as error:
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def calibrate(args: argparse.Namespace) -> None:
-    """Measure, print, and write where asked.
+    """Measure, print, and write the calibration.
 
     Raises:
         UserError: A file cannot be read or written, or there are too few photographs.
@@ -107,7 +109,7 @@ def calibrate(args: argparse.Namespace) -> None:
     for name, each in found.items():
         print(f"{name}: area under the curve", "-" if each["auc"] is None else f"{each['auc']:.3f}")
     settings = {"showattend": __version__} | caption_settings(captioner, **options)
-    del settings["model"]  # a path of this machine, perhaps
+    del settings["model"]  # may be a local path
     measured = {"settings": settings, "words": _rounded(found)}
     calibration = Calibration(unsure_below, captioner.calibration.familiarity, measured)
     if training is not None:
@@ -136,7 +138,7 @@ def calibrate(args: argparse.Namespace) -> None:
 
 
 def drawn(args: argparse.Namespace, captioner: Captioner) -> np.ndarray:
-    """The mean annotations [N, D] of some training photographs.
+    """Compute the mean annotation vectors [N, D] of randomly chosen training photographs.
 
     Raises:
         DataError: There are too few of them.
@@ -158,7 +160,7 @@ def drawn(args: argparse.Namespace, captioner: Captioner) -> np.ndarray:
 
 @torch.inference_mode()
 def mean_annotations(captioner: Captioner, paths: Sequence[Path]) -> np.ndarray:
-    """Of each photograph, [N, D]; nothing is captioned."""
+    """Compute the mean annotation vector of each photograph, [N, D], without captioning it."""
     found = []
     for start in range(0, len(paths), 16):
         batch = [captioner.preprocessing.load_pixels(path)[0] for path in paths[start : start + 16]]
@@ -171,7 +173,7 @@ def mean_annotations(captioner: Captioner, paths: Sequence[Path]) -> np.ndarray:
 def captioned(
     captioner: Captioner, records: Sequence[Record], options: dict[str, Any]
 ) -> tuple[list[Caption], np.ndarray]:
-    """The captions of photographs, and their mean annotations [N, D]."""
+    """Caption photographs; also return their mean annotation vectors [N, D]."""
     means: list[np.ndarray] = []
     watch: Callable[..., None] = lambda _, __, out: means.append(  # noqa: E731
         out.flatten(1, 2).float().mean(1).cpu().numpy()
@@ -187,7 +189,7 @@ def captioned(
 def noted(
     known: Familiarity, captions: Sequence[Caption], means: np.ndarray, records: Sequence[Record]
 ) -> dict[str, Any]:
-    """How the captions of a data set fare with the note and without."""
+    """Compare the captions of a data set with and without the note."""
     judged = judge_captions([each.words for each in captions], [r.captions for r in records])
     return describe_notes(known(means), residual(means, known.basis), judged)
 
@@ -195,13 +197,13 @@ def noted(
 def strange(
     known: Familiarity, given: Sequence[str], captioner: Captioner, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """The same of pictures that the model was not made for, with human captions or without."""
+    """The same for photographs of other kinds, with or without human captions."""
     if len(given) == 3:
         records = read_references(Path(given[1]), Path(given[2]))
         return noted(known, *captioned(captioner, records, options), records)
     paths, problems = find_images([given[1]], recursive=True)
     if not paths:
-        raise UserError(problems[0] if problems else f"{given[1]}: there is no picture in it")
+        raise UserError(problems[0] if problems else f"{given[1]}: no images in this folder")
     means = mean_annotations(captioner, paths)
     return describe_notes(known(means), residual(means, known.basis), {})
 
@@ -209,7 +211,7 @@ def strange(
 def judged_words(
     captions: Sequence[Caption], records: Sequence[Record]
 ) -> tuple[list[float], list[bool]]:
-    """The probabilities of all words that can be judged, and which of them are absent."""
+    """The probabilities of all words that can be judged, and whether each is absent."""
     judged = [
         (p, absent)
         for caption, record in zip(captions, records, strict=True)

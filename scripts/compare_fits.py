@@ -1,13 +1,12 @@
-"""Compare squashing, cutting and padding photographs to the encoder's square.
+"""Compare squashing, cropping and padding photographs to the encoder's square.
 
     python scripts/compare_fits.py data/coco_subset/dataset.jsonl --out runs/fits
 
-Takes the photographs that are not square, and no others: data sets that were resized to squares
-have lost what this is about. They are dealt into folds. For each fold and each fit, the shipped
-model, told to see images that way, is trained further on the other folds and captions this one, so
-that every photograph is captioned by a model that has not seen it. Prints the scores over all of
-them, and 95 % intervals of the difference to squash (paired bootstrap over images). Finished runs
-are kept in --out and not repeated.
+Uses only photographs that are not square, since others have already lost their shape. They are
+divided into folds. For each fold and each fit, the shipped model with that fit is trained further
+on the other folds and captions this one, so that no photograph is captioned by a model that has
+seen it. Prints the scores over all photographs, with 95 % intervals of the difference to squash
+(paired bootstrap over images). Finished runs are kept in --out and not repeated.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ SHOWN = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
 def seen_as(model: Checkpoint, fit: str, config: str) -> Checkpoint:
-    """The model, told to bring photographs to a square in another way, and to the config's size."""
+    """The model with another fit, and with the config's input size."""
     seen = {"fit": fit, "size": load_config(config).encoder.size or model.preprocessing["size"]}
     encoder = model.config["encoder"] | seen
     return replace(
@@ -47,7 +46,7 @@ def seen_as(model: Checkpoint, fit: str, config: str) -> Checkpoint:
 
 
 def not_square(path: Path) -> list[dict[str, Any]]:
-    """The records of a data set whose photographs keep their shape, in an order drawn by lot."""
+    """The records of a data set whose photographs are not square, in random order."""
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     kept = []
     for record in records:
@@ -59,7 +58,7 @@ def not_square(path: Path) -> list[dict[str, Any]]:
 
 
 def caption(model: Checkpoint, records: list[dict[str, Any]]) -> dict[str, str]:
-    """What a model says of photographs."""
+    """Caption photographs with a model."""
     captioner = Captioner.from_checkpoint(model)
     files = [Path(record["image"]) for record in records]
     said = captioner.caption(files, beam_size=BEAM)
@@ -90,7 +89,7 @@ def trained(
 
 
 def difference(one: Scores, other: Scores, times: int = 2000) -> tuple[float, float]:
-    """95 % interval of the difference in CIDEr, by a paired bootstrap over images."""
+    """Compute a 95 % interval of the difference in CIDEr with a paired bootstrap over images."""
     pairs = [one.per_image[i]["CIDEr"] - other.per_image[i]["CIDEr"] for i in one.per_image]
     drawn = np.random.default_rng(0).integers(0, len(pairs), (times, len(pairs)))
     low, high = np.percentile(np.asarray(pairs)[drawn].mean(1), [2.5, 97.5])
@@ -102,7 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, help="dataset.jsonl of `showattend prepare`")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--model", default=None, help="what to start from; the shipped one")
+    parser.add_argument(
+        "--model", default=None, help="the model to start from; default: the shipped one"
+    )
     parser.add_argument("--config", default="configs/coco_subset.yaml")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
@@ -117,7 +118,7 @@ def main() -> None:
         f"{len(records)} photographs that are not square, {given.folds} folds; "
         f"{describe_settings(how)}\n"
     )
-    print("| model | fit | " + " | ".join(SHOWN) + " | CIDEr less squash's |")
+    print("| model | fit | " + " | ".join(SHOWN) + " | CIDEr minus squash's |")
     print("|---|---|" + "---:|" * (len(SHOWN) + 1))
     for name in ("as it is", "trained further"):
         squash: Scores | None = None

@@ -1,21 +1,21 @@
-r"""Lay several models' attention side by side: the tables of docs/attention.md, as Markdown.
+r"""Compare the attention of several models: the tables of docs/attention.md as Markdown.
 
     python scripts/ground_models.py --annotations instances.json --images DIR \
         --captions captions.json --out runs/grounding --last \
         previous=runs/ablation/6_projection/seed-0 current=runs/ablation/7_current/seed-0 \
         --pair current previous --tables pointing difference
 
-Grounds each model (NAME=RUN; what `showattend ground` measures) on its own captions, and with
---captions on human ones too, and prints the tables asked for: pointing, the game and the mass;
-difference, of the --pairs; words, right and wrong; confusions, of the last model; objects, big
-ones said and unsaid. With --into FILE NAME they take the place of what stands in FILE between
-<!-- NAME --> and <!-- end of NAME -->.
+Measures each model (NAME=RUN) like `showattend ground`, on its own captions and with --captions
+also on human ones, and prints the selected --tables: pointing (the pointing game and the mass),
+difference (for each --pair), words (right and wrong ones), confusions (of the last model), objects
+(big ones, mentioned or not). --into FILE NAME replaces the text in FILE between <!-- NAME --> and
+<!-- end of NAME -->.
 
-With --last it takes the weights of each run's last epoch, not those of its best: equal epochs.
-RUN@SIZE looks at images of that many pixels a side; RUN/start.safetensors is where that run's
-self-critical training began. What has been measured is kept in --out and used again while model
-and data are the same; empty it when the program has changed. A run that is not there, or with
---last not at its end, is named and left out, and the exit code is 1.
+--last uses the weights of each run's last epoch instead of its best, for equal numbers of epochs.
+RUN@SIZE sets the side of the input in pixels; RUN/start.safetensors is the model at the start of
+that run's self-critical training. Results are cached in --out as long as model and data are the
+same; empty that folder when the program has changed. Runs that are missing, or with --last not
+finished, are reported and left out, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -46,23 +46,25 @@ TABLES = ("pointing", "difference", "words", "confusions", "objects")
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run it."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="+", metavar="NAME=RUN")
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--captions", type=Path, help="human captions, forced")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what is measured")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--last", action="store_true", help="weights of the last epoch")
     parser.add_argument("--pair", nargs=2, action="append", default=[], metavar=("ONE", "OTHER"))
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--into", nargs=2, metavar=("FILE", "NAME"))
-    parser.add_argument("--smooth", type=float, default=PAPER_SIGMA, help="as of showattend ground")
-    parser.add_argument("--precision", default="fp32", help="fp32 (the default) rounds nothing off")
+    parser.add_argument("--smooth", type=float, default=PAPER_SIGMA, help="see showattend ground")
+    parser.add_argument(
+        "--precision", default="fp32", help="fp32 (the default) has the least rounding"
+    )
     given = parser.parse_intermixed_args(args)
     if not 0 <= given.smooth <= 1:
-        parser.error(f"--smooth is {given.smooth}; it is a share, from 0 to 1")
-    # The last sign of equality: a name may hold one, as in "λ = 1".
+        parser.error(f"--smooth is {given.smooth}; it must be from 0 to 1")
+    # Split at the last equals sign, since a name may contain one ("λ = 1").
     named = {name: run for name, _, run in (each.rpartition("=") for each in given.models)}
     if "" in named:
         parser.error("give each model as NAME=RUN")
@@ -96,7 +98,7 @@ SAID = {"own": "Their own captions:", "human": "Human captions, forced:"}
 
 
 def how(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """The settings of the captions measured; once, if they are the same for all models."""
+    """Describe the settings of the captions, once if they are the same for all models."""
     told = {name: describe_settings(found["settings"]) for name, found in models.items()}
     if len(set(told.values())) == 1:
         return f"Settings: {next(iter(told.values()))}."
@@ -106,7 +108,7 @@ def how(models: Mapping[str, Mapping[str, Any]]) -> str:
 def tables(
     models: Mapping[str, Mapping[str, Any]], pairs: Sequence[Sequence[str]], wanted: Sequence[str]
 ) -> list[str]:
-    """The tables wanted, of what `ground` says of each model."""
+    """The selected tables for the results of `ground` for each model."""
     there = [(one, other) for one, other in pairs if {one, other} <= models.keys()]
     made = {
         "pointing": lambda: side_by_side.pointing_table(models),
@@ -119,10 +121,10 @@ def tables(
 
 
 def put_into(path: Path, name: str, text: str) -> None:
-    """Put a text between a document's marks.
+    """Replace the text between a document's markers.
 
     Raises:
-        UserError: The document cannot be read or written, or has no such marks.
+        UserError: The document cannot be read or written, or has no such markers.
     """
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     try:
@@ -136,10 +138,10 @@ def put_into(path: Path, name: str, text: str) -> None:
 
 
 def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict[str, Any]:
-    """What `ground` says of a model, with the epoch and its validation CIDEr; kept in a file.
+    """Run `ground` on a model, add the epoch and its validation CIDEr, and cache the result.
 
     Raises:
-        CheckpointError: There is no such model, or with --last its run is not at its end.
+        CheckpointError: There is no such model, or with --last its run is not finished.
     """
     name, _, size = run.rpartition("@")
     run, size = (name, size) if name and size.isdecimal() else (run, "")
@@ -179,10 +181,10 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
 def last_epoch(checkpoint: Checkpoint, state: Path) -> tuple[Checkpoint, list[dict[str, Any]]]:
     """The checkpoint with the weights of the run's last epoch, and the history up to it.
 
-    Of a run with an average of the weights, those of the average: what is validated and saved.
+    If the run averages its weights, these are the averaged ones, which are validated and saved.
 
     Raises:
-        CheckpointError: The run has not come to its end.
+        CheckpointError: The run is not finished.
     """
     tensors, meta = load_tensors(state, "a training state")
     done, wanted = len(meta["progress"]["history"]), meta["config"]["train"]["epochs"]

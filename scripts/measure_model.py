@@ -1,4 +1,4 @@
-r"""All figures of a model's card, by one command: scores, wording, people put in, where it looks.
+r"""Compute all figures of a model card: scores, wording, invented people, grounding.
 
     python scripts/measure_model.py everyday --out runs/measured \
         --set everyday=data/everyday/captions_val.json:path/to/everyday \
@@ -37,7 +37,7 @@ BASELINES = ("uniform", "centre", "other_word")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", help="a shipped model's name, or a run's folder")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
@@ -46,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--people", nargs="*", default=[], help="sets to count invented people in")
     parser.add_argument("--instances", metavar="INSTANCES:IMAGES")
-    parser.add_argument("--human-captions", type=Path, help="of the instances' images")
-    parser.add_argument("--sizes", nargs="+", type=int, help="input sizes; the model's own")
+    parser.add_argument(
+        "--human-captions", type=Path, help="human captions of the images in --instances"
+    )
+    parser.add_argument("--sizes", nargs="+", type=int, help="input sizes; default: the model's")
     args = parser.parse_args(arguments)
     try:
         sets = dict(_set(text) for text in args.sets)
@@ -80,7 +82,7 @@ def _set(text: str) -> tuple[str, tuple[Path, Path]]:
 def measure(
     captioner: Captioner, sets: Mapping[str, tuple[Path, Path]], args: argparse.Namespace
 ) -> dict[str, Any]:
-    """All figures of one model at one size, as plain values."""
+    """Compute all figures of one model at one size, as plain values."""
     found: dict[str, Any] = {
         "settings": {
             "search": to_dict(captioner.search),
@@ -131,7 +133,7 @@ def measure(
             if key == "own" or human:
                 try:
                     result = ground(Path(instances), Path(photos), captioner, human)
-                except DataError as error:  # it names nothing that is there
+                except DataError as error:  # no word names an annotated object
                     found[f"ground_{key}"] = {"problem": str(error)}
                     continue
                 kept = ("words", "images", "pointing", "mass", "interval")
@@ -140,7 +142,7 @@ def measure(
 
 
 def tables(found: Mapping[str, Any]) -> list[str]:
-    """What was measured, as Markdown."""
+    """Format the figures as Markdown."""
     lines = [f"| set | images | {' | '.join(METRICS)} | words | distinct | bad endings |"]
     lines.append("|---|---:|" + "---:|" * (len(METRICS) + 3))
     for name, each in found["sets"].items():
@@ -148,7 +150,7 @@ def tables(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"| {name} | {each['images']:,} | {scores} | {_worded(each['wording'])} |")
     if "wording" in found:
         lines.append(f"| together | | {' | ' * (len(METRICS) - 1)} | {_worded(found['wording'])} |")
-    for key, title in (("put_in", "put people in"), ("left_out", "leave people out")):
+    for key, title in (("put_in", "invent people"), ("left_out", "leave people out")):
         if (rate := found.get("people", {}).get(key)) and rate["of"]:
             low, high = rate["interval"]
             share = f"{rate['share']:.1%}, {low:.1%} to {high:.1%}"

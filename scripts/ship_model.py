@@ -1,11 +1,11 @@
-"""Make a trained run into a shipped model: float16 weights and its figures in one file.
+"""Turn a trained run into a shipped model: float16 weights and scores in one file.
 
     python scripts/ship_model.py runs/flickr8k --images DIR --annotations captions_val.json
 
-Scores the run's weights as they are and rounded to float16 with `showattend evaluate`'s code, both
-computed in --precision, and prints the two. Writes assets/model/NAME only when rounding loses
-nothing (CIDEr within 0.002), with the figures of the rounded weights and the settings that they
-were measured with: size, precision, and the run's own search settings.
+Scores the run's weights as trained and rounded to float16, both computed in --precision, with the
+code of `showattend evaluate`. Writes assets/model/NAME only if rounding loses nothing (CIDEr within
+0.002), with the scores of the rounded weights and the settings used: size, precision, and the run's
+own search settings.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ ROOT = Path(__file__).parents[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--name", default=checkpoint.DEFAULT_MODEL)
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--split-name", default="Flickr8k validation split")
-    parser.add_argument("--size", type=int, help="pixels a side to caption at; the run's own")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="to score in")
+    parser.add_argument("--size", type=int, help="side of the input in pixels; default: the run's")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="for scoring")
     args = parser.parse_args(arguments)
 
     found = checkpoint.load(args.run)
-    # The best epoch's file holds the history up to it; the run's record holds all of it.
+    # The model file has the history up to its best epoch; the run's record has all of it.
     found.record = json.loads((args.run / "training.json").read_text(encoding="utf-8"))
     captioner = Captioner.from_checkpoint(found, precision="fp32")
     if args.size:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name} ({describe_settings(result['settings'])}): {scores}")
     before, after = results.values()
     if after["metrics"]["CIDEr"] < before["metrics"]["CIDEr"] - 0.002:
-        print("float16 loses; nothing written", file=sys.stderr)
+        print("float16 lowers the CIDEr; nothing written", file=sys.stderr)
         return 1
     entry = checkpoint.figures_entry(args.split_name, after["metrics"], after["settings"])
     half.record["figures"] = [entry]

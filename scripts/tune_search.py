@@ -1,15 +1,15 @@
-r"""Choose how to search with a model, and how to average a run, on validation data.
+r"""Choose a model's search settings, and the average of a run, on validation data.
 
     python scripts/tune_search.py runs/flickr8k --annotations captions_val.json --images DIR
     python scripts/tune_search.py runs/flickr8k --annotations captions_val.json --images DIR \
         --train captions_train.json --start-shares 0 0.2 0.4 --rare-words 0 0.15 --beams 3
 
-Encodes every image once, searches with every combination, and prints BLEU-4 and CIDEr (without
-Java, by the tokenizer and the counts that training validates with) and how the captions are
-worded, best CIDEr first. The winner belongs into the config: beam size, length penalty and n-gram
-blocking into its `search` section, the start's share into `self_critical`, rare words' tau into
-`train`. Shares need the folder of a run whose self-critical training is over; tau needs weights
-that are not adjusted yet: give shares, or another model.
+Encodes every image once, searches with every combination, and prints BLEU-4, CIDEr (both without
+Java, as in training's own validation) and wording statistics, the best CIDEr first. Put the winner
+in the config: beam size, length penalty and n-gram blocking in `search`, the start's share in
+`self_critical`, tau for rare words in `train`. --start-shares needs the folder of a run with
+finished self-critical training; --rare-words needs weights that are not adjusted yet, so use it
+with --start-shares or another model.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ from showattend.training.phases import ADJUSTED, SELF_CRITICAL, plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a shipped model's name, a directory or a file")
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--images", type=Path)
-    parser.add_argument("--size", type=int, help="pixels a side; default: the model's own")
+    parser.add_argument(
+        "--size", type=int, help="side of the input in pixels; default: the model's"
+    )
     parser.add_argument("--train", type=Path, help="training captions, for --rare-words")
     parser.add_argument("--start-shares", type=float, nargs="+", default=[])
     parser.add_argument("--rare-words", type=float, nargs="+", default=[0.0])
@@ -67,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def tune(args: argparse.Namespace) -> None:
-    """Try every combination, and print the table.
+    """Try every combination and print the table.
 
     Raises:
-        UserError: A file cannot be read, or the model cannot be tried with these options.
+        UserError: A file cannot be read, or the options do not suit the model.
     """
     captioner = Captioner.from_pretrained(args.model, size=args.size)
     records = read_references(args.annotations, args.images)
@@ -93,7 +95,7 @@ def tune(args: argparse.Namespace) -> None:
             args.beams, args.length_penalties, args.block_ngrams
         ):
             if beam == 1 and penalty != args.length_penalties[0]:
-                continue  # greedy search ranks nothing by length
+                continue  # the penalty has no effect on greedy search
             options = replace(
                 captioner.search,
                 n_best=1,
@@ -123,7 +125,7 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def variants(captioner: Captioner, args: argparse.Namespace) -> Iterator[tuple[str, LSTMDecoder]]:
-    """The decoders to try, each with its start's share and tau; without shares, the model's own."""
+    """Yield the decoders to try with their share and tau; without shares, the model's own."""
     counts = torch.zeros(len(captioner.vocabulary), dtype=torch.long)
     for record in read_references(args.train, split="train") if args.train else ():
         for words in filter(None, map(tokenize, record.captions)):
@@ -133,8 +135,8 @@ def variants(captioner: Captioner, args: argparse.Namespace) -> Iterator[tuple[s
     history = captioner.record.get("history", [])
     if merge is None and any(args.rare_words) and history and history[-1].get("phase") == ADJUSTED:
         raise ConfigError(
-            f"{args.model}: favours rare words already; give --start-shares too, which tries "
-            "weights of before that"
+            f"{args.model}: already adjusted for rare words; give --start-shares too, which uses "
+            "the weights from before the adjustment"
         )
     for share, tau in itertools.product(args.start_shares or [None], args.rare_words):
         decoder = deepcopy(captioner.decoder).float()
@@ -143,16 +145,16 @@ def variants(captioner: Captioner, args: argparse.Namespace) -> Iterator[tuple[s
             merge.merge({"decoder": decoder})
         if tau:
             favour_rare_words(decoder, counts, tau)
-        own = share is None and not tau  # the scores as the model has them, adjusted or not
+        own = share is None and not tau  # the model's scores unchanged
         shown = "    -" if share is None else f"{share:5.2f}"
         yield f"{shown}  {' own' if own else f'{tau:4.2f}'}", decoder.to(captioner.dtype)
 
 
 def averaging(captioner: Captioner, folder: Path) -> Merger:
-    """The average of a run's self-critical runs, its start's share still to be set.
+    """Prepare the average of a run's self-critical runs; the start's share is set later.
 
     Raises:
-        UserError: This is not the folder of such a run, or a weights file is not there yet.
+        ConfigError: This is not the folder of such a run, or a file of weights is missing.
     """
     path = folder / "training.json"
     try:
@@ -165,7 +167,7 @@ def averaging(captioner: Captioner, folder: Path) -> Merger:
     merger = Merger(folder, runs, 0.0)
     absent = [file.name for file in (merger.start, *merger.files) if not file.is_file()]
     if not runs or absent:
-        reason = f"{', '.join(absent)} not there" if runs else "no self-critical training"
+        reason = f"{', '.join(absent)} missing" if runs else "no self-critical training"
         raise ConfigError(f"{folder}: there is nothing to average ({reason})")
     return merger
 

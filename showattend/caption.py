@@ -34,6 +34,18 @@ class Photo(NamedTuple):
     familiarity: float | None
 
 
+class Gap(NamedTuple):
+    """A word that was missing in a sentence (`Captioner.fill`).
+
+    Attributes:
+        place: Which word of the caption it is.
+        candidates: Words that may stand there and their probabilities, 0 to 1, best first.
+    """
+
+    place: int
+    candidates: tuple[tuple[str, float], ...]
+
+
 NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
 NOTE_BELOW = 0.03
 """Of ordinary photographs so many get the note, measured on the validation ones."""
@@ -67,6 +79,7 @@ class Caption:
         sentinel: How much of its attention the model kept for what it knew without looking [T], 0
             to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
             over the image all the same.
+        gaps: The words that were missing in a sentence that `Captioner.fill` filled in.
     """
 
     words: tuple[str, ...]
@@ -82,6 +95,7 @@ class Caption:
     parts: np.ndarray | None = field(default=None, repr=False)
     part_names: tuple[str, ...] = field(default=(), repr=False)
     sentinel: np.ndarray | None = field(default=None, repr=False)
+    gaps: tuple[Gap, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.words)
@@ -274,6 +288,11 @@ class Caption:
             values["sentinel"] = [float(value) for value in self.sentinel]
         if isinstance(self.image, str | Path):
             values = {"image": str(self.image)} | values
+        if self.gaps:
+            values["gaps"] = [
+                {"place": gap.place, "candidates": [list(each) for each in gap.candidates]}
+                for gap in self.gaps
+            ]
         if attention:
             values["attention"] = self.attention.tolist()
             values["geometry"] = self.geometry.to_dict()

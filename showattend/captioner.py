@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 from PIL import Image
 
-from showattend.caption import Caption, Photo
+from showattend.caption import Caption, Gap, Photo
 from showattend.checks import whole_number
 from showattend.decoding.beam import Hypothesis, search
+from showattend.decoding.filling import fill
 from showattend.decoding.forced import force_all
 from showattend.decoding.sampling import sample_ranked
 from showattend.exceptions import ConfigError, ImageError, UserError
@@ -25,12 +27,37 @@ from showattend.model import checkpoint as checkpoints
 from showattend.model.build import decoder_sections, encoder_section, parts_of
 from showattend.model.calibration import Calibration
 from showattend.model.checkpoint import Checkpoint
+from showattend.model.decoders.refined import innermost
 from showattend.model.encoder import Encoder, encode
 from showattend.model.search_options import SearchOptions
 from showattend.system.device import choose_device, choose_dtype, exact_float32
 from showattend.system.threads import in_order
 from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
+
+
+class SelfAttention(NamedTuple):
+    """Where the words of a sentence look among each other, and the cells of the grid.
+
+    Attributes:
+        tokens: ``<start>`` and the T words.
+        words: By layer and head, from each token (rows) to each (columns), [layers, heads, T + 1,
+            T + 1]; rows sum to one. None where the decoder has no self-attention.
+        grid: By layer and head, from each cell to each, [layers, heads, L, L]. None where the
+            encoder has none.
+    """
+
+    tokens: tuple[str, ...]
+    words: np.ndarray | None
+    grid: np.ndarray | None
+
+
+_GAP = re.compile("_{2,}")
+
+
+def has_gaps(text: str) -> bool:
+    """Whether words are missing in a sentence, for `Captioner.fill`."""
+    return bool(_GAP.search(text))
 
 
 class Captioner:
@@ -275,6 +302,52 @@ class Captioner:
         (photo,) = self._photos([(image, pixels, geometry)], features)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
+    def fill(self, image: ImageSource, text: str, *, candidates: int = 5) -> Caption:
+        """Say the words that are missing in a sentence about a photo: ``a ___ catches a ___``.
+
+        Two or more underscores stand for one word. A masked model (``decoder.kind: masked``) is
+        asked for each word given all the others; any other model searches for the likeliest
+        sentences with these words (`showattend.decoding.filling`).
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: The sentence.
+            candidates: Most words to name for a gap.
+
+        Returns:
+            The likeliest sentence found, with its maps, and in `Caption.gaps` what else each gap
+            may hold, with probabilities. Words that the model does not know are read as
+            ``<unk>``, as in `attend`.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: Nothing is missing in the sentence.
+            ConfigError: ``candidates`` means nothing.
+        """
+        candidates = whole_number("candidates", candidates, 1, 1000)
+        words: list[str | None] = []
+        for number, part in enumerate(_GAP.split(text)):
+            words += ([None] if number else []) + [*tokenize(part)]
+        gaps = [t for t, word in enumerate(words) if word is None]
+        if not gaps:
+            raise UserError(f"the sentence {text!r} has no gap; write ___ where a word is missing")
+        pixels, geometry = self.preprocessing.load_pixels(image)
+        with torch.inference_mode(), exact_float32():
+            features = self._features([pixels])
+            numbers = [None if w is None else self._numbers([w])[0] for w in words]
+            filled = fill(
+                self.decoder, features, numbers, candidates=candidates,
+                length_penalty=self.search.length_penalty,
+            )  # fmt: skip
+        (photo,) = self._photos([(image, pixels, geometry)], features)
+        said = self.vocabulary.decode(filled.found.words)
+        whole = tuple(given or found for given, found in zip(words, said, strict=True))
+        found = [
+            Gap(t, tuple((self.vocabulary.decode([word])[0], p) for word, p in each))
+            for t, each in zip(gaps, filled.candidates, strict=True)
+        ]
+        return replace(self._to_caption(filled.found, whole, photo), gaps=tuple(found))
+
     def sample(
         self,
         image: ImageSource,
@@ -323,6 +396,44 @@ class Captioner:
         (photo,) = self._photos([(image, pixels, geometry)], features)
         return self._ranked(found, first, photo)
 
+    def self_attention(
+        self, image: ImageSource, text: str | Sequence[str] | None = None
+    ) -> SelfAttention:
+        """Where words look among each other, and cells of the grid: models that have such layers.
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: A sentence about it, or its words; None: the model's own caption.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: The model has no self-attention, or the sentence holds no word.
+        """
+        decoder = self.decoder
+        inner, over_grid = innermost(decoder), decoder is not innermost(decoder)
+        if not over_grid and not hasattr(inner, "among_words"):
+            raise UserError(
+                "this model has no self-attention; decoder.kind transformer and masked have it, "
+                "and encoder.self_attention gives it to any"
+            )
+        said = self.caption(image).words if text is None else text
+        words = tuple(tokenize(said) if isinstance(said, str) else said)
+        if not words:
+            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+        pixels, _ = self.preprocessing.load_pixels(image)
+        among = grid = None
+        with torch.inference_mode(), exact_float32():
+            features = self._features([pixels])
+            if over_grid:
+                maps = decoder.refine.look(features)[1][0]
+                grid = maps.unflatten(0, (-1, decoder.refine.heads)).float().cpu().numpy()
+            if hasattr(inner, "among_words"):
+                numbers = [Vocabulary.START, *self._numbers(words)]
+                given = torch.tensor([[numbers]], device=self.device)
+                weights = inner.among_words(given, decoder.memory(features))
+                among = weights[0, 0].float().cpu().numpy()
+        return SelfAttention((Vocabulary.SPECIALS[Vocabulary.START], *words), among, grid)
+
     @property
     def carries_encoder(self) -> bool:
         """Whether a checkpoint holds the encoder: its weights are not those that are installed."""
@@ -342,7 +453,7 @@ class Captioner:
             ConfigError: The encoder is not one that a name builds (`build_encoder`).
         """
         encoder_config = self.config.get("encoder", {}) | encoder_section(
-            self.encoder, self.preprocessing
+            self.encoder, self.preprocessing, self.decoder
         )
         fingerprint = self.encoder.fingerprint()
         models: dict[str, torch.nn.Module] = {"decoder": self.decoder}

@@ -1,4 +1,4 @@
-"""Checks of values that people give, each with one line that says what is wrong."""
+"""Checks of values given by users; errors say in one line what is wrong."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from showattend.exceptions import ConfigError
 
 
 def whole_number(name: str, value: Any, least: int, most: int) -> int:
-    """The value as an int.
+    """Check and convert a whole number.
+
+    Args:
+        name: Its name in messages.
+        value: The value given.
+        least: Smallest allowed value.
+        most: Largest allowed value.
 
     Raises:
-        ConfigError: It is no whole number (2.5, True, text), or out of its range.
+        ConfigError: It is not a whole number (2.5, True, text), or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ConfigError(f"{name} is {value!r}; it must be a whole number")
@@ -24,17 +30,17 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
 def real_number(
     name: str, value: Any, least: float, most: float, *, above_least: bool = False
 ) -> float:
-    """The value as a float.
+    """Check and convert a number.
 
     Args:
-        name: What it is called.
-        value: What was given.
-        least: Lower end of its range.
-        most: Upper end of its range.
-        above_least: Leave out the lower end itself.
+        name: Its name in messages.
+        value: The value given.
+        least: Lower end of the range.
+        most: Upper end of the range.
+        above_least: Exclude the lower end itself.
 
     Raises:
-        ConfigError: It is no number (NaN, infinity, True, text), or out of its range.
+        ConfigError: It is not a finite number (NaN, infinity, True, text), or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigError(f"{name} is {value!r}; it must be a number")

@@ -1,4 +1,4 @@
-"""Typed configuration: a YAML file and ``key=value`` overrides into dataclasses.
+"""Typed configuration: dataclasses filled from a YAML file and ``key=value`` overrides.
 
 Only builders (`showattend.model.build`, `showattend.training`) read these classes; modules take
 plain keyword arguments. A field's ``help`` is its documentation.
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def _option(default: Any, help: str, read: Callable[[Any, str], Any] | None = None) -> Any:
-    """A field; ``read`` makes its value from what YAML gave, where a type does not say it all."""
+    """A field with help text; ``read`` converts the YAML value where a type check is not enough."""
     metadata = {"help": help, "read": read}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
@@ -34,9 +34,9 @@ class DataSetConfig:
 
     path: str = _option("", "dataset.jsonl from `showattend prepare`")
     weight: float = _option(
-        1.0, "how often each of its training images is drawn in an epoch: 2 twice, 0.5 every other"
+        1.0, "how often each training image is drawn per epoch: 2 twice, 0.5 in every other epoch"
     )
-    name: str | None = _option(None, "what reports call it; null: the name of its folder")
+    name: str | None = _option(None, "its name in reports; null: the name of its folder")
     images: str | None = _option(None, "its image folder; null: data.images")
 
 
@@ -60,26 +60,26 @@ class DataConfig:
 
     path: str | tuple[DataSetConfig, ...] = _option(
         "",
-        "dataset.jsonl from `showattend prepare`, or 'toy' for drawn shapes; or a list of such "
-        "files, each of which may be a section of path, weight, name and images",
+        "dataset.jsonl from `showattend prepare`, or 'toy' for synthetic shapes; or a list of such "
+        "files, each optionally a section with path, weight, name and images",
         _read_paths,
     )
-    images: str | None = _option(None, "image folder, where paths in the data set are relative")
+    images: str | None = _option(None, "image folder that relative paths in the data set refer to")
     cache: str | None = _option(
-        "data/cache", "folder of the feature caches; null: decode the images for every batch"
+        "data/cache", "folder of the feature caches; null: decode images for every batch"
     )
-    min_count: int = _option(5, "a word is in the vocabulary from this many training occurrences")
-    max_length: int = _option(30, "longer training captions are cut to this many words")
+    min_count: int = _option(5, "least number of training occurrences for a word to be learnt")
+    max_length: int = _option(30, "longer training captions are truncated to this many words")
     mirror: bool = _option(
-        False, "show training images mirrored half the time, but for captions with left or right"
+        False, "mirror training images half of the time, except with captions about left or right"
     )
     crops: int = _option(
-        0, "training images are shown whole or as one of so many random crops of each"
+        0, "number of random crops per training image, used besides the whole image"
     )
-    crop_area: float = _option(0.75, "the least share of an image that a crop keeps")
-    toy_images: int = _option(1200, "how many pictures to draw for path: toy")
-    train_images: int | None = _option(None, "use only so many training images (a seeded choice)")
-    val_images: int | None = _option(None, "validate on only so many images (a seeded choice)")
+    crop_area: float = _option(0.75, "minimum fraction of the image that a crop keeps")
+    toy_images: int = _option(1200, "number of pictures to draw for path: toy")
+    train_images: int | None = _option(None, "train on this many randomly chosen images; null: all")
+    val_images: int | None = _option(None, "validate on this many random images; null: all")
 
     @property
     def sets(self) -> tuple[DataSetConfig, ...]:
@@ -98,26 +98,32 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The backbone and what it is given."""
+    """The backbone and its input."""
 
     name: str = _option(
         "efficientnet_lite0",
-        "a recipe of showattend.model.backbones, timm:MODEL or torchvision:MODEL",
+        "a name from showattend.model.backbones, timm:MODEL or torchvision:MODEL",
     )
-    size: int | None = _option(None, "pixels a side of the network's input; null: the recipe's")
+    size: int | None = _option(None, "side of the network's input in pixels; null: the default")
     fit: str = _option("squash", "squash (the whole photo), crop (the centre square) or pad")
     pretrained: bool = _option(True, "start from ImageNet weights")
-    finetune_from: str | None = _option(None, "open this stage and all after it; null: frozen")
+    finetune_from: str | None = _option(None, "train this stage and all after it; null: frozen")
     beside: str | None = _option(
         None,
-        "an earlier stage, such as blocks.4, whose output stands beside the last one's, which is "
-        "interpolated to its finer grid; null: the last stage's alone",
+        "an earlier stage, such as blocks.4, whose features are concatenated with the last "
+        "stage's, interpolated to the finer grid; null: only the last stage",
     )
+    self_attention: int = _option(
+        0, "layers of self-attention over the grid, trained with the decoder; 0: none"
+    )
+    self_attention_dim: int = _option(512, "their width, and that of the annotations after them")
+    self_attention_heads: int = _option(8, "their heads")
+    self_attention_dropout: float = _option(0.1, "dropout on what each part of a layer adds")
 
 
 @dataclass(frozen=True)
 class AttentionConfig:
-    """How the decoder chooses where to look."""
+    """How the decoder decides where to look."""
 
     kind: str = _option(
         "additive",
@@ -125,32 +131,36 @@ class AttentionConfig:
         "hierarchical or none (the mean annotation)",
     )
     mode: str = _option(
-        "soft", "soft (the expected annotation) or hard (one sampled; the paper's section 4.1)"
+        "soft",
+        "soft (expected annotation vector) or hard (a sampled one; section 4.1 of the paper)",
     )
     sentinel: bool = _option(
-        False, "may look at what the decoder knows already instead (Lu et al. 2017)"
+        False, "may attend to the decoder's state instead of the image (Lu et al. 2017)"
     )
-    heads: int = _option(8, "multi_head: maps a step")
-    hops: int = _option(4, "multi_hop: maps a step")
-    hop_penalty: float = _option(0.1, "multi_hop: weight of the penalty on hops that look alike")
-    regions: int = _option(3, "hierarchical: regions a side of the grid")
-    grid: int = _option(7, "location: cells a side of the grid that is learned")
-    filters: int = _option(16, "convolution: filters over the weights of the step before")
-    kernel: int = _option(5, "convolution: cells a side of each filter; odd")
+    heads: int = _option(8, "multi_head: maps per step")
+    hops: int = _option(4, "multi_hop: maps per step")
+    hop_penalty: float = _option(0.1, "multi_hop: weight of the penalty on similar maps")
+    regions: int = _option(3, "hierarchical: regions per side of the grid")
+    grid: int = _option(7, "location: cells per side of the learned grid")
+    filters: int = _option(16, "convolution: filters over the weights of the previous step")
+    kernel: int = _option(5, "convolution: cells per side of each filter; odd")
     sampled: float = _option(
-        0.5, "hard: share of the images whose locations are sampled; the others are soft"
+        0.5, "hard: fraction of the images with sampled locations; the others are soft"
     )
-    reward: float = _option(1.0, "hard: lambda_r, weight of REINFORCE's term")
+    reward: float = _option(1.0, "hard: lambda_r, weight of the REINFORCE term")
     entropy: float = _option(0.01, "hard: lambda_e, weight of the maps' entropy")
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The decoder; the sizes have the paper's letters in brackets."""
+    """The decoder; the paper's symbols for the sizes are in brackets.
 
-    kind: str = _option("lstm", "one of showattend.model.decoders")
+    A key that the kind does not use must have its default.
+    """
+
+    kind: str = _option("lstm", "lstm (the paper), luong, updown, transformer or masked")
     embedding_dim: int = _option(512, "word embedding (E)")
-    hidden_dim: int = _option(512, "LSTM state (M)")
+    hidden_dim: int = _option(512, "LSTM state (M); the width of a Transformer and its embedding")
     attention_dim: int = _option(512, "attention space (A)")
     gate: str = _option("scalar", "beta: scalar (the paper), vector or none")
     attend_with: str = _option("previous", "previous (the paper's h_{t-1}) or current (h_t)")
@@ -158,7 +168,13 @@ class DecoderConfig:
     feature_dropout: float = _option(0.3, "dropout on annotations")
     dropout: float = _option(0.5, "dropout before the output layer")
     projection_dim: int = _option(
-        0, "annotations pass through a trained ReLU layer of this width first; 0: as they are"
+        0, "width of a ReLU layer that the annotation vectors pass through first; 0: no such layer"
+    )
+    layers: int = _option(3, "transformer, masked: layers")
+    heads: int = _option(8, "transformer, masked: heads of each attention")
+    feedforward_dim: int = _option(2048, "transformer, masked: width of the feed-forward layers")
+    sublayer_dropout: float = _option(
+        0.1, "transformer, masked: dropout on what each part of a layer adds"
     )
 
 
@@ -169,93 +185,93 @@ class TrainConfig:
     out: str = _option("runs/model", "folder of the run: the model, its record, the resume state")
     init_from: str | None = _option(
         None,
-        "start from this model, of the same sizes, and add the words that it lacks; "
-        "null: from random weights",
+        "start from this model of the same sizes, adding the words that it lacks; "
+        "null: random weights",
     )
     init_temperature: float = _option(
         1.0,
-        "the word scores of the model to start from are divided by it: over 1 undoes the "
-        "sharpening of self-critical training",
+        "divide the word scores of the starting model by this; values over 1 undo the sharpening "
+        "of self-critical training",
     )
     epochs: int = _option(15, "passes over the training images with cross-entropy")
-    batch_size: int = _option(32, "images a batch, each with all its captions; in each process")
-    accumulate: int = _option(1, "batches a step, their gradients added up")
+    batch_size: int = _option(32, "images per batch and process, each with all its captions")
+    accumulate: int = _option(1, "batches per step; their gradients are summed")
     lr: float = _option(1e-3, "peak learning rate of the decoder")
-    encoder_lr: float = _option(1e-4, "peak learning rate of the opened encoder stages")
+    encoder_lr: float = _option(1e-4, "peak learning rate of the trained encoder stages")
     finetune_after: int = _option(
-        0, "epochs in which the decoder learns alone, before the opened encoder stages do"
+        0, "epochs in which only the decoder is trained, before the encoder stages join"
     )
-    warmup: float = _option(0.05, "share of all steps in which the rates rise from zero")
+    warmup: float = _option(0.05, "fraction of all steps in which the rates rise from zero")
     schedule: str = _option("cosine", "cosine (to 2 % of the peak) or constant, after the warm-up")
-    weight_decay: float = _option(0.01, "AdamW's, on matrices only")
-    clip_norm: float = _option(5.0, "largest norm of the gradient; 0: no clipping")
+    weight_decay: float = _option(0.01, "weight decay of AdamW, on matrices only")
+    clip_norm: float = _option(5.0, "maximum gradient norm; 0: no clipping")
     label_smoothing: float = _option(0.1, "probability spread evenly over the vocabulary")
     doubly_stochastic: float = _option(1.0, "lambda of the paper's equation 14")
     ema: float = _option(
-        0.0, "decay of the moving average of the weights that is validated and kept; 0: none"
+        0.0, "decay of the moving average of the weights, which is validated and saved; 0: none"
     )
     rare_words: float = _option(
         0.0,
-        "tau of logit adjustment, after the last epoch: tau times the log frequency of a word is "
-        "taken from its score; more different words, for a lower CIDEr",
+        "tau of logit adjustment after the last epoch: tau times a word's log frequency is "
+        "subtracted from its score; gives more different words and a lower CIDEr",
     )
     precision: str = _option("auto", "auto (bf16 where the processor has it), fp32, bf16 or fp16")
     compile: bool = _option(
-        False, "fuse the decoder's elementwise work by torch.compile, where there is a compiler"
+        False, "fuse the decoder's elementwise operations with torch.compile, given a compiler"
     )
     device: str = _option("auto", "auto, cpu, cuda or mps")
-    seed: int = _option(0, "same seed, same result, on the same machine and thread count")
+    seed: int = _option(0, "the same seed gives the same result on the same machine and threads")
     validate_from: int = _option(
-        1, "first epoch after which captions are scored; the last always is"
+        1, "first epoch after which captions are scored; the last one always is"
     )
-    validate_beam: int = _option(3, "beam size of the validation searches")
+    validate_beam: int = _option(3, "beam size for validation")
     patience: int = _option(5, "stop after this many epochs without a better CIDEr; 0: never")
     save_every: float = _option(5.0, "minutes between saves of the resume state within an epoch")
-    workers: int = _option(2, "threads that decode images, when features are not cached")
+    workers: int = _option(2, "threads that decode images if features are not cached")
 
 
 @dataclass(frozen=True)
 class SelfCriticalConfig:
-    """Training on the captions' own score, after the epochs of cross-entropy."""
+    """Self-critical training on the score of sampled captions, after cross-entropy."""
 
     epochs: int = _option(0, "passes over the training images with CIDEr-D as the reward; 0: none")
-    lr: float = _option(5e-5, "peak learning rate of the decoder; the encoder rests")
-    samples: int = _option(5, "captions drawn an image; each is measured against the others")
+    lr: float = _option(5e-5, "peak learning rate of the decoder; the encoder is frozen")
+    samples: int = _option(5, "captions sampled per image; the others are each one's baseline")
     temperature: float = _option(
-        0.5, "the model's word scores are divided by it first: smoothing left them too even to draw"
+        0.5, "divide the word scores by this first; label smoothing leaves them too flat to sample"
     )
-    max_length: int = _option(20, "most words of a drawn caption; one cut off has no <end>")
+    max_length: int = _option(20, "maximum words per sample; truncated ones have no <end>")
     min_references: int = _option(
-        1, "images with fewer human captions than this are left out of it: their reward is noisy"
+        1, "leave out images with fewer human captions than this, whose reward is noisy"
     )
     runs: int = _option(
-        1, "times that it is done, each from the same start; their weights are then averaged"
+        1, "number of runs from the same starting model, whose weights are then averaged"
     )
-    start_share: float = _option(0.0, "share of the start's own weights in that average")
+    start_share: float = _option(0.0, "share of the starting model's weights in that average")
 
 
 @dataclass(frozen=True)
 class SearchConfig:
     """Search defaults that travel with the model."""
 
-    beam_size: int = _option(5, "hypotheses an image")
-    max_length: int = _option(30, "most words")
-    min_length: int = _option(1, "fewest words")
+    beam_size: int = _option(5, "hypotheses per image")
+    max_length: int = _option(30, "maximum number of words")
+    min_length: int = _option(1, "minimum number of words")
     length_penalty: float = _option(0.7, "rank by log p / length ** this")
-    block_ngrams: int = _option(0, "no n-gram of this many words twice; 0: allow")
+    block_ngrams: int = _option(0, "forbid repeating an n-gram of this many words; 0: allow")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a training run needs to know."""
+    """The settings of a training run."""
 
     data: DataConfig = _option(DataConfig, "where the images and captions are")
     encoder: EncoderConfig = _option(EncoderConfig, "the backbone")
-    attention: AttentionConfig = _option(AttentionConfig, "how it chooses where to look")
+    attention: AttentionConfig = _option(AttentionConfig, "how it decides where to look")
     decoder: DecoderConfig = _option(DecoderConfig, "what writes the caption")
     train: TrainConfig = _option(TrainConfig, "optimisation, validation, stopping")
     self_critical: SelfCriticalConfig = _option(
-        SelfCriticalConfig, "training on the captions' own score"
+        SelfCriticalConfig, "training on the score of sampled captions"
     )
     search: SearchConfig = _option(SearchConfig, "search defaults that travel with the model")
 
@@ -265,7 +281,8 @@ _SHIPPED = (_HERE / "configs", _HERE.parent / "configs")  # in an installed pack
 
 
 def find_config(path: str | Path) -> Path:
-    """The file itself, or for ``NAME.yaml`` and ``configs/...`` the one of the package.
+    """Find a config file: the path itself, or for ``NAME.yaml`` and ``configs/...`` the shipped
+    one.
 
     Raises:
         ConfigError: Neither exists.
@@ -282,12 +299,12 @@ def find_config(path: str | Path) -> Path:
 
 
 def expand_configs(pattern: str | Path) -> list[Path]:
-    """The package's configs that a pattern means, such as ``configs/ablation/*.yaml``.
+    """Expand a pattern such as ``configs/ablation/*.yaml`` to the shipped configs.
 
-    A shell expands patterns itself, but finds the configs of an installed package nowhere.
+    A shell expands patterns by itself, but cannot find the configs of an installed package.
 
     Returns:
-        Paths that `find_config` takes, in order; the pattern alone where it is none.
+        Sorted paths for `find_config`; the argument itself if it matches nothing.
     """
     pattern = Path(pattern)
     if pattern.parts[:1] == ("configs",) and any(sign in str(pattern) for sign in "*?["):
@@ -299,7 +316,7 @@ def expand_configs(pattern: str | Path) -> list[Path]:
 
 
 class _Empty:
-    """What YAML makes of a key without a value; ``null`` that was written out is None."""
+    """The value of a YAML key without a value; an explicit ``null`` is None."""
 
     def __repr__(self) -> str:
         return "empty"
@@ -336,13 +353,12 @@ def _read_yaml(text: str) -> Any:
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
     """Read a YAML config and apply ``section.key=value`` overrides.
 
-    A section may be empty: its keys have their defaults. A key may not, unless null is its
-    default: where the value was to come from a variable that is not set, that would turn
-    something off and say nothing.
+    A section may be empty, so that its keys have their defaults. A key may not be empty unless its
+    default is null: if an environment variable is not set, that would silently turn something off.
 
     Raises:
-        ConfigError: The file is missing or not YAML, a key is unknown (the nearest one is named),
-            a value is empty or has the wrong type.
+        ConfigError: The file is missing or not YAML, a key is unknown (the message suggests the
+            nearest one), or a value is empty or has the wrong type.
     """
     path = find_config(path)
     try:
@@ -361,10 +377,10 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
 
 
 def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
-    """Set ``section.key=value`` overrides in the plain values of a config.
+    """Apply ``section.key=value`` overrides to the plain values of a config, in place.
 
     Raises:
-        ConfigError: One of them has another form.
+        ConfigError: An override has another form.
     """
     for each in overrides:
         key, sign, text = each.partition("=")
@@ -379,17 +395,17 @@ def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
         target = values
         *sections, last = key.strip().split(".")
         for section in sections:
-            if target.get(section) in (None, _EMPTY):  # not there, or there and empty
+            if target.get(section) in (None, _EMPTY):  # missing or empty
                 target[section] = {}
             target = target[section]
             if not isinstance(target, dict):
-                raise ConfigError(f"{each!r}: {section} is no section")
+                raise ConfigError(f"{each!r}: {section} is not a section")
         if value is None and not sections and last in (field.name for field in _sections()):
             raise ConfigError(f"{each!r}: {last} is a section; null turns off single keys only")
         target[last] = value
 
 
-_HOW_EMPTY = "is empty (a variable that is not set?); give one, or null to turn it off"
+_HOW_EMPTY = "is empty (an unset variable?); give a value, or null to turn it off"
 
 
 def _sections() -> tuple[dataclasses.Field[Any], ...]:
@@ -432,7 +448,7 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
 
 
 def _sections_with(key: Any, hints: dict[str, Any]) -> list[str]:
-    """The sections that have a key of this name: it was given without one."""
+    """The sections that have a key of this name, for a key given without a section."""
     return [
         section
         for section, kind in hints.items()
@@ -441,7 +457,7 @@ def _sections_with(key: Any, hints: dict[str, Any]) -> list[str]:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The plain values of a config, as YAML or JSON take them."""
+    """Convert a config to plain values for YAML or JSON."""
     return _plain(dataclasses.asdict(config))
 
 
@@ -452,7 +468,7 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; read it as the number that it is."""
+    """Convert text such as 1e-3, which YAML 1.1 does not read as a number."""
     if isinstance(value, str):
         try:
             return float(value)

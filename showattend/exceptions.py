@@ -1,12 +1,12 @@
-"""The errors a user can mend. Each carries one line: what is wrong, where, and what to do.
+"""Errors that a user can fix. The message is one line: what is wrong, where, and what to do.
 
-The command line prints that line and exits with 2 (or goes on with the other inputs and exits
-with 1); it never shows a traceback for one of these.
+The command line prints that line and exits with 2, or continues with the other inputs and exits
+with 1. It never shows a traceback for these errors.
 """
 
 
 class UserError(Exception):
-    """A mistake in the input that the user can mend; ``str(error)`` is one line for them."""
+    """A mistake in the input that the user can fix; ``str(error)`` is one line for them."""
 
 
 class ImageError(UserError):
@@ -14,12 +14,12 @@ class ImageError(UserError):
 
 
 class ConfigError(UserError):
-    """A configuration with an unknown key, a value of the wrong type, or values at odds."""
+    """A configuration with an unknown key, a value of the wrong type, or conflicting values."""
 
 
 class DataError(UserError):
-    """Annotations or a data set that cannot be read, or with nothing left to use."""
+    """Annotations or a data set that cannot be read or contain nothing usable."""
 
 
 class CheckpointError(UserError):
-    """A model file that is missing, damaged, or not one of ours."""
+    """A model file that is missing, damaged, or in another format."""

@@ -1,4 +1,4 @@
-"""Chromium for the tests of pages; they skip where it, playwright or axe-core is absent.
+"""Chromium for the tests of web pages, which are skipped if it, playwright or axe-core is missing.
 
 Chromium is the one on the PATH, or what CHROMIUM names; axe-core what ``npm install axe-core`` put
 into node_modules beside the tests, or what SHOWATTEND_AXE names.
@@ -31,7 +31,7 @@ PACKED = """(array) => {
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless Chromium; one for each module, for playwright's loop is in the way of others."""
+    """A headless Chromium, one per module because of playwright's event loop."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is absent")
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
@@ -50,7 +50,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Opens an address in a tab of its own; at the end, nothing may have gone wrong in any tab.
+    """Opens an address in a new tab, and checks at the end that nothing went wrong in any tab.
 
     No error and no warning in the console but of a ``refusal`` that the test wants ("status of
     503"), and no request but to the address's own origin.
@@ -82,7 +82,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
                 problems.append(f"request to {request.url}")
 
         def said(message: Any) -> None:
-            # The browser itself reports answers of 4xx, which tests of errors want.
+            # The browser reports 4xx answers, which the tests of errors expect.
             known = "status of 4" in message.text or (refusal and refusal in message.text)
             if message.type in ("error", "warning") and not known:
                 problems.append(message.text)
@@ -100,7 +100,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 
 def findings(tab: Any) -> list[str]:
-    """What axe-core finds in a page that is serious or critical; skips where axe is absent."""
+    """The serious and critical findings of axe-core in a page; skips if axe is missing."""
     named = os.environ.get("SHOWATTEND_AXE")
     path = Path(named) if named else ROOT / "node_modules" / "axe-core" / "axe.min.js"
     if not path.is_file():
@@ -119,7 +119,7 @@ def findings(tab: Any) -> list[str]:
 
 
 def pixels_of(tab: Any, canvas: str = "canvas") -> np.ndarray:
-    """What stands in a canvas [height, width, 3], once it has been drawn."""
+    """The pixels of a canvas [height, width, 3] after it has been drawn."""
     tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     width, height, data = tab.evaluate(
         f"""(name) => {{

@@ -1,4 +1,4 @@
-"""How the tests of the command line call it: in this process, with a model that loads once."""
+"""Running the command line in tests: in this process, loading the model once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ load_once = functools.lru_cache(Captioner.from_pretrained)
 
 
 class Result(NamedTuple):
-    """What a command left behind."""
+    """The result of a command."""
 
     code: int
     out: list[str]

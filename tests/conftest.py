@@ -1,4 +1,4 @@
-"""What several tests need: real data when it is there, a small trained model, quiet threads."""
+"""Shared fixtures: real data if available, a small model, a single thread."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def photos() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def untrained() -> Captioner:
-    """A captioner with random weights over an ImageNet encoder: fast, and good for plumbing."""
+    """A captioner with random weights and an ImageNet encoder, for fast tests."""
     torch.manual_seed(0)
     words = "a dog runs through the grass man in red shirt on beach"
     vocabulary = Vocabulary(words.split(" "))

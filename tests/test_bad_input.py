@@ -92,11 +92,11 @@ def test_an_empty_folder(run: CommandLine, tmp_path: Path) -> None:
     assert "--recursive" in run.refused("caption", tmp_path)
 
 
-def test_a_link_to_a_photo_that_is_gone_is_named(run: CommandLine, tmp_path: Path) -> None:
+def test_a_broken_link_is_named(run: CommandLine, tmp_path: Path) -> None:
     png(tmp_path / "a.png", 5)
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
     for given in (tmp_path, tmp_path / "*.png"):
-        line = f"{tmp_path / 'b.png'}: no such file (a link to one that is gone)"
+        line = f"{tmp_path / 'b.png'}: no such file (a broken link)"
         code, out, err = run.caption(given, "--beam-size", 1)
         assert (code, len(out), err) == (1, 1, [f"showattend: {line}"])
 
@@ -109,7 +109,7 @@ def test_one_pixel_is_an_image(run: CommandLine, tmp_path: Path) -> None:
     assert run("attend", path, "--model", run.model, *figure).code == 0
 
 
-def test_the_good_ones_are_captioned(run: CommandLine, tmp_path: Path) -> None:
+def test_the_good_photos_are_captioned(run: CommandLine, tmp_path: Path) -> None:
     folder, output = tmp_path / "photos", tmp_path / "captions.jsonl"
     folder.mkdir()
     for make, _ in BAD_IMAGES:
@@ -175,7 +175,7 @@ def test_checkpoints_of_another_kind(run: CommandLine, photo: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
-def test_a_device_that_is_not_there(run: CommandLine, photo: Path) -> None:
+def test_a_missing_device(run: CommandLine, photo: Path) -> None:
     for device in ("cuda", "toaster"):
         line = run.refused("caption", photo, "--model", run.model, "--device", device)
         assert f"device '{device}' is not available here" in line
@@ -260,7 +260,7 @@ def test_outputs_that_cannot_be_written(
         ("ground", "--gallery", ("--annotations", "--captions")),
     ],
 )
-def test_inputs_are_never_written_over(
+def test_inputs_are_never_overwritten(
     command: str,
     place: str,
     inputs: tuple[str, ...],
@@ -290,7 +290,7 @@ def test_inputs_are_never_written_over(
 
 
 @pytest.mark.parametrize("command", ["evaluate", "ground"])
-def test_the_model_is_never_written_over(
+def test_the_model_is_never_overwritten(
     command: str, run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tmp_path / "mine" / "model.safetensors"
@@ -303,7 +303,7 @@ def test_the_model_is_never_written_over(
     assert model.read_bytes() == b"weights"
 
 
-def test_photos_are_never_written_over(run: CommandLine, tmp_path: Path) -> None:
+def test_photos_are_never_overwritten(run: CommandLine, tmp_path: Path) -> None:
     """By JSON, whose name may be a photo's too."""
     captions = coco(tmp_path / "captions.json", "a.png")
     results = tmp_path / "results.json"
@@ -330,14 +330,14 @@ def test_photos_are_never_written_over(run: CommandLine, tmp_path: Path) -> None
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a file that keeps nothing")
 @pytest.mark.usefixtures("no_java")
-def test_what_is_no_file_needs_no_suffix(run: CommandLine, tmp_path: Path) -> None:
+def test_special_files_need_no_suffix(run: CommandLine, tmp_path: Path) -> None:
     captions = coco(tmp_path / "captions.json", "a.png")
     (tmp_path / "results.json").write_text('{"0": "a dog"}')
     args = ("evaluate", "--annotations", captions, "--results", tmp_path / "results.json")
     assert run(*args, "--output", "/dev/null").code == 0
 
 
-def test_what_the_system_refuses(
+def test_errors_of_the_system_are_one_line(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "a" * 300 + ".yaml"
@@ -408,7 +408,7 @@ def coco(path: Path, *names: str) -> Path:
     return path
 
 
-def test_prepare_with_images_that_are_not_there(run: CommandLine, tmp_path: Path) -> None:
+def test_prepare_with_missing_images(run: CommandLine, tmp_path: Path) -> None:
     rows = [{"image": name, "captions": ["A dog."]} for name in ("a.png", "gone.png", "text.png")]
     data = tmp_path / "captions.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -428,7 +428,7 @@ def test_prepare_with_images_that_are_not_there(run: CommandLine, tmp_path: Path
 
 
 @pytest.mark.usefixtures("no_java")
-def test_evaluate_with_images_that_are_not_there(run: CommandLine, tmp_path: Path) -> None:
+def test_evaluate_with_missing_images(run: CommandLine, tmp_path: Path) -> None:
     annotations = coco(tmp_path / "captions_val.json", "a.png", "gone.png")
     args = ("evaluate", "--annotations", annotations, "--model", run.model, "--images", tmp_path)
     assert "none of its 2 images can be opened" in run.refused(*args)

@@ -33,6 +33,38 @@ def captioner() -> Captioner:
     return make()
 
 
+def test_gaps_are_filled_by_the_captioner(captioner: Captioner, pictures: list[Path]) -> None:
+    filled = captioner.fill(pictures[0], "A ___ runs, zeppelin _____.", candidates=4)
+    words = filled.words
+    assert (words[0], words[2], words[3]) == ("a", "runs", "zeppelin")
+    assert [gap.place for gap in filled.gaps] == [1, 4]
+    for gap in filled.gaps:
+        assert 1 <= len(gap.candidates) <= 4
+        assert {word for word, _ in gap.candidates} <= set(captioner.vocabulary.words)
+    # What is said is a sentence like any other: the same scores and maps when it is forced.
+    forced = captioner.attend(pictures[0], words)
+    assert filled.log_probs == pytest.approx(forced.log_probs, abs=1e-5)
+    np.testing.assert_allclose(filled.attention, forced.attention, atol=1e-6)
+    values = json.loads(json.dumps(filled.to_dict()))
+    assert values["gaps"][0] == {
+        "place": 1,
+        "candidates": [list(c) for c in filled.gaps[0].candidates],
+    }
+    assert "gaps" not in forced.to_dict()
+
+
+def test_a_sentence_without_a_gap_is_not_filled(captioner: Captioner, pictures: list[Path]) -> None:
+    with pytest.raises(UserError, match="has no gap; write ___"):
+        captioner.fill(pictures[0], "a snake_case dog")
+    with pytest.raises(ConfigError, match="candidates"):
+        captioner.fill(pictures[0], "a ___", candidates=0)
+
+
+def test_a_model_without_self_attention_says_so(captioner: Captioner, pictures: list[Path]) -> None:
+    with pytest.raises(UserError, match="no self-attention; decoder"):
+        captioner.self_attention(pictures[0])
+
+
 def make(fit: str = "squash") -> Captioner:
     words = ["a", "dog", "runs", "through", "the", "grass", "man", "in", "red", "shirt", "on"]
     vocabulary = Vocabulary(words)

@@ -65,7 +65,9 @@ TESTED_BY = {
     "model/attention/scaled_dot": "model/attention/test_dot.py",
     "model/attention/scored": "model/attention/test_contract.py",
     "model/build": "model/test_checkpoint.py",
+    "model/decoders/luong": "model/decoders/test_recurrent.py",
     "model/decoders/protocol": "test_extending.py",
+    "model/decoders/updown": "model/decoders/test_recurrent.py",
     "model/fast/packed_forcing": "model/fast/test_fused_lstm.py",
     "model/fast/prepared": "model/fast/test_fused_lstm.py",
     "model/layers": "model/decoders/test_lstm.py",
@@ -87,11 +89,13 @@ WHOLE = {
     "test_extending.py",
     "test_family.py",
     "test_gpu.py",
+    "test_language.py",
     "test_layout.py",
     "test_package.py",
     "test_readme.py",
     "test_shipped_model.py",
     "training/test_configs.py",
+    "training/test_decoder_kinds.py",
     "training/test_interruptions.py",
     "training/test_memory.py",
     "training/test_processes.py",
@@ -233,7 +237,7 @@ def test_no_module_imports_itself_by_others() -> None:
     assert circle(graph) == []
 
 
-def test_the_core_knows_as_little_as_it_should() -> None:
+def test_the_core_imports_only_what_it_needs() -> None:
     # The plain code does not know the fast one, and takes plain arguments, no config.
     plain = {"showattend.exceptions", "showattend.model.layers", *inside("model.attention")}
     for name in inside("model.attention"):

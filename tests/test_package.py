@@ -21,7 +21,7 @@ MODULES = {
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_modules_say_what_they_are_and_stay_short(module: str) -> None:
+def test_modules_have_docstrings_and_stay_short(module: str) -> None:
     source = MODULES[module].read_text(encoding="utf-8")
     if source.strip():
         docstring = ast.get_docstring(ast.parse(source))

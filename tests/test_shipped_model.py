@@ -23,7 +23,7 @@ def captioner() -> Captioner:
     return Captioner.from_pretrained()
 
 
-def test_it_sees_a_person(captioner: Captioner, photos: list[Path]) -> None:
+def test_the_astronaut_is_a_person(captioner: Captioner, photos: list[Path]) -> None:
     (astronaut,) = (path for path in photos if path.stem == "astronaut")
     result = captioner.caption(astronaut)
     assert {"man", "woman", "person", "boy", "girl", "child"} & set(result.words)
@@ -39,12 +39,12 @@ def test_it_knows_a_cat(captioner: Captioner, photos: list[Path]) -> None:
     assert not {"man", "woman", "person", "boy", "girl", "people"} & words
 
 
-def test_they_say_no_two_words_twice(captioner: Captioner) -> None:
+def test_shipped_models_repeat_no_word_pair(captioner: Captioner) -> None:
     assert captioner.search.block_ngrams == 2
     assert Captioner.from_pretrained("flickr8k").search.block_ngrams == 2
 
 
-def test_search_defaults_beside_weights_are_for_these_weights() -> None:
+def test_search_defaults_belong_to_their_weights() -> None:
     file, captioner = find_model("flickr8k"), Captioner.from_pretrained("flickr8k")
     given = json.loads(beside(file, SEARCH_NAME))
     assert given["weights"] == weights_digest(file)
@@ -59,7 +59,7 @@ def test_different_photographs_get_different_captions(
     assert len(texts) == len(photos)
 
 
-def test_flickr8k_knows_what_is_strange_to_it(photos: list[Path]) -> None:
+def test_flickr8k_recognises_unfamiliar_photographs(photos: list[Path]) -> None:
     """A cat, a cup of coffee and a rocket, of which it makes people; the astronaut is one."""
     captions = Captioner.from_pretrained("flickr8k", precision="fp32").caption(photos)
     strange = {path.stem for path, each in zip(photos, captions, strict=True) if each.note}
@@ -67,7 +67,7 @@ def test_flickr8k_knows_what_is_strange_to_it(photos: list[Path]) -> None:
     assert 0 < captions[0].unsure_below < 1
 
 
-def test_its_words_get_different_maps(captioner: Captioner, photos: list[Path]) -> None:
+def test_words_have_different_maps(captioner: Captioner, photos: list[Path]) -> None:
     maps = captioner.caption(photos[0]).attention
     assert np.abs(maps[1] - maps[2]).max() > 0.01
 
@@ -86,7 +86,7 @@ def test_a_mirrored_photograph_mirrors_its_maps(captioner: Captioner, photos: li
     assert turned_back < as_it_is
 
 
-def test_bf16_looks_where_fp32_looks(captioner: Captioner, photos: list[Path]) -> None:
+def test_bf16_maps_are_close_to_fp32(captioner: Captioner, photos: list[Path]) -> None:
     """It moves the maps by less than half of what is between them and looking everywhere alike."""
     rounded = Captioner.from_pretrained(device="cpu", precision="bf16")
     for photo in photos[:2]:
@@ -110,7 +110,7 @@ def test_bf16_looks_where_fp32_looks(captioner: Captioner, photos: list[Path]) -
     ],
     ids=str,
 )
-def test_another_processor_says_the_same(
+def test_captions_are_the_same_on_another_processor(
     setting: dict[str, str], captioner: Captioner, photos: list[Path]
 ) -> None:
     """To the letter; the settings have oneDNN and PyTorch do without what is newer."""
@@ -134,7 +134,7 @@ def test_another_processor_says_the_same(
         ("everyday", "flickr8k", {"BLEU-4": 0.24, "METEOR": 0.215, "CIDEr": 0.65}),
     ],
 )
-def test_their_figures_on_validation_splits(
+def test_scores_on_validation_splits(
     model: str, data: str, least: dict[str, float], real_data: Path
 ) -> None:
     """The cards' figures are those that come out, and no lower than what was shipped."""
@@ -154,7 +154,7 @@ def test_their_figures_on_validation_splits(
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_it_looks_at_what_it_names(captioner: Captioner, real_data: Path) -> None:
+def test_maps_point_at_named_objects(captioner: Captioner, real_data: Path) -> None:
     """Better than a map that looks everywhere alike, and than that of another word."""
     folder = real_data / "coco_subset"
     found = ground(folder / "instances.json", folder / "images", captioner)

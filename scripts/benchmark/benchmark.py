@@ -1,14 +1,14 @@
-"""How fast showattend is, against the usual implementation and against what the machine can do.
+"""Compare the speed of showattend with the usual implementation and with the machine's limits.
 
 python scripts/benchmark/benchmark.py                       all rows; about ten minutes on two cores
 python scripts/benchmark/benchmark.py training search       some of them
 python scripts/benchmark/benchmark.py --growth              how cost grows, as a plot
-python scripts/benchmark/benchmark.py --quick               tiny sizes: a try-out, no measurement
+python scripts/benchmark/benchmark.py --quick               tiny sizes, to try it out
 
-Writes benchmark.json and benchmark.md (or growth.json and growth.png) into --out. Both sides of a
-ratio run in turn in one process; ratios are medians of the rounds, with the least and the greatest
-in brackets. The opponent, scripts/benchmark/usual.py, has the same weights, and what it yields is
-compared first.
+Writes benchmark.json and benchmark.md (or growth.json and growth.png) to --out. Both sides of a
+ratio alternate in one process; ratios are medians over rounds, with minimum and maximum in
+brackets. The usual implementation, scripts/benchmark/usual.py, has the same weights, and its
+results are compared first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from cached_rows import cached_searching
 from growth import grow
 from image_rows import epochs, evaluation, extraction
 from measuring import Rates, Row, as_json, as_markdown, machine, peak
@@ -33,6 +34,7 @@ ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "extraction": extraction,
     "epoch": epochs,
     "search": searching,
+    "cache": cached_searching,
     "training": training,
 }
 
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--repeats", type=int, default=5, help="rounds of each comparison")
-    parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch takes")
+    parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's default")
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/benchmark"), help="folder to write to"
     )

@@ -1,11 +1,11 @@
-"""Measure how fast configs train on this machine, and what that makes of their whole runs.
+"""Measure how fast configs train on this machine, and estimate the time of whole runs.
 
     python scripts/benchmark/configs.py configs/ablation/*.yaml [--images N] [--out FILE]
 
-Each is trained for four short epochs of its own data set, from the cache, its encoder open from the
-start where it is fine-tuned; the rate is that of the second and the third. "Minutes" is arithmetic:
-all epochs of cross-entropy over all training images at that rate, without validations, feature
-extraction and self-critical epochs.
+Each config is trained for four short epochs on its own data set from the cache, with a fine-tuned
+encoder trained from the start; the rate is from the second and third epoch. "Minutes" is computed
+from it: all cross-entropy epochs over all training images, without validation, feature extraction
+and self-critical epochs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPOCHS = 4
 
 
 def rate(config: Path, images: int, folder: Path) -> float:
-    """Images a second, five captions each or as many as they have."""
+    """Images a second, each with all its captions."""
     changes = [
         f"train.out={folder / 'runs' / config.stem}", f"data.cache={folder / 'cache'}",
         f"data.train_images={images}", "data.val_images=32", f"train.epochs={EPOCHS}",
@@ -39,8 +39,8 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("configs", type=Path, nargs="+")
-    parser.add_argument("--images", type=int, default=640, help="an epoch")
-    parser.add_argument("--out", type=Path, help="write the table here too")
+    parser.add_argument("--images", type=int, default=640, help="images per epoch")
+    parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args()
     rows = ["| config | images a second | epochs | minutes |", "|---|---:|---:|---:|"]
     with tempfile.TemporaryDirectory() as folder:

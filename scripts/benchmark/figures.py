@@ -1,9 +1,9 @@
-"""Time every form of showing a caption of twelve words, once the model has answered.
+"""Time every output format for a caption of twelve words, without the model.
 
 python scripts/benchmark/figures.py [PHOTO]
 
-Prints a line a form: seconds of the first and of the best of five, and the file's size. The first
-includes the import of matplotlib.
+Prints one line per format: seconds for the first and the best of five runs, and the file size. The
+first includes the import of matplotlib.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from showattend.model.search_options import SearchOptions
 from showattend.system.device import keep_freed_memory
 
 BASE = Sizes(images=16, searched=16, feature=1280, locations=49, vocabulary=2533)
-"""Flickr8k with EfficientNet-Lite0; one size at a time is changed."""
+"""Flickr8k with EfficientNet-Lite0; one size is varied at a time."""
 
 VARIED: dict[str, tuple[int, ...]] = {
     "locations": (25, 49, 100, 196, 400),
@@ -34,7 +34,7 @@ QUICK = replace(BASE, images=2, searched=2, feature=8, locations=4, vocabulary=3
 
 
 def cost(sizes: Sizes, what: str, repeats: int) -> float:
-    """Milliseconds an image: of a training step, or of search through ``longest`` words."""
+    """Milliseconds per image of a training step, or of a search of ``longest`` words."""
     if what == "training":
         work = our_step(sizes.decoder().train(), sizes.batch())
         count = sizes.images
@@ -55,7 +55,7 @@ def grow(out: Path, about: Mapping[str, Any], *, quick: bool = False) -> dict[st
     """Measure, and write growth.json and growth.png.
 
     Returns:
-        For each size that is varied its values, and milliseconds an image of search and training.
+        For each varied size its values, and milliseconds per image of search and training.
     """
     keep_freed_memory()
     found: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def grow(out: Path, about: Mapping[str, Any], *, quick: bool = False) -> dict[st
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
-    """One panel a size, on logarithmic axes."""
+    """Draw one panel per size, on logarithmic axes."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -100,6 +100,6 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         if name in ("locations", "beams"):
-            axes.set_ylabel("milliseconds an image")
+            axes.set_ylabel("milliseconds per image")
     figure.axes[0].legend(frameon=False)
     figure.savefig(path, dpi=110)

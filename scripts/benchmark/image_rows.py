@@ -1,4 +1,4 @@
-"""The rows of benchmark.py that begin with image files, and the evaluation's."""
+"""The rows of benchmark.py that start from image files, and those of the evaluation."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from showattend.text.vocabulary import Vocabulary
 from showattend.training.losses import captioning_loss
 from showattend.training.optimizer import build_optimizer
 
-BACKBONES = {"efficientnet_lite0": 64, "resnet101": 32}  # and how many images an epoch has
+BACKBONES = {"efficientnet_lite0": 64, "resnet101": 32}  # with the number of images per epoch
 
 
 def write_photos(folder: Path, count: int, size: tuple[int, int] = (500, 375)) -> list[Record]:
-    """JPEGs as large and as costly to decode as Flickr's, with five captions each."""
+    """Write JPEGs of the size and decoding cost of Flickr's, with five captions each."""
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for number in range(count):
@@ -58,7 +58,7 @@ def write_photos(folder: Path, count: int, size: tuple[int, int] = (500, 375)) -
 
 
 class UsualImages:
-    """Decode, resize and encode as in the tutorials: a whole image at a time, channels first."""
+    """Decode, resize and encode as in the tutorials: whole images, channels first."""
 
     def __init__(self, encoder: Encoder, preprocessing: Preprocessing) -> None:
         self.body, self.size = encoder.body, preprocessing.size
@@ -73,7 +73,7 @@ class UsualImages:
 
     @torch.no_grad()
     def encode(self, paths: list[Path]) -> torch.Tensor:
-        """Annotations [N, L, D]; 32 images at a time, the usual batch, of more takes longer."""
+        """Annotations [N, L, D], in the usual batches of 32; larger batches take longer."""
         found = []
         for start in range(0, len(paths), 32):
             pixels = torch.stack([self.load(path) for path in paths[start : start + 32]])
@@ -82,7 +82,7 @@ class UsualImages:
 
 
 def backbone(name: str) -> tuple[Encoder, Preprocessing]:
-    """With random weights: they cost the same."""
+    """A backbone with random weights, which cost the same."""
     torch.manual_seed(0)
     recipe = parse_name(name)
     encoder = build_encoder(name=name, pretrained=False)
@@ -90,17 +90,20 @@ def backbone(name: str) -> tuple[Encoder, Preprocessing]:
 
 
 def encoder_operations(encoder: Encoder, size: int) -> float:
-    """Of one image."""
+    """Operations per image."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         encoder(torch.zeros(1, 3, size, size))
     return float(counter.get_total_flops())
 
 
 def check_encoder(encoder: Encoder, preprocessing: Preprocessing, records: list[Record]) -> float:
-    """The same images through both, as one relative difference.
+    """Compare both on the same images.
+
+    Returns:
+        The relative difference.
 
     Raises:
-        AssertionError: It is more than rounding.
+        AssertionError: The difference is more than rounding.
     """
     usual = UsualImages(encoder, preprocessing)
     pixels = torch.stack([usual.load(record.path) for record in records[:2]])
@@ -112,7 +115,7 @@ def check_encoder(encoder: Encoder, preprocessing: Preprocessing, records: list[
 
 
 def extraction(setting: Setting) -> list[Row]:
-    """Features of a folder of images."""
+    """Measure feature extraction for a folder of images."""
     made = []
     for name, count in BACKBONES.items():
         count = 2 if setting.quick else count
@@ -152,9 +155,9 @@ def extraction(setting: Setting) -> list[Row]:
 
 
 def epochs(setting: Setting) -> list[Row]:
-    """An epoch of small data: from images, and when the cache is there."""
+    """Measure an epoch of a small data set, from images and from the cache."""
     made = []
-    keep_freed_memory()  # as the training run does; the opponent has both too
+    keep_freed_memory()  # as in a training run; both apply to both sides
     torch.set_flush_denormal(True)
     for name, count in BACKBONES.items():
         count = 2 if setting.quick else count
@@ -199,7 +202,7 @@ def epochs(setting: Setting) -> list[Row]:
             batches: CaptionLoader, m: Any = images, u: Any = usual, a: Any = adam,
             ps: list[Path] = paths,
         ) -> None:  # fmt: skip
-            for batch in batches.batches(0):  # for its captions
+            for batch in batches.batches(0):  # for the captions
                 K = batch.captions.shape[1]
                 features = m.encode([ps[row] for row in batch.rows for _ in range(K)])
                 loss = u(features, batch.captions.flatten(0, 1), batch.lengths.flatten())
@@ -207,7 +210,7 @@ def epochs(setting: Setting) -> list[Row]:
                 loss.backward()
                 a.step()
 
-        ready = loader()  # a run makes it once
+        ready = loader()  # created once per run
         seconds = alternate(
             {
                 "usual": partial(theirs, ready),
@@ -233,7 +236,7 @@ def epochs(setting: Setting) -> list[Row]:
 
 @contextmanager
 def counted_java() -> Iterator[list[str]]:
-    """The Java programs started within."""
+    """Record the Java programs that are started in this context."""
     started: list[str] = []
     real = subprocess.Popen.__init__
 
@@ -248,7 +251,7 @@ def counted_java() -> Iterator[list[str]]:
 
 
 def usual_scores(references: dict[int, list[str]], candidates: dict[int, str]) -> dict[str, float]:
-    """The scores of pycocoevalcap, used as its own example does."""
+    """Score with pycocoevalcap as in its own example."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.meteor.meteor import Meteor
@@ -269,11 +272,11 @@ def usual_scores(references: dict[int, list[str]], candidates: dict[int, str]) -
 
 
 def evaluation(setting: Setting) -> list[Row]:
-    """All metrics of 1,000 captions, and of another model's against the same references."""
+    """Measure all metrics for 1,000 captions, then for another model with the same references."""
     count = 20 if setting.quick else 1000
     scenes = [make_scene(random.Random(number), 128) for number in range(3 * count)]
     references = {i: list(scenes[i].captions) for i in range(count)}
-    # Of two models, whose captions are of other scenes: mostly texts that no reference has.
+    # Two models whose captions are for other scenes: mostly texts that no reference has.
     candidates, others = (
         {i: scenes[start + i].captions[0] for i in range(count)} for start in (count, 2 * count)
     )

@@ -1,4 +1,4 @@
-"""What scripts/benchmark/benchmark.py measures with: clocks, rates of the machine, and tables."""
+"""Tools of scripts/benchmark/benchmark.py: timing, rates of the machine, tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some measurements, and the least and the greatest."""
+    """The median, minimum and maximum of some measurements."""
 
     median: float
     low: float
@@ -30,11 +30,11 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value or more."""
+        """Summarise one value or more."""
         return cls(statistics.median(values), min(values), max(values), len(values))
 
     def __str__(self) -> str:
-        """Three digits each."""
+        """Format with three significant digits."""
         if self.count == 1:
             return f"{self.median:.3g}"
         return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
@@ -43,15 +43,15 @@ class Spread:
 def alternate(
     contenders: Mapping[str, Callable[[], Any]], repeats: int, warm: int = 1
 ) -> dict[str, list[float]]:
-    """Time contenders in turn, so that what disturbs the machine disturbs all of them.
+    """Time contenders in turn, so that a disturbance of the machine affects all of them.
 
     Args:
-        contenders: What to call, by name.
-        repeats: Rounds that count.
-        warm: Rounds before them.
+        contenders: The functions to call, by name.
+        repeats: Number of measured rounds.
+        warm: Number of rounds before them.
 
     Returns:
-        Seconds of each round.
+        Seconds of each round, by name.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(warm + repeats):
@@ -65,13 +65,13 @@ def alternate(
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine can do, measured in this run.
+    """The rates of the machine, measured in this run.
 
     Attributes:
-        fp32: Floating-point operations a second of a large float32 product, multiplication and
-            addition counted as two.
+        fp32: Floating-point operations a second of a large float32 product, counting a
+            multiplication and an addition as two.
         bf16: The same in bfloat16.
-        copy: Bytes a second of a copy, read and written ones added.
+        copy: Bytes a second of a copy, reading and writing added up.
     """
 
     fp32: float
@@ -80,7 +80,7 @@ class Rates:
 
     @classmethod
     def measure(cls, size: int = 2048, repeats: int = 5) -> Rates:
-        """The best of some repeats: a floor is what is possible."""
+        """Measure the best of several repeats, since a floor is a lower bound."""
 
         def products(dtype: torch.dtype) -> float:
             a = torch.rand(size, size).to(dtype)
@@ -98,7 +98,7 @@ class Rates:
         )
 
     def floor(self, operations: float, moved: float, low: bool) -> float:
-        """Seconds that this much arithmetic, or moving this many bytes, takes at least."""
+        """The least time in seconds for this much arithmetic, or for moving this many bytes."""
         return max(operations / (self.bf16 if low else self.fp32), moved / self.copy)
 
 
@@ -107,13 +107,13 @@ class Row:
     """One comparison.
 
     Attributes:
-        name: What is done.
-        ours: Seconds, or megabytes.
-        usual: The same of the opponent.
-        ratio: Usual over ours, round by round.
-        floor: Seconds that the machine needs for our arithmetic, or for our bytes.
-        bar: What the ratio is to be; with ``at_most`` what ours over the opponent may be.
-        note: What was checked, and what else a reader should know.
+        name: What is measured.
+        ours: Our seconds or megabytes.
+        usual: The same for the usual implementation.
+        ratio: Usual divided by ours, per round.
+        floor: The least time in seconds for our arithmetic or memory traffic.
+        bar: The goal for the ratio; with ``at_most``, the limit for ours divided by usual.
+        note: What was checked, and anything else a reader should know.
     """
 
     name: str
@@ -129,12 +129,12 @@ class Row:
 
     @property
     def share(self) -> float | None:
-        """Of the floor that is reached."""
+        """Floor divided by ours."""
         return None if self.floor is None else self.floor / self.ours.median
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is."""
+        """Whether the ratio reaches the bar."""
         if self.bar is None or self.ratio is None:
             return None
         if self.at_most:
@@ -145,7 +145,7 @@ class Row:
 def row(
     name: str, seconds: Mapping[str, Sequence[float]], ours: str = "ours", **values: Any
 ) -> Row:
-    """A row from what `alternate` measured; the other contender is "usual"."""
+    """Make a row from the result of `alternate`, comparing with the contender "usual"."""
     mine, theirs = seconds[ours], seconds.get("usual")
     if not theirs:
         return Row(name, Spread.of(mine), **values)
@@ -154,7 +154,7 @@ def row(
 
 
 def as_json(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values."""
+    """Convert to plain values for JSON."""
     return {
         "about": dict(about),
         "rows": [asdict(each) | {"share": each.share, "met": each.met} for each in rows],
@@ -162,7 +162,7 @@ def as_json(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
-    """A table, with a line about the machine."""
+    """Format a table with a line about the machine."""
     lines = [", ".join(f"{key} {value}" for key, value in about.items()) + ".", ""]
     lines += [
         "| | ours | usual | ratio | bar | floor | share | |",
@@ -189,7 +189,7 @@ def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
 
 
 def machine(rates: Rates, threads: int) -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Describe the machine."""
     model = ""
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -205,7 +205,7 @@ def machine(rates: Rates, threads: int) -> dict[str, Any]:
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would; it must succeed."""
+    """Run a command as a user would; raises if it fails."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
         command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
@@ -213,14 +213,14 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def peak() -> float:
-    """The most memory that this process has had, in megabytes."""
+    """The peak memory of this process in megabytes."""
     status = Path("/proc/self/status")
-    if status.is_file():  # resource's figure is at least that of the process that started this one
+    if status.is_file():  # resource reports at least the memory of the parent process
         lines = status.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def peak_megabytes(*command: str) -> float:
-    """The peak of memory of a Python command, as it prints it in its last line."""
+    """The peak memory of a Python command, which prints it in its last line."""
     return float(run(sys.executable, *command).stdout.split()[-1])

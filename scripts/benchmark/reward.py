@@ -1,11 +1,11 @@
-"""Measure how fast the reward of self-critical training scores captions, against pycocoevalcap.
+"""Compare the speed of the self-critical reward with pycocoevalcap.
 
     python scripts/benchmark/reward.py captions_train.json [--batch N] [--rounds N]
 
-The candidates are training captions, nine in ten against the references of another image, a batch
-of samples at a time as in training, on one core; references are prepared once before.
-pycocoevalcap's CIDEr scores one caption an image, and prepares references and document frequencies
-in every call, as it always does. Both count the same words, without ``<end>``.
+The candidates are training captions, nine in ten of them paired with another image's references.
+They are scored in batches on one core, as in training, and the references are prepared once.
+pycocoevalcap's CIDEr scores one caption per image, and prepares references and document frequencies
+in every call. Both count the same words, without ``<end>``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from showattend.training.cider_d import CiderD
 
 
 def main() -> None:
-    """Run it."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("annotations", type=Path, help="training captions")
     parser.add_argument("--batch", type=int, default=160, help="captions at once: 32 images of 5")
@@ -59,12 +59,12 @@ def main() -> None:
     theirs = Spread.of([len(first) / each for each in seconds["official"]])
     print(f"| {len(references):,} images | captions a second, one core | references |")
     print("|---|---:|---|")
-    print(f"| `CiderD`, {args.batch} captions at once | {_told(rate)} | once, {prepared:.2f} s |")
-    print(f"| pycocoevalcap's `Cider` | {_told(theirs)} | in every call |")
+    print(f"| `CiderD`, {args.batch} captions at once | {_shown(rate)} | once, {prepared:.2f} s |")
+    print(f"| pycocoevalcap's `Cider` | {_shown(theirs)} | in every call |")
     print(f"\nLargest difference of a score: {off:.1e}; ratio {rate.median / theirs.median:.1f}.")
 
 
-def _told(spread: Spread) -> str:
+def _shown(spread: Spread) -> str:
     return f"{spread.median:,.0f} ({spread.low:,.0f} to {spread.high:,.0f})"
 
 

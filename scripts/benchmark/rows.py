@@ -1,4 +1,4 @@
-"""The rows of benchmark.py: each checks that both sides do the same, then times them."""
+"""The rows of benchmark.py: each checks that both sides compute the same, then times them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PHOTO = "assets/photos/astronaut.jpg"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is computed; the defaults are the bars'."""
+    """The sizes of the computation; the bars are for the defaults."""
 
     images: int = 16
     captions: int = 5
@@ -42,7 +42,7 @@ class Sizes:
     longest: int = 20
 
     def decoder(self) -> LSTMDecoder:
-        """With A = E = M, and the same weights every time."""
+        """A decoder with A = E = M and the same weights every time."""
         torch.manual_seed(0)
         return fast_twin(LSTMDecoder, {"kind": "additive"})(
             vocabulary_size=self.vocabulary,
@@ -65,18 +65,18 @@ class Sizes:
         return features, captions, torch.full((B, K), T + 1)
 
     def token_operations(self) -> float:
-        """Of all products outside the keys, for one token forwards: 2 for each weight used."""
+        """Operations per token of all products except the keys, forward: 2 per weight used."""
         M, D, V = self.hidden, self.feature, self.vocabulary
         recurrence = (M + 1 + 4 * M) * M + 4 * M * D
         output = 4 * M * M + M * M + D * M + V * M
         return 2.0 * (recurrence + output + self.locations * D + self.locations * M)
 
     def key_operations(self, images: int) -> float:
-        """Of the keys' product."""
+        """Operations of the product for the keys."""
         return 2.0 * images * self.locations * self.feature * self.hidden
 
     def training_operations(self) -> float:
-        """Forwards, and twice as much backwards; features get no gradient."""
+        """Operations of a training step: forward, and twice as many backward, none for features."""
         tokens = self.images * self.captions * (self.words + 1)
         return 3 * tokens * self.token_operations() + 2 * self.key_operations(self.images)
 
@@ -89,7 +89,7 @@ QUICK = Sizes(
 
 @dataclass(frozen=True)
 class Setting:
-    """How to measure."""
+    """Settings of the measurement."""
 
     rates: Rates
     repeats: int = 5
@@ -98,7 +98,7 @@ class Setting:
 
     @property
     def sizes(self) -> Sizes:
-        """What is computed."""
+        """The sizes of the computation."""
         return QUICK if self.quick else Sizes()
 
 
@@ -106,7 +106,7 @@ class Setting:
 
 
 def our_step(decoder: LSTMDecoder, batch: tuple[torch.Tensor, ...]) -> Callable[[], float]:
-    """A training step of ours: loss, gradients, update."""
+    """Our training step: loss, gradients, update."""
     features, captions, lengths = batch
     optimizer = build_optimizer(decoder, [], weight_decay=0.0)
 
@@ -121,7 +121,7 @@ def our_step(decoder: LSTMDecoder, batch: tuple[torch.Tensor, ...]) -> Callable[
 
 
 def usual_step(usual: UsualDecoder, batch: tuple[torch.Tensor, ...]) -> Callable[[], float]:
-    """The same of the usual implementation; features are given to it repeated."""
+    """The training step of the usual implementation, which takes repeated features."""
     features, captions, lengths = batch
     repeated = features.repeat_interleave(captions.shape[1], 0)
     words, counts = captions.flatten(0, 1), lengths.flatten()
@@ -138,11 +138,11 @@ def usual_step(usual: UsualDecoder, batch: tuple[torch.Tensor, ...]) -> Callable
 
 
 def check_training(decoder: LSTMDecoder, batch: tuple[torch.Tensor, ...]) -> dict[str, float]:
-    """Loss and gradients of both, in fp32.
+    """Compare loss and gradients of both in fp32.
 
     Returns:
-        The relative difference of the losses, and the largest of the gradients: each against
-        the largest gradient of the same weight.
+        The relative difference of the losses, and the largest difference of the gradients, each
+        relative to the largest gradient of the same weight.
 
     Raises:
         AssertionError: They differ by more than rounding.
@@ -155,7 +155,9 @@ def check_training(decoder: LSTMDecoder, batch: tuple[torch.Tensor, ...]) -> dic
     )
     names, parameters = zip(*decoder.named_parameters(), strict=True)
     found = translate(dict(zip(names, torch.autograd.grad(ours, parameters), strict=True)))
-    found.pop("decode_step.bias_hh")  # the LSTM cell's second bias, which we do not have
+    found.pop(
+        "decode_step.bias_hh"
+    )  # the second bias of PyTorch's LSTM cell, which ours does not have
     wanted_names = [name for name, _ in usual.named_parameters() if name in found]
     wanted = torch.autograd.grad(theirs, [usual.get_parameter(name) for name in wanted_names])
     gradients = max(
@@ -169,11 +171,11 @@ def check_training(decoder: LSTMDecoder, batch: tuple[torch.Tensor, ...]) -> dic
 
 
 def training(setting: Setting) -> list[Row]:
-    """One step: loss, gradients, Adam."""
+    """Measure a training step: loss, gradients, Adam."""
     sizes = setting.sizes
     decoder, batch = sizes.decoder().train(), sizes.batch()
     checked = check_training(decoder, batch)
-    keep_freed_memory()  # as the training run does; the opponent has it too
+    keep_freed_memory()  # as in a training run; it applies to both sides
     low = (batch[0].bfloat16(), *batch[1:])
     contenders = {
         "usual": usual_step(UsualDecoder.like(decoder), batch),
@@ -204,7 +206,7 @@ def training(setting: Setting) -> list[Row]:
 
 
 def speaking(sizes: Sizes) -> tuple[LSTMDecoder, torch.Tensor]:
-    """A decoder whose captions differ and end, and features of the images to search."""
+    """A decoder whose captions vary and end, and features of the images to search."""
     decoder = sizes.decoder().eval()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -219,8 +221,8 @@ def speaking(sizes: Sizes) -> tuple[LSTMDecoder, torch.Tensor]:
 
 
 def searching(setting: Setting) -> list[Row]:
-    """Beam search on given features."""
-    keep_freed_memory()  # as the commands do; the opponent has it too
+    """Measure beam search on given features."""
+    keep_freed_memory()  # as in the commands; it applies to both sides
     sizes = setting.sizes
     decoder, features = speaking(sizes)
     rough, low = sizes.decoder().bfloat16().eval(), features.bfloat16()
@@ -270,7 +272,7 @@ def searching(setting: Setting) -> list[Row]:
 
 
 def cold_start(setting: Setting) -> list[Row]:
-    """From the command to its end, with files in the page cache."""
+    """Measure whole commands, with their files in the page cache."""
     contenders: dict[str, Callable[[], Any]] = {
         "help": partial(run, "showattend", "--help"),
         "usual": partial(run, "python", "-c", "import torch, torchvision"),
@@ -286,7 +288,7 @@ def cold_start(setting: Setting) -> list[Row]:
 
 
 def memory(setting: Setting) -> list[Row]:
-    """Peaks of processes of their own, less what importing takes."""
+    """Measure the peak memory of separate processes, minus that of the imports."""
     script = str(Path(__file__).with_name("benchmark.py"))
     quick = ["--quick"] if setting.quick else []
 
@@ -304,7 +306,7 @@ def memory(setting: Setting) -> list[Row]:
 
 
 def peak_work(what: str, quick: bool) -> None:
-    """What `memory` measures in a process of its own."""
+    """The work that `memory` measures in a separate process."""
     sizes = QUICK if quick else Sizes()
     kind, _, side = what.partition(" ")
     if kind == "training":

@@ -1,10 +1,10 @@
-"""Measure what each stage of the way from photographs to a model costs, and what COCO would.
+"""Measure the cost of each stage from photographs to a model, and project it to COCO.
 
 python scripts/benchmark/scaling.py [--images N] [--stages fetch,decode,...] [--out FOLDER]
 
-Photographs and captions are made up (640 x 480 pixels, ten words), so that nothing has to be
-fetched; what is timed are the package's own functions. Prints a table of rates, and the hours that
-they make of COCO's training images and of ten million; with --out also rates.json and rates.md.
+Photographs and captions are synthetic (640 x 480 pixels, ten words), so nothing is downloaded. The
+package's own functions are timed. Prints a table of rates, and the hours for COCO's training images
+and for ten million; --out also writes rates.json and rates.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from showattend.model.encoder import build_encoder
 from showattend.system.device import choose_device, choose_dtype
 from showattend.training.trainer import train
 
-COCO = 113_287  # Karpathy's training images, restval included
+COCO = 113_287  # Karpathy's training images including restval
 LARGE = 10_000_000
 EPOCHS = 20
 VALIDATION = 32
@@ -50,7 +50,7 @@ ENCODERS = (("efficientnet_lite0", 224), ("efficientnet_lite2", 288), ("resnet10
 
 @dataclass
 class Rate:
-    """What was measured: images a second, the median of some, and what one image leaves behind."""
+    """A measured rate in images a second (median and range), and the storage per image."""
 
     stage: str
     what: str
@@ -62,20 +62,20 @@ class Rate:
 
 @dataclass
 class Bench:
-    """Where the made-up data lies, and what has been measured."""
+    """The folder of the synthetic data, and the rates measured so far."""
 
     folder: Path
     images: int
     rates: list[Rate]
 
     def photos(self) -> list[Path]:
-        """The files that the server serves."""
+        """The image files that the server provides."""
         return sorted((self.folder / "server" / "train2014").glob("*.jpg"))
 
     def note(
         self, stage: str, what: str, per_second: Sequence[float], kilobytes: float | None = None
     ) -> None:
-        """Keep and print a rate."""
+        """Record and print a rate."""
         middle = statistics.median(per_second)
         rate = Rate(stage, what, middle, min(per_second), max(per_second), kilobytes)
         self.rates.append(rate)
@@ -83,7 +83,7 @@ class Bench:
 
 
 def line(rate: Rate) -> str:
-    """A rate as a row of the table."""
+    """Format a rate as a row of the table."""
     kilobytes = "" if rate.kilobytes is None else f"{rate.kilobytes:,.0f}"
     spread = f"{rate.lowest:,.1f} to {rate.highest:,.1f}"
     return (
@@ -92,7 +92,7 @@ def line(rate: Rate) -> str:
 
 
 def make(folder: Path, images: int) -> None:
-    """Photographs as smooth as real ones, and COCO caption files."""
+    """Write photographs as smooth as real ones, and COCO caption files."""
     rng = np.random.default_rng(0)
     served = folder / "server" / "train2014"
     served.mkdir(parents=True)
@@ -148,7 +148,7 @@ def _server(folder: Path) -> Iterator[str]:
 
 
 def fetch(bench: Bench) -> None:
-    """`prepare coco` from a server on this machine: requests, checks, writing, the index."""
+    """Time `prepare coco` with a server on this machine: requests, checks, writing, the index."""
     captions = [bench.folder / f"captions_{split}2014.json" for split in ("train", "val")]
     size = bench.photos()[0].stat().st_size / 1000
     with _server(bench.folder / "server") as address:
@@ -168,7 +168,7 @@ def _repeat(images: int, work: Callable[[], None], times: int = 3) -> list[float
 
 
 def decode(bench: Bench) -> None:
-    """A JPEG to the network's input, on one thread."""
+    """Time decoding a JPEG to the network's input on one thread."""
     preprocessing, photos = Preprocessing(288), bench.photos()[:100]
 
     def work() -> None:
@@ -179,7 +179,7 @@ def decode(bench: Bench) -> None:
 
 
 def extract(bench: Bench) -> None:
-    """Images to features in the cache, with every encoder."""
+    """Time extracting features to the cache with several encoders."""
     device = choose_device("auto")
     dtype = choose_dtype("auto", device)
     for name, size in ENCODERS:
@@ -226,7 +226,7 @@ def _config(bench: Bench, name: str, *changes: str) -> list[str]:
 
 
 def _epochs(record: dict[str, Any], images: int) -> list[float]:
-    """Images a second of the epochs but for the first, which warms up, and the last, validated."""
+    """Images a second in each epoch except the first (warm-up) and the last (validated)."""
     ends = [entry["seconds"] for entry in record["history"]]
     return [images / (b - a) for a, b in itertools.pairwise(ends[:-1])]
 
@@ -237,7 +237,7 @@ def _trained(bench: Bench, images: int, name: str, *changes: str) -> list[float]
 
 
 def learn(bench: Bench) -> None:
-    """Epochs of training: from the cache, with opened stages, from pixels, on the reward."""
+    """Time epochs: from the cache, with trained encoder stages, from pixels, self-critical."""
     subset, whole = "configs/coco_subset.yaml", "configs/coco.yaml"
     plain = ("train.epochs=5", "data.crops=0", "data.mirror=false")
     bench.note("train", f"cached, {subset}", _trained(bench, bench.images, subset, *plain))
@@ -258,7 +258,7 @@ def learn(bench: Bench) -> None:
 
 
 def processes(bench: Bench) -> None:
-    """One process of one thread against two; the same batch in each process."""
+    """Time one process of one thread against two, with the same batch size in each process."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     several = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
     several += ["--rdzv-endpoint", "localhost:0", "-m", "showattend", "train"]
@@ -281,7 +281,7 @@ def processes(bench: Bench) -> None:
 
 
 def caption(bench: Bench) -> None:
-    """Captions of image files by the shipped model, beam 5, and their scores."""
+    """Time captioning image files with the default model, beam 5, and scoring the captions."""
     captioner, photos = Captioner.from_pretrained(), bench.photos()[:128]
 
     def work() -> None:
@@ -314,7 +314,7 @@ STAGES: dict[str, Callable[[Bench], None]] = {
 
 
 def projection(rates: Sequence[Rate]) -> list[str]:
-    """Hours and gigabytes, by arithmetic alone, as the rows of a table."""
+    """Compute hours and gigabytes from the rates, as rows of a table."""
     rows = [
         f"| stage | what | COCO, {COCO:,} images | {LARGE:,} images |",
         "|---|---|---:|---:|",
@@ -332,9 +332,9 @@ def projection(rates: Sequence[Rate]) -> list[str]:
 
 
 def main() -> None:
-    """Measure the stages asked for."""
+    """Measure the selected stages."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=int, default=512, help="how many photographs to make up")
+    parser.add_argument("--images", type=int, default=512, help="number of synthetic photographs")
     parser.add_argument("--stages", default=",".join(STAGES), help="which, comma-separated")
     parser.add_argument("--out", type=Path, help="folder for rates.json and rates.md")
     given = parser.parse_args()

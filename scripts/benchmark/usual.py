@@ -1,12 +1,11 @@
-"""Show, Attend and Tell as it is usually written: the opponent of scripts/benchmark/benchmark.py.
+"""The usual implementation of Show, Attend and Tell, for comparison in benchmark.py.
 
-The structure is that of the widely used PyTorch tutorials and ports: every caption carries its own
-copy of its image's features, the attention projects all of them anew in every time step, the words'
-scores are made inside the loop, and search takes one image at a time, its features repeated for
-every beam. The equations and the weights are those of the package's `LSTMDecoder` (the
-paper's form: a scalar gate, attention with the previous state), so that losses, gradients and
-captions must agree. It is not slowed down: sequences that have ended leave the batch, in training
-and in search, as they do there.
+The structure follows the widely used PyTorch tutorials and ports: every caption has its own copy of
+its image's features, attention projects all of them again in every time step, the word scores are
+computed inside the loop, and search takes one image at a time, with its features repeated for every
+beam. The equations and weights are those of the package's `LSTMDecoder` (the paper's form: a scalar
+gate, attention with the previous state), so losses, gradients and captions must agree. It is not
+slowed down artificially: sequences that have ended leave the batch, in training and in search.
 
 Shape suffixes: N captions, L locations, D feature, E embedding, M hidden, V vocabulary, T time.
 """

@@ -1,6 +1,6 @@
-"""The program: its commands, and what becomes of errors. It never computes.
+"""The command line: the list of commands, and error handling.
 
-Heavy imports stay inside the commands, so that ``showattend --help`` starts at once.
+Heavy imports stay inside the commands, so that ``showattend --help`` is fast.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from showattend.cli.terminal import complain, examples, say, wait_for_the_first
 from showattend.cli.train_command import train
 from showattend.exceptions import UserError
 
-# click's UsageError, whether typer stands on click or carries its own copy of it.
+# click's UsageError, whether typer depends on click or includes its own copy.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
@@ -130,11 +130,14 @@ app.command(epilog=examples("info", "info --model runs/mine"))(info)
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line and say how it went: 0 all done, 1 some of it, 2 nothing.
+    """Run the command line.
 
-    A user's mistake is one line on stderr, never a traceback.
+    A user's mistake is reported in one line on stderr, never as a traceback.
+
+    Returns:
+        The exit code: 0 all done, 1 some inputs failed, 2 nothing done.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text in any encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be valid text in any encoding
         as_named = sys.stdout.encoding == sys.getfilesystemencoding()
         sys.stdout.reconfigure(
             errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
@@ -151,7 +154,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         raise
-    except OSError as error:  # what nothing nearer to it has caught
+    except OSError as error:  # not caught by anything more specific
         wait_for_the_first()
         file = "" if error.filename is None else f"{error.filename}: "
         complain(f"{file}{error.strerror or error}")
@@ -173,10 +176,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _refuse_empty(args: Sequence[str]) -> None:
-    """Refuse an argument without a letter: as a path it would be the current folder.
+    """Refuse empty arguments, which as paths would mean the current folder.
 
     Raises:
-        UserError: One is empty, or the value of an ``--option=``.
+        UserError: An argument or the value of an ``--option=`` is empty.
     """
     options = args[: args.index("--")] if "--" in args else args
     for number, arg in enumerate(args, 1):
@@ -188,20 +191,20 @@ def _refuse_empty(args: Sequence[str]) -> None:
             where = f"{name}: its value is empty"
         else:
             continue
-        raise UserError(f"{where} (a shell variable that is not set?); fill it in or leave it out")
+        raise UserError(f"{where} (an unset shell variable?); fill it in or leave it out")
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: Python's, a GPU's, or what PyTorch takes of a CPU's."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}  # PyTorch need not have been imported
+    """Whether memory ran out: in Python, on a GPU, or in PyTorch's CPU allocator."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # by name, to avoid importing PyTorch
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(
         error
     )
 
 
 def _complain_of_usage(error: Any) -> None:
-    if type(error).__name__ == "NoArgsIsHelpError":  # no arguments at all: help instead
-        if error.message:  # else typer has printed it already
+    if type(error).__name__ == "NoArgsIsHelpError":  # without arguments, typer shows the help
+        if error.message:  # otherwise typer has already printed it
             say(error.message)
         return
     message = error.format_message().strip().rstrip(".")

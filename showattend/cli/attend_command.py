@@ -20,32 +20,36 @@ if TYPE_CHECKING:
 
 PAGE = ".html"
 LARGE = 100_000_000
-"""Bytes from which on a gallery is said to be slow to open."""
+"""Warn that a gallery is slow to open from this many bytes."""
 
 
 def attend(
     photos: Annotated[
         list[str],
         typer.Argument(
-            help="The photograph; for a gallery (.html) several, folders, globs.",
+            help="The photograph; for a gallery (.html), several photographs, folders or globs.",
             metavar="PHOTOS",
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            help="The file to write. A figure: .png, .jpg, .svg, .pdf; an animation: .gif, "
-            ".webp; a page for the browser, or a gallery of many photos: .html; the maps "
-            "themselves: .npz, .json.",
+            help="The file to write. Figure: .png, .jpg, .svg, .pdf; animation: .gif, .webp; "
+            "interactive page, or gallery of several photos: .html; raw maps: .npz, .json.",
             metavar="FILE",
         ),
     ],
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Look into the folders' subfolders too.")
-    ] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Include subfolders.")] = False,
     model: Model = None,
     given: Annotated[
-        str | None, typer.Option("--caption", help="Make the model say this sentence.")
+        str | None,
+        typer.Option(
+            "--caption",
+            help="Show the maps for this sentence; ___ stands for a missing word to fill in.",
+        ),
+    ] = None,
+    words: Annotated[
+        str | None, typer.Option(help="Show only these words, such as dog,ball.")
     ] = None,
     maps: Annotated[
         Path | None,
@@ -55,13 +59,12 @@ def attend(
             metavar="FILE",
         ),
     ] = None,
-    words: Annotated[str | None, typer.Option(help="Only these words, such as dog,ball.")] = None,
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Of a figure: summary, the sharpest words in colour; grid, a panel for each word "
-            "as in the paper; strip, the same in small; word, each panel as large as the photo; "
-            "parts, each head, hop or level; matrix, words by regions.",
+            help="Layout of a figure. summary: the sharpest words in colour; grid: a panel for each word "
+            "as in the paper; strip: the same, smaller; word: panels as large as the photo; "
+            "parts: each head, hop or level; matrix: words by regions.",
             show_default="summary",
         ),
     ] = None,
@@ -90,7 +93,7 @@ def attend(
     n_best: Annotated[
         int | None,
         typer.Option(
-            help="Of a page or gallery: candidates a photo, best first.",
+            help="Candidates per photo on a page or gallery, best first.",
             show_default="the beam size",
             min=1,
         ),
@@ -102,9 +105,9 @@ def attend(
 ) -> None:
     """Show where the model looks for each word of a caption.
 
-    Several photos, a folder or a glob make a gallery: one .html file that
-    holds them all. A photo that cannot be opened is named and left out, and
-    the exit code is 1.
+    Several photos, a folder or a glob give a gallery: one .html file that
+    contains them all. Photos that cannot be opened are reported and left
+    out, and the exit code is 1.
     """
     from showattend.images.image_files import open_image
     from showattend.system.files import make_room, spare
@@ -112,7 +115,7 @@ def attend(
 
     chosen = None if words is None else [word for word in words.split(",") if word.strip()]
     if chosen == []:
-        raise UserError("--words names no word; give some, such as --words dog,ball")
+        raise UserError("--words is empty; give some words, such as --words dog,ball")
     if given is not None and (beam_size, n_best) != (None, None):
         option = "--n-best" if beam_size is None else "--beam-size"
         raise UserError(f"--caption says the words, there is no search; leave {option} out")
@@ -163,14 +166,17 @@ def attend(
 
         _write(read_maps(maps, image), image, output, options, suffix)
         return
-    open_image(image)  # a photo that cannot be opened costs no waiting for the model
+    open_image(image)  # fail before loading the model if the photo cannot be opened
     captioner = _captioner(model, device, precision, size)
     if given is None:
-        if suffix == PAGE:  # the page shows what the search found beside it
+        if suffix == PAGE:  # the page also shows the other candidates
             search = _all_candidates(captioner, search)
         result = captioner.caption(image, **search)
     else:
-        result = captioner.attend(image, given)
+        from showattend.captioner import has_gaps
+
+        saying = captioner.fill if has_gaps(given) else captioner.attend
+        result = saying(image, given)
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
             complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
@@ -196,11 +202,13 @@ def _write(
     from showattend.visualize import lettering
 
     result.save_overlay(output, **options)
-    if suffix not in (PAGE, ".npz", ".json"):  # those hold the letters, and draw none
+    if suffix not in (PAGE, ".npz", ".json"):  # these formats store text and need no font
         shortage = lettering(result.raw).shortage
         if shortage:
             complain(shortage)
     print(f"{printable(image)}\t{result.text}")
+    for gap in result.gaps:
+        print("\t".join(("___", *(f"{word} {share:.2f}" for word, share in gap.candidates))))
     if notes:
         note(image, result.note)
     say(f"wrote {printable(output)}")
@@ -214,7 +222,7 @@ def _gallery(
     how: tuple[str | None, str, str, int | None],
     notes: bool,
 ) -> None:
-    """Caption photos and write them all into one page; what fails is named and left out."""
+    """Caption photos and write them to one page; failures are reported and left out."""
     from showattend.images.image_files import find_images
     from showattend.system.files import make_room, spare, write_text
     from showattend.visualize.page import GalleryPage, longest_side
@@ -232,12 +240,12 @@ def _gallery(
     title = folder if len(photos) == 1 else None
 
     def write(path: Path) -> int:
-        """Write the page; how many bytes it has."""
+        """Write the page and return its size in bytes."""
         write_text(path, page.html(title))
         return path.stat().st_size
 
     stream = captioner.stream(found, **_all_candidates(captioner, search))
-    # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
+    # The progress bars replace sys.stdout to print above themselves; captions must reach the pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     try:
         with bars(len(found) >= MANY) as progress:
@@ -273,7 +281,7 @@ def _gallery(
 
 
 def _are_many(photos: Sequence[str]) -> bool:
-    """Whether what is named is more than one file: several, a folder, or a pattern."""
+    """Whether the arguments mean more than one file: several, a folder, or a pattern."""
     import glob
 
     first = Path(photos[0])
@@ -281,18 +289,18 @@ def _are_many(photos: Sequence[str]) -> bool:
 
 
 def _names(photos: Sequence[Path]) -> tuple[str | None, dict[Path, str]]:
-    """The name of the folder that holds all photos, and what each is called within it."""
+    """The name of the common folder, and each photo's name relative to it."""
     whole = {path: path.parent.resolve() / path.name for path in photos}
     try:
         common = Path(os.path.commonpath([path.parent for path in whole.values()]))
-    except ValueError:  # on several drives
+    except ValueError:  # on different drives
         return None, {path: each.as_posix() for path, each in whole.items()}
     names = {path: each.relative_to(common).as_posix() for path, each in whole.items()}
     return common.name or None, names
 
 
 def _all_candidates(captioner: Captioner, search: dict[str, Any]) -> dict[str, Any]:
-    """The search options with as many candidates as there are, unless they say how many."""
+    """Search options with all candidates, unless n_best is given."""
     return {"n_best": search.get("beam_size", captioner.search.beam_size)} | search
 
 

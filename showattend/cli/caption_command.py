@@ -21,31 +21,29 @@ if TYPE_CHECKING:
 
 def caption(
     paths: Annotated[list[str], typer.Argument(help="Image files, folders, globs.")],
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Look into the folders' subfolders too.")
-    ] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Include subfolders.")] = False,
     model: Model = None,
     beam_size: BeamSize = None,
     n_best: Annotated[
-        int, typer.Option(help="Captions an image, best first; at most the beam size.", min=1)
+        int, typer.Option(help="Captions per image, best first; at most the beam size.", min=1)
     ] = 1,
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Write a .jsonl or .csv file, with words and how probable each is. "
-            "Until all is done, and if interrupted, it is FILE.part.",
+            help="Write a .jsonl or .csv file with words and probabilities. It is called FILE.part "
+            "until it is complete.",
             metavar="FILE",
         ),
     ] = None,
     sidecar: Annotated[
         bool,
-        typer.Option("--sidecar", help="Write photo.txt beside photo.jpg, if it is not there yet."),
+        typer.Option("--sidecar", help="Write photo.txt next to photo.jpg, if it does not exist."),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let --sidecar replace what a photo.txt says.")
+        bool, typer.Option("--overwrite", help="Let --sidecar replace an existing photo.txt.")
     ] = False,
     overlay: Annotated[
-        Path | None, typer.Option(help="Write attention figures there.", metavar="DIR")
+        Path | None, typer.Option(help="Write attention figures to this folder.", metavar="DIR")
     ] = None,
     no_notes: NoNotes = False,
     engine: Engine = "torch",
@@ -59,7 +57,7 @@ def caption(
     from showattend.images.image_files import find_images
 
     if overwrite and not sidecar:
-        raise UserError("--overwrite lets --sidecar replace texts; give both")
+        raise UserError("--overwrite is for --sidecar; give both")
     found, problems = find_images(paths, recursive)
     for problem in problems:
         complain(problem)
@@ -77,14 +75,14 @@ def caption(
     if engine == "onnx":
         if size is not None:
             raise UserError(
-                "an export has the size it was made with; make one of this size: showattend "
-                f"export --size {size} --out DIR, and give --model DIR instead of --size"
+                "an export has a fixed size; make one of this size with showattend export "
+                f"--size {size} --out DIR, and give --model DIR instead of --size"
             )
         captioner = onnx_captioner(model, device, precision)
     else:
         refuse_exported(model)
         captioner = load_captioner(model, device, precision, size)
-    # The bars take the place of sys.stdout, to print above themselves: on stderr, not in a pipe.
+    # The progress bars replace sys.stdout to print above themselves; captions must reach the pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     stream = captioner.stream(found, batch_size=batch_size, n_best=n_best, **options)

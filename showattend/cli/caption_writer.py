@@ -1,4 +1,4 @@
-"""Where captions go: a JSON Lines or CSV file, text files, figures."""
+"""Writing captions to a JSON Lines or CSV file, to text files, and as figures."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 CSV_COLUMNS = ("image", "rank", "caption", "words", "log_prob", "score", "confidence",
                "confidences", "unsure", "familiarity", "note")  # fmt: skip
-"""Columns may be added at the end; none changes or goes."""
+"""Columns may be added at the end; none is changed or removed."""
 
 
 class CaptionWriter:
-    """Writes captions as they come; a context manager.
+    """Writes captions as they are made; a context manager.
 
-    The output grows as ``captions.jsonl.part`` and takes its name when all is done: an interrupted
-    run leaves what it has in the part file, and an older complete file as it was. The next run
-    keeps that part file aside, as ``captions.jsonl.part.1`` and so on. A photo.txt with another
-    text is left alone unless ``overwrite`` is set: a person may have written it.
+    The output is written to ``captions.jsonl.part`` and renamed when complete, so an interrupted
+    run leaves its captions in the part file and an older complete file unchanged. The next run
+    renames such a part file to ``captions.jsonl.part.1`` and so on. A photo.txt with different
+    text, which a person may have written, is kept unless ``overwrite`` is set.
 
     Args:
-        images: The images to come; no figure is written into their folders, where photo.png may
-            be a photo.
-        output: A .jsonl or .csv file. JSON Lines has a line an image, its runners-up within; CSV
-            a line a caption.
-        sidecar: Write the captions into photo.txt beside photo.jpg, a line each.
-        overwrite: Replace a photo.txt whatever it says.
-        overlay: Folder for one attention figure an image, photo.png.
-        say: Told, in a line, where an earlier run's part file is now.
+        images: The images to be captioned; figures are not written to their folders, where
+            photo.png may be a photo.
+        output: A .jsonl or .csv file. JSON Lines has one line per image, including the runners-up;
+            CSV has one line per caption.
+        sidecar: Write the captions to photo.txt next to photo.jpg, one per line.
+        overwrite: Replace an existing photo.txt.
+        overlay: Folder for an attention figure of each image, photo.png.
+        say: Called with a line that says where an earlier run's part file is kept.
 
     Attributes:
-        partial: The part file, while it holds captions and has not taken its name.
+        partial: The part file, while it contains captions and has not been renamed.
 
     Raises:
-        UserError: The output has another suffix, or one of the places cannot be written to.
+        UserError: The output has another suffix, or one of the files cannot be written.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class CaptionWriter:
             raise unwritable(self.output, error) from error
 
     def write(self, path: Path, caption: Caption) -> list[str]:
-        """Write one image's captions wherever asked.
+        """Write the captions of an image to all outputs.
 
         Returns:
-            What could not be written beside the output file, a line each.
+            One line for each text file or figure that could not be written.
 
         Raises:
-            UserError: The output file cannot be written any more.
+            UserError: The output file can no longer be written.
         """
         ranked = (caption, *caption.alternatives)
         if self.output is not None:
@@ -115,13 +115,13 @@ class CaptionWriter:
 
     def _append(self, output: Path, path: Path, ranked: tuple[Caption, ...]) -> None:
         is_csv = output.suffix.lower() == ".csv"
-        if self._part is None:  # opened only now: a run that makes nothing empties no part file
+        if self._part is None:  # opened late, so that a run without captions keeps an old part file
             partial = output.with_name(f"{output.name}.part")
             if partial.is_file():
                 kept = _move_aside(partial)
                 if self._say is not None:
                     self._say(f"what an earlier run left is kept as {kept}")
-            # A file name that is not UTF-8 becomes JSON's own escape.
+            # A file name that is not UTF-8 becomes a JSON escape.
             self._part = partial.open("w", encoding="utf-8", errors="backslashreplace", newline="")
             self.partial = partial
             if is_csv:
@@ -153,7 +153,7 @@ class CaptionWriter:
         try:
             if beside.exists() and beside.read_bytes() != content:
                 if beside == path:
-                    raise UserError(f"{path}: is named .txt, so it has no text file beside it")
+                    raise UserError(f"{path}: is named .txt, so its caption cannot be called that")
                 if beside in self._written:
                     other = self._written[beside].name
                     raise UserError(f"{path}: has no {beside.name} of its own, {other} has it")
@@ -166,7 +166,7 @@ class CaptionWriter:
 
 
 def _move_aside(path: Path) -> Path:
-    """Rename a file to the next free of file.1, file.2 and so on."""
+    """Rename a file to the first free name of file.1, file.2 and so on."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.{number}")):
         number += 1
@@ -174,7 +174,7 @@ def _move_aside(path: Path) -> Path:
 
 
 def _figure_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """photo.png for each image; photo-2.png where another one has that name already."""
+    """The figure of each image: photo.png, or photo-2.png if that name is taken."""
     taken: set[str] = set()
     figures = {}
     for image in images:

@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from showattend.data.records import Record
 
 NAMED = 5
-"""How many of the photos that cannot be opened are named."""
+"""How many of the photos that cannot be opened are listed."""
 
 
 def errors(
     annotations: Annotated[
-        Path, typer.Option(help="Human captions: COCO's JSON, or any data set.", metavar="FILE")
+        Path, typer.Option(help="Human captions: COCO JSON or any data set.", metavar="FILE")
     ],
     results: Annotated[
-        Path, typer.Option(help="The captions: what evaluate --output wrote.", metavar="FILE")
+        Path, typer.Option(help="The captions, from evaluate --output.", metavar="FILE")
     ],
     train: Annotated[
         Path | None,
-        typer.Option(help="Training captions, to count those repeated.", metavar="FILE"),
+        typer.Option(help="Training captions, to count copies of them.", metavar="FILE"),
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
             help="Folder of the images, for --gallery.",
-            show_default="where the annotations say",
+            show_default="from the annotations",
             metavar="DIR",
         ),
     ] = None,
@@ -42,13 +42,15 @@ def errors(
         typer.Option(help="Draw the worst captions: .png or .pdf.", metavar="FILE"),
     ] = None,
     worst: Annotated[int, typer.Option(help="Captions in the gallery.", min=1)] = 20,
-    split: Annotated[str | None, typer.Option(help="Which split, where there are several.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split to use, if there are several.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Write .md or .json.", show_default="Markdown, printed", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Say what captions get wrong: objects, people, counts, colours, activities, phrases."""
+    """Report what captions get wrong: objects, people, counts, colours, activities, phrases."""
     from showattend.evaluation.evaluate import read_references, read_results
     from showattend.evaluation.mistakes.caption_errors import find_errors
     from showattend.evaluation.mistakes.errors_report import to_markdown
@@ -64,7 +66,7 @@ def errors(
         check_gallery(gallery)
         if worst > MOST_CARDS:
             raise UserError(
-                f"--worst {worst}: a gallery has room for {MOST_CARDS} captions; give a lower "
+                f"--worst {worst}: a gallery has room for {MOST_CARDS} captions; give a smaller "
                 "number"
             )
     places = [place for place in (output, gallery) if place is not None]
@@ -102,7 +104,7 @@ def errors(
 
 
 def _training_captions(path: Path) -> list[str]:
-    """The captions of a data set's training split, or of all of it where there is none."""
+    """The captions of a data set's training split, or all of them if there is no such split."""
     from showattend.data.readers import read_dataset
 
     records = read_dataset(path, None)
@@ -120,7 +122,7 @@ def _command(annotations: Path, results: Path, train: Path | None, split: str | 
 
 
 def _content(results: Path) -> Any:
-    """What the results file holds; None for JSON Lines."""
+    """The content of the results file; None for JSON Lines."""
     import json
 
     from showattend.data.readers import read_text
@@ -132,18 +134,18 @@ def _content(results: Path) -> Any:
 
 
 def _made(results: Path) -> str | None:
-    """How ``evaluate`` made the captions, if it did."""
+    """Describe how ``evaluate`` made the captions, if it did."""
     from showattend.evaluation.evaluate import made_with
     from showattend.model.score_settings import describe_settings
 
     if not (settings := made_with(results)):
         return None
-    told = f"model {settings['model']}, {describe_settings(settings)}"
-    return f"The captions are those of `showattend evaluate --output`: {told}."
+    how = f"model {settings['model']}, {describe_settings(settings)}"
+    return f"The captions are from `showattend evaluate --output`: {how}."
 
 
 def _scores(results: Path) -> dict[str, float]:
-    """CIDEr by image id, where the results have it (those of ``evaluate``)."""
+    """CIDEr by image id, if the results include it (those of ``evaluate`` do)."""
     content = _content(results)
     rows = content.get("captions") if isinstance(content, dict) else content
     found: dict[str, float] = {}
@@ -162,13 +164,13 @@ def _draw(
     scores: dict[str, float],
     worst: int,
 ) -> bool:
-    """The worst captions: of the lowest CIDEr, and where that is missing, of the most faults.
+    """Draw the worst captions: those with the lowest CIDEr, or without CIDEr the most mistakes.
 
     Returns:
-        Whether all their photos can be opened; those that cannot are named.
+        Whether all their photos could be opened; the others are reported.
 
     Raises:
-        UserError: None can, or as ``save_gallery``.
+        UserError: None of the photos can be opened; also see ``save_gallery``.
     """
     from showattend.evaluation.mistakes.caption_errors import find_faults
     from showattend.visualize.gallery import Card, load_photos, save_gallery
@@ -193,7 +195,7 @@ def _draw(
         )
         ranked.append((0.0 if score is None else score, -len(faults), card))
     ranked.sort(key=lambda each: each[:2])
-    how = "by CIDEr" if scores else "by the number of faults"
+    how = "by CIDEr" if scores else "by number of mistakes"
     shown, problems = load_photos([card for *_, card in ranked[:worst]])
     if len(problems) == len(shown):
         raise UserError(
@@ -203,7 +205,7 @@ def _draw(
     for problem in problems[:NAMED]:
         complain(problem)
     if len(problems) > NAMED:
-        complain(f"{len(problems) - NAMED} other photos cannot be opened either; check --images")
+        complain(f"{len(problems) - NAMED} more photos cannot be opened; check --images")
     title = f"The {len(shown)} worst of {len(ranked):,} captions, {how}"
     shortage = save_gallery(shown, path, title, "give a lower --worst")
     if shortage:

@@ -1,4 +1,4 @@
-"""The command ``showattend evaluate``: captions against human ones, as scores."""
+"""The command ``showattend evaluate``: scores of captions against human ones."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from showattend.exceptions import UserError
 
 def evaluate(
     annotations: Annotated[
-        Path, typer.Option(help="Human captions: COCO's JSON, or any data set.", metavar="FILE")
+        Path, typer.Option(help="Human captions: COCO JSON or any data set.", metavar="FILE")
     ],
     images: Images = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Score these captions instead, made by anything.", metavar="FILE"),
+        typer.Option(help="Score these captions instead of a model's.", metavar="FILE"),
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Let --results leave images out.")
+        bool, typer.Option("--allow-missing", help="Allow --results without some of the images.")
     ] = False,
     model: Model = None,
     beam_size: BeamSize = None,
-    split: Annotated[str | None, typer.Option(help="Which split, where there are several.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split to score, if there are several.")
+    ] = None,
     output: Json = None,
     size: Size = None,
     batch_size: BatchSize = 32,
@@ -43,10 +45,10 @@ def evaluate(
 
     if results is not None and (images, model, beam_size, size) != (None, None, None, None):
         raise UserError(
-            "--results scores captions that exist; no --images, --model, --beam-size, --size"
+            "--results scores existing captions; leave out --images, --model, --beam-size, --size"
         )
     if allow_missing and results is None:
-        raise UserError("--allow-missing is about --results; give both")
+        raise UserError("--allow-missing is for --results; give both")
     if output is not None:
         check_json(output)
         weights = find_model(model) if results is None else None

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 Engine = Annotated[
     Literal["torch", "onnx"],
     typer.Option(
-        help="torch: PyTorch; onnx: onnxruntime, on the CPU in fp32, sooner ready. --model may "
-        "then be a folder of showattend export; any other is exported once, into the user's cache."
+        help="torch: PyTorch; onnx: onnxruntime on the CPU in fp32, which starts faster. "
+        "With onnx, --model may be an exported folder; other models are exported once, to the "
+        "user's cache."
     ),
 ]
 
@@ -26,20 +27,20 @@ Engine = Annotated[
 EXPORT_HELP = """Write a model as ONNX, with a small program that captions without PyTorch.
 
 The folder holds encoder.onnx, initial.onnx and step.onnx (float32, any number of images and \
-beams), model.json (vocabulary, preprocessing, search defaults) and caption.py, which needs \
-onnxruntime, numpy and pillow alone. Captions and maps are those of caption. What was written is \
-run, and compared with PyTorch, before the folder appears.
+beams), model.json (vocabulary, preprocessing, search defaults) and caption.py, which needs only \
+onnxruntime, numpy and pillow. Captions and maps are the same as with PyTorch: the networks are \
+run and compared before the folder appears.
 
 To use it: python DIR/caption.py photo.jpg --maps maps.npz, or showattend caption photo.jpg \
---engine onnx --model DIR. To write it takes the extra "onnx"."""
+--engine onnx --model DIR. Writing it requires the extra "onnx"."""
 
 
 def export(
     out: Annotated[
         Path,
         typer.Option(
-            help="The folder to write. It appears when all is written and checked; an earlier "
-            "export there is replaced.",
+            help="The folder to write. It appears when the export is complete and checked; an "
+            "earlier export there is replaced.",
             metavar="DIR",
         ),
     ],
@@ -64,10 +65,10 @@ def export(
 
 
 def onnx_captioner(model: str | None, device: str, precision: str) -> OnnxCaptioner:
-    """What captions with onnxruntime; an export that has to be made first is told of.
+    """Create the onnxruntime captioner, announcing an export if one is needed first.
 
     Raises:
-        UserError: As `OnnxCaptioner.from_pretrained`.
+        UserError: See `OnnxCaptioner.from_pretrained`.
     """
     from showattend.export.engine import OnnxCaptioner
 
@@ -75,10 +76,10 @@ def onnx_captioner(model: str | None, device: str, precision: str) -> OnnxCaptio
 
 
 def refuse_exported(model: str | None) -> None:
-    """Tell whoever gives an exported folder to PyTorch what it is good for.
+    """Refuse an exported folder where a PyTorch model is needed.
 
     Raises:
-        UserError: It is one.
+        UserError: The model is an exported folder.
     """
     from showattend.export.engine import is_exported
 

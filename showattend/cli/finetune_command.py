@@ -1,4 +1,4 @@
-"""The command ``showattend finetune``: one's own photographs to a model of one's own."""
+"""The command ``showattend finetune``: a model for your own photographs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from showattend.cli.options import Model
 from showattend.cli.terminal import complain, console, printable, say, table
 
 FEW = 10
-"""Validation photographs below which scores mean little."""
+"""With fewer validation photographs than this, scores mean little."""
 
 
 def finetune(
     photos: Annotated[
         Path,
         typer.Argument(
-            help="A folder of photographs with captions (photo.txt beside photo.jpg, captions.csv "
+            help="A folder of photographs with captions (photo.txt next to photo.jpg, captions.csv "
             "or captions.jsonl), or a dataset.jsonl.",
             metavar="FOLDER|DATASET",
         ),
@@ -27,16 +27,16 @@ def finetune(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Values to use instead of those that suit the number of photographs.",
+            help="Config values that replace the automatic ones.",
             metavar="[SECTION.KEY=VALUE]...",
         ),
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the new model.", metavar="DIR")],
     model: Model = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
 ) -> None:
-    """Train a model further on your own photographs, and compare it with its start."""
+    """Fine-tune a model on your own photographs and compare it with the original."""
     from showattend.training.display import Display
     from showattend.training.finetune import REPORT_NAME
     from showattend.training.finetune import finetune as run
@@ -54,7 +54,7 @@ def finetune(
     except KeyboardInterrupt:
         if (out / REPORT_NAME).is_file():
             again = "the same command" if resume else "the same command with --resume"
-            say(f"what is done is kept in {printable(out)}; {again} goes on from there")
+            say(f"the state of the run is kept in {printable(out)}; {again} continues it")
         raise
     _print(found, out)
     if found["skipped"] or found["unread"]:
@@ -79,9 +79,9 @@ def _print(found: dict[str, Any], out: Path) -> None:
     where = shlex.quote(str(out))
     if found["kept"] == "start":
         print(
-            f"Training made it no better there: the model in {printable(where)} is the start, "
-            f"{printable(found['model'])}, as it was (the trained one is beside it, "
-            "as trained.safetensors)"
+            f"Training did not improve it there: the model in {printable(where)} is the original, "
+            f"{printable(found['model'])} (the trained one is saved next to it as "
+            "trained.safetensors)"
         )
     for note in found["notes"]:
         complain(note)
@@ -93,11 +93,11 @@ def _print(found: dict[str, Any], out: Path) -> None:
 
 
 def _remark(gain: float, half: float | None, images: int) -> str:
-    """How much the scores mean."""
+    """A remark on how much the scores mean."""
     if images < FEW or half is None:
         few = "a single photograph" if images == 1 else f"{images} photographs"
         return f"Scores on {few} mean little: look at the captions"
     return (
-        f"CIDEr {gain:+.3f}, 95 % interval {gain - half:+.3f} to {gain + half:+.3f}; the epoch was "
-        "chosen on the same photographs, which flatters"
+        f"CIDEr {gain:+.3f}, 95 % interval {gain - half:+.3f} to {gain + half:+.3f} (optimistic, "
+        "since the epoch was chosen on the same photographs)"
     )

@@ -1,4 +1,4 @@
-"""The command ``showattend ground``: the maps against object masks, as tables."""
+"""The command ``showattend ground``: tables that compare attention maps with object masks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from showattend.cli.terminal import bars, complain, finish, printable, report, s
 from showattend.exceptions import UserError
 
 CONFUSIONS = 5
-"""How many of what was said and looked at are printed; the JSON has them all."""
+"""How many confusions are printed; the JSON file has all of them."""
 
 
 def ground(
     annotations: Annotated[
-        Path, typer.Option(help="COCO's instances: masks and boxes.", metavar="FILE")
+        Path, typer.Option(help="COCO instances: masks and boxes.", metavar="FILE")
     ],
     images: Annotated[Path, typer.Option(help="Folder of the images.", metavar="DIR")],
     captions: Annotated[
         Path | None,
-        typer.Option(help="Human captions to say, instead of the model's own.", metavar="FILE"),
+        typer.Option(help="Human captions to use instead of the model's own.", metavar="FILE"),
     ] = None,
     model: Model = None,
     beam_size: BeamSize = None,
@@ -37,9 +37,9 @@ def ground(
     smooth: Annotated[
         float | None,
         typer.Option(
-            help="Look for peaks in maps blurred with a Gaussian of this share of the photo's "
-            "sides. 0: none.",
-            show_default="0.089, as the paper's figures",
+            help="Blur the maps before locating peaks: sigma as a fraction of the photo's sides. "
+            "0: no blur.",
+            show_default="0.089, as in the paper's figures",
             min=0,
             max=1,
         ),
@@ -50,19 +50,19 @@ def ground(
 ) -> None:
     """Measure whether the model looks at what it names (the pointing game).
 
-    The first table is about words that name what the image shows: is the peak
-    of the map on such an object ("pointing"; "boxed": in its bounding box),
-    how much of the map is ("mass"), and how far is the model ahead of maps
-    that know less.
+    The first table is for words that name something the image shows. It has
+    the share of maps that peak on such an object ("pointing"; "boxed": in its
+    bounding box), the share of the map on it ("mass"), and the model's lead
+    over baselines.
 
-    The second asks what the model looked at when a word is wrong, that is,
-    names a category that is not annotated in the image: at an object of
-    another category (it saw the wrong thing), or at none (it looked at the
-    wrong place). Right words stand beside them. Below are the pairs of what
-    was said and what was looked at, and how much the words look at big objects
-    (a tenth of the image or more) that the caption mentions, and does not.
+    The second table is for wrong words, which name a category that is not
+    annotated in the image, with right words for comparison. The model may have
+    looked at an object of another category (it misnamed what it saw) or at none
+    (it looked in the wrong place). Then follow the most common confusions, and
+    how much attention goes to big objects (a tenth of the image or more) that
+    the caption mentions or overlooks.
 
-    Only the annotations' categories count, and images with an object.
+    Only annotated categories count, and only images with an object.
     """
     from showattend.cli.output_checks import check_json
     from showattend.evaluation.grounding.ground import ground as run
@@ -80,7 +80,7 @@ def ground(
         if 2 * shown > MOST_CARDS:
             raise UserError(
                 f"--shown {shown}: a gallery has room for {MOST_CARDS // 2} hits and as many "
-                "misses; give a lower number"
+                "misses; give a smaller number"
             )
     if captions is not None and beam_size is not None:
         raise UserError("--captions says the words, there is no search; leave --beam-size out")
@@ -95,7 +95,7 @@ def ground(
     from showattend.captioner import Captioner
     from showattend.system.device import keep_freed_memory
 
-    keep_freed_memory()  # one image after the other asks for the same
+    keep_freed_memory()  # every image needs the same blocks
     captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
     with bars() as progress:
         found = run(
@@ -113,7 +113,7 @@ def ground(
     print(f"How: {describe_settings(found['settings'])}")
     _print_pointing(found)
     _print_where(found["where"])
-    report(found, output)  # before the gallery: a sheet can be drawn again, this takes long
+    report(found, output)  # before the gallery, which is quicker to repeat
     if gallery is not None:
         title, advice = "Where it looked: hits, then misses", "give a lower --shown"
         shortage = save_gallery(looks.cards(), gallery, title, advice)
@@ -129,7 +129,7 @@ def _print_pointing(found: Mapping[str, Any]) -> None:
         cells = [_title(name)]
         for measure in ("pointing", "pointing_boxes", "mass"):
             cells.append(f"{found[measure][name]:.3f}")
-            if measure != "pointing_boxes":  # a terminal has 80 columns; the file has it all
+            if measure != "pointing_boxes":  # left out to fit 80 columns; the file has it
                 cells.append(_span(found["interval"][measure].get(name)))
         rows.append(tuple(cells))
     table(
@@ -141,7 +141,7 @@ def _print_pointing(found: Mapping[str, Any]) -> None:
 
 
 def _print_where(where: Mapping[str, Any]) -> None:
-    """What right and wrong words look at, and the big things that nobody mentions."""
+    """Print what right and wrong words look at, and the big objects that are overlooked."""
     from showattend.evaluation.grounding.wrong_words import PLACES
 
     rows = []
@@ -156,8 +156,8 @@ def _print_where(where: Mapping[str, Any]) -> None:
             rows.append(tuple(cells))
     if rows:
         table(
-            "words that name what is annotated (right) and what is not (wrong): is the peak, the "
-            "mass,\non an object of their own category, of another one, or on none",
+            "words for annotated (right) and unannotated (wrong) categories: the share of peaks "
+            "and mass\non an object of their own category, of another one, or on none",
             rows,
             ("words", "map", *(f"{m}\n{p}" for m in ("peak", "mass") for p in PLACES)),
         )
@@ -167,18 +167,18 @@ def _print_where(where: Mapping[str, Any]) -> None:
         print("; ".join(f"over {_title(name)} {_span(each)}" for name, each in leads.items()))
         print(f"{_confusions(where['confusions'])}\n")
     rows = []
-    for kind, said in (("mentioned", "said"), ("overlooked", "unsaid")):
+    for kind in ("mentioned", "overlooked"):
         found = where["big"][kind]
         for name in found.get("peak", ()):
-            cells = [f"{said}, {found['objects']:,}" if name == "model" else "", _title(name)]
+            cells = [f"{kind}, {found['objects']:,}" if name == "model" else "", _title(name)]
             for measure in ("peak", "mass"):
                 cells.append(f"{found[measure][name]:.3f}")
                 cells.append(_span(found["interval"][measure].get(name)))
             rows.append(tuple(cells))
     if rows:
         table(
-            f"big objects ({where['big']['area']:.0%} of the image or more), said or unsaid: the "
-            "peaks and the mass of all\nthe caption's words on them",
+            f"big objects ({where['big']['area']:.0%} of the image or more), mentioned or not: the "
+            "share of\nthe peaks and mass of all words of the caption on them",
             rows,
             ("", "map", "peak", "lead", "mass", "lead"),
         )

@@ -1,4 +1,4 @@
-"""The command ``showattend info``: what a model is."""
+"""The command ``showattend info``: facts about a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from showattend.cli.options import Model
 
 
 def info(model: Model = None) -> None:
-    """Say what a model is: recipe, data, figures."""
+    """Show a model's recipe, training data and scores."""
     from showattend.model import checkpoint as checkpoints
 
     print(checkpoints.describe(checkpoints.find_model(model)))

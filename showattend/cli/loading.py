@@ -1,4 +1,4 @@
-"""The model that a command uses."""
+"""Loading the model for a command."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
 
 def load_captioner(model: str | None, device: str, precision: str, size: int | None) -> Captioner:
+    """Load the model with the options of a command; see `Captioner.from_pretrained`."""
     from showattend.captioner import Captioner
     from showattend.system.device import keep_freed_memory
 
-    keep_freed_memory()  # one batch after the other asks for the same
+    keep_freed_memory()  # every batch needs the same blocks
     return Captioner.from_pretrained(model, device=device, precision=precision, size=size)

@@ -1,4 +1,4 @@
-"""The commands ``showattend prepare ...``, one for each form of data set."""
+"""The commands ``showattend prepare ...``, one for each kind of data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from showattend.data.prepare import Report, prepare_flickr8k, prepare_karpathy
 from showattend.data.prepare_folder import prepare_folder
 
 prepare_app = typer.Typer(
-    help="Check a data set, report on it, and write it in the form that training reads.",
+    help="Check a data set, report on it, and write it in the format that training reads.",
     epilog=examples(
         "prepare flickr8k Flickr8k/ --out data/flickr8k",
         "prepare coco --out data/coco --images 5000 --categories dog,frisbee",
@@ -25,7 +25,7 @@ prepare_app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
-MinCount = Annotated[int, typer.Option(help="Occurrences that make a word known.", min=1)]
+MinCount = Annotated[int, typer.Option(help="Least occurrences for a word to be learnt.", min=1)]
 
 
 @prepare_app.command()
@@ -59,7 +59,10 @@ def coco(
     images: Annotated[
         int | None,
         typer.Option(
-            help="How many, each split its share.", min=1, metavar="N", show_default="all"
+            help="How many images; every split keeps its share.",
+            min=1,
+            metavar="N",
+            show_default="all",
         ),
     ] = None,
     categories: Annotated[
@@ -72,32 +75,34 @@ def coco(
     ] = "",
     split: Annotated[
         Literal["official", "karpathy"] | None,
-        typer.Option(help="Which split.", show_default="that of the annotations; official"),
+        typer.Option(
+            help="Which split.", show_default="that of the given annotations, or official"
+        ),
     ] = None,
     year: Annotated[
-        Literal["2014", "2017"], typer.Option(help="Which release is fetched.")
+        Literal["2014", "2017"], typer.Option(help="The release to download.")
     ] = "2014",
     annotations: Annotated[
         list[Path] | None,
         typer.Option(
             help="Caption files that you have, or their folder; may be given several times.",
             metavar="FILE",
-            show_default="in OUT/annotations, else fetched",
+            show_default="in OUT/annotations, or downloaded",
         ),
     ] = None,
     instances: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Files with objects, for --categories; may be given several times.",
+            help="Instances files, for --categories; may be given several times.",
             metavar="FILE",
-            show_default="beside the annotations",
+            show_default="next to the annotations",
         ),
     ] = None,
     hold_out: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Files of COCO's form whose images stay out of training, such as instances to "
-            "measure `showattend ground` on; may be given several times.",
+            help="Files in COCO's format whose images are kept out of training, for example the "
+            "instances for `showattend ground`; may be given several times.",
             metavar="FILE",
             show_default="none",
         ),
@@ -105,26 +110,26 @@ def coco(
     image_root: Annotated[
         Path | None,
         typer.Option(
-            help="Images that you have; others are then fetched only if --base-url is given.",
+            help="Folder of your images; others are downloaded only if --base-url is given.",
             metavar="DIR",
-            show_default="in OUT/images, else fetched",
+            show_default="in OUT/images, or downloaded",
         ),
     ] = None,
     base_url: Annotated[
         str | None,
         typer.Option(
-            help="A server with COCO's folders.",
+            help="A server with COCO's folder layout.",
             metavar="URL",
             show_default="http://images.cocodataset.org",
         ),
     ] = None,
     restval: Annotated[
-        bool, typer.Option(help="Karpathy's split: train on its restval too.")
+        bool, typer.Option(help="With Karpathy's split, train on restval too.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of the choice of --images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the selection for --images.")] = 0,
     min_count: MinCount = 5,
 ) -> None:
-    """MS-COCO or a part of it: files that you have, or only those it needs from COCO's server."""
+    """MS-COCO or part of it, from local files or downloading only what it needs."""
     from showattend.data.coco.prepare_coco import Subset, prepare_coco
 
     subset = Subset(
@@ -149,7 +154,7 @@ def coco(
             say=lambda line: say(printable(line)),
         )
     except KeyboardInterrupt:
-        say(f"what came is kept in {printable(out)}; the same command goes on from there")
+        say(f"finished downloads are kept in {printable(out)}; run the same command to continue")
         raise
 
 
@@ -157,11 +162,13 @@ def coco(
 def folder(
     folder: Annotated[Path, typer.Argument(help="Folder of the photos and their captions.")],
     out: Out,
-    val_fraction: Annotated[float, typer.Option(help="Share of images to validate on.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the choice of those images.")] = 0,
+    val_fraction: Annotated[
+        float, typer.Option(help="Fraction of the images for validation.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of that selection.")] = 0,
     min_count: MinCount = 5,
 ) -> None:
-    """Photos of your own: photo.txt beside photo.jpg, captions.jsonl or captions.csv in it."""
+    """Your own photos, with photo.txt next to photo.jpg, or captions.jsonl or captions.csv."""
     _prepare(
         prepare_folder,
         folder,
@@ -184,7 +191,7 @@ def _prepare(function: Callable[..., Report], *args: Any, **options: Any) -> Non
 
 
 def _tenths() -> Callable[..., None]:
-    """What takes the bars' place in a log file: a line for every tenth of what is fetched."""
+    """Progress for log files instead of bars: a line for every tenth of a download."""
     said: dict[str, int] = {}
 
     def move(what: str, done: int, total: int, note: str = "") -> None:

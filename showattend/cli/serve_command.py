@@ -20,19 +20,19 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart")
 
 def serve(
     model: Model = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
     max_megabytes: Annotated[float, typer.Option(help="Largest file.", min=0.1)] = 20,
     max_megapixels: Annotated[
-        float, typer.Option(help="Largest image; 4 bytes of memory a pixel.", min=0.1)
+        float, typer.Option(help="Largest image, at 4 bytes of memory per pixel.", min=0.1)
     ] = 64,
-    timeout: Annotated[float, typer.Option(help="Seconds for a photo.", min=1)] = 30,
-    queue: Annotated[int, typer.Option(help="Photos that wait for their turn.", min=0)] = 8,
+    timeout: Annotated[float, typer.Option(help="Seconds allowed per photo.", min=1)] = 30,
+    queue: Annotated[int, typer.Option(help="Photos that may wait.", min=0)] = 8,
     size: Size = None,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Serve a page to drop photos on, and its JSON API (POST /api/caption)."""
+    """Serve a web page for captioning photos, and its JSON API (POST /api/caption)."""
     for package in NEEDED:
         if find_spec(package) is None:
             raise UserError(f'the server needs {package}; run: pip install "showattend[serve]"')
@@ -54,26 +54,26 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         say(f"showattend: open http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
         if not private:
-            say("showattend: whoever reaches this address can use it; it has no password")
+            say("showattend: anyone who can reach this address can use it; it has no password")
         uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:  # how it is meant to end
+    except KeyboardInterrupt:  # the normal way to stop it
         pass
     finally:
         listening.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket at that address; asked before the model is loaded, a mistake costs no waiting.
+    """Open a socket at an address; done first, so that mistakes show before the model is loaded.
 
     Raises:
-        UserError: The address is not this machine's, or taken.
+        UserError: The address does not belong to this machine, or is in use.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except (socket.gaierror, UnicodeError):
-        raise UserError(f"cannot listen at {host}:{port} (no such address)") from None
+        raise UserError(f"cannot listen on {host}:{port} (no such address)") from None
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()  # the error's own text repeats the address
-        hint = "; --port chooses another port" if error.errno == errno.EADDRINUSE else ""
-        raise UserError(f"cannot listen at {host}:{port} ({reason}){hint}") from None
+        hint = "; --port selects another port" if error.errno == errno.EADDRINUSE else ""
+        raise UserError(f"cannot listen on {host}:{port} ({reason}){hint}") from None

@@ -1,4 +1,4 @@
-"""The command ``showattend train``: a run, as a config describes it."""
+"""The command ``showattend train``: a training run described by a config."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ def train(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/flickr8k.yaml.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Values to use instead of the file's.", metavar="[SECTION.KEY=VALUE]..."
-        ),
+        typer.Argument(help="Values that override the file's.", metavar="[SECTION.KEY=VALUE]..."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
 ) -> None:
-    """Train a model as a config says."""
+    """Train a model as described by a config."""
     from showattend.config import load_config
 
     settings = load_config(config, overrides or [])
@@ -37,9 +35,9 @@ def train(
     except KeyboardInterrupt:
         if first and can_go_on(Path(out)):
             again = "the same command" if resume else "the same command with --resume"
-            say(f"the state of the run is kept in {printable(out)}; {again} goes on from there")
+            say(f"the state of the run is kept in {printable(out)}; {again} continues it")
         raise
-    if not first:  # of several processes the first one speaks
+    if not first:  # only the first process reports
         return
     best, out = record["best"], printable(out)
     say(

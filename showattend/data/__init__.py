@@ -1,1 +1,1 @@
-"""Data sets: read, prepared, cached, and handed out in batches."""
+"""Data sets: reading, preparing, caching and batching."""

@@ -1,4 +1,4 @@
-"""Several data sets as one: whose record is whose, and how often each is drawn."""
+"""Several data sets combined into one, with the weight of each."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Mixture:
     """The records of one or more data sets, one after another.
 
     Attributes:
-        records: All of them.
-        set_of: Which data set each record is of, [N].
-        names: What reports call the data sets, [S], all different.
-        weights: How often a training image of each is drawn in an epoch, [S].
+        records: The N records of all data sets.
+        set_of: The index of each record's data set, [N].
+        names: The names of the S data sets in reports, all different.
+        weights: How often the training images of each data set are drawn in an epoch, [S].
     """
 
     records: PackedRecords
@@ -29,30 +29,30 @@ class Mixture:
     weights: tuple[float, ...]
 
     def __len__(self) -> int:
-        """How many records."""
+        """The number of records."""
         return len(self.records)
 
     def take(self, rows: Iterable[int]) -> Mixture:
-        """These records, in this order; the data sets stay the same, though one may be empty."""
+        """Select records by index; all data sets are kept, even if one becomes empty."""
         rows = np.fromiter(rows, np.intp)
         return Mixture(
             self.records.take(rows.tolist()), self.set_of[rows], self.names, self.weights
         )
 
     def rows(self, split: str) -> list[int]:
-        """The records of a split."""
+        """The indices of the records of a split."""
         return [i for i, record in enumerate(self.records) if record.split == split]
 
     def weight_of(self, rows: Sequence[int]) -> np.ndarray:
-        """The weights of these records, [N] float64."""
+        """The weights of the given records, [N] float64."""
         return np.asarray(self.weights)[self.set_of[np.asarray(rows, np.intp)]]
 
 
 def name_sets(paths: Sequence[str], given: Sequence[str | None]) -> tuple[str, ...]:
-    """A name for each data set: as given, else its folder's, else its file's.
+    """Name each data set: as given, or after its folder, or after its file.
 
     Raises:
-        DataError: Two are named alike by hand.
+        DataError: The same name is given to two of them.
     """
     names: list[str] = []
     for path, name in zip(paths, given, strict=True):
@@ -67,12 +67,12 @@ def name_sets(paths: Sequence[str], given: Sequence[str | None]) -> tuple[str, .
 
 
 def check_apart(mixture: Mixture) -> None:
-    """Refuse an image that one data set trains on and another validates with.
+    """Check that no training image of one data set is a validation image of another.
 
     Raises:
-        DataError: There is one.
+        DataError: There is such an image.
     """
-    if len(mixture.names) == 1:  # the reader has looked
+    if len(mixture.names) == 1:  # already checked by the reader
         return
     training = {
         str(record.path.absolute()): which

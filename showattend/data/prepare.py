@@ -1,7 +1,7 @@
-"""Preparing a data set: look at every image and caption once, report, write one canonical form.
+"""Prepare a data set: check every image and caption once, report, and write one canonical form.
 
-``dataset.jsonl`` is what training reads; ``captions_<split>.json`` are the same captions in COCO's
-form, for ``showattend evaluate`` and other people's tools; ``report.json`` is the report.
+Training reads ``dataset.jsonl``. ``captions_<split>.json`` are the same captions in COCO's format
+for ``showattend evaluate`` and other tools; ``report.json`` is the report.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from showattend.text.tokenizer import tokenize
 Progress = Callable[[str, int, int], None]
 
 _FORMAT = "showattend data set, version 1"
-_LISTED = 10  # skipped images that the terminal shows; report.json lists them all
+_LISTED = 10  # skipped images shown in the terminal; report.json lists all
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a data set holds.
+    """Statistics of a prepared data set.
 
     Attributes:
         out: The folder it was written to.
-        image_root: The folder that holds all its images.
-        images: Images of each split.
-        captions: Captions of each split.
-        lengths: How many captions have each length in words, punctuation not counted.
-        vocabulary: Words seen at least ``min_count`` times in the training captions.
-        different_words: Words seen at all in the training captions.
+        image_root: The folder that contains all its images.
+        images: Number of images in each split.
+        captions: Number of captions in each split.
+        lengths: Number of captions by length in words, without punctuation.
+        vocabulary: Number of words that occur at least ``min_count`` times in training captions.
+        different_words: Number of different words in the training captions.
         min_count: See ``vocabulary``.
-        unknown_share: Share of the validation captions' words outside the vocabulary; None
-            without validation captions.
-        empty_captions: Captions left out because they hold no word.
-        skipped: The images left out, a line each: which, and why.
+        unknown_share: Fraction of the words in validation captions that are not in the vocabulary;
+            None without validation captions.
+        empty_captions: Number of captions left out because they contain no word.
+        skipped: One line for each image that was left out: which, and why.
     """
 
     out: Path
@@ -60,7 +60,7 @@ class Report:
     skipped: tuple[str, ...] = field(default=())
 
     def length_at(self, share: float) -> int:
-        """The length that this share of the captions does not exceed (0.5: the median)."""
+        """The length that this fraction of the captions does not exceed (0.5: the median)."""
         left = share * sum(self.lengths.values())
         for length, count in self.lengths.items():
             left -= count
@@ -69,7 +69,7 @@ class Report:
         return max(self.lengths)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as it stands in ``report.json``."""
+        """The content of ``report.json``."""
         return {
             "format": _FORMAT,
             "image_root": str(self.image_root),
@@ -85,7 +85,7 @@ class Report:
         }
 
     def lines(self) -> list[str]:
-        """The report for a terminal."""
+        """The report as lines for the terminal."""
         mean = sum(length * count for length, count in self.lengths.items())
         mean_length = mean / sum(self.lengths.values())
         lines = [
@@ -131,13 +131,13 @@ def prepare(
     """Check a data set and write its canonical form; the same input gives the same files.
 
     Args:
-        records: What a reader gave.
-        out_dir: The folder to write to, made if absent.
-        min_count: How often a word must occur in the training captions to be known.
-        skipped: Images that the caller left out already, a line each.
-        draw: Given the records that can be used, and a line for each image left out; returns the
-            records with the splits they are to have.
-        progress: Called with (what, done, total) as the images are opened.
+        records: The records from a reader.
+        out_dir: The folder to write to, created if absent.
+        min_count: How often a word must occur in the training captions to be in the vocabulary.
+        skipped: One line for each image that the caller has already left out.
+        draw: Assigns splits: called with the usable records and a line for each image left out,
+            returns the records with their splits.
+        progress: Called with a label, the number of images opened, and the total.
 
     Raises:
         DataError: No image is left, an id occurs twice, or the folder cannot be written or holds
@@ -156,7 +156,7 @@ def prepare(
     files = {"dataset.jsonl": "".join(_jsonl_line(record, out_dir) for record in kept)}
     for split, content in _coco(kept, sizes, root).items():
         files[f"captions_{split}.json"] = json.dumps(content, ensure_ascii=False) + "\n"
-    # First of all: the files beside it are known as ours by it, when a run breaks off.
+    # Written first: if the run is interrupted, it identifies the other files as ours.
     told = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
     _write(out_dir, {"report.json": told} | files)
     return report
@@ -183,7 +183,7 @@ def prepare_karpathy(
 def _usable(
     records: Sequence[Record], out: Path, progress: Progress
 ) -> tuple[list[Record], list[tuple[int, int]], list[str], int]:
-    """The records that can be used, their image sizes, what was wrong, empty captions."""
+    """The usable records, their image sizes, the problems, and the number of empty captions."""
     from showattend.images.image_files import open_image
 
     def size(record: Record) -> tuple[int, int] | str:
@@ -193,7 +193,7 @@ def _usable(
             return str(error)
 
     kept, sizes, problems, empty = [], [], [], 0
-    # Pillow decodes outside Python's lock.
+    # Pillow releases Python's lock while decoding.
     for done, (record, found) in enumerate(in_order(size, records), start=1):
         progress("Images", done, len(records))
         captions = tuple(text for each in record.captions if tokenize(text := _whole(each)))
@@ -211,7 +211,7 @@ def _usable(
 
 
 def _whole(text: str) -> str:
-    """The text without halves of characters, which no file of ours could hold as they are."""
+    """Remove lone surrogates, which UTF-8 cannot represent."""
     return text.encode("utf-8", "ignore").decode("utf-8")
 
 
@@ -254,7 +254,11 @@ def _report(
 
 
 def check_out(out: Path) -> None:
-    """Refuse a folder whose files are not ours: a data set's own must not be written over."""
+    """Refuse to overwrite files that `prepare` did not write, such as a data set's own.
+
+    Raises:
+        DataError: The folder contains such files.
+    """
     names = ["dataset.jsonl", "report.json", *(f"captions_{split}.json" for split in SPLITS)]
     present = [name for name in names if (out / name).exists()]
     if not present:
@@ -267,12 +271,12 @@ def check_out(out: Path) -> None:
 def _common_folder(paths: Sequence[Path]) -> Path:
     try:
         return Path(os.path.commonpath([path.parent.resolve() for path in paths]))
-    except ValueError:  # on several drives
+    except ValueError:  # on different drives
         return Path(paths[0].resolve().anchor)
 
 
 def _name_in(folder: Path, path: Path) -> str:
-    """The path from that folder, or in full if the file is elsewhere; a linked file stays one."""
+    """The path relative to a folder, or absolute if it is elsewhere; links are not resolved."""
     path, folder = path.parent.resolve() / path.name, folder.resolve()
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
@@ -290,7 +294,7 @@ def _jsonl_line(record: Record, out: Path) -> str:
 def _coco(
     records: Sequence[Record], sizes: Sequence[tuple[int, int]], root: Path
 ) -> dict[str, dict[str, Any]]:
-    """COCO captions of each split; COCO wants numbers for ids, unique over the splits."""
+    """COCO captions of each split; COCO requires numeric ids that are unique across splits."""
     numbered = all(isinstance(record.image_id, int) for record in records)
     splits: dict[str, dict[str, Any]] = {}
     caption_id = 0
@@ -323,9 +327,9 @@ def _coco(
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:
-    """Write all files aside, then rename them in their order; splits of an earlier run go.
+    """Write all files to temporary names, then rename them in order; remove stale splits.
 
-    Half a character, as in a folder's name that is not UTF-8, becomes its JSON escape.
+    A lone surrogate, as in a folder name that is not UTF-8, becomes its JSON escape.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

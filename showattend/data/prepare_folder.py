@@ -1,4 +1,4 @@
-"""``showattend prepare folder``: photos of one's own, with captions beside them or in a table."""
+"""``showattend prepare folder``: your own photos, with captions in text files or in a table."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def prepare_folder(
     message: Callable[[str], None] = lambda _: None,
     **options: Any,
 ) -> Report:
-    """Prepare a folder of one's own photos.
+    """Prepare a folder of your own photos.
 
-    The captions come from ``captions.jsonl`` in it (see ``read_jsonl``), else from
-    ``captions.csv`` (columns ``image``, ``caption`` and, if wanted, ``split``; a line a caption),
-    else from ``photo.txt`` beside each ``photo.jpg``, a caption a line, folders within it too.
+    Captions are read from the first of these that exists: ``captions.jsonl`` (see ``read_jsonl``);
+    ``captions.csv`` with the columns ``image``, ``caption`` and optionally ``split``, one caption
+    per line; ``photo.txt`` next to each ``photo.jpg``, one caption per line, subfolders included.
 
     Args:
         folder: The folder.
-        out: Where to write.
-        val_fraction: Share of the images to validate on, drawn when the captions name no split
-            but ``train``; 0 draws none.
+        out: The folder to write to.
+        val_fraction: Fraction of the images to draw for validation if the captions name no split
+            other than ``train``; 0 draws none.
         seed: The seed of that draw.
-        message: Told what is not read, for another of these places is.
+        message: Called with a line about caption files that are ignored.
         options: See `prepare`.
 
     Raises:
@@ -59,11 +59,11 @@ def prepare_folder(
 def read_folder(
     folder: Path, message: Callable[[str], None] = lambda _: None
 ) -> tuple[list[Record], list[str]]:
-    """The photos of a folder that have captions, and a line for each that has none.
+    """Read the photos of a folder that have captions, and a line for each that has none.
 
     Args:
         folder: See `prepare_folder`.
-        message: Told what is not read, for another place is.
+        message: Called with a line about caption files that are ignored.
 
     Raises:
         DataError: There is no such folder, it holds no images, or a table is malformed.
@@ -75,12 +75,12 @@ def read_folder(
         return _read_sidecars(folder)
     records = _TABLES[tables[0]](folder / tables[0])
     if unread := [*tables[1:], *_unread_texts(folder, records)]:
-        message(f"{folder}: {tables[0]} is read, and not {' and '.join(unread)}")
+        message(f"{folder}: captions come from {tables[0]}, not from {' or '.join(unread)}")
     return records, []
 
 
 def draw_validation(records: Sequence[Record], count: int, seed: int = 0) -> list[Record]:
-    """The records, so many of the training images drawn to validate on."""
+    """Move ``count`` randomly drawn training images to the validation split."""
     training = [i for i, record in enumerate(records) if record.split == "train"]
     drawn = set(random.Random(seed).sample(training, count))
     return [
@@ -89,7 +89,7 @@ def draw_validation(records: Sequence[Record], count: int, seed: int = 0) -> lis
 
 
 def _unread_texts(folder: Path, records: Sequence[Record]) -> list[str]:
-    """What stands beside photos that a table does not name; nothing, or one phrase."""
+    """Describe the text files next to photos that a table does not name, if any."""
     from showattend.images.image_files import find_images
 
     named = {os.path.realpath(record.path) for record in records}
@@ -103,7 +103,7 @@ def _unread_texts(folder: Path, records: Sequence[Record]) -> list[str]:
         return []
     which = "a photo" if len(left) == 1 else f"{len(left):,} photos"
     first = left[0].with_suffix(".txt").name
-    return [f"the .txt files beside {which} that it does not name ({first})"]
+    return [f"the .txt files next to {which} that it does not name ({first})"]
 
 
 def _read_csv(path: Path) -> list[Record]:
@@ -113,15 +113,15 @@ def _read_csv(path: Path) -> list[Record]:
         image, caption, split = row["image"], row["caption"], row.get("split") or "train"
         if not image or caption is None or None in row:
             raise DataError(
-                f"{where}: not one value a column; a caption with commas needs quotes around it"
+                f"{where}: expected one value per column; a caption with commas needs quotes"
             )
         if "\n" in image or "\r" in image:
-            raise DataError(f"{where}: a line end in an image's name; is a quote left open?")
+            raise DataError(f"{where}: a line break in an image name; is a quote left open?")
         check_name(image, where)
         if split not in SPLITS:
             raise DataError(f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)}")
         if splits.setdefault(image, split) != split:
-            raise DataError(f"{where}: {image} is in the split {splits[image]!r} already")
+            raise DataError(f"{where}: {image} is already in the split {splits[image]!r}")
         captions.setdefault(image, []).append(caption)
     return [
         Record(image, path.parent / image, tuple(texts), splits[image])
@@ -130,10 +130,10 @@ def _read_csv(path: Path) -> list[Record]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str | None, str | None]]]:
-    """The rows of the table, with where each of them ends.
+    """Yield the rows of the table, each with a description of where it ends.
 
     Raises:
-        DataError: The columns are others, or a quote is not closed.
+        DataError: A column is missing, or a quote is not closed.
     """
     text = io.StringIO(read_text(path), newline="")
     rows = csv.DictReader(text, skipinitialspace=True, strict=True)
@@ -152,7 +152,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str | None, str | None]]]:
     except csv.Error as error:
         raise DataError(
             f"{path}, line {began}: broken CSV, noticed in line {rows.reader.line_num} ({error}); "
-            "is a quote left open? One within a caption is written twice"
+            "is a quote left open? A quote inside a caption must be doubled"
         ) from None
 
 
@@ -172,13 +172,13 @@ def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
             name = image.relative_to(folder).as_posix()
             records.append(Record(name, image, captions, "train"))
         else:
-            skipped.append(f"{image}: no caption in {beside.name} beside it")
+            skipped.append(f"{image}: no caption in {beside.name} next to it")
     if not images:
         raise DataError(f"{folder}: holds no images, and no captions.jsonl or captions.csv")
     return records, skipped
 
 
-# Of several the first is read.
+# If there are several, the first is read.
 _TABLES: dict[str, Callable[[Path], list[Record]]] = {
     "captions.jsonl": read_jsonl,
     "captions.csv": _read_csv,

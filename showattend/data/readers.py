@@ -1,7 +1,7 @@
-"""Readers of captioned data sets: whatever the form on disk, a list of ``Record``.
+"""Readers of captioned data sets. Every format becomes a list of ``Record``.
 
-COCO caption JSON, the Karpathy split JSON, Flickr8k's own text files, and JSON Lines. Images are
-not opened here and need not exist; what is malformed is a ``DataError`` that says where.
+The formats are COCO caption JSON, Karpathy's split JSON, Flickr8k's own text files, and JSON Lines.
+Images are not opened and need not exist; malformed files raise a ``DataError`` that says where.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ _FLICKR8K_IMAGES = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset")
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file (a byte order mark is passed over), or a ``DataError``."""
+    """Read a UTF-8 text file, ignoring a byte order mark.
+
+    Raises:
+        DataError: It cannot be read, or is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -45,14 +49,22 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers from 1."""
+    """Yield the non-blank lines with their numbers, starting at 1.
+
+    Raises:
+        DataError: The file cannot be read, or is not UTF-8.
+    """
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line := line.strip():
             yield number, line
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or a ``DataError`` with the line where it breaks off."""
+    """Read a JSON file.
+
+    Raises:
+        DataError: It cannot be read, or is not valid JSON; the message names the line.
+    """
     return _parse_json(read_text(path), path)
 
 
@@ -64,7 +76,7 @@ def _parse_json(text: str, path: Path, line: int = 1) -> Any:
         raise DataError(f"{where}: broken JSON ({error.msg}, column {error.colno})") from None
     except RecursionError:
         raise DataError(f"{path}, line {line}: broken JSON (nested too deeply)") from None
-    except ValueError:  # Python reads no number of more than 4,300 digits
+    except ValueError:  # Python refuses numbers of more than 4,300 digits
         raise DataError(f"{path}, line {line}: broken JSON (a number too long to read)") from None
 
 
@@ -84,7 +96,7 @@ def read_coco(annotations: Path, image_root: Path, split: str) -> list[Record]:
         One record for each image that has captions, in the file's order.
 
     Raises:
-        DataError: The file cannot be read, or is not of that form.
+        DataError: The file cannot be read, or has another format.
     """
     if split not in SPLITS:
         raise DataError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
@@ -92,7 +104,11 @@ def read_coco(annotations: Path, image_root: Path, split: str) -> list[Record]:
 
 
 def coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Record]:
-    """The records of COCO captions that are read already; ``path`` is for messages."""
+    """Convert parsed COCO captions to records; ``path`` is for messages.
+
+    Raises:
+        DataError: The split is unknown, or the data has another format.
+    """
     images, annotations = (_list(data, key, path) for key in ("images", "annotations"))
     captions: dict[int | str, list[str]] = {}
     for number, image in enumerate(images):
@@ -129,19 +145,23 @@ def read_karpathy(annotations: Path, image_root: Path, restval: bool = True) -> 
 
     Args:
         annotations: The JSON file: ``images`` with ``filename``, ``split`` and ``sentences``.
-        image_root: The folder of the images; an image's ``filepath`` (COCO: ``train2014`` or
-            ``val2014``) is looked for in it.
-        restval: Whether the split ``restval`` (COCO: 30,504 images) joins the training images,
-            as is usual; else those images are left out.
+        image_root: The folder of the images, or of the subfolders named by ``filepath`` (COCO:
+            ``train2014`` and ``val2014``).
+        restval: Use the split ``restval`` (COCO: 30,504 images) for training, as is usual;
+            otherwise leave it out.
 
     Raises:
-        DataError: The file cannot be read, or is not of that form.
+        DataError: The file cannot be read, or has another format.
     """
     return karpathy_records(read_json(annotations), annotations, image_root, restval)
 
 
 def karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> list[Record]:
-    """The records of a Karpathy split that is read already; ``path`` is for messages."""
+    """Convert a parsed Karpathy split to records; ``path`` is for messages.
+
+    Raises:
+        DataError: The data has another format.
+    """
     records = []
     seen = set()
     for number, image in enumerate(_list(data, "images", path)):
@@ -164,7 +184,7 @@ def karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> 
         seen.add(image_id)
         folder = image_root / check_name(str(image.get("filepath", "")), where)
         if not folder.is_dir() and (image_root / name).is_file():
-            folder = image_root  # given the folder itself, or all images in one
+            folder = image_root  # image_root is that subfolder, or all images are in one folder
         if split == "restval" and not restval:
             continue
         records.append(
@@ -177,11 +197,11 @@ def karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> 
 
 
 def read_flickr8k(root: Path, image_root: Path | None = None) -> list[Record]:
-    """Read Flickr8k in its own text files.
+    """Read Flickr8k from its own text files.
 
     Args:
-        root: The folder with ``Flickr8k.token.txt`` and ``Flickr_8k.{train,dev,test}Images.txt``
-            (or above it, with ``Flickr8k_text`` in it, as unpacked). A split whose file is absent
+        root: The folder with ``Flickr8k.token.txt`` and ``Flickr_8k.{train,dev,test}Images.txt``,
+            or its parent with ``Flickr8k_text`` in it, as unpacked. A split whose file is absent
             is left out.
         image_root: The folder of the images; if None, ``images``, ``Flicker8k_Dataset`` or
             ``Flickr8k_Dataset`` under ``root``.
@@ -205,18 +225,18 @@ def read_flickr8k(root: Path, image_root: Path | None = None) -> list[Record]:
             if name not in captions:
                 raise DataError(f"{where}: {name} has no captions in {FLICKR8K_TOKENS}")
             if name in seen:
-                raise DataError(f"{where}: {name} is in {seen[name]} already")
+                raise DataError(f"{where}: {name} is already in {seen[name]}")
             seen[name] = file
             image_id = Path(name).stem
             records.append(Record(image_id, image_root / name, tuple(captions[name]), split))
     if not seen:
         files = ", ".join(_FLICKR8K_SPLITS.values())
-        raise DataError(f"{texts}: none of {files} is here, or names an image")
+        raise DataError(f"{texts}: none of {files} exists or names an image")
     return records
 
 
 def _flickr8k_captions(path: Path) -> dict[str, list[str]]:
-    """The captions of each image file, from lines such as ``file.jpg#0<TAB>A dog runs .``."""
+    """Read the captions of each image file from lines such as ``file.jpg#0<TAB>A dog runs .``."""
     captions: dict[str, list[str]] = {}
     keys: dict[str, int] = {}
     for number, line in read_lines(path):
@@ -226,7 +246,7 @@ def _flickr8k_captions(path: Path) -> dict[str, list[str]]:
             raise DataError(f"{path}, line {number}: not of the form file.jpg#0<TAB>caption")
         check_name(name, f"{path}, line {number}")
         if key in keys:
-            raise DataError(f"{path}, line {number}: {key} stands in line {keys[key]} already")
+            raise DataError(f"{path}, line {number}: {key} is already in line {keys[key]}")
         keys[key] = number
         captions.setdefault(name, []).append(caption.strip())
     return captions
@@ -236,17 +256,17 @@ def _flickr8k_captions(path: Path) -> dict[str, list[str]]:
 
 
 def read_jsonl(path: Path, image_root: Path | None = None) -> list[Record]:
-    """Read a JSON Lines file of one's own, an image a line.
+    """Read a JSON Lines file with one image per line.
 
-    ``{"image": "dogs/1.jpg", "captions": ["A dog."], "split": "train", "image_id": 7}``: the last
-    two may be left out (then ``train``, and the image's path as written).
+    A line is ``{"image": "dogs/1.jpg", "captions": ["A dog."], "split": "train", "image_id": 7}``.
+    ``split`` defaults to ``train`` and ``image_id`` to ``image``.
 
     Args:
         path: The file.
-        image_root: The folder that ``image`` is relative to; if None, the file's own.
+        image_root: The folder that ``image`` is relative to; None uses the file's folder.
 
     Raises:
-        DataError: The file cannot be read, or a line is not of that form.
+        DataError: The file cannot be read, or a line has another format.
     """
     root = path.parent if image_root is None else image_root
     records = []
@@ -276,18 +296,18 @@ def read_jsonl(path: Path, image_root: Path | None = None) -> list[Record]:
 
 
 def read_dataset(path: Path, image_root: Path | None = None) -> list[Record]:
-    """Read a data set in whichever of the forms it has.
+    """Read a data set in any of the supported formats.
 
     Args:
-        path: A file of one of the forms; or a folder that holds ``dataset.jsonl``, Flickr8k's
-            text files, ``dataset_*.json`` (Karpathy), or ``captions_{train,val,test}*.json``
-            (COCO). The name of a COCO file says its split: ``train`` unless ``val`` or ``test``
-            stands in it.
-        image_root: The folder of the images; if None, the one that the form itself names, else
-            ``images`` beside the file, else the file's folder.
+        path: A file in one of the formats; or a folder with ``dataset.jsonl``, Flickr8k's text
+            files, ``dataset_*.json`` (Karpathy), or ``captions_{train,val,test}*.json`` (COCO).
+            The split of a COCO file is ``val`` or ``test`` if its name contains that, otherwise
+            ``train``.
+        image_root: The folder of the images. None uses the one that the format specifies, or
+            ``images`` next to the file, or the file's folder.
 
     Raises:
-        DataError: It is none of these, or malformed.
+        DataError: The format is unknown, or the data is malformed.
     """
     if path.is_dir():
         return _read_folder(path, image_root)
@@ -329,7 +349,11 @@ def _read_folder(path: Path, image_root: Path | None) -> list[Record]:
 
 
 def check_ids(records: Iterable[Record]) -> None:
-    """Refuse records of several files that share an id: one image in two splits, say."""
+    """Check that ids are unique, for example that no image is in two splits.
+
+    Raises:
+        DataError: Two records have the same id.
+    """
     seen: dict[int | str, Record] = {}
     for record in records:
         if other := seen.get(record.image_id):
@@ -341,7 +365,7 @@ def check_ids(records: Iterable[Record]) -> None:
 
 
 def split_of(path: Path) -> str:
-    """The split that a COCO file's name says: ``train`` unless val or test stands in it."""
+    """The split of a COCO file by its name: ``val`` or ``test`` if it says so, else ``train``."""
     return next((split for split in ("val", "test") if split in path.name.lower()), "train")
 
 
@@ -359,7 +383,7 @@ def _list(data: Any, key: str, where: Path | str) -> list[Any]:
 
 
 def _value(data: Any, key: str, kind: Any, where: str) -> Any:
-    """``data[key]``, which must be there and of that kind."""
+    """Return ``data[key]`` after checking that it exists and has the right type."""
     if not isinstance(data, dict):
         raise DataError(f"{where}: not an object with {key!r}")
     if key not in data:
@@ -378,10 +402,10 @@ def _image_id(value: Any, where: str) -> int | str:
 
 
 def check_name(name: str, where: str) -> str:
-    """The name of an image, which must be one that a file can have.
+    """Check that an image's name is possible as a file name, and return it.
 
     Raises:
-        DataError: It holds what no name can: a zero byte, or half a character.
+        DataError: It contains a null byte or a lone surrogate.
     """
     try:
         if b"\0" not in os.fsencode(name):

@@ -1,4 +1,4 @@
-"""The one record that every reader yields and everything downstream takes."""
+"""The record of an image with its captions, used by all readers and everything downstream."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Record:
     """One image with its human captions.
 
     Attributes:
-        image_id: The data set's own id (COCO: the integer as given; Flickr8k: the file's stem).
+        image_id: The data set's own id (COCO: the integer; Flickr8k: the stem of the file name).
         path: The image file.
-        captions: The captions as written by people (not tokenized), at least one.
+        captions: At least one caption as written, not tokenized.
         split: One of ``SPLITS``.
     """
 
@@ -35,16 +35,16 @@ class Record:
 
 
 class PackedRecords(Sequence[Record]):
-    """Many records in little memory: their text in a file, each made anew when it is asked for.
+    """A sequence of many records in little memory; each is decoded from a file on access.
 
-    The file is a temporary one without a name, mapped into memory: its pages are the system's to
-    take back, where an object a record would cost every process 1.2 kB of its own.
+    The file is temporary, nameless and memory-mapped, so the system can reclaim its pages. One
+    Python object per record would cost every process 1.2 kB each.
 
     Args:
-        records: What to hold.
+        records: The records to store.
 
     Raises:
-        DataError: The temporary folder has no room for them, or cannot be written.
+        DataError: The temporary folder is full or cannot be written.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -67,14 +67,14 @@ class PackedRecords(Sequence[Record]):
         self._rows: Sequence[int] = range(len(self._ends) - 1)
 
     def take(self, rows: Iterable[int]) -> PackedRecords:
-        """These of them, in this order; the text is shared."""
+        """Select records by index; the text is shared."""
         taken = object.__new__(PackedRecords)
         taken._text, taken._ends = self._text, self._ends
         taken._rows = array("L", (self._rows[row] for row in rows))
         return taken
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of records."""
         return len(self._rows)
 
     @overload
@@ -84,7 +84,7 @@ class PackedRecords(Sequence[Record]):
     def __getitem__(self, row: slice) -> PackedRecords: ...
 
     def __getitem__(self, row: int | slice) -> Record | PackedRecords:
-        """One record; or, sharing the text, some of them."""
+        """One record, or a slice that shares the text."""
         if isinstance(row, slice):
             return self.take(range(*row.indices(len(self))))
         place = self._rows[row]

@@ -1,7 +1,7 @@
-"""Pictures that the project draws itself: coloured shapes, with captions that are true of them.
+"""A synthetic data set: pictures of coloured shapes with correct captions.
 
-Anybody can see training work on them without any data, and tests have a data set whose objects'
-outlines are known exactly. One seed gives the same pictures and captions everywhere.
+It lets you try training without any data, and gives tests a data set with exact object outlines. A
+seed gives the same pictures and captions on every machine.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ COLOURS = {
     "blue": (45, 95, 225),
     "purple": (150, 60, 190),
 }
-_DIAMETERS = {"small": 0.2, "big": 0.36}  # of the picture's side; 10 % more or less
+_DIAMETERS = {"small": 0.2, "big": 0.36}  # fraction of the picture's side, plus or minus 10 %
 _GREYS = {"light": (205, 250), "dark": (15, 60)}
-_VERSION = 1  # of the recipe: raise it when the same seed would draw something else
+_VERSION = 1  # increase it if the same seed would draw something else
 _OVERSAMPLING = 4
 _VAL_EVERY = 6  # one picture in six is for validation
 
@@ -71,7 +71,7 @@ class Shape:
         name: One of ``SHAPES``.
         colour: One of ``COLOURS``.
         size: ``small`` or ``big``.
-        outline: Its corners (x, y) in the picture's pixels; a pixel's edges are whole numbers.
+        outline: Its corners (x, y) in pixels; the edges of pixels are at whole numbers.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture: its shapes, ``light`` or ``dark`` background, and five captions."""
+    """One picture: its shapes, a ``light`` or ``dark`` background, and five captions."""
 
     shapes: tuple[Shape, ...]
     background: str
@@ -96,35 +96,35 @@ class Scene:
 
 
 def write_toy(out_dir: Path, images: int = 600, seed: int = 0, size: int = 128) -> Path:
-    """Draw a data set; does nothing when the folder holds it already.
+    """Draw a data set, unless the folder already contains it.
 
-    Writes ``images/*.jpg``, what `prepare` writes (one picture in six for validation), and
-    ``instances_val.json`` (COCO: categories, polygons, boxes) for the pointing game.
+    Writes ``images/*.jpg``, the output of `prepare` (one picture in six is for validation), and
+    ``instances_val.json`` (COCO categories, polygons, boxes) for the pointing game.
 
     Args:
-        out_dir: A folder of its own.
-        images: How many pictures, at least 6.
-        seed: Another seed draws other pictures.
-        size: Their side in pixels.
+        out_dir: A new or empty folder.
+        images: Number of pictures, at least 6.
+        seed: The random seed.
+        size: Side of the pictures in pixels, at least 32.
 
     Returns:
         The path of ``dataset.jsonl``.
 
     Raises:
-        DataError: The folder holds something else, or cannot be written.
+        DataError: The numbers are too small, or the folder holds other files or cannot be written.
     """
     if images < _VAL_EVERY or size < 32:
         raise DataError(f"{images} toy pictures of {size} pixels: draw at least 6, of 32 or more")
     recipe = {"version": _VERSION, "images": images, "seed": seed, "size": size}
     marker = out_dir / "toy.json"
-    if marker.is_file():  # an empty one is of a run that was stopped
+    if marker.is_file():  # it is empty after an interrupted run
         if marker.stat().st_size and read_json(marker) == recipe | {"complete": True}:
             return out_dir / "dataset.jsonl"
     elif out_dir.is_dir() and any(out_dir.iterdir()):
         raise DataError(f"{out_dir}: holds other files; choose a new folder for the toy pictures")
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        # First of all: the folder is known as ours by it, when the drawing is stopped.
+        # Written first: if drawing is interrupted, it identifies the folder as ours.
         marker.write_text(json.dumps(recipe | {"complete": False}), encoding="utf-8")
         shutil.rmtree(out_dir / "images", ignore_errors=True)
         (out_dir / "images").mkdir()
@@ -152,10 +152,10 @@ def write_toy(out_dir: Path, images: int = 600, seed: int = 0, size: int = 128) 
 
 
 def make_scene(rng: random.Random, size: int) -> Scene:
-    """Invent a scene: one shape somewhere, two that differ, or two or three alike.
+    """Compose a random scene: one shape, two different ones, or two or three of the same kind.
 
     Args:
-        rng: Everything is drawn from it.
+        rng: The source of randomness.
         size: The side of the picture in pixels.
     """
     background = rng.choice(sorted(_GREYS))
@@ -186,7 +186,7 @@ def _one(rng: random.Random, size: int) -> tuple[tuple[Shape, ...], list[str]]:
 
 
 def _pair(rng: random.Random, size: int) -> tuple[tuple[Shape, ...], list[str]]:
-    """Two shapes that differ in name and colour, clearly above or beside each other."""
+    """Two shapes of different name and colour, clearly above or to the side of each other."""
     upright = rng.random() < 0.5
     first, second = _two_places(rng, upright)
     names, colours = rng.sample(SHAPES, 2), rng.sample(sorted(COLOURS), 2)
@@ -231,7 +231,7 @@ def _alike(rng: random.Random, size: int) -> tuple[tuple[Shape, ...], list[str]]
 
 
 def _two_places(rng: random.Random, upright: bool) -> list[tuple[float, float]]:
-    """Two centres, the first above the second, or left of it; the other axis differs less."""
+    """Two centres, the first above or to the left of the second; the other axis differs less."""
     places = [
         (low + rng.uniform(-0.02, 0.02), 0.5 + rng.uniform(-0.13, 0.13)) for low in (0.26, 0.74)
     ]
@@ -247,7 +247,7 @@ def _shape(
     colour: str | None = None,
     extent: str | None = None,
 ) -> Shape:
-    """A shape with its centre at (x, y), fractions of the side; what is None is drawn by lot."""
+    """A shape centred at (x, y), in fractions of the side; properties that are None are random."""
     name = name or rng.choice(SHAPES)
     colour = colour or rng.choice(sorted(COLOURS))
     extent = extent or rng.choice(sorted(_DIAMETERS))
@@ -265,7 +265,7 @@ def _shape(
 
 
 def _names(shape: Shape) -> tuple[str, str]:
-    """The shape without and with its size."""
+    """Names for the shape, without and with its size."""
     article = "an" if shape.colour[0] in "aeiou" else "a"
     return (
         f"{article} {shape.colour} {shape.name}",
@@ -285,8 +285,8 @@ def draw(scene: Scene, rng: random.Random, size: int) -> Image.Image:
 
     Args:
         scene: What to draw.
-        rng: The background and the noise are drawn from it.
-        size: The side in pixels, the one that the scene was made for.
+        rng: The source of randomness for the background and the noise.
+        size: The side in pixels that the scene was made for.
     """
     low, high = _GREYS[scene.background]
     corners = np.array([[rng.uniform(low, high) for _ in range(2)] for _ in range(2)])
@@ -306,7 +306,7 @@ def draw(scene: Scene, rng: random.Random, size: int) -> Image.Image:
 
 
 def _instances(scenes: dict[int, Scene], size: int) -> dict[str, object]:
-    """COCO instances of the scenes."""
+    """The scenes in COCO's instances format."""
     annotations: list[dict[str, object]] = []
     for number, scene in scenes.items():
         for shape in scene.shapes:

@@ -1,4 +1,4 @@
-"""The ways in which a training image may be shown: cropped a little, mirrored."""
+"""Views of a training image: mild crops and mirroring."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from PIL import Image
 class View(NamedTuple):
     """One way to show an image."""
 
-    crop: int = 0  # 0: all of it; n: the nth of its random crops
+    crop: int = 0  # 0: the whole image; n: its nth random crop
     mirrored: bool = False
 
 
 class Views:
-    """One view for each record, in a few bytes a record; each is made when it is asked for.
+    """A sequence of one view per record, stored in a few bytes each.
 
     Args:
-        crops: Which crop, [N].
-        mirrored: Whether it is mirrored, [N].
+        crops: The crop of each of the N records, [N].
+        mirrored: Whether each is mirrored, [N].
     """
 
     def __init__(self, crops: np.ndarray, mirrored: np.ndarray) -> None:
@@ -30,37 +30,40 @@ class Views:
 
     @classmethod
     def plain(cls, count: int) -> Views:
-        """All images as they are, in no memory at all."""
+        """Views of whole, unmirrored images, using no memory."""
         return cls(np.broadcast_to(np.uint8(0), count), np.broadcast_to(np.False_, count))
 
     def __len__(self) -> int:
-        """How many records."""
+        """The number of records."""
         return len(self._crops)
 
     def __getitem__(self, row: int) -> View:
-        """How this record is shown."""
+        """The view of a record."""
         return View(int(self._crops[row]), bool(self._mirrored[row]))
 
     def __iter__(self) -> Iterator[View]:
-        """Record by record."""
+        """Iterate over the views of all records."""
         return map(self.__getitem__, range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other views, or a list of them, show every record alike."""
+        """Whether another sequence has the same views."""
         return isinstance(other, Views | Sequence) and list(self) == list(other)
 
 
 def show(pixels: np.ndarray, view: View, *, name: str, area: float) -> np.ndarray:
-    """The network's input as this view shows it.
+    """Apply a view to the network's input.
 
-    A crop keeps the proportions within a tenth and is resized to the whole input again, so that
-    what the captions speak of is still there.
+    A crop changes the aspect ratio by at most a tenth and is resized to the full input. Crops are
+    mild, so that what the captions mention stays visible.
 
     Args:
-        pixels: [size, size, 3] uint8.
-        view: How to show it.
-        name: The image's file name: each has crops of its own, always the same ones.
-        area: The least share of the image that a crop keeps.
+        pixels: The input, [size, size, 3] uint8.
+        view: The view.
+        name: The image's file name, which seeds its crops, so they are always the same.
+        area: The minimum fraction of the image that a crop keeps.
+
+    Returns:
+        The view, [size, size, 3] uint8.
     """
     if view.crop:
         size = len(pixels)

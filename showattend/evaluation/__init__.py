@@ -1,1 +1,1 @@
-"""What a model is worth: its scores, its maps, its mistakes."""
+"""Evaluation: caption scores, attention maps against object masks, and what captions get wrong."""

@@ -1,4 +1,4 @@
-"""From annotations, and a model or captions that exist already, to scores and a report."""
+"""Score a model, or existing captions, against human captions."""
 
 from __future__ import annotations
 
@@ -39,32 +39,33 @@ def evaluate(
     progress: Progress | None = None,
     output: Path | None = None,
 ) -> dict[str, Any]:
-    """Score a model's captions, or captions made by anything, against human ones.
+    """Score a model's captions, or captions from another source, against human captions.
 
     Args:
         annotations: Human captions, in any format of ``read_dataset``.
-        captioner: The model to caption the images with; or else give ``results``.
-        images: The folder of the images; None is where the annotations say.
-        results: Captions that exist: COCO's results format, the output of this function or of
+        captioner: The model that captions the images. Give either this or ``results``.
+        images: The folder of the images; None takes their paths from the annotations.
+        results: Existing captions: COCO's results format, the output of this function or of
             ``showattend caption`` (JSON Lines), or a mapping from image id to caption.
-        beam_size: For the model's captions; None is the model's own.
-        batch_size: Images the model sees at once.
-        split: Which part of annotations with several.
-        allow_missing: Score ``results`` that leave images out, on those that they have.
-        progress: Called with a name, the number of images done, and of all.
-        output: A file that is to be written afterwards; refused where it is one of the images.
+        beam_size: Beam size of the model's search; None uses the model's default.
+        batch_size: Number of images per forward pass.
+        split: The split to score, if the annotations have several.
+        allow_missing: Accept ``results`` without captions for some images, and score the others.
+        progress: Called with a label, the number of images done, and the total.
+        output: A file that the caller will write afterwards; must not be one of the images.
 
     Returns:
-        Plain values: metrics, by the names of ``METRICS``; captions, each with its image_id and
-        its scores; statistics; skipped, the images that could not be opened; notes, a line for
+        Plain values: metrics, by the names in ``METRICS``; captions, each with its image_id and
+        its scores; statistics; skipped, the images that could not be opened; notes, one line for
         each thing that a reader of the scores should know; settings, how captions and scores
-        were made (of ``results``, as far as that file tells); attention, what the maps of a
-        model's captions are like (`showattend.evaluation.scores.map_statistics`).
+        were made (for ``results``, as far as that file records it); attention, a summary of the
+        model's maps (`showattend.evaluation.scores.map_statistics`).
 
     Raises:
-        DataError: A file cannot be read, the images of captions and annotations differ, or no
-            image can be opened.
-        UserError: The output is one of the images.
+        ValueError: Both or neither of ``captioner`` and ``results`` are given.
+        DataError: A file cannot be read, the captions and annotations are for different images,
+            or no image can be opened.
+        UserError: ``output`` is one of the images.
     """
     if (captioner is None) == (results is None):
         raise ValueError("give either a captioner or results")
@@ -119,16 +120,18 @@ def evaluate(
 def read_references(
     annotations: Path, images: Path | None = None, split: str | None = None
 ) -> list[Record]:
-    """The records of one split; ``split`` may be left out where there is only one.
+    """Read the records of one split; ``split`` may be None if there is only one.
 
     Raises:
-        DataError: The file cannot be read, or has not one such split.
+        DataError: The file cannot be read, has no such split, or has several and none is named.
     """
     records = read_dataset(annotations, images)
     splits = sorted({record.split for record in records})
     if split is None:
         if len(splits) > 1:
-            raise DataError(f"{annotations}: has the splits {', '.join(splits)}; choose by --split")
+            raise DataError(
+                f"{annotations}: has the splits {', '.join(splits)}; select one with --split"
+            )
         return records
     chosen = [record for record in records if record.split == split]
     if not chosen:
@@ -151,13 +154,13 @@ def _generate(
     skipped: list[dict[str, Any]],
     progress: Progress | None,
 ) -> tuple[dict[ImageId, str], dict[str, float]]:
-    """The model's caption of each image that can be opened, and what its maps are like.
+    """Caption each image that can be opened, and summarise the maps.
 
-    The other images go to ``skipped``.
+    Images that cannot be opened are appended to ``skipped``.
     """
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     stream = captioner.stream([record.path for record in records], batch_size=batch_size, **options)
-    import torch  # not at the head: captions that exist are scored without it
+    import torch  # imported here because existing captions are scored without it
 
     from showattend.evaluation.scores.map_statistics import describe_maps
 
@@ -175,19 +178,19 @@ def _generate(
 
 
 def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
-    """Captions from a file, by the image ids of the records.
+    """Read captions from a file, by the image ids of the records.
 
-    An image may be named by its id or by its file's name.
+    The file may name an image by its id or by its file name.
 
     Args:
         path: A JSON list of {"image_id": ..., "caption": ...} (COCO's results format), an object
             whose "captions" is such a list (the output of ``evaluate``), an object from image id
             to caption, or JSON Lines of {"image_id" or "image": ..., "caption": ...}.
-        records: The images.
+        records: The images to expect.
 
     Raises:
-        DataError: The file is none of these, names an image that is not in the records, or has
-            two captions for one.
+        DataError: The file has another format, names an image that is not in the records, or has
+            two captions for one image.
     """
     files = Counter(record.path.name for record in records)
     by_name: dict[str, ImageId] = {
@@ -207,12 +210,12 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
         if image_id is None:
             unknown.append(name)
         elif image_id in captions:
-            raise DataError(f"{path}: has two captions of image {name}; it must be one an image")
+            raise DataError(f"{path}: has two captions of image {name}; give one per image")
         else:
             captions[image_id] = caption
     if unknown:
         raise DataError(
-            f"{path}: {len(unknown)} captions are of images that the annotations do not have "
+            f"{path}: {len(unknown)} captions are for images that the annotations do not have "
             f"(for example {', '.join(unknown[:3])})"
         )
     if not captions:
@@ -221,7 +224,7 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
 
 
 def made_with(path: Path) -> dict[str, Any]:
-    """How ``evaluate`` made the captions of a results file; nothing for a file of another kind."""
+    """The settings that ``evaluate`` recorded in a results file; empty for other formats."""
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError):
@@ -235,7 +238,7 @@ def made_with(path: Path) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    """The (image, caption) pairs of a results file."""
+    """Yield the (image, caption) pairs of a results file."""
     try:
         content = _parsed(read_text(path))
     except RecursionError:
@@ -257,12 +260,12 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _parsed(text: str) -> Any:
-    """The content of JSON, or a list of the lines of JSON Lines."""
+    """Parse JSON, or JSON Lines into a list."""
     try:
         content = json.loads(text)
     except ValueError:
         return [json.loads(line) for line in text.split("\n") if line.strip()]
-    one_line = isinstance(content, dict) and "caption" in content  # of JSON Lines
+    one_line = isinstance(content, dict) and "caption" in content  # a single line of JSON Lines
     return [content] if one_line else content
 
 
@@ -276,7 +279,7 @@ def _trouble(maps: Mapping[str, float]) -> list[str]:
 
 
 def _statistics(scores: Scores) -> dict[str, Any]:
-    """How varied the captions are, counted in the tokens that were scored."""
+    """Measure the variety of the captions, in the tokens that were scored."""
     captions = [tokens.split() for tokens in scores.tokens.values()]
     return {
         "images": len(captions),

@@ -1,7 +1,7 @@
-"""Captions by onnxruntime: what `Captioner` does for ``showattend caption``, without PyTorch.
+"""Captioning with onnxruntime: replaces `Captioner` in ``showattend caption`` without PyTorch.
 
-A folder of ``showattend export`` is used as it is. Any other model is exported once, into a cache
-folder under its checksum, and found there from then on.
+An exported folder is used directly. Any other model is exported once to a cache folder, under its
+checksum.
 """
 
 from __future__ import annotations
@@ -33,17 +33,21 @@ if TYPE_CHECKING:
 
 SETTINGS = "model.json"
 AGAIN = "; export again"
-"""How messages of damage end."""
+"""The end of messages about damaged files."""
 Opened = tuple[np.ndarray, Geometry] | ImageError
 
 
 def is_exported(model: str | Path | None) -> bool:
-    """Whether this is a folder of ``showattend export``."""
+    """Whether this is a folder written by ``showattend export``."""
     return model is not None and (Path(model) / SETTINGS).is_file()
 
 
 def cache_folder() -> Path:
-    """Where exports of models are kept that were not asked for by name; safe to delete."""
+    """The folder for automatic exports; safe to delete.
+
+    Raises:
+        UserError: The user has no home folder.
+    """
     given = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     try:
         return (Path(given) if given else Path.home() / ".cache") / "showattend" / "onnx"
@@ -57,12 +61,12 @@ _BY_HAND = "run showattend export --out DIR, and give --model DIR"
 def find_exported(
     model: str | Path | None = None, say: Callable[[str], None] = lambda _: None
 ) -> Path:
-    """The exported folder of a model: itself, or one in the cache that is made when there is none.
+    """Find the exported folder of a model, exporting it to the cache if necessary.
 
     Args:
-        model: An exported folder; or a shipped model's name, a directory or a file (None: the
-            shipped default).
-        say: Told when an export is made.
+        model: An exported folder; or a shipped model's name, a directory or a file; None uses the
+            default model.
+        say: Called with a line when an export starts.
 
     Raises:
         CheckpointError: There is no such model, or it is damaged.
@@ -99,10 +103,10 @@ class OnnxCaptioner:
     """Captions photographs with an exported model, on the CPU in float32.
 
     Args:
-        folder: What ``showattend export`` wrote.
+        folder: A folder written by ``showattend export``.
 
     Raises:
-        UserError: It is no exported model, or damaged; or onnxruntime is not installed.
+        UserError: It is not an exported model, or is damaged; or onnxruntime is not installed.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -121,14 +125,14 @@ class OnnxCaptioner:
             self.preprocessing = Preprocessing(
                 size=given["size"],
                 fit=given["fit"],
-                mean=tuple(value / 255 for value in given["fill"]),  # of padding; no more is asked
+                mean=tuple(value / 255 for value in given["fill"]),  # used for padding only
                 interpolation=given["interpolation"],
             )
         except (program.UserError, CheckpointError) as error:
             raise UserError(str(error)) from error
         except (EOFError, KeyError, OSError, TypeError, ValueError, ConfigError) as error:
             raise UserError(f"{Path(folder) / SETTINGS}: damaged ({error}){AGAIN}") from error
-        # What the networks say of a photo as a whole is gone when its captions are there.
+        # Keep the encoder's output, which is otherwise discarded once the captions are found.
         self._encoder = self.model.encoder = _Watched(self.model.encoder)
         self._search = program.search
         self._mistake = program.UserError
@@ -144,8 +148,8 @@ class OnnxCaptioner:
         """Load an exported folder, or export a model first (`find_exported`).
 
         Raises:
-            ConfigError: Another device than the CPU, or another precision than fp32.
-            UserError: As `find_exported`.
+            ConfigError: The device is not the CPU, or the precision is not fp32.
+            UserError: See `find_exported`.
         """
         from showattend.export.folder import check_installed
 
@@ -166,28 +170,28 @@ class OnnxCaptioner:
             if is_exported(model) or not problem.endswith(AGAIN):
                 raise
             raise UserError(
-                f"{problem.removesuffix(AGAIN)}; delete the folder {folder}, it is made anew"
+                f"{problem.removesuffix(AGAIN)}; delete the folder {folder}, it will be recreated"
             ) from error
 
     def stream(
         self, images: Iterable[ImageSource], *, batch_size: int = 32, **options: Any
     ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
-        """Caption any number of images, in their order, with an error in place of a bad one.
+        """Caption any number of images in order, yielding an error for each bad one.
 
-        Files are opened ahead of the model by threads; memory does not grow with the number.
+        Threads open files ahead of the model; memory does not grow with the number of images.
 
         Args:
             images: Image sources, as for `Captioner.stream`.
-            batch_size: Images the model sees at once.
+            batch_size: Number of images per forward pass.
             **options: ``beam_size``, ``n_best``, ``max_length``, ``min_length``,
-                ``length_penalty``, ``block_ngrams``, where not the model's own.
+                ``length_penalty``, ``block_ngrams``; the defaults are the model's.
 
         Returns:
-            An iterator over each source with its caption, or with what is wrong with it.
+            An iterator over pairs of a source and its caption, or the error that it caused.
 
         Raises:
-            ConfigError: An option has a value that means nothing; raised by the call itself,
-                before any image is asked for.
+            ConfigError: An option has an invalid value; raised immediately, before the iterator is
+                used.
         """
         batch_size = whole_number("batch_size", batch_size, 1, 100_000)
         try:
@@ -213,7 +217,7 @@ class OnnxCaptioner:
 
         Raises:
             ImageError: The image cannot be opened.
-            ConfigError: An option has a value that means nothing.
+            ConfigError: An option has an invalid value.
         """
         ((_, result),) = self.stream([image], **options)
         if isinstance(result, ImageError):
@@ -229,7 +233,7 @@ class OnnxCaptioner:
     def _batches(
         self, images: Iterable[ImageSource], size: int
     ) -> Iterator[list[tuple[ImageSource, Opened]]]:
-        """Batches of opened images, in order; threads are at most two batches ahead."""
+        """Yield batches of opened images in order, with threads at most two batches ahead."""
         waiting: deque[tuple[ImageSource, Future[Opened]]] = deque()
         with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
             for source in images:
@@ -240,7 +244,7 @@ class OnnxCaptioner:
                 yield [_result(*waiting.popleft()) for _ in range(min(size, len(waiting)))]
 
     def _photos(self, batch: list[tuple[ImageSource, np.ndarray, Geometry]]) -> list[Photo]:
-        """The images that the encoder has seen last."""
+        """The images that the encoder has just processed."""
         familiar = self.calibration.familiar(self._encoder.means, self.preprocessing.size)
         return [
             Photo(image, geometry, self.model.grid, each)
@@ -269,13 +273,13 @@ class OnnxCaptioner:
 
 
 class _Watched:
-    """An encoder that keeps the mean annotations [B, D] of what it has seen last."""
+    """An encoder that keeps the mean annotation vectors [B, D] of the last batch."""
 
     def __init__(self, network: Any) -> None:
         self.network, self.means = network, np.zeros((0, 0), np.float32)
 
     def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """As of onnxruntime's sessions."""
+        """The same as ``InferenceSession.run``."""
         found: list[np.ndarray] = self.network.run(outputs, inputs)
         self.means = found[0].mean((1, 2))
         return found
@@ -285,10 +289,10 @@ class _Watched:
 
 
 def _calibration(folder: Path) -> Calibration:
-    """What an export says of its limits; one of before says nothing, and marks nothing.
+    """Read the calibration of an export; older exports have none.
 
     Raises:
-        CheckpointError: It means nothing.
+        CheckpointError: It is invalid.
         OSError: model.json cannot be read.
         ValueError: Its basis cannot be read, or is damaged.
     """

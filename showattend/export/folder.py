@@ -1,6 +1,6 @@
-"""Write a captioner as a folder that needs neither PyTorch nor showattend; make sure of it first.
+"""Write a captioner as a folder that needs neither PyTorch nor showattend, and check the result.
 
-The folder holds encoder.onnx, initial.onnx, step.onnx, model.json (vocabulary, preprocessing,
+The folder contains encoder.onnx, initial.onnx, step.onnx, model.json (vocabulary, preprocessing,
 search defaults) and caption.py. docs/export.md describes them.
 """
 
@@ -28,7 +28,7 @@ NETWORKS = ("encoder.onnx", "initial.onnx", "step.onnx")
 SETTINGS = "model.json"
 PROGRAM = "caption.py"
 FAMILIARITY = "familiarity.npy"
-"""The basis of `showattend.model.familiarity`, where the model has one."""
+"""The basis of `showattend.model.familiarity`, if the model has one."""
 _PARTS = (
     "images/depth.py",
     "images/pixels.py",
@@ -37,17 +37,17 @@ _PARTS = (
 )  # modules that caption.py imports, each after those that it imports itself
 _PLACE = "# The photo ---"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-"""What the extra ``onnx`` installs."""
+"""The packages of the extra ``onnx``."""
 
 TOLERANCE = 1e-3
-"""How far exported numbers may lie from PyTorch's, as a share of the largest; usual are 1e-6."""
+"""Largest difference from PyTorch relative to the largest value; typical differences are 1e-6."""
 
 
 def check_installed(*packages: str) -> None:
-    """Make sure of optional packages.
+    """Check that optional packages are installed.
 
     Raises:
-        UserError: Names the first that is absent, and how to install it.
+        UserError: A package is missing; the message says how to install it.
     """
     for package in packages:
         if find_spec(package) is None:
@@ -55,10 +55,10 @@ def check_installed(*packages: str) -> None:
 
 
 def check_folder(out: Path) -> None:
-    """Ask early whether `export` may write there; a mistake then costs no waiting.
+    """Check that `export` may write to a folder, before the time-consuming work.
 
     Raises:
-        UserError: It is a file, holds something else than an export, or cannot be written to.
+        UserError: It is a file, contains other files, or cannot be written to.
     """
     try:
         if out.exists() and not out.is_dir():
@@ -77,21 +77,21 @@ def check_folder(out: Path) -> None:
 def export(
     captioner: Captioner, out: Path, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, int]:
-    """Write a captioner as ONNX. The folder appears when all is written and checked.
+    """Write a captioner as ONNX. The folder appears when everything is written and checked.
 
-    An earlier export in ``out`` is replaced; other files there stay.
+    An earlier export in ``out`` is replaced; other files there are kept.
 
     Args:
-        captioner: On the CPU, in float32.
-        out: The folder.
-        say: Told what is being done.
+        captioner: A captioner on the CPU in float32.
+        out: The folder to write.
+        say: Called with a line for each stage.
 
     Returns:
-        The files' sizes in bytes, by name.
+        The sizes of the files in bytes, by name.
 
     Raises:
         UserError: The folder cannot be written to, or the packages are not installed.
-        ConfigError: The model cannot be exported, or the export does not do what the model does.
+        ConfigError: The model cannot be exported, or the export gives different results.
     """
     check_installed(*NEEDED)
     check_folder(out)
@@ -127,10 +127,7 @@ def export(
 
 
 def program() -> str:
-    """The source of caption.py as it is exported: it needs nothing of showattend.
-
-    What it imports from the package stands in it instead.
-    """
+    """Build the source of caption.py, with the code that it imports from showattend inlined."""
     source = Path(__file__).with_name("program.py").read_text(encoding="utf-8")
     code = []
     for name in _PARTS:
@@ -142,7 +139,7 @@ def program() -> str:
 
 
 def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
-    """What model.json holds."""
+    """The content of model.json."""
     from showattend.export.program import FORMAT
 
     given, options = captioner.preprocessing, captioner.search
@@ -162,6 +159,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
         "grid": [rows, columns],
         "networks": {
             name: {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+            | ({"growing": graph.growing} if graph.growing else {})
             for name, graph in graphs.items()
         },
         "part_names": list(getattr(captioner.decoder, "part_names", ())),
@@ -179,10 +177,10 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
 
 
 def _compare(graphs: dict[str, Graph], folder: Path) -> None:
-    """Run both on noise, with other numbers of images and beams than were traced.
+    """Compare both on noise, with numbers of images and beams other than those traced.
 
     Raises:
-        ConfigError: They differ.
+        ConfigError: The results differ, or the export cannot be run.
     """
     import torch
 
@@ -197,40 +195,53 @@ def _compare(graphs: dict[str, Graph], folder: Path) -> None:
         inputs: list[Any] = [
             random.integers(0, 256, (B, *graphs["encoder"].example[0].shape[1:]), dtype=np.uint8)
         ]
-        for name, graph in graphs.items():
+        # The step twice: the second time with what the first has left.
+        for name in (*graphs, "step"):
+            graph = graphs[name]
             with torch.no_grad():
                 wanted = graph.module(*map(torch.from_numpy, inputs))
             wanted = [wanted] if isinstance(wanted, torch.Tensor) else list(wanted)
             names = dict(zip(graph.inputs, inputs, strict=True))
             try:
                 found = getattr(model, name).run(None, names)
-            except Exception as error:  # onnxruntime's own
+            except Exception as error:  # onnxruntime has its own classes
                 reason = " ".join(str(error).split())[:200]
                 raise ConfigError(f"{name}.onnx does not run with {B} images ({reason})") from error
             for output, one, other in zip(graph.outputs, found, wanted, strict=True):
                 other = other.numpy()
-                most = TOLERANCE * max(1e-6, np.abs(other).max())
+                most = TOLERANCE * max(1e-6, np.abs(other).max(initial=0))
                 if one.shape != other.shape or not np.allclose(one, other, rtol=0, atol=most):
                     raise ConfigError(
                         f"{name}.onnx: its {output} is not what PyTorch computes; this model "
                         "cannot be exported"
                     )
-            inputs = found
+            if name == "encoder":
+                inputs = found
+                continue
+            words = random.integers(0, len(model.vocabulary), (B, K))
             if name == "initial":
-                words = random.integers(0, len(model.vocabulary), (B, K))
                 memory, state = found[: model.remembered], found[model.remembered :]
-                inputs = [words, *(np.repeat(part, K, 1) for part in state), *memory]
+                state = [np.repeat(part, K, 1) for part in state]
+            else:
+                state = [
+                    each
+                    for output, each in zip(graph.outputs, found, strict=True)
+                    if output.startswith("new_")
+                ]
+            inputs = [words, *state, *memory]
 
 
 def _move(aside: Path, out: Path) -> None:
-    """Give the finished folder its name, or its files their places in an older one."""
+    """Rename the finished folder, or move its files into an existing one."""
     try:
         aside.replace(out)
         return
-    except OSError:  # it holds files, perhaps of another process that was quicker
+    except OSError:  # it is not empty; another process may have been faster
         if not out.is_dir():
             raise
-    (out / SETTINGS).unlink(missing_ok=True)  # comes last: without it nothing is taken for whole
+    (out / SETTINGS).unlink(
+        missing_ok=True
+    )  # written last: without it the folder counts as incomplete
     for name in (*NETWORKS, PROGRAM, FAMILIARITY, SETTINGS):
         if name != FAMILIARITY or (aside / name).exists():
             (aside / name).replace(out / name)

@@ -1,10 +1,10 @@
 """The captioner's three networks in ONNX: encoder, initial state, decoder step.
 
-They are the captioner's own code, traced by ``torch.export``: the normalisation of pixels, the
+They are traced from the captioner's own code by ``torch.export``: the normalisation of pixels, the
 backbone, and the decoder's `memory`, `start` and `step`.
 
-Shape suffixes: B images, K beams, H and W the grid, L its cells, D feature, V vocabulary, S the
-input's side in pixels.
+Shape suffixes: B images, K beams, H and W the grid, L its cells, D feature, V vocabulary, S side of
+the input in pixels.
 """
 
 from __future__ import annotations
@@ -29,20 +29,25 @@ from showattend.images.preprocessing import Preprocessing
 from showattend.model.encoder import Encoder
 
 OPSET = 18
-"""Old enough for every onnxruntime that runs on today's Python, and what PyTorch writes best."""
+"""Supported by every onnxruntime for current Python versions, and well supported by PyTorch."""
 
 
 class Graph(NamedTuple):
-    """One network, with an example to trace it by and the names that its file gives.
+    """A network with an example for tracing, and the names of its inputs and outputs.
 
-    ``inputs`` names the inputs and says which of their leading axes are free: "" none, "B" the
-    first, "BK" the first two.
+    ``inputs`` maps the names of the inputs to their dynamic leading axes: "" none, "B" the first,
+    "BK" the first two. T, in "BK-T", is an axis that grows by one word per step.
     """
 
     module: nn.Module
     example: tuple[torch.Tensor, ...]
     inputs: dict[str, str]
     outputs: tuple[str, ...]
+
+    @property
+    def growing(self) -> dict[str, int]:
+        """The axis along which an input is longer in every step, of those that grow."""
+        return {name: axes.index("T") for name, axes in self.inputs.items() if "T" in axes}
 
 
 class EncoderGraph(nn.Module):
@@ -53,21 +58,21 @@ class EncoderGraph(nn.Module):
         self.encoder, self.preprocessing = encoder, preprocessing
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalise and encode."""
+        """Normalise and encode pixels [B, S, S, 3] to annotations [B, H, W, D]."""
         return self.encoder(self.preprocessing.normalize(pixels.permute(0, 3, 1, 2)))
 
 
 class InitialGraph(nn.Module):
-    """Annotations [B, H, W, D] to what the steps need: the tensors of the memory, and the state."""
+    """Annotations [B, H, W, D] to the tensors of the memory and the initial state."""
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Once an image."""
+        """Compute memory and state from annotations [B, H, W, D], once per image."""
         memory = self.decoder.memory(features)
-        return *tensors_of(memory).values(), *self.decoder.start(memory)
+        return *tensors_of(memory).values(), *tensors_of(self.decoder.start(memory)).values()
 
 
 class StepGraph(nn.Module):
@@ -76,24 +81,25 @@ class StepGraph(nn.Module):
     def __init__(self, decoder: Any, features: torch.Tensor) -> None:
         super().__init__()
         self.decoder = decoder
-        self.memory = decoder.memory(features)  # for its weights, gathered as the steps use them
-        self.state = type(decoder.start(self.memory))
+        self.memory = decoder.memory(features)  # for the weights that it has prepared for the steps
+        self.state = decoder.start(self.memory)
 
     def forward(self, words: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Read words [B, K], with the state's and the memory's tensors after them.
+        """Read words [B, K]; the tensors of the state and of the memory follow as arguments.
 
         Returns:
-            log_probs [B, K, V]; what is `seen`, where the decoder has it; and the new state.
+            log_probs [B, K, V]; the outputs listed in `seen` that the decoder has; the new state.
         """
-        count = len(self.state._fields)
-        state, memory = self.state(*given[:count]), with_tensors(self.memory, given[count:])
+        count = len(tensors_of(self.state))
+        state = with_tensors(self.state, given[:count])
+        memory = with_tensors(self.memory, given[count:])
         step = self.decoder.step(words, state, memory)
         looked = (each for each in seen(step).values() if each is not None)
-        return step.log_probs, *looked, *step.state
+        return step.log_probs, *looked, *tensors_of(step.state).values()
 
 
 def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
-    """The tensors of a decoder's memory, by the names of its fields (and places in a tuple)."""
+    """The tensors of a decoder's memory or state by field name, with an index within tuples."""
     found: dict[str, torch.Tensor] = {}
     for name, part in zip(memory._fields, memory, strict=True):
         if isinstance(part, torch.Tensor):
@@ -104,7 +110,7 @@ def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
 
 
 def with_tensors(memory: Any, tensors: Sequence[torch.Tensor]) -> Any:
-    """The memory with other tensors in the places that `tensors_of` names."""
+    """Replace the tensors of a memory or state, in the order of `tensors_of`."""
     left = iter(tensors)
     parts: list[Any] = []
     for part in memory:
@@ -117,16 +123,22 @@ def with_tensors(memory: Any, tensors: Sequence[torch.Tensor]) -> Any:
     return type(memory)(*parts)
 
 
+def _free(before: torch.Tensor, after: torch.Tensor) -> str:
+    """The free axes of a state's tensor, from what it was before a step and after it."""
+    grows = [before.shape[i] != after.shape[i] for i in range(2, before.ndim)]
+    return "BK" + "".join("T" if each else "-" for each in grows).rstrip("-")
+
+
 @torch.no_grad()
 def build_graphs(captioner: Captioner) -> dict[str, Graph]:
-    """The networks of a captioner (on the CPU, in float32) by the names of their files.
+    """Build the networks of a captioner on the CPU in float32, by file name without suffix.
 
     Raises:
         ConfigError: The captioner is on another device or in another precision.
     """
     if captioner.device.type != "cpu" or captioner.dtype != torch.float32:
         raise ConfigError("only a model on the CPU in fp32 is exported; load it so")
-    B, K, side = 2, 3, captioner.preprocessing.size  # axes of 1 would be taken for fixed
+    B, K, side = 2, 3, captioner.preprocessing.size  # torch.export treats axes of size 1 as fixed
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (B, side, side, 3), dtype=torch.uint8, generator=generator)
     encoder = EncoderGraph(captioner.encoder, captioner.preprocessing)
@@ -134,12 +146,18 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
     initial = InitialGraph(captioner.decoder)
     step = StepGraph(captioner.decoder, annotations)
     remembered = tensors_of(step.memory)
-    fields = step.state._fields
+    fields = tuple(tensors_of(step.state))
     every = initial(annotations)
     memory, state = every[: len(remembered)], every[len(remembered) :]
     words = torch.randint(4, len(captioner.vocabulary), (B, K), generator=generator)
     beams = [part.repeat(1, K, *(1 for _ in part.shape[2:])) for part in state]
-    looked = captioner.decoder.step(words, step.state(*beams), step.memory)
+    looked = captioner.decoder.step(words, with_tensors(step.state, beams), step.memory)
+    after = tensors_of(looked.state)
+    axes = {name: _free(one, after[name]) for name, one in zip(fields, beams, strict=True)}
+    if any("T" in each for each in axes.values()):
+        for _ in range(2):  # traced where some words were read: no axis may be of 0 or 1
+            looked = captioner.decoder.step(words, looked.state, step.memory)
+        beams = [*tensors_of(looked.state).values()]
     told = [name for name, found in seen(looked).items() if found is not None]
     return {
         "encoder": Graph(encoder, (pixels,), {"pixels": "B"}, ("features",)),
@@ -152,7 +170,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
         "step": Graph(
             step,
             (words, *beams, *memory),
-            {"words": "BK"} | dict.fromkeys(fields, "BK") | dict.fromkeys(remembered, "B"),
+            {"words": "BK"} | axes | dict.fromkeys(remembered, "B"),
             ("log_probs", *told, *(f"new_{name}" for name in fields)),
         ),
     }
@@ -162,18 +180,17 @@ def write_graph(graph: Graph, path: Path) -> None:
     """Trace a network and write it as one file.
 
     Raises:
-        ConfigError: PyTorch cannot trace it (a backbone that depends on its input's values, say),
-            or the installed onnxscript is too old for it.
+        ConfigError: PyTorch cannot trace it (for example a backbone whose control flow depends on
+            its input), or the installed onnxscript is too old.
         OSError: The file cannot be written.
     """
-    axes = {"B": Dim("batch"), "K": Dim("beams")}
+    axes = {"B": Dim("batch"), "K": Dim("beams"), "T": Dim("read")}
     free: tuple[Any, ...] = tuple(
-        {i: axes[name] for i, name in enumerate(each)} for each in graph.inputs.values()
+        {i: axes[name] for i, name in enumerate(each) if name in axes}
+        for each in graph.inputs.values()
     )
     kinds = [each.kind for each in inspect.signature(graph.module.forward).parameters.values()]
-    if (
-        inspect.Parameter.VAR_POSITIONAL in kinds
-    ):  # what *args takes is one argument to torch.export
+    if inspect.Parameter.VAR_POSITIONAL in kinds:  # torch.export treats *args as one argument
         free = (*free[: len(kinds) - 1], free[len(kinds) - 1 :])
     with _without_chatter(), torch.no_grad():
         try:
@@ -203,7 +220,7 @@ def write_graph(graph: Graph, path: Path) -> None:
 
 
 def _forget_where_it_was_made(model: Any) -> None:
-    """Take out the exporter's notes: paths of this machine, which mean nothing elsewhere."""
+    """Remove the exporter's metadata, which contains local paths."""
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
@@ -217,7 +234,7 @@ def _forget_where_it_was_made(model: Any) -> None:
 
 @contextlib.contextmanager
 def _without_chatter() -> Iterator[None]:
-    """Keep the exporter's warnings and notes from the user, who can do nothing about them."""
+    """Suppress the exporter's warnings, which users can do nothing about."""
     loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Caption photos with the model in this folder, and say where it looked for each word.
+"""Caption photos with the model in this folder, and save the attention maps.
 
     python caption.py *.jpg --beam-size 3 --n-best 3
     python caption.py photo.jpg --maps maps.npz
 
-It prints "path<TAB>caption" and needs onnxruntime, numpy and pillow alone. ``showattend export``
-wrote it; captions and maps are showattend's in float32. In Python, where this file is found:
-``from caption import Model; Model().caption("photo.jpg")[0].text``.
+It prints "path<TAB>caption" and needs only onnxruntime, numpy and pillow. It was written by
+``showattend export``; captions and maps are the same as showattend's in float32. In Python, with
+this folder on the path: ``from caption import Model; Model().caption("photo.jpg")[0].text``.
 
-Suffixes: B images, K beams, T words, L cells of the H x W grid, V vocabulary, S side in pixels.
+Shape suffixes: B images, K beams, T words, L cells of the H x W grid, V vocabulary, S side in
+pixels.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from showattend.images.pixels import Stored, TooLargeError, decode, turn
 from showattend.model.model_schema import EXPORT, parse_json
 from showattend.text.printable import is_word
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime reports to Microsoft
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise onnxruntime reports to Microsoft
 try:
     import numpy as np
     import onnxruntime
@@ -39,11 +40,11 @@ except ImportError as absent:
     sys.exit(2)
 
 FORMAT, SETTINGS = "showattend onnx 1", "model.json"
-PAD, START, END, UNK = range(4)  # the vocabulary's first; all others are words
+PAD, START, END, UNK = range(4)  # the first entries of the vocabulary; all others are words
 SEEN = ("alpha", "beta", "parts", "sentinel")  # outputs of a step that say where it looked
 BANNED = -1e9  # lower than any sum of log-probabilities, and finite
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
-RANGES: dict[str, tuple[int, int, Any]] = {  # of the options: least, most, type
+RANGES: dict[str, tuple[int, int, Any]] = {  # minimum, maximum and type of each option
     **dict.fromkeys(("beam_size", "n_best", "max_length"), (1, 1000, int)),
     **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
     "length_penalty": (0, 10, int | float),
@@ -51,22 +52,22 @@ RANGES: dict[str, tuple[int, int, Any]] = {  # of the options: least, most, type
 
 
 class UserError(Exception):
-    """A mistake that the user can mend, in one line."""
+    """A mistake that the user can fix, described in one line."""
 
 
 class Photo(NamedTuple):
-    """A photo as the network takes it."""
+    """A photo converted to the network's input."""
 
     pixels: np.ndarray  # [S, S, 3] uint8
     size: tuple[int, int]  # width and height of the upright photo
-    box: tuple[float, float, float, float]  # left, top, right, bottom of what pixels cover of it
+    box: tuple[float, float, float, float]  # left, top, right, bottom of the area covered
 
 
 class Caption(NamedTuple):
     """A caption, and where the model looked for each word."""
 
     words: list[str]  # T
-    log_probs: list[float]  # T, and that of the end unless the search was cut off
+    log_probs: list[float]  # T, and that of <end> unless max_length was reached
     attention: np.ndarray  # [T, H, W] float32, each map sums to one
     betas: np.ndarray | None  # [T], the gate: how much the image counted; None without a gate
     score: float  # the log-probability, normalised by length
@@ -91,8 +92,8 @@ class Model:
     """An exported model.
 
     Args:
-        folder: Where it is; by default where this file is.
-        threads: Threads of onnxruntime; 0 leaves the choice to it.
+        folder: The folder; by default that of this file.
+        threads: Number of onnxruntime threads; 0 lets it decide.
 
     Raises:
         UserError: A file is missing, damaged, or does not fit the others.
@@ -110,17 +111,17 @@ class Model:
             for name in ("encoder", "initial", "step")
         )
         self._check(Path(folder))
-        # What the initial network makes for the steps: of each image first, then the state.
+        # Outputs of the initial network: the memory of each image, then the state.
         self.remembered = len(self.initial.get_outputs()) - _state_size(self.step)
-        # What a step tells of where the model looked: of SEEN those that it has.
+        # The outputs of a step that say where the model looked.
         outputs = [each.name for each in self.step.get_outputs()]
         self.seen = [name for name in SEEN if name in outputs]
 
     def _check(self, folder: Path) -> None:
-        """Make sure that the files belong together; the options, that the defaults mean something.
+        """Check that the files belong together and that the default options are valid.
 
         Raises:
-            UserError: They do not.
+            UserError: They do not, or an option is invalid.
         """
         try:
             self.options()
@@ -145,10 +146,17 @@ class Model:
             raise UserError(f"{folder}: its files are of different models; export again")
 
     def caption(self, path: str | Path, **options: Any) -> list[Caption]:
-        """Captions of an image file, best first; options as in model.json's "search", or n_best.
+        """Caption an image file.
+
+        Args:
+            path: The file.
+            **options: ``n_best``, and the options of "search" in model.json.
+
+        Returns:
+            The captions, best first.
 
         Raises:
-            UserError: The file cannot be read, or an option has a value that means nothing.
+            UserError: The file cannot be read, or an option has an invalid value.
         """
         chosen = self.options(**options)
         photo = load_photo(Path(path), **self.preprocessing)
@@ -156,10 +164,10 @@ class Model:
         return [each._replace(photo=photo) for each in found]
 
     def options(self, **options: Any) -> dict[str, Any]:
-        """The options of `search`, those left out as the model has them.
+        """Complete the options of `search` with the model's defaults.
 
         Raises:
-            UserError: One has a value that means nothing.
+            UserError: An option has an invalid value.
         """
         chosen = {"n_best": 1} | self.defaults | options
         if unknown := chosen.keys() - RANGES.keys():
@@ -179,13 +187,21 @@ class Model:
         return chosen
 
     def begin(self, pixels_BSS3: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """What depends on the images alone (axis B), and the state (axes B and K = 1)."""
+        """Compute the memory (axis B) and the initial state (axes B and K = 1).
+
+        Args:
+            pixels_BSS3: The images, uint8.
+        """
         (features,) = self.encoder.run(None, {"pixels": pixels_BSS3})
         outputs = self.initial.run(None, {"features": features})
         return outputs[: self.remembered], outputs[self.remembered :]
 
     def advance(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Words [B, K], state, memory: log-probs [B, K, V], what is `seen` of it, new state."""
+        """Take a time step: words [B, K], state and memory in, and the results out.
+
+        Returns:
+            Log-probabilities [B, K, V], the outputs listed in `seen` [B, K, ...], the new state.
+        """
         names = [each.name for each in self.step.get_inputs()]
         wanted = [each.name for each in self.step.get_outputs() if each.name.startswith("new_")]
         named = dict(zip(names, inputs, strict=True))
@@ -194,7 +210,7 @@ class Model:
 
 
 def _state_size(step: onnxruntime.InferenceSession) -> int:
-    """How many tensors the state has: each that goes in comes out, as new_NAME."""
+    """The number of tensors in the state, each of which has an output new_NAME."""
     return sum(each.name.startswith("new_") for each in step.get_outputs())
 
 
@@ -221,7 +237,7 @@ def _network(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # on some errors it prints there
             return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a class of its own for whatever can happen
+    except Exception as error:  # onnxruntime has many exception classes
         raise UserError(f"{path}: missing or damaged ({_one_line(error)}); export again") from None
 
 
@@ -231,25 +247,29 @@ def _network(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def search(
     model: Model, pixels_BSS3: np.ndarray, *, beam_size: int, n_best: int, **limits: Any
 ) -> list[list[Caption]]:
-    """Find the best captions of a batch of images, maps included.
+    """Find the best captions of a batch of images, with their maps.
 
-    All hypotheses of an image, ended or not, compete by log p / length ** length_penalty, the end
-    counted. An image leaves the batch when all of them have ended or have max_length words.
+    All hypotheses of an image, ended or not, compete by log p / length ** length_penalty, where the
+    length includes the end. An image leaves the batch when all its hypotheses have ended or have
+    max_length words.
 
     Args:
         model: The networks.
         pixels_BSS3: The images, uint8.
-        beam_size: K.
-        n_best: How many captions an image to return.
-        **limits: max_length, min_length, length_penalty, block_ngrams: as in `Model.options`.
+        beam_size: The number of hypotheses K.
+        n_best: The number of captions to return per image.
+        **limits: max_length, min_length, length_penalty, block_ngrams; see `Model.options`.
+
+    Returns:
+        The captions of each image, best first.
     """
     memory, state = model.begin(pixels_BSS3)
     B, penalty = len(pixels_BSS3), limits["length_penalty"]
-    images = np.arange(B)  # which images the rows are of
+    images = np.arange(B)  # the image of each row
     words = np.full((B, 1), START)
     total, length = np.zeros((2, B, 1), np.float32)  # sum of log-probabilities; words and end
     done = np.zeros((B, 1), bool)
-    # Of each hypothesis so far, [B, K, T, ...]: words, log-probabilities, and what was seen.
+    # Words, log-probabilities and `seen` outputs of each hypothesis, [B, K, T, ...].
     story: list[np.ndarray] = []
     results: list[list[Caption]] = [[] for _ in range(B)]
     for t in range(limits["max_length"]):
@@ -259,7 +279,7 @@ def search(
             story = [np.zeros((B, 1, 0), kind) for kind in (np.int64, np.float32)]
             story += [np.zeros((B, 1, 0, *each.shape[2:]), np.float32) for each in looked]
         log_probs = _allowed(log_probs, story[0], limits["min_length"], limits["block_ngrams"])
-        log_probs[done] = BANNED  # a finished one has one continuation: itself, at no cost
+        log_probs[done] = BANNED  # a finished hypothesis continues only as itself, at no cost
         log_probs[done, PAD] = 0
         length = np.where(done, length, length + 1)
         best = _top((total[..., None] + log_probs) / length[..., None] ** penalty, beam_size)
@@ -296,7 +316,7 @@ def _allowed(log_probs_BKV: np.ndarray, said_BKT: np.ndarray, fewest: int, n: in
     t = said_BKT.shape[2]
     if 0 < n <= t:
         grams = np.lib.stride_tricks.sliding_window_view(said_BKT, n, 2)
-        # Those that begin as the last n - 1 words do: their last word would complete them again.
+        # n-grams that begin with the last n - 1 words: ban their last word.
         b, k, i = (grams[..., :-1] == said_BKT[:, :, None, t - n + 1 :]).all(-1).nonzero()
         allowed[b, k, grams[b, k, i, -1]] = BANNED
     if t < fewest:
@@ -305,7 +325,7 @@ def _allowed(log_probs_BKV: np.ndarray, said_BKT: np.ndarray, fewest: int, n: in
 
 
 def _top(scores_BKV: np.ndarray, count: int) -> np.ndarray:
-    """Where the best scores of each image lie in its K * V, best first."""
+    """The indices of each image's best scores within its K * V, best first."""
     flat = scores_BKV.reshape(len(scores_BKV), -1)
     count = min(count, flat.shape[1])
     some = np.argpartition(flat, -count, axis=1)[:, -count:]
@@ -316,11 +336,14 @@ def _top(scores_BKV: np.ndarray, count: int) -> np.ndarray:
 def _read(
     model: Model, scores_K: np.ndarray, story: list[np.ndarray], penalty: float
 ) -> list[Caption]:
-    """The captions of one image, best first; without maps every cell weighs the same."""
+    """The captions of one image, best first; maps are uniform for a decoder without maps."""
     found = []
     for k in np.argsort(-scores_K, kind="stable"):
         words, log_probs, *looked = (part[k] for part in story)
-        spoken, counted = words > UNK, (words != PAD) | (log_probs != 0)  # not what follows the end
+        spoken, counted = (
+            words > UNK,
+            (words != PAD) | (log_probs != 0),
+        )  # without what follows the end
         texts = [model.vocabulary[word] for word in words[spoken]]
         seen = {name: part[spoken] for name, part in zip(model.seen, looked, strict=True)}
         even = np.full((len(texts), *model.grid), 1 / np.prod(model.grid), np.float32)
@@ -331,14 +354,14 @@ def _read(
         found.append(
             Caption(texts, costs, maps, seen.get("beta"), score, None, parts, seen.get("sentinel"))
         )
-    # One that only a ban could fill (more beams than words, say) is no caption.
+    # Drop hypotheses that consist of banned words, for example with more beams than words.
     whole = [each for each in found if min(each.log_probs) > BANNED / 2]
     cut = [] if whole else [_cut(each, penalty) for each in found]
     return whole or [max(cut, key=lambda each: (len(each.words), each.score))]
 
 
 def _cut(found: Caption, penalty: float) -> Caption:
-    """A caption up to where nothing may be said any more: only bans go on from there."""
+    """Truncate a caption where all further words are banned."""
     n = next(t for t, log_prob in enumerate(found.log_probs) if log_prob <= BANNED / 2)
     fields = ("words", "log_probs", "attention", "betas", "parts", "sentinel")
     kept = {name: getattr(found, name) for name in fields}
@@ -347,7 +370,7 @@ def _cut(found: Caption, penalty: float) -> Caption:
 
 
 def sentence(words: Sequence[str]) -> str:
-    """Write tokens as a sentence: ``a man 's dog`` gives "A man's dog."."""
+    """Join tokens to a sentence: ``a man 's dog`` gives "A man's dog."."""
     text = ""
     for word in words:
         joined = word == "n't" or (word.startswith("'") and len(word) > 1)
@@ -367,20 +390,20 @@ def load_photo(
     """Open an image file, turn it upright, and fit it to the network's input.
 
     Args:
-        path: The file. Its ICC profile is obeyed, transparency is laid over white, of an animation
-            the first frame is taken.
-        size: S.
-        fit: "squash" the whole photo, "crop" the largest square in its middle, or "pad" it.
-        fill: The padding's red, green and blue.
+        path: The file. Its ICC profile is applied, transparency is composited over white, and of an
+            animation the first frame is used.
+        size: Side of the network's input, S.
+        fit: "squash" the whole photo, "crop" the largest central square, or "pad" the photo.
+        fill: Red, green and blue of the padding.
         interpolation: "bicubic" or "bilinear", antialiased.
 
     Raises:
-        UserError: It is missing, no image, damaged, or too large.
+        UserError: The file is missing, not an image, damaged, or too large.
     """
     stored = _open(path, 2 * size)
     on_its_side = stored.orientation >= 5
     width, height = stored.size[::-1] if on_its_side else stored.size
-    # In upright pixels: what is used of the photo, what it is resized to, where that lies.
+    # In upright pixels: the part of the photo that is used, its new size, and its position.
     used_w, used_h, new_w, new_h = width, height, size, size
     if fit == "crop":
         used_w = used_h = min(width, height)
@@ -405,14 +428,14 @@ def load_photo(
 
 
 def _open(path: Path, least: int) -> Stored:
-    """Decode a file; a JPEG may come at a fraction of its size, no side below ``least``."""
+    """Decode a file; a JPEG may be reduced, with no side below ``least`` pixels."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     for name in ("WebP", "Tiff", "Avif"):  # Pillow imports the others by itself
         import_module(f"PIL.{name}ImagePlugin")
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
+            warnings.simplefilter("ignore")  # about unusual metadata
             return decode(Image.open(file, formats=IMAGE_FORMATS), least, whole=False)
     except Image.DecompressionBombError:
         raise UserError(f"{path}: the image has too many pixels") from None
@@ -420,7 +443,7 @@ def _open(path: Path, least: int) -> Stored:
         raise UserError(f"{path}: {error}") from None
     except Image.UnidentifiedImageError:
         raise UserError(f"{path}: not an image, or in a format that cannot be read") from None
-    except Exception as error:  # Pillow raises nearly anything on damaged data
+    except Exception as error:  # Pillow raises many kinds of exceptions on damaged data
         raise UserError(f"{path}: damaged, or cannot be read ({_one_line(error)})") from None
 
 
@@ -463,10 +486,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("caption.py", argument_default=argparse.SUPPRESS)
     parser.add_argument("photos", nargs="+", help="image files")
     parser.add_argument("--beam-size", type=int, metavar="N", help="hypotheses; 1 is greedy")
-    parser.add_argument("--n-best", type=int, metavar="N", help="captions a photo, best first")
+    parser.add_argument("--n-best", type=int, metavar="N", help="captions per photo, best first")
     parser.add_argument("--maps", type=Path, metavar="FILE.npz", help="where it looked: one photo")
     given = vars(parser.parse_intermixed_args(arguments))
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
     photos, maps, done = given.pop("photos"), given.pop("maps", None), 0
     try:

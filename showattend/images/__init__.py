@@ -1,1 +1,1 @@
-"""Image files, and the way from a photograph to the network's input and back."""
+"""Reading image files, converting them to the network's input, and mapping the grid back."""

@@ -1,15 +1,15 @@
-"""Pictures of more than 8 bits: which of their numbers are black and white.
+"""Images with more than 8 bits: which values are black and white.
 
-- The full scale that the file states counts (TIFF's BitsPerSample, MaxSampleValue and
-  SMaxSampleValue, PNG's sBIT, PGM's maxval), unless a pixel exceeds it.
-- A file of 16 or 32 bits that states none is taken for the least of 8, 10, 12, 14 and 16 bits that
-  holds its largest value: nothing tells 12 bits stored in 16 from a picture that is nearly black.
-  Larger and negative numbers are stretched, from the least of them to the largest.
-- Floating-point numbers up to `MOST_LIGHT` are shares of white, with highlights above 1; where
-  there are larger ones, they are levels of one of the depths above.
-- WhiteIsZero is obeyed (by Pillow itself for 8 bits only).
+- White is the value stated in the file (TIFF's BitsPerSample, MaxSampleValue and SMaxSampleValue,
+  PNG's sBIT, PGM's maxval), unless a pixel exceeds it.
+- Without a statement, 16-bit and 32-bit files are assumed to have the smallest of 8, 10, 12, 14 and
+  16 bits that holds their largest value, since 12 bits stored in 16 cannot be distinguished from an
+  image that is nearly black. Larger and negative values are stretched from smallest to largest.
+- Floating-point values up to `MOST_LIGHT` are fractions of white, with highlights above 1; if there
+  are larger ones, they are levels of one of the depths above.
+- WhiteIsZero is respected (Pillow does so for 8 bits only).
 
-This module needs numpy and Pillow alone: ``showattend export`` writes it into caption.py.
+This module needs only numpy and Pillow, because ``showattend export`` copies it into caption.py.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ import numpy as np
 from PIL import Image
 
 MOST_LIGHT = 16
-"""Up to here floating-point numbers are shares of white; no picture of levels is so dark."""
+"""Floating-point values up to this are fractions of white; an image of levels is never so dark."""
 
 Box = tuple[int, int, int, int]
 
-_TILE = 1 << 20  # pixels that are converted at once
+_TILE = 1 << 20  # pixels converted at once
 _DEPTHS = (8, 10, 12, 14, 16)
 _BITS, _PHOTOMETRIC, _MAX, _SMAX = 258, 262, 281, 341  # TIFF's tags
 
 
 class Numbers(NamedTuple):
-    """What numbers of other than 8 bits mean.
+    """The meaning of pixel values that are not 8-bit.
 
     Attributes:
-        low: The number of black.
-        high: The number of white.
-        inverted: Black and white are the other way round.
+        low: The value of black.
+        high: The value of white.
+        inverted: Whether black and white are swapped.
     """
 
     low: float
@@ -46,9 +46,9 @@ class Numbers(NamedTuple):
     inverted: bool = False
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The picture in 8 bits."""
+        """Convert an image to 8 bits."""
         if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
-            # Pillow has kept the upper 8 of 16 bits.
+            # Pillow keeps only the upper 8 of 16 bits.
             level = [min(255, round(256 * value * 255 / self.high)) for value in range(256)]
             bands = len(image.getbands())
             alpha = image.mode.endswith("A")
@@ -60,12 +60,12 @@ class Numbers(NamedTuple):
 
 
 def numbers_of(image: Image.Image, stated: float | None, cut: bool) -> Numbers | None:
-    """What the numbers of a loaded image mean; None where they are plain bytes.
+    """Determine the meaning of a loaded image's values; None if they are ordinary bytes.
 
     Args:
-        image: Loaded by Pillow.
-        stated: `stated_white`, of the time when it was opened.
-        cut: `is_cut`, of the same.
+        image: An image loaded by Pillow.
+        stated: The result of `stated_white` when it was opened.
+        cut: The result of `is_cut` when it was opened.
     """
     is_float = image.mode == "F"
     if not (cut or is_float or image.mode == "I" or image.mode.startswith("I;16")):
@@ -94,13 +94,13 @@ def _extent(image: Image.Image) -> tuple[float, float]:
 def scale_of(
     low: float, high: float, stated: float | None = None, *, is_float: bool = False
 ) -> tuple[float, float]:
-    """Which of numbers between ``low`` and ``high`` are black and white.
+    """Determine black and white for values between ``low`` and ``high``.
 
     Args:
-        low: The least of them.
-        high: The largest.
-        stated: The number of white as the file states it.
-        is_float: They are no integers.
+        low: The smallest value.
+        high: The largest value.
+        stated: White as stated in the file.
+        is_float: Whether the values are floating-point.
     """
     if low >= 0:
         if is_float and not (stated and high <= stated) and high <= MOST_LIGHT:
@@ -112,7 +112,7 @@ def scale_of(
 
 
 def full_scale(high: float, stated: float | None = None) -> float | None:
-    """The number of white where ``high`` is the largest: as stated, or by the least usual depth."""
+    """White for a maximum of ``high``: as stated, or by the smallest usual bit depth."""
     if stated and high <= stated:
         return stated
     return next((2**bits - 1 for bits in _DEPTHS if high < 2**bits), None)
@@ -129,10 +129,10 @@ def is_cut(image: Any) -> bool:
 
 
 def stated_white(image: Any) -> float | None:
-    """The number of white that an opened, not yet loaded file states; None where it states none."""
+    """White as stated in an opened file that is not yet loaded; None if it states nothing."""
     try:
         if image.format == "PPM":
-            return 65535.0  # Pillow has scaled them by the file's maxval
+            return 65535.0  # Pillow has already scaled the values by maxval
         if image.format == "PNG":
             bits = _significant_bits(image.fp)
             return None if bits is None or bits > 16 else 2.0**bits - 1
@@ -149,7 +149,7 @@ def stated_white(image: Any) -> float | None:
 
 
 def _significant_bits(file: Any) -> int | None:
-    """What a PNG's sBIT says of its colours; where there are several numbers, the largest."""
+    """The significant bits in a PNG's sBIT chunk; the largest if they differ by channel."""
     place = file.tell()
     try:
         file.seek(8)
@@ -167,7 +167,7 @@ def _significant_bits(file: Any) -> int | None:
 
 
 def tiles(box: Box, x: int, y: int) -> Iterator[Box]:
-    """Cut a box into tiles of some `_TILE` pixels whose sides are multiples of x and y."""
+    """Divide a box into tiles of about `_TILE` pixels whose sides are multiples of x and y."""
     left, top, right, bottom = box
     across = min(max(_TILE // x, 1) * x, right - left)
     down = max(_TILE // across // y, 1) * y

@@ -1,7 +1,7 @@
 """From the feature grid back to the photograph.
 
-A ``Geometry`` records where the network's input lies on the upright photograph, so that a cell of
-the grid leads back to pixels.
+A ``Geometry`` records where the network's input lies on the upright photograph, so that grid cells
+can be mapped back to pixels.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ class Geometry:
     def cell_box(
         self, row: int, col: int, grid: tuple[int, int]
     ) -> tuple[float, float, float, float]:
-        """The rectangle of one cell of a grid of (rows, columns): left, top, right, bottom.
+        """The rectangle of one cell of a grid of (rows, columns).
 
-        In pixels of the upright image; a cell that lies on padding exceeds the image.
+        Returns:
+            Left, top, right, bottom in pixels of the upright image. A cell on padding exceeds the
+            image.
         """
         rows, cols = grid
         left, top, right, bottom = self.box
@@ -54,24 +56,24 @@ class Geometry:
         return min(row, rows - 1), min(col, cols - 1)
 
     def upsample(self, map_HW: np.ndarray, mode: str = "smooth", sigma: float = 0.0) -> np.ndarray:
-        """The map's value at every pixel of the upright image.
+        """Resample a map to the pixels of the upright image.
 
-        A pixel takes the value at its centre; one larger than half a cell takes the average over
-        its area. What the network did not see (outside a crop) is zero.
+        A pixel takes the value at its centre, or the average over its area if it is larger than
+        half a cell. What the network did not see (outside a crop) is zero.
 
         Args:
             map_HW: The map on the feature grid [H, W].
-            mode: "smooth": cubic interpolation through the cells' centres, kept between zero and
-                the map's maximum; "nearest": constant within a cell.
-            sigma: The standard deviation of a Gaussian to blur the result with, as a share of the
-                image's width and height. The image is mirrored at its borders: a map that is the
-                same everywhere stays so (but for what the network did not see).
+            mode: "smooth" for cubic interpolation through the cell centres, clipped between zero
+                and the map's maximum; "nearest" for constant cells.
+            sigma: Standard deviation of a Gaussian blur of the result, as a fraction of the image's
+                width and height. The image is mirrored at its borders, so a uniform map stays
+                uniform (except for what the network did not see).
 
         Returns:
             The values [image height, image width], float32.
 
         Raises:
-            ValueError: The map is not two-dimensional, the mode is neither, or sigma is negative.
+            ValueError: The map is not two-dimensional, the mode is unknown, or sigma is negative.
         """
         if map_HW.ndim != 2 or mode not in ("smooth", "nearest") or not sigma >= 0:
             raise ValueError(
@@ -89,13 +91,13 @@ class Geometry:
         return values
 
     def resized(self, size: tuple[int, int]) -> Geometry:
-        """The same geometry on a copy of the image of another (width, height)."""
+        """The same geometry on a copy of the image resized to (width, height)."""
         x, y = size[0] / self.image_size[0], size[1] / self.image_size[1]
         left, top, right, bottom = self.box
         return Geometry(size, (left * x, top * y, right * x, bottom * y))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, for JSON."""
+        """Convert to plain lists for JSON."""
         return {"image_size": list(self.image_size), "box": list(self.box)}
 
     @classmethod
@@ -107,7 +109,7 @@ class Geometry:
 
 
 def _interpolation(pixels: int, low: float, high: float, cells: int, mode: str) -> np.ndarray:
-    """Weights [pixels, cells] float32 of the cells between ``low`` and ``high`` on one axis."""
+    """Interpolation weights [pixels, cells] float32 on one axis; cells span ``low`` to ``high``."""
     cells_per_pixel = cells / (high - low)
     samples = 1 if cells_per_pixel <= 0.5 else int(np.ceil(8 * cells_per_pixel))
     position = ((np.arange(pixels * samples) + 0.5) / samples - low) * cells_per_pixel
@@ -118,7 +120,7 @@ def _interpolation(pixels: int, low: float, high: float, cells: int, mode: str) 
     if mode == "nearest":
         weights[sample, nearest] = 1
     else:
-        # Catmull-Rom's kernel; beyond the border the outermost cell goes on.
+        # Catmull-Rom kernel; beyond the border the outermost cell is repeated.
         first = np.floor(position - 0.5).astype(int)
         for offset in (-1, 0, 1, 2):
             cell = first + offset
@@ -132,7 +134,7 @@ def _interpolation(pixels: int, low: float, high: float, cells: int, mode: str) 
 
 @lru_cache(maxsize=4)
 def _blur(pixels: int, sigma: float) -> np.ndarray:
-    """A Gaussian along one axis as weights [pixels, pixels] float32, mirrored at both ends."""
+    """Weights [pixels, pixels] float32 of a Gaussian blur on one axis, mirrored at both ends."""
     at = np.arange(pixels) + 0.5
     here, there = at[:, None], at[None, :]
     weights = np.zeros((pixels, pixels))

@@ -1,4 +1,4 @@
-"""Image files: open any of them safely, upright and in RGB; find them in folders."""
+"""Image files: open them safely, upright and in sRGB; find them in folders."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-# The plugins are named so that Pillow neither imports its other forty nor tries them on a file
-# (one of them, EPS, would start Ghostscript on whatever is uploaded).
+# Listing the plugins keeps Pillow from importing forty others and trying them on files (EPS would
+# start Ghostscript on uploads).
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -38,9 +38,9 @@ IMAGE_SUFFIXES = frozenset({
 })
 # fmt: on
 MAX_PIXELS = 178_956_970
-"""Pillow's limit against decompression bombs: above it a file is refused."""
+"""Pillow's limit against decompression bombs; larger files are refused."""
 
-# JPEG stands for MPO too, the format of many phones: Pillow gives both one plugin.
+# JPEG includes MPO, a format of many phones; Pillow has one plugin for both.
 _FORMATS = tuple(
     plugin.format
     for plugin in (
@@ -66,17 +66,20 @@ _HEIF_BRANDS = frozenset(
 def open_image(source: ImageSource) -> Image.Image:
     """Open an image, upright, in sRGB and fully loaded.
 
-    Its ICC profile is obeyed, greyscale of more than 8 bits is scaled to 8, transparency is laid
-    over white, of an animation the first frame is taken.
+    The ICC profile is applied, greyscale of more than 8 bits is scaled to 8, transparency is
+    composited over white, and of an animation the first frame is used.
 
     Args:
-        source: A file's path, a PIL image, or an array of shape (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4) that is uint8, uint16 (scaled as a file of 16 bits), bool, or float in [0, 1].
+        source: A path, a PIL image, or an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of type
+            uint8, uint16 (scaled like a 16-bit file), bool, or float in [0, 1].
+
+    Returns:
+        The image in mode RGB.
 
     Raises:
         ImageError: The file is missing, a folder, empty, not an image, damaged, has more than
-            ``MAX_PIXELS`` pixels, or takes more than ``pixels.MAX_BYTES`` to decode; or the array
-            is none of the above.
+            ``MAX_PIXELS`` pixels, or needs more than ``pixels.MAX_BYTES`` to decode; or the array
+            has another shape or type.
     """
     stored = load_image(source)
     image = stored.rgb()
@@ -86,14 +89,15 @@ def open_image(source: ImageSource) -> Image.Image:
 
 
 def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
-    """Load an image, not yet in sRGB nor upright.
+    """Load an image without converting it to sRGB or turning it upright.
 
     Args:
-        source: As of ``open_image``.
-        at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
+        source: See ``open_image``.
+        at_least: Allow a JPEG to be decoded at a reduced size with no side below this many pixels;
+            None decodes it in full.
 
     Raises:
-        ImageError: As ``open_image``.
+        ImageError: See ``open_image``.
     """
     if isinstance(source, np.ndarray):
         image = _from_array(source)
@@ -115,21 +119,21 @@ def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
         with path.open("rb") as file, quiet():
             return _load(_identify(file, path), str(path), at_least, at_least is None)
     except FileNotFoundError:
-        gone = " (a link to one that is gone)" if path.is_symlink() else ""
+        gone = " (a broken link)" if path.is_symlink() else ""
         raise ImageError(f"{path}: no such file{gone}") from None
     except PermissionError:
         raise ImageError(f"{path}: cannot be read (permission denied)") from None
-    except (OSError, ValueError) as error:  # a name too long, a null byte in it, a failing disk
+    except (OSError, ValueError) as error:  # name too long, null byte in it, disk failure
         raise ImageError(f"{path}: cannot be read ({_one_line(error)})") from None
 
 
 class Claim(NamedTuple):
-    """What an image file's head says of it.
+    """What the header of an image file says.
 
     Attributes:
-        width: In pixels, as stored.
-        height: In pixels, as stored.
-        bytes: The memory that decoding takes.
+        width: Stored width in pixels.
+        height: Stored height in pixels.
+        bytes: Memory needed to decode it.
     """
 
     width: int
@@ -138,14 +142,14 @@ class Claim(NamedTuple):
 
 
 def claim(path: Path, at_least: int | None = None) -> Claim:
-    """What an image file claims; nothing is decoded.
+    """Read the header of an image file without decoding it.
 
     Args:
         path: The file.
-        at_least: As of ``load_image``.
+        at_least: See ``load_image``.
 
     Raises:
-        ImageError: As ``open_image``, as far as the file's head shows it.
+        ImageError: See ``open_image``, as far as the header shows it.
     """
     try:
         with path.open("rb") as file, quiet():
@@ -160,7 +164,7 @@ def claim(path: Path, at_least: int | None = None) -> Claim:
 
 
 def _identify(file: IO[bytes], path: Path) -> Image.Image:
-    """Open the file with the plugin of its format; nothing is decoded yet."""
+    """Open the file with the plugin for its format, without decoding it."""
     head = file.read(12)
     file.seek(0)
     if not head:
@@ -197,8 +201,8 @@ def _load(image: Image.Image, name: str, at_least: int | None, whole: bool) -> S
             f"{name}: the image has {image.width * image.height:,} pixels, "
             f"more than the limit of {MAX_PIXELS:,}"
         )
-    # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error,
-    # ValueError, MemoryError. Whatever it is, it is the file's fault.
+    # On damaged data, Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError,
+    # MemoryError and others. Treat every exception as a damaged file.
     try:
         with quiet():
             return decode(image, at_least, whole=whole)
@@ -232,7 +236,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
         full = full_scale(int(array.max())) or 65535
         array = np.rint(array * (255 / np.float32(full))).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating):
-        # Rounding errors of a resize are forgiven; 0..255 or NaN is a mistake worth a word.
+        # Allow for rounding errors from resizing; 0..255 or NaN is a mistake.
         if not (array.min() >= -0.01 and array.max() <= 1.01):
             raise ImageError(f"{shape}: floating-point values must lie in [0, 1]; divide by 255?")
         array = np.rint(array.clip(0, 1) * 255).astype(np.uint8)
@@ -249,18 +253,18 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def find_images(
     paths: Sequence[str | Path], recursive: bool = False
 ) -> tuple[list[Path], list[str]]:
-    """List the image files that files, folders and glob patterns stand for.
+    """List the image files given by files, folders and glob patterns.
 
-    A file that is named is taken whatever its suffix; folders and patterns yield the files with
-    one of ``IMAGE_SUFFIXES`` that are not hidden, links to what is gone among them: to open one
-    says so.
+    A file given by name is included whatever its suffix. Folders and patterns contribute the files
+    that are not hidden and have one of ``IMAGE_SUFFIXES``, including broken links, which are
+    reported when opened.
 
     Args:
         paths: Files, folders, and patterns such as ``photos/*.jpg`` or ``photos/**/*.png``.
-        recursive: Look into the folders' subfolders too.
+        recursive: Include subfolders of the folders.
 
     Returns:
-        The files, sorted and each once, and the problems, one line each.
+        The sorted files without duplicates, and one line for each problem.
     """
     found: dict[Path, Path] = {}
     problems: list[str] = []

@@ -1,12 +1,12 @@
-"""From an opened image file to sRGB: colour profiles, transparency, the turn, and what it costs.
+"""From an opened image file to sRGB: colour profiles, transparency, orientation, memory limits.
 
-- An ICC profile is obeyed. One that says sRGB, that is broken, or that is meant for another kind of
-  picture changes no pixel.
-- More than 8 bits: see ``depth.py``. Transparency is laid over white.
-- What a file takes to decode is known from its head, and refused above a limit; after that, pixels
-  are converted in tiles, on the way to the size that is wanted.
+- ICC profiles are applied, unless they are equivalent to sRGB, broken, or meant for another kind of
+  image.
+- ``depth.py`` handles more than 8 bits. Transparency is composited over white.
+- The memory needed for decoding is estimated from the header, and files above a limit are refused.
+  Pixels are converted in tiles while resizing.
 
-This module needs numpy and Pillow alone: ``showattend export`` writes it into caption.py.
+This module needs only numpy and Pillow, because ``showattend export`` copies it into caption.py.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from PIL import Image
 from showattend.images.depth import Numbers, is_cut, numbers_of, stated_white, tiles
 
 MAX_BYTES = 900_000_000
-"""The memory that an image file may take to decode."""
+"""Memory limit for decoding an image file."""
 _SUPPORT = {Image.Resampling.BILINEAR: 1.0, Image.Resampling.BICUBIC: 2.0}
-_LARGEST_PROFILE = 4_000_000  # bytes: those of printers have two million
-_SAME = 3  # levels by which a profile may differ from sRGB and count as it
-# Bytes of a pixel in memory: in Pillow, by mode; while decoding, by format (measured).
+_LARGEST_PROFILE = 4_000_000  # bytes; printer profiles have about two million
+_SAME = 3  # a profile that differs from sRGB by at most this many levels counts as sRGB
+# Bytes per pixel: in Pillow, by mode; while decoding, by format (measured).
 _PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 _DECODED = {"WEBP": 16, "AVIF": 16, "HEIF": 10}
 # TIFF's tags.
@@ -41,22 +41,22 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What EXIF's orientation asks for."""
+"""The transposition for each EXIF orientation."""
 
 
 class TooLargeError(Exception):
-    """Decoding an image takes more memory than it may."""
+    """Decoding an image would need more memory than allowed."""
 
 
 class Plan(NamedTuple):
     """An image that is about to be decoded.
 
     Attributes:
-        image: Opened, not loaded; a JPEG is set to a fraction of its size.
-        size: The whole photograph's width and height as stored.
-        covered: How much of ``image``, from its top left corner, the whole photograph fills; None
-            where that is all of it.
-        bytes: What decoding it takes.
+        image: The opened image, not loaded; a JPEG may be set to a reduced size.
+        size: Stored width and height of the whole photograph.
+        covered: Width and height of the part of ``image``, from its top left corner, that the
+            photograph fills; None if it fills all of it.
+        bytes: Memory needed to decode it.
     """
 
     image: Image.Image
@@ -66,21 +66,22 @@ class Plan(NamedTuple):
 
 
 def plan(image: Image.Image, at_least: int | None = None, *, whole: bool = True) -> Plan:
-    """Get ready to decode an opened image.
+    """Prepare an opened image for decoding.
 
     Args:
-        image: Opened by Pillow. It is changed.
-        at_least: A JPEG may come smaller, no side below this; None is its own size.
-        whole: It is wanted in RGB at the size it comes in (``Stored.rgb``), not resized.
+        image: An image opened by Pillow. It is modified.
+        at_least: Allow a JPEG to be decoded at a reduced size with no side below this many pixels;
+            None decodes it in full.
+        whole: Whether the image will be converted to RGB without resizing (``Stored.rgb``).
     """
     size, extra = image.size, _buffers(image)
     drafted = image.draft(None, (at_least, at_least)) if at_least else None
     pixels, each = image.width * image.height, _PIXEL.get(image.mode, 4)
     decoding = pixels * _DECODED.get(image.format or "", each)
     tile = getattr(image, "tile", None)
-    if image.info.get("bit_depth", 8) > 8:  # of HEIF
+    if image.info.get("bit_depth", 8) > 8:  # set for HEIF
         decoding = 16 * pixels
-    if tile and tile[0][0] in Image.DECODERS:  # written in Python: it holds all rows, twice
+    if tile and tile[0][0] in Image.DECODERS:  # decoders in Python hold all rows twice
         decoding = 3 * pixels * each
     copied = whole and (image.mode != "RGB" or "icc_profile" in image.info or is_cut(image))
     converting = pixels * (each + 4) if copied else 0
@@ -89,10 +90,10 @@ def plan(image: Image.Image, at_least: int | None = None, *, whole: bool = True)
 
 
 def _buffers(image: Image.Image) -> int:
-    """Bytes that a decoder holds beside the picture itself."""
+    """Bytes that a decoder holds in addition to the image itself."""
     pixels = image.width * image.height
     layers = getattr(image, "layer", None)
-    if layers and _in_passes(image, len(layers)):  # a JPEG: two bytes a coefficient
+    if layers and _in_passes(image, len(layers)):  # JPEG: two bytes per coefficient
         blocks = [across * down for _, across, down, *_ in layers]
         most = max(each[1] for each in layers) * max(each[2] for each in layers)
         return 2 * pixels * sum(blocks) // max(most, 1)
@@ -109,15 +110,15 @@ def _buffers(image: Image.Image) -> int:
 
 
 def _in_passes(image: Any, layers: int) -> bool:
-    """Whether a JPEG comes in several scans: it is whole in memory before a pixel is known."""
+    """Whether a JPEG has several scans, and so is held in memory in full before decoding."""
     if image.info.get("progressive"):
         return True
-    try:  # Pillow has stopped behind the head of the first scan, which says how many it holds
+    try:  # Pillow stops after the header of the first scan, which has the number of its layers
         place = image.fp.tell()
         image.fp.seek(max(0, place - 16))
         read = image.fp.read(place - image.fp.tell())
         image.fp.seek(place)
-    except (AttributeError, OSError, ValueError):  # loaded long ago
+    except (AttributeError, OSError, ValueError):  # already loaded
         return False
     heads = [read[len(read) - 8 - 2 * held :] for held in range(1, layers)]
     return any(
@@ -126,15 +127,16 @@ def _in_passes(image: Any, layers: int) -> bool:
 
 
 class Stored(NamedTuple):
-    """A decoded photograph, before it is turned upright and brought to sRGB.
+    """A decoded photograph, before it is turned upright and converted to sRGB.
 
     Attributes:
-        image: Its pixels as stored; of a JPEG perhaps at a fraction of its size.
-        size: The whole photograph's width and height.
-        covered: How much of ``image``, from its top left corner, the whole photograph fills.
-        orientation: EXIF's number of the turn still to be made.
-        numbers: What numbers of other than 8 bits mean; None where there are none.
-        transform: From the file's colours to sRGB; None where they are sRGB, or nobody knows.
+        image: The stored pixels; a JPEG may be at a reduced size.
+        size: Width and height of the whole photograph.
+        covered: Width and height of the part of ``image``, from its top left corner, that the
+            photograph fills.
+        orientation: The EXIF orientation that remains to be applied.
+        numbers: The meaning of values that are not 8-bit; None if all are.
+        transform: The conversion of the file's colours to sRGB; None if they are sRGB or unknown.
     """
 
     image: Image.Image
@@ -146,19 +148,19 @@ class Stored(NamedTuple):
 
     @property
     def _mode(self) -> str:
-        """The mode that the transform takes."""
+        """The image mode that the transform expects."""
         return "RGB" if self.transform is None else str(self.transform.input_mode)
 
     @property
     def is_plain(self) -> bool:
-        """Whether the pixels are ready for the transform as they are."""
+        """Whether the pixels can go to the transform unchanged."""
         image = self.image
         return image.mode == self._mode and self.numbers is None and not image.has_transparency_data
 
     def rgb(self) -> Image.Image:
-        """All of ``image`` in sRGB, not turned; the pixels may be those of ``image`` itself."""
+        """All of ``image`` in sRGB, not turned upright; may share pixels with ``image``."""
         if self.is_plain:
-            whole = self.image._new(self.image.im)  # no copy, and none of the file's metadata
+            whole = self.image._new(self.image.im)  # no copy, and no metadata
         elif self.numbers is None and not self.image.has_transparency_data:
             whole = self.convert(self.image)
         else:
@@ -175,16 +177,17 @@ class Stored(NamedTuple):
         box: tuple[float, float, float, float],
         gap: float = 3.0,
     ) -> Image.Image:
-        """A part of ``image`` at another size, in sRGB, not turned.
+        """Resize a part of ``image`` and convert it to sRGB, without turning it upright.
 
-        The pixels are those of ``rgb().resize(size, resample, box, reducing_gap=gap)`` where no
-        profile is obeyed (one is obeyed after resizing), in a fraction of the memory.
+        Equal to ``rgb().resize(size, resample, box, reducing_gap=gap)`` if there is no profile (a
+        profile is applied after resizing), with a fraction of the memory.
 
         Args:
-            size: Width and height.
+            size: Target width and height.
             resample: BILINEAR or BICUBIC.
             box: Left, top, right, bottom of the part.
-            gap: As of Pillow: averaging whole blocks leaves so many times the pixels wanted.
+            gap: Pillow's ``reducing_gap``: whole blocks are averaged first, down to this many
+                times the target size.
         """
         if self.is_plain:
             return self.to_srgb(self.image.resize(size, resample, box, reducing_gap=gap))
@@ -215,7 +218,7 @@ class Stored(NamedTuple):
         return self.to_srgb(reduced.resize(size, resample, part))
 
     def convert(self, image: Image.Image) -> Image.Image:
-        """Bring a part of the picture to 8 bits without transparency, in the file's own colours."""
+        """Convert a part of the image to 8 bits without transparency, in the file's colours."""
         if self.numbers is not None:
             image = self.numbers(image)
         if image.mode == "LAB":
@@ -227,7 +230,7 @@ class Stored(NamedTuple):
         return image.convert(self._mode)
 
     def to_srgb(self, image: Image.Image) -> Image.Image:
-        """Bring a picture of the file's own colours to sRGB."""
+        """Convert an image from the file's colours to sRGB."""
         return image if self.transform is None else _applied(self.transform, image)
 
 
@@ -237,19 +240,19 @@ def decode(
     """Load an opened image.
 
     Args:
-        image: Opened by Pillow.
-        at_least: As in `plan`.
-        whole: As in `plan`.
-        most: Bytes that decoding may take.
+        image: An image opened by Pillow.
+        at_least: See `plan`.
+        whole: See `plan`.
+        most: Memory limit in bytes.
 
     Raises:
-        TooLargeError: It takes more.
-        Exception: Nearly any; Pillow's decoders are like that on damaged data.
+        TooLargeError: Decoding would exceed the limit.
+        Exception: The data is damaged; Pillow's decoders raise almost any exception.
     """
     image, size, covered, needed = plan(image, at_least, whole=whole)
     if needed > most:
         raise TooLargeError(
-            f"decoding it takes {needed / 1e6:,.0f} MB of memory, more than the limit of "
+            f"decoding it needs {needed / 1e6:,.0f} MB of memory, more than the limit of "
             f"{most / 1e6:,.0f} MB; make it smaller"
         )
     stated, deep = stated_white(image), is_cut(image)
@@ -262,13 +265,13 @@ def decode(
     if covered is None:
         size, covered = image.size, image.size
     stored = Stored(image, size, covered, _orientation(image), numbers, transform)
-    if not stored.is_plain:  # of a mode that cannot be shown, perhaps
+    if not stored.is_plain:  # raises for modes that cannot be converted
         stored.to_srgb(stored.convert(image.crop((0, 0, 1, 1))))
     return stored
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF turn still to be made, 1 to 8; a broken EXIF block counts as none."""
+    """The EXIF orientation, 1 to 8; a broken EXIF block counts as 1."""
     try:
         value = image.getexif().get(0x0112, 1)
     except Exception:
@@ -277,7 +280,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Make the turn that EXIF asks for."""
+    """Apply an EXIF orientation."""
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
@@ -286,11 +289,11 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> Any:
-    """From an ICC profile's colours to sRGB; None where that changes nothing, or makes no sense.
+    """Build the transform from an ICC profile to sRGB; None if it changes nothing or is unusable.
 
     Args:
-        profile: As the file holds it.
-        mode: Of the picture.
+        profile: The profile as stored in the file.
+        mode: The mode of the image.
     """
     try:
         from PIL import ImageCms
@@ -300,7 +303,7 @@ def _transform(profile: bytes, mode: str) -> Any:
         grey = mode in ("1", "L", "LA")
         taken = {"GRAY": "L" if grey else "", "CMYK": "CMYK", "RGB": "RGB"}.get(space, "")
         if not taken or (taken == "CMYK") != (mode == "CMYK") or mode == "LAB":
-            return None  # it is of another kind of picture
+            return None  # for another kind of image
         transform = ImageCms.buildTransform(
             opened,
             ImageCms.createProfile("sRGB"),
@@ -318,13 +321,13 @@ def _transform(profile: bytes, mode: str) -> Any:
             if np.abs(found - given).max() <= _SAME:
                 return None
             black, white = found[0, 0], found[0, -1]
-        return transform if white.min() - black.max() > 64 else None  # else it is nonsense
-    except Exception:  # broken, or Pillow comes without its colour management
+        return transform if white.min() - black.max() > 64 else None  # otherwise it is nonsense
+    except Exception:  # broken, or Pillow was built without colour management
         return None
 
 
 def _probe(mode: str) -> Image.Image:
-    """Colours from all over a mode's space in one row, zeros first and full ones last."""
+    """One row of colours that covers a mode's space, from all zeros to all maxima."""
     steps = np.linspace(0, 255, 256 if mode == "L" else 9).round().astype(np.uint8)
     grid = np.meshgrid(*[steps] * len(mode.strip()), indexing="ij")
     row = np.stack([axis.ravel() for axis in grid], -1)[None]
@@ -343,6 +346,6 @@ def _applied(transform: Any, image: Image.Image) -> Image.Image:
     from PIL import ImageCms
 
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # it is None only when converting in place
+    assert converted is not None  # None only when converting in place
     converted.info.clear()
     return converted

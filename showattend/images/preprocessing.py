@@ -1,6 +1,6 @@
 """From a photograph to the network's input.
 
-What happens on the way (EXIF turn, resize, crop, padding) is recorded in a ``Geometry``.
+A ``Geometry`` records the EXIF rotation, resizing, cropping and padding.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ class Preprocessing:
 
     Attributes:
         size: The input is ``size`` × ``size`` pixels.
-        fit: "squash" resizes without keeping the aspect ratio (the whole photo is seen), "crop"
-            takes the largest square in the middle, "pad" fits the whole photo and fills up with
-            the mean colour.
-        mean: The network's mean of red, green, blue, in [0, 1].
-        std: Their standard deviation.
+        fit: "squash" resizes the whole photo without keeping the aspect ratio, "crop" takes the
+            largest central square, "pad" keeps the aspect ratio and fills the rest with the mean
+            colour.
+        mean: Mean of red, green and blue for normalisation, in [0, 1].
+        std: Standard deviation of red, green and blue for normalisation.
         interpolation: "bicubic" or "bilinear", antialiased.
+
+    Raises:
+        ConfigError: A value is invalid.
     """
 
     size: int
@@ -48,37 +51,40 @@ class Preprocessing:
         if self.size < 1:
             raise ConfigError(f"preprocessing: size is {self.size}; it must be at least 1")
         if self.fit not in _FITS:
-            raise ConfigError(f"preprocessing: fit is {self.fit!r}; choose of {', '.join(_FITS)}")
+            raise ConfigError(f"preprocessing: fit is {self.fit!r}; use one of {', '.join(_FITS)}")
         if self.interpolation not in _FILTERS:
             raise ConfigError(
                 f"preprocessing: interpolation is {self.interpolation!r}; "
-                f"choose of {', '.join(_FILTERS)}"
+                f"use one of {', '.join(_FILTERS)}"
             )
 
     def __call__(self, image: Image.Image) -> tuple[torch.Tensor, Geometry]:
-        """The network's input [3, size, size] float32 of an upright RGB image."""
+        """Convert an upright RGB image to the network's input, [3, size, size] float32."""
         import torch
 
         pixels, geometry = self.pixels(image)
         return self.normalize(torch.from_numpy(pixels).permute(2, 0, 1)), geometry
 
     def pixels(self, image: Image.Image) -> tuple[np.ndarray, Geometry]:
-        """Fit an upright RGB image: [size, size, 3] uint8, not yet normalised."""
+        """Resize an upright RGB image to [size, size, 3] uint8 without normalising it."""
         return self._fit(Stored(image, image.size, image.size))
 
     def load_pixels(self, source: ImageSource) -> tuple[np.ndarray, Geometry]:
-        """``pixels`` of an image source, faster than opening it first.
+        """The same as ``pixels(open_image(source))``, but faster.
 
         A JPEG is decoded at the smallest of 1/2, 1/4, 1/8 of its size that leaves twice the
         pixels needed, and only the small result is turned upright.
 
+        Returns:
+            The pixels [size, size, 3] uint8, and their geometry.
+
         Raises:
-            ImageError: As ``open_image``.
+            ImageError: See ``open_image``.
         """
         return self._fit(load_image(source, at_least=2 * self.size))
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 pixels [..., 3, H, W] into the float32 that the network takes."""
+        """Normalise uint8 pixels [..., 3, H, W] to the network's float32 input."""
         import torch
 
         mean, std = (
@@ -88,7 +94,7 @@ class Preprocessing:
         return pixels.to(torch.float32).sub_(mean).div_(std)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Convert to plain values for JSON."""
         values = asdict(self)
         return values | {"mean": list(self.mean), "std": list(self.std)}
 
@@ -101,8 +107,8 @@ class Preprocessing:
         size, (width, height) = self.size, stored.size
         if stored.orientation >= 5:
             width, height = height, width
-        # All in upright pixels: the part of the photo that is used, what it is resized to, and
-        # where that lies in the input.
+        # In upright pixels: the part of the photo that is used, its size after resizing, and its
+        # position in the input.
         used_w, used_h, new_w, new_h = width, height, size, size
         if self.fit == "crop":
             used_w = used_h = min(width, height)
@@ -126,7 +132,7 @@ class Preprocessing:
     def _resize(
         self, stored: Stored, share_x: float, share_y: float, size: tuple[int, int]
     ) -> Image.Image:
-        """Resize the middle ``share`` of the image and turn it upright (the turn is of little)."""
+        """Resize the central ``share`` of the image, then turn the small result upright."""
         if stored.orientation >= 5:
             share_x, share_y, size = share_y, share_x, (size[1], size[0])
         width, height = stored.covered

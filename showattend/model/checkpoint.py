@@ -389,6 +389,19 @@ def _looking(config: dict[str, Any], decoder: dict[str, Any]) -> str:
     return told + size + (f" ({', '.join(others)})" if others else "")
 
 
+def _decoded(config: dict[str, Any], decoder: dict[str, Any]) -> str:
+    """What a decoder is, by the config."""
+    kind, width = decoder.get("kind", "lstm"), decoder["hidden_dim"]
+    if kind in ("transformer", "masked"):
+        return f"{kind} {width}, {decoder['layers']} layers of {decoder['heads']} heads"
+    if kind != "lstm":
+        return f"{kind} {width}, {_looking(config, decoder)}"
+    return (
+        f"LSTM {width}, {_looking(config, decoder)} with the "
+        f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}"
+    )
+
+
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
     encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
     parameters = sum(
@@ -412,8 +425,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
         f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
         f"encoder      {encoder['name']}{beside}, {checkpoint.preprocessing['size']} pixels "
         f"({checkpoint.preprocessing['fit']}), {trained}",
-        f"decoder      LSTM {decoder['hidden_dim']}, {_looking(checkpoint.config, decoder)} with "
-        f"the {decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}",
+        f"decoder      {_decoded(checkpoint.config, decoder)}",
         f"parameters   {parameters:,} stored (digest {weights_digest(path)})",
         f"vocabulary   {len(checkpoint.vocabulary):,} words",
         *_searched(checkpoint.config.get("search")),

@@ -1,11 +1,10 @@
-"""How much a photograph is like those that a model was trained on.
+"""How similar a photograph is to those that a model was trained on.
 
-The mean annotation of a photograph, scaled to length one, is laid on the directions in which the
-training photographs' vary: their leading principal components, not centred. What these do not
-explain is the residual, 1 - |P x / |x||^2; photographs of other things than the training ones show
-have a larger one (the residual of Wang et al. 2022, "ViM: out-of-distribution with virtual-logit
-matching"). A residual means something beside those of ordinary photographs: familiarity is the
-share of the validation photographs whose residual is at least as large.
+The mean annotation vector x of a photograph, scaled to length one, is projected on the leading
+principal components P of the training photographs (uncentred). The residual 1 - |P x / |x||^2 is
+the part that they do not explain. It is larger for photographs of other things (Wang et al. 2022,
+"ViM: out-of-distribution with virtual-logit matching"). Familiarity is the fraction of validation
+photographs whose residual is at least as large.
 
 Shape suffixes: N photographs, D feature, C components, H and W the grid.
 """
@@ -19,20 +18,23 @@ import numpy as np
 
 COMPONENTS = 128
 LEAST_PHOTOS = 4 * COMPONENTS
-"""Of fewer training photographs, so many components mean nothing."""
+"""With fewer training photographs, the components are not meaningful."""
 STEPS = 200
-"""The distribution of the residuals is kept as so many steps."""
+"""Number of quantiles in which the distribution of the residuals is stored."""
 
 
 @dataclass(frozen=True, eq=False)
 class Familiarity:
-    """What is kept of the training photographs, and of the ordinary ones.
+    """The familiarity of photographs for a model.
 
     Attributes:
-        basis: The principal components as columns [D, C] float32.
-        residuals: The validation photographs' residuals, from the smallest to the largest, at
-            evenly spaced shares of them [STEPS + 1].
-        size: Pixels a side of the network's input; at another size residuals are others.
+        basis: The principal components of the training photographs as columns, [D, C] float32.
+        residuals: Evenly spaced quantiles of the validation photographs' residuals, ascending,
+            [STEPS + 1].
+        size: Side of the network's input in pixels; residuals at other sizes are not comparable.
+
+    Raises:
+        ValueError: The arrays have other shapes, or the residuals are not ascending.
     """
 
     basis: np.ndarray
@@ -51,25 +53,26 @@ class Familiarity:
             raise ValueError("a basis has two axes, and residuals are in rising order")
 
     def __call__(self, means_ND: np.ndarray) -> np.ndarray:
-        """The familiarity of photographs, 0 to 1: 0.5 is usual, near 0 strange.
+        """Compute the familiarity of photographs, from 0 to 1; 0.5 is typical, near 0 is strange.
 
         Args:
-            means_ND: Their mean annotations.
+            means_ND: Their mean annotation vectors.
 
         Returns:
-            [N]: the share of the validation photographs that are as strange or stranger.
+            [N]: the fraction of validation photographs that are at least as strange.
         """
         strange = residual(means_ND, self.basis)
         return np.interp(strange, self.residuals, np.linspace(1, 0, len(self.residuals)))
 
 
 def fit(means_ND: np.ndarray, validation: Sequence[np.ndarray], size: int) -> Familiarity:
-    """Learn what is familiar.
+    """Fit the components and the distribution of residuals.
 
     Args:
-        means_ND: Mean annotations of the training photographs, at least `LEAST_PHOTOS`.
-        validation: Those of the validation photographs, for each data set; each set counts alike.
-        size: Pixels a side of the network's input.
+        means_ND: Mean annotation vectors of at least `LEAST_PHOTOS` training photographs.
+        validation: The same [N, D] for validation photographs, by data set; all data sets have
+            equal weight.
+        size: Side of the network's input in pixels.
 
     Raises:
         ValueError: There are too few photographs.
@@ -78,9 +81,9 @@ def fit(means_ND: np.ndarray, validation: Sequence[np.ndarray], size: int) -> Fa
         raise ValueError(f"{LEAST_PHOTOS} training and some validation photographs are needed")
     units = _units(means_ND)
     moments_DD = units.T.astype(np.float64) @ units
-    _, vectors = np.linalg.eigh(moments_DD)  # the largest eigenvalues come last
+    _, vectors = np.linalg.eigh(moments_DD)  # eigenvalues are in ascending order
     basis = vectors[:, ::-1][:, :COMPONENTS]
-    basis = basis.astype(np.float16).astype(np.float32)  # as it is stored
+    basis = basis.astype(np.float16).astype(np.float32)  # the precision in which it is stored
     sets = [residual(each, basis) for each in validation if len(each)]
     weights = np.concatenate([np.full(len(each), 1 / len(each)) for each in sets])
     values = np.concatenate(sets)
@@ -92,12 +95,12 @@ def fit(means_ND: np.ndarray, validation: Sequence[np.ndarray], size: int) -> Fa
 
 
 def residual(means_ND: np.ndarray, basis_DC: np.ndarray) -> np.ndarray:
-    """The share of each mean annotation that the components leave unexplained, [N], 0 to 1."""
+    """The fraction of each mean annotation vector that is unexplained, [N], from 0 to 1."""
     explained = np.square(_units(means_ND) @ basis_DC).sum(1)
     return np.clip(1 - np.nan_to_num(explained.astype(np.float64), posinf=0.0), 0, 1)
 
 
 def _units(means_ND: np.ndarray) -> np.ndarray:
-    """Scaled to length one; zero stays zero."""
+    """Scale vectors to length one; zero stays zero."""
     wide = np.asarray(means_ND, np.float32)
     return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)

@@ -23,3 +23,42 @@ class Linear(nn.Linear):
 def wide(dtype: torch.dtype) -> torch.dtype:
     """float32, or float64 where the work is done in it: for what must not be rounded further."""
     return torch.promote_types(dtype, torch.float32)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation in float32 at least, whatever the precision of the products."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise x [..., M] over its last axis; the result is `wide`."""
+        x = x.to(wide(x.dtype))
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+
+class LSTMCell(nn.Module):
+    """One step of an LSTM, with the cell in float32 at least.
+
+    i, f, g, o = W_x x + W_h h + b; c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
+
+    Args:
+        input_dim: Of x.
+        hidden_dim: M, of h and c.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.W_x = Linear(input_dim, 4 * hidden_dim)
+        self.W_h = Linear(hidden_dim, 4 * hidden_dim, bias=False)
+        nn.init.orthogonal_(self.W_h.weight)
+        with torch.no_grad():  # an open forget gate lets gradients through from the first step
+            self.W_x.bias.zero_()
+            self.W_x.bias[hidden_dim : 2 * hidden_dim] = 1.0
+
+    def forward(
+        self, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next h (in the precision of x) and c, from x [..., input] and h, c [..., M]."""
+        gates = self.W_x(x) + self.W_h(h)
+        i, f, g, o = gates.to(c.dtype).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return (torch.sigmoid(o) * torch.tanh(c)).to(gates.dtype), c

@@ -1,7 +1,6 @@
-"""The settings that a score was measured with: without them, two scores cannot be compared.
+"""The settings that a score was measured with, without which scores cannot be compared.
 
-Whatever stores a score stores these plain values beside it; whatever prints one prints
-`describe_settings` of them.
+They are stored as plain values with every score, and printed with it by `describe_settings`.
 """
 
 from __future__ import annotations
@@ -13,24 +12,24 @@ SEARCH = ("beam_size", "length_penalty", "block_ngrams", "min_length", "max_leng
 
 
 def search_settings(options: Any) -> dict[str, Any]:
-    """The settings of a search.
+    """Extract the settings of a search.
 
     Args:
-        options: `SearchOptions`, or a config's search section as plain values.
+        options: A `SearchOptions`, or a config's search section as plain values.
     """
     values = options if isinstance(options, Mapping) else vars(options)
     return {key: values[key] for key in SEARCH if key in values}
 
 
 def caption_settings(captioner: Any, **options: Any) -> dict[str, Any]:
-    """The settings of captions that a captioner makes.
+    """Collect the settings of a captioner's captions.
 
     Args:
         captioner: A `Captioner`.
-        options: Search options that differ from the captioner's own; None is its own.
+        options: Search options that override the captioner's; None uses its own.
 
     Returns:
-        model, the search's settings, size in pixels, and the precision of the large products.
+        model, the settings of the search, size in pixels, and the precision of large products.
     """
     given = {key: value for key, value in options.items() if value is not None}
     return {
@@ -43,10 +42,10 @@ def caption_settings(captioner: Any, **options: Any) -> dict[str, Any]:
 
 
 def validation_settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the validation scores in a training record.
+    """Collect the settings of the validation scores in a training record.
 
     Args:
-        record: A training record; what an old one does not hold is left out.
+        record: A training record; settings that old records lack are left out.
     """
     config, data = record.get("config", {}), record.get("data") or {}
     found = search_settings(config.get("search", {}))
@@ -62,10 +61,10 @@ def validation_settings(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_settings(settings: Mapping[str, Any]) -> str:
-    """Settings in words: "beam 5, length penalty 0.7, no 2-gram twice, 1 to 30 words, ...".
+    """Describe settings: "beam 5, length penalty 0.7, no 2-gram twice, 1 to 30 words, ...".
 
     Args:
-        settings: As stored beside a score; keys that are absent or None are left out.
+        settings: The settings stored with a score; missing keys and None are left out.
     """
     known = {key: value for key, value in settings.items() if value is not None}
     parts = []

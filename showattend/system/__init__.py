@@ -1,1 +1,1 @@
-"""The machine: files, devices, threads, processes."""
+"""Files, devices, threads and processes."""

@@ -1,4 +1,4 @@
-"""Which device, and in which precision."""
+"""Choosing the device and the precision; memory and exact arithmetic."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device to run on: auto takes CUDA, then MPS, then the CPU.
+    """Choose the device to run on; auto prefers CUDA, then MPS, then the CPU.
 
     Raises:
-        ConfigError: The name is no device, or this machine does not have it.
+        ConfigError: The device is unknown or not available on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -38,10 +38,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The precision of the large products: auto takes bf16 where the processor has it.
+    """Choose the precision of large products; auto uses bf16 if the processor supports it.
 
     Raises:
-        ConfigError: Not one of `PRECISIONS`.
+        ConfigError: The precision is not one of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision!r}: must be one of {', '.join(PRECISIONS)}")
@@ -54,7 +54,7 @@ def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        # PyTorch says that it supports bf16 on any AVX-512 machine, where it only emulates it.
+        # PyTorch reports bf16 support on any AVX-512 machine, where it may only be emulated.
         return bool(
             getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
             or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
@@ -69,11 +69,12 @@ _users = 0
 
 @contextlib.contextmanager
 def exact_float32() -> Iterator[None]:
-    """Within it, products of float32 numbers are computed in float32.
+    """Context manager in which products of float32 numbers are computed in float32.
 
-    PyTorch lets a GPU's convolutions round their factors to TF32 by default, and matrix products
-    to TF32 or bfloat16 where the process asks for it (``torch.set_float32_matmul_precision``).
-    These settings belong to the process: they are put back when the last thread has left.
+    By default PyTorch rounds the factors of convolutions on a GPU to TF32, and those of matrix
+    products to TF32 or bfloat16 if the process asks for it
+    (``torch.set_float32_matmul_precision``). The settings are process-wide and are restored when
+    the last thread leaves.
     """
     global _undo, _users
     with _lock:
@@ -90,9 +91,9 @@ def exact_float32() -> Iterator[None]:
 
 
 def _set_exact() -> contextlib.ExitStack:
-    """Change the settings; closing what is returned puts them back."""
+    """Change the settings; closing the returned stack restores them."""
     undo, backends = contextlib.ExitStack(), torch.backends
-    with contextlib.suppress(RuntimeError):  # it contradicts the newer settings below
+    with contextlib.suppress(RuntimeError):  # conflicts with the newer settings below
         asked = torch.get_float32_matmul_precision()
         if asked != "highest":
             torch.set_float32_matmul_precision("highest")
@@ -101,7 +102,7 @@ def _set_exact() -> contextlib.ExitStack:
         if backends.cudnn.allow_tf32:
             backends.cudnn.allow_tf32 = False
             undo.callback(setattr, backends.cudnn, "allow_tf32", True)
-    # PyTorch 2.9 and later have a setting for each operation as well.
+    # PyTorch 2.9 and later also have a setting per operation.
     for owner, name in (
         ("cuda", "matmul"),
         ("cudnn", "conv"),
@@ -117,15 +118,15 @@ def _set_exact() -> contextlib.ExitStack:
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep what is freed, for the next step to use.
+    """Make the C library keep freed memory for the next step.
 
-    A training step, or the search of a batch, frees and asks again for the same hundreds of
-    megabytes; glibc gives large blocks back to the system at once, which then has to hand out
-    zeroed pages again. Called by commands and training runs, which own their process; the
-    library and the server do not.
+    Every training step, and every batch of a search, frees and allocates the same hundreds of
+    megabytes. By default glibc returns large blocks to the system immediately, which then has to
+    provide zeroed pages again. Called by commands and training runs, which own their process; the
+    library and the server do not call it.
 
     Returns:
-        Whether the C library took it.
+        Whether the C library accepted the setting.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -138,10 +139,10 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> bool:
-    """Have the C library give the system what is freed, now; glibc else keeps it for later.
+    """Make the C library return freed memory to the system now.
 
     Returns:
-        Whether the C library took it.
+        Whether the C library did so.
     """
     if not sys.platform.startswith("linux"):
         return False

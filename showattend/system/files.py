@@ -1,4 +1,4 @@
-"""Files that are whole or as they were, and checks before one is written."""
+"""Atomic writing of files, and checks before writing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from showattend.exceptions import UserError
 
 
 def make_room(path: Path) -> None:
-    """Make the folder of a file to be written; asked early, a mistake costs no waiting.
+    """Create the folder of a file that will be written, to find mistakes before long work.
 
     Raises:
         UserError: The file cannot be written.
@@ -34,35 +34,35 @@ def make_room(path: Path) -> None:
 def spare(
     inputs: Iterable[str | Path | None], output: Path, what: str = "one of the photos"
 ) -> None:
-    """Refuse to write over what is read, by whatever name or link.
+    """Refuse to overwrite an input, including through another name or a link.
 
     Args:
-        inputs: The files that are read; None stands for one that is not given.
+        inputs: The files that are read; None for ones that are not given.
         output: The file to write.
-        what: What it would be, for the message.
+        what: Description of the inputs for the message.
 
     Raises:
         UserError: The output is one of the inputs.
     """
     try:
         there = output.stat()
-    except (OSError, ValueError):  # nothing that could be lost
+    except (OSError, ValueError):  # nothing there to lose
         return
-    if not stat.S_ISREG(there.st_mode):  # a terminal may be read and written
+    if not stat.S_ISREG(there.st_mode):  # a terminal may be both read and written
         return
     for each in inputs:
         if each is None:
             continue
         try:
             same = os.path.samestat(Path(each).stat(), there)
-        except (OSError, ValueError):  # it is not there, or cannot be
+        except (OSError, ValueError):  # missing or impossible
             continue
         if same:
             raise UserError(f"{output}: is {what}; choose another name to write to")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write plain values for people and programs, as ``write_bytes`` does.
+    """Write plain values as indented JSON, atomically like ``write_bytes``.
 
     Raises:
         UserError: The file cannot be written.
@@ -71,7 +71,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a page as UTF-8, as ``write_bytes`` does; half a character becomes its escape.
+    """Write text as UTF-8, atomically like ``write_bytes``; lone surrogates are escaped.
 
     Raises:
         UserError: The file cannot be written.
@@ -80,20 +80,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is whole or, when something stops it, as it was before.
+    """Write a file atomically: if interrupted, it stays as it was.
 
-    Missing folders are made. A link stays one: the file it leads to is replaced.
+    Missing folders are created. For a link, its target is replaced.
 
     Raises:
         UserError: The file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # /dev/null, a pipe: no file to take the place of
+        if path.exists() and not path.is_file():  # /dev/null or a pipe cannot be replaced
             path.write_bytes(content)
             return
         target = Path(os.path.realpath(path))
-        # Not the whole name, which may be as long as a name can be.
+        # The name is truncated, since it may already have the maximum length.
         aside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
         try:
             aside.write_bytes(content)
@@ -105,5 +105,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> UserError:
-    """The error of a file that cannot be written, with the reason of the system."""
+    """The error for a file that cannot be written, with the system's reason."""
     return UserError(f"{path}: cannot be written ({error.strerror or error})")

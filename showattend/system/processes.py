@@ -1,7 +1,7 @@
-"""Several processes that train one model together, as ``torchrun`` starts them.
+"""Several processes that train one model together, started by ``torchrun``.
 
-Each takes its part of every batch and of every other piece of work; gradients are added up. One
-process alone is the ordinary case and needs nothing of this: its `Processes()` does nothing.
+Each takes a part of every batch and of all other work; gradients are summed. For a single process,
+the ordinary case, `Processes()` does nothing.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from torch import nn
 from showattend.exceptions import ConfigError
 
 T = TypeVar("T")
-_PATIENCE = timedelta(days=1)  # the others wait while one extracts, or writes
+_PATIENCE = timedelta(days=1)  # the others wait while one extracts features or writes files
 
 
 @dataclass(frozen=True)
 class Processes:
-    """How many there are, and which of them this is.
+    """The processes of a run.
 
     Attributes:
-        rank: This one, from 0.
-        count: All of them.
+        rank: The number of this process, starting at 0.
+        count: The number of processes.
     """
 
     rank: int = 0
@@ -37,16 +37,16 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes files and talks."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes arrive here."""
         if self.count > 1:
             dist.barrier()
 
     def gather(self, mine: T) -> list[T]:
-        """What every process holds, in the order of their ranks; all get it."""
+        """Collect a value from every process, in the order of their ranks, on all of them."""
         if self.count == 1:
             return [mine]
         everyone: list[T | None] = [None] * self.count
@@ -54,15 +54,15 @@ class Processes:
         return everyone  # type: ignore[return-value]
 
     def add_gradients(self, parameters: Iterable[nn.Parameter], flag: bool = False) -> bool:
-        """Give every process the sum of all their gradients, in one message.
+        """Replace the gradients by their sum over all processes, in one message.
 
         Args:
-            parameters: Of the same model in every process. One without a gradient must be
-                without it everywhere, as it is when all run the same code.
-            flag: Something to tell the others with it.
+            parameters: The parameters of the same model in every process. A parameter without a
+                gradient must have none in any process, as when all run the same code.
+            flag: A flag to send along.
 
         Returns:
-            Whether any of them raised its flag.
+            Whether any process set its flag.
         """
         if self.count == 1:
             return flag
@@ -77,20 +77,20 @@ class Processes:
 
 
 ALONE = Processes()
-"""One process, which has no others to wait for."""
+"""A single process."""
 
 
 def join(device: torch.device) -> tuple[Processes, torch.device]:
-    """Join the others, where ``torchrun`` has started several, and take a device of one's own.
+    """Join the processes started by ``torchrun``, if any, and choose this process's device.
 
     Args:
-        device: The kind of device to run on; of several GPUs each process takes one.
+        device: The kind of device to run on; each process takes one of several GPUs.
 
     Returns:
         The processes, and the device of this one.
 
     Raises:
-        ConfigError: There is no GPU for this one.
+        ConfigError: There is no GPU for this process.
     """
     count, rank = (int(os.environ.get(key, value)) for key, value in _ENVIRONMENT)
     if count == 1:
@@ -105,8 +105,8 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
         device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        # The optimizer imports it anyway. A group that is older than it is never freed (seen with
-        # torch 2.15), and its threads may then take the process down with them when it ends.
+        # The optimizer imports it anyway. A process group created before that import is never freed
+        # (seen with torch 2.15), and its threads may then crash the process at its end.
         importlib.import_module("torch._dynamo")
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=_PATIENCE)
@@ -114,7 +114,7 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
 
 
 def leave() -> None:
-    """Part from the others."""
+    """Leave the process group."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 

@@ -1,4 +1,4 @@
-"""Silence for warnings of libraries that tell a user nothing: safe in threads."""
+"""Thread-safe suppression of library warnings that do not help users."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _filters: warnings.catch_warnings[None] | None = None
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore Pillow's warnings and matplotlib's about glyphs that no font has.
+    """Ignore Pillow's warnings, and matplotlib's about missing glyphs.
 
-    Pillow warns of odd metadata and of large images; what matters becomes an ``ImageError``. A
-    word in a script without a font is drawn as boxes: that is seen, it need not be heard.
+    Pillow warns about unusual metadata and large images; real problems become an ``ImageError``.
+    Words in a script without a font are visibly drawn as boxes.
 
-    ``catch_warnings`` alone is not safe in threads that overlap: the last to leave would restore
-    the filters of another. So the first thread to enter sets it up and the last one takes it down.
+    ``catch_warnings`` alone is not safe in overlapping threads, where the last to leave would
+    restore another's filters. So the first thread to enter sets the filters and the last one to
+    leave restores them.
     """
     global _users, _filters
     with _lock:

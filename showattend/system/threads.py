@@ -1,4 +1,4 @@
-"""Work on many files at once, in threads."""
+"""Processing many files in threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 32  # for each thread; all at once would be kilobytes for every file that waits
+_AHEAD = 32  # per thread; every waiting item costs kilobytes
 
 
 def in_order(
@@ -21,13 +21,13 @@ def in_order(
     threads: int | None = None,
     ahead: int | None = None,
 ) -> Iterator[tuple[T, R]]:
-    """Each item with what the function makes of it, in their order, several at a time.
+    """Yield each item with the function's result, in order, computing several at a time.
 
     Args:
-        function: Called in threads.
-        items: Taken as they are needed, a few ahead.
-        threads: How many; None is one for each processor.
-        ahead: How many items may be in flight; None is 32 for each thread.
+        function: The function, which is called in threads.
+        items: The items; they are consumed a few ahead.
+        threads: Number of threads; None uses one per processor.
+        ahead: Number of items in flight; None is 32 per thread.
     """
     count = threads or os.cpu_count() or 1
     ahead = _AHEAD * count if ahead is None else ahead

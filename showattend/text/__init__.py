@@ -1,1 +1,1 @@
-"""Captions as tokens, and tokens as numbers."""
+"""Tokenizing captions and numbering the tokens."""

@@ -1,4 +1,4 @@
-"""The words that a model knows, each with its number."""
+"""The vocabulary of a model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from showattend.text.tokenizer import Tokenizer, tokenize
 
 
 class Vocabulary:
-    """The words a model knows, each with its number; the four specials come first.
+    """The words of a model with their numbers; the four special tokens come first.
 
     Args:
-        words: The words without the specials, in the order of their numbers (from 4 on).
+        words: The words without special tokens, in the order of their numbers, starting at 4.
 
     Raises:
-        DataError: A word occurs twice, is a special's name, or is not a word
+        DataError: A word occurs twice, is the name of a special token, or is not a word
             (`showattend.text.printable.is_word`).
+        TypeError: ``words`` is a single string.
     """
 
     PAD: ClassVar[int] = 0
@@ -44,13 +45,13 @@ class Vocabulary:
     def from_captions(
         cls, captions: Iterable[str], min_count: int = 5, tokenizer: Tokenizer = tokenize
     ) -> Vocabulary:
-        """Count the words of training captions, and keep those seen often enough.
+        """Build a vocabulary from the words that occur often enough in training captions.
 
         Args:
-            captions: The training captions, and no others: a model cannot know words that only
-                validation captions hold.
-            min_count: A word seen less often is read as ``<unk>``.
-            tokenizer: Splits a caption into words; another language brings its own.
+            captions: The training captions only: a model cannot learn words that occur only in
+                validation captions.
+            min_count: Words that occur less often become ``<unk>``.
+            tokenizer: Splits a caption into words; other languages need their own.
 
         Raises:
             DataError: No word is frequent enough.
@@ -67,11 +68,11 @@ class Vocabulary:
         return cls(sorted(kept, key=lambda word: (-counts[word], word)))
 
     def __len__(self) -> int:
-        """The number of tokens, specials included: the size of the model's output."""
+        """The number of tokens including special ones, V: the size of the model's output."""
         return len(self._tokens)
 
     def __contains__(self, word: object) -> bool:
-        """Whether the word has a number of its own; a special is not a word."""
+        """Whether the word is in the vocabulary; special tokens do not count."""
         return self._ids.get(word, 0) > self.UNK  # type: ignore[call-overload]
 
     def __eq__(self, other: object) -> bool:
@@ -85,16 +86,20 @@ class Vocabulary:
         return f"Vocabulary({len(self.words):,} words: {', '.join(self.words[:5])}, ...)"
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
-        """The numbers of tokens (T,); an unknown one is ``UNK``. No start or end is added."""
+        """Convert T tokens to T numbers; unknown tokens become ``UNK``. Adds no start or end.
+
+        Raises:
+            TypeError: ``tokens`` is a single string.
+        """
         if isinstance(tokens, str):
             raise TypeError("encode takes a list of tokens: tokenize the text first")
         return [max(self._ids.get(token, self.UNK), self.UNK) for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """The words of numbers up to ``END``; ``PAD`` and ``START`` are passed over.
+        """Convert numbers to words up to ``END``, skipping ``PAD`` and ``START``.
 
         Raises:
-            DataError: A number that this vocabulary does not have.
+            DataError: A number is not in this vocabulary.
         """
         words: list[str] = []
         for number in map(int, ids):
@@ -103,17 +108,17 @@ class Vocabulary:
             if not 0 <= number < len(self):
                 raise DataError(
                     f"word number {number} is not in this vocabulary of {len(self):,}: "
-                    "the captions come from another model"
+                    "the captions are from another model"
                 )
             if number not in (self.PAD, self.START):
                 words.append(self._tokens[number])
         return words
 
     def to_list(self) -> list[str]:
-        """The words without the specials, for a JSON file."""
+        """The words without special tokens, for JSON."""
         return list(self.words)
 
     @classmethod
     def from_list(cls, words: Sequence[str]) -> Vocabulary:
-        """What :meth:`to_list` gave, as a vocabulary again."""
+        """The inverse of :meth:`to_list`."""
         return cls(words)

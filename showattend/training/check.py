@@ -40,6 +40,11 @@ def check(config: Config) -> None:
         ("decoder.embedding_dim", decoder.embedding_dim),
         ("decoder.hidden_dim", decoder.hidden_dim),
         ("decoder.attention_dim", decoder.attention_dim),
+        ("decoder.layers", decoder.layers),
+        ("decoder.heads", decoder.heads),
+        ("decoder.feedforward_dim", decoder.feedforward_dim),
+        ("encoder.self_attention_dim", config.encoder.self_attention_dim),
+        ("encoder.self_attention_heads", config.encoder.self_attention_heads),
     ):
         if value is not None and value < 1:
             raise ConfigError(f"{key} is {value}; it must be 1 or more")
@@ -55,6 +60,8 @@ def check(config: Config) -> None:
         ("decoder.embedding_dropout", decoder.embedding_dropout),
         ("decoder.feature_dropout", decoder.feature_dropout),
         ("decoder.dropout", decoder.dropout),
+        ("decoder.sublayer_dropout", decoder.sublayer_dropout),
+        ("encoder.self_attention_dropout", config.encoder.self_attention_dropout),
         ("self_critical.start_share", critical.start_share),
     ):
         if not 0 <= share < 1:
@@ -71,6 +78,7 @@ def check(config: Config) -> None:
         ("train.save_every", train.save_every),
         ("train.seed", train.seed),
         ("decoder.projection_dim", decoder.projection_dim),
+        ("encoder.self_attention", config.encoder.self_attention),
         ("data.crops", data.crops),
         ("train.epochs", train.epochs),
         ("self_critical.epochs", critical.epochs),
@@ -104,7 +112,23 @@ def check(config: Config) -> None:
         if choice not in known:
             raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
     with torch.device("meta"):  # the parts say themselves what they take, and what goes together
-        build_decoder(decoder, config.attention, vocabulary_size=4, feature_dim=decoder.hidden_dim)
+        build_decoder(
+            decoder,
+            config.attention,
+            config.encoder,
+            vocabulary_size=4,
+            feature_dim=decoder.hidden_dim,
+        )
+    if decoder.kind == "masked" and critical.epochs:
+        raise ConfigError(
+            "self_critical.epochs with decoder.kind masked: its training step hides words and does "
+            "not score whole captions; use lstm, luong, updown or transformer, or 0 epochs"
+        )
+    if decoder.kind != "lstm" and train.compile:
+        raise ConfigError(
+            f"train.compile with decoder.kind {decoder.kind}: only the step of lstm is compiled; "
+            "leave it out"
+        )
     if critical.epochs and config.attention.mode == "hard":
         raise ConfigError(
             "self_critical.epochs with attention.mode hard: captions are drawn with the expected "

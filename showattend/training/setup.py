@@ -159,7 +159,11 @@ def set_up(
     )
     give_back_freed_memory()  # a large data set takes much while it is read, and little after
     decoder = build_decoder(
-        config.decoder, config.attention, vocabulary_size=len(vocabulary), feature_dim=encoder.dim
+        config.decoder,
+        config.attention,
+        config.encoder,
+        vocabulary_size=len(vocabulary),
+        feature_dim=encoder.dim,
     ).to(device)
     if source is not None:
         take_decoder(source, decoder, start or "")
@@ -220,6 +224,7 @@ def _try_words(
             decoder = build_decoder(
                 config.decoder,
                 config.attention,
+                config.encoder,
                 vocabulary_size=len(vocabulary),
                 feature_dim=feature_dim,
             )

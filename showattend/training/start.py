@@ -103,8 +103,8 @@ def take_decoder(source: Captioner, decoder: Any, where: str) -> None:
         more = wanted[_FEATURES] - theirs[_FEATURES]
         if wider := source.decoder.with_more_features(weights, more):
             weights, theirs = wider, theirs | {_FEATURES: wanted[_FEATURES]}
-    if other := [key for key in wanted if theirs.get(key) != wanted[key]]:
-        told = "; ".join(f"{key} {theirs.get(key)}, the config {wanted[key]}" for key in other)
+    if other := [key for key in {**wanted, **theirs} if theirs.get(key) != wanted.get(key)]:
+        told = "; ".join(f"{key} {theirs.get(key)}, the config {wanted.get(key)}" for key in other)
         raise ConfigError(f"train.init_from: {where} has {told}; they must be the same")
     names = {id(parameter): name for name, parameter in decoder.named_parameters()}
     first, known = len(Vocabulary.SPECIALS), len(source.vocabulary)

@@ -14,6 +14,7 @@ from showattend.data.loader import Batch, CaptionLoader
 from showattend.evaluation.scores.map_statistics import complain_of_maps
 from showattend.model import checkpoint as checkpoints
 from showattend.model.decoders.protocol import favour_rare_words, sharpen
+from showattend.model.decoders.refined import innermost
 from showattend.model.encoder import Encoder, encode
 from showattend.model.fast.compiling import compile_step
 from showattend.model.fast.depthwise import FastDepthwise
@@ -69,7 +70,7 @@ class Trainer:
         self.setup, self.identity = setup, setup.identity
         if self.processes.rank:  # the same weights everywhere, but not the same dropout
             torch.manual_seed(config.train.seed + 1_000_003 * self.processes.rank)
-        if config.train.compile and (trouble := compile_step(self.decoder, self.dtype)):
+        if config.train.compile and (trouble := compile_step(innermost(self.decoder), self.dtype)):
             self.reporter.message(trouble)
         if self.phases[0].name == SELF_CRITICAL:
             sharpen(self.decoder, critical.temperature)

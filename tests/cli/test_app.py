@@ -1,4 +1,4 @@
-"""The program: its help, its exit codes, and what it makes of wrong usage."""
+"""The command line: help, exit codes, and wrong usage."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def test_version(run: CommandLine) -> None:
         ("caption photo.jpg --n-best 0", "--n-best"),
         ("caption photo.jpg --batch-size many", "--batch-size"),
         ("attend photo.jpg", "--output"),
-        ("attend photo.jpg --output a.png --words ,", "--words names no word"),
+        ("attend photo.jpg --output a.png --words ,", "--words is empty"),
         ("attend photo.jpg --output a.png --caption dog --beam-size 3", "leave --beam-size out"),
         ("evaluate", "--annotations"),
-        ("evaluate --annotations a.json --results b.json --images c", "no --images"),
-        ("evaluate --annotations a.json --results b.json --size 96", "no --images"),
+        ("evaluate --annotations a.json --results b.json --images c", "leave out --images"),
+        ("evaluate --annotations a.json --results b.json --size 96", "leave out --images"),
         ("evaluate --annotations a.json --allow-missing", "--allow-missing"),
         ("ground --annotations a.json", "--images"),
         ("caption photo.jpg --overwrite", "--sidecar"),
@@ -101,7 +101,7 @@ def test_version(run: CommandLine) -> None:
         ("prepare imagenet", "imagenet"),
         ("prepare coco --out x --images 0", "--images"),
         ("prepare coco --out x --split halves", "--split"),
-        ("prepare coco --out x --year 2014 --split karpathy --base-url y", "not an address"),
+        ("prepare coco --out x --year 2014 --split karpathy --base-url y", "not a URL"),
     ],
 )
 def test_wrong_usage_is_one_line(run: CommandLine, args: str, message: str) -> None:
@@ -128,14 +128,14 @@ def test_empty_arguments_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    hint = "(a shell variable that is not set?); fill it in or leave it out"
+    hint = "(an unset shell variable?); fill it in or leave it out"
     assert run.refused(*args) == f"showattend: {where} {hint}"
     monkeypatch.setattr(sys, "argv", ["showattend", *args])
     assert app.main() == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_values_that_hold_nothing_are_no_empty_arguments(
+def test_overrides_and_file_names_with_a_blank_value_are_passed_on(
     run: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(_: Path, overrides: list[str]) -> None:
@@ -146,7 +146,7 @@ def test_values_that_hold_nothing_are_no_empty_arguments(
     assert "--x=: no such file" in run.refused("caption", "--", "--x=")
 
 
-def test_precision_is_told_in_full(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_explained_in_full(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     for command in ("caption", "attend", "evaluate", "ground", "serve"):
         shown = "\n".join(run(command, "--help").out)
@@ -169,7 +169,7 @@ def test_interrupted(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("info") == (130, [], ["showattend: interrupted"])
 
 
-def test_the_reader_of_a_pipe_may_go(model: Path) -> None:
+def test_a_closed_pipe_is_no_error(model: Path) -> None:
     program = (
         "import sys; from showattend import cli\n"
         "class Gone:\n"

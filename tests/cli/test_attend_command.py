@@ -1,4 +1,4 @@
-"""``showattend attend``: every form of output, and its mistakes in one line."""
+"""``showattend attend``: every output format, and mistakes in one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_attend(run: CommandLine, photo: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".svg", ".pdf", ".gif", ".webp", ".npz", ".json"])
-def test_attend_writes_every_form(
+def test_attend_writes_every_format(
     suffix: str, run: CommandLine, photo: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / f"out{suffix}"
@@ -49,7 +49,7 @@ def test_attend_writes_every_form(
         assert output.stat().st_size > 1000
 
 
-def test_attend_hands_its_options_on(
+def test_attend_passes_its_options_on(
     run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[dict[str, Any]] = []
@@ -77,6 +77,27 @@ def test_attend_hands_its_options_on(
             "details": True,
         },
     ]
+
+
+def test_missing_words_are_filled_in(run: CommandLine, photo: Path, tmp_path: Path) -> None:
+    output = tmp_path / "maps.json"
+    args = ("attend", photo, "--output", output, "--model", run.model)
+    result = run(*args, "--caption", "a ___ on the zeppelin ___")
+    assert result.code == 0
+    assert result.err == [
+        "showattend: the model does not know zeppelin, and reads <unk> there",
+        f"wrote {output}",
+    ]
+    said, *gaps = result.out
+    words = json.loads(output.read_text(encoding="utf-8"))["words"]
+    assert said.startswith(f"{photo}\tA {words[1]} on the zeppelin {words[5]}")
+    assert len(gaps) == 2
+    for line in gaps:
+        sign, *candidates = line.split("\t")
+        assert sign == "___"
+        assert 1 <= len(candidates) <= 5
+        shares = [float(each.rpartition(" ")[2]) for each in candidates]
+        assert shares == sorted(shares, reverse=True)
 
 
 def test_attend_shows_the_runners_up_in_a_page(
@@ -156,7 +177,7 @@ def photos_in(page: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two photos in a folder, one broken, one in a folder within that has the name of another."""
+    """Two photos in a folder, a broken one, and one in a subfolder with the name of another."""
     folder = tmp_path / "holiday"
     (folder / "within").mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -189,7 +210,7 @@ def test_a_folder_makes_a_gallery(run: CommandLine, folder: Path, tmp_path: Path
     (folder / "broken.jpg").unlink()
     result = run(*args, "--recursive", "--n-best", 2, "--beam-size", 3)
     assert (result.code, len(result.err)) == (0, 1)
-    # Photos of one name are told apart by their folder.
+    # Photos of the same name are distinguished by their folder.
     assert [photo["name"] for photo in photos_in(page)] == ["a.png", "b.png", "within/a.png"]
     assert {len(photo["captions"]) for photo in photos_in(page)} == {2}
     assert "is over beam_size" in run.refused(*args, "--n-best", 9)
@@ -215,7 +236,7 @@ def test_what_makes_a_gallery(how: str, run: CommandLine, folder: Path, tmp_path
     assert 'class="cards"' not in page.read_text(encoding="utf-8")
 
 
-def test_nothing_to_show_leaves_the_old_gallery(
+def test_without_any_photo_the_old_gallery_is_kept(
     run: CommandLine, folder: Path, tmp_path: Path
 ) -> None:
     page = tmp_path / "gallery.html"
@@ -253,12 +274,12 @@ def test_an_interrupted_gallery_keeps_what_is_done(
     assert [photo["name"] for photo in photos_in(partial)] == ["a.png"]
 
 
-def test_many_photos_are_smaller() -> None:
+def test_galleries_have_smaller_photos() -> None:
     sides = [longest_side(count) for count in (1, 100, 101, 400, 401, 100_000)]
     assert sides == [720, 720, 560, 560, 420, 420]
 
 
-def test_a_large_gallery_is_said_to_be_slow(
+def test_a_large_gallery_gets_a_warning(
     run: CommandLine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("showattend.cli.attend_command.LARGE", 1000)
@@ -269,14 +290,14 @@ def test_a_large_gallery_is_said_to_be_slow(
     assert "--n-best 1" in result.err[-1]
 
 
-# What cannot be ---------------------------------------------------------------------------------
+# Mistakes ---------------------------------------------------------------------------------------
 
 
 def never(*_: object, **__: object) -> None:
     raise AssertionError("the model was loaded first")
 
 
-def test_attend_says_which_letters_it_cannot_draw(
+def test_attend_reports_letters_without_a_glyph(
     run: CommandLine, photo: Path, tmp_path: Path
 ) -> None:
     args = ("attend", photo, "--model", run.model, "--caption", "a \U00012000 dog")
@@ -288,7 +309,9 @@ def test_attend_says_which_letters_it_cannot_draw(
     assert not any("no font" in line for line in result.err), "numbers need no font"
 
 
-def test_attend_to_words_that_are_not_said(run: CommandLine, photo: Path, tmp_path: Path) -> None:
+def test_attend_refuses_words_that_are_not_in_the_caption(
+    run: CommandLine, photo: Path, tmp_path: Path
+) -> None:
     line = run.refused(
         *("attend", photo, "--output", tmp_path / "a.png", "--model", run.model),
         *("--caption", "a dog", "--words", "cat"),
@@ -296,7 +319,7 @@ def test_attend_to_words_that_are_not_said(run: CommandLine, photo: Path, tmp_pa
     assert "not in the caption: cat; its words are: a, dog" in line
 
 
-def test_a_photo_that_cannot_be_opened_costs_no_waiting(
+def test_an_unreadable_photo_is_refused_before_the_model_is_loaded(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(never))
@@ -307,7 +330,7 @@ def test_a_photo_that_cannot_be_opened_costs_no_waiting(
 
 
 @pytest.mark.parametrize("how", ["itself", "link", "other name", "among many"])
-def test_a_photo_is_never_written_over(
+def test_attend_never_overwrites_a_photo(
     how: str, run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(never))
@@ -345,7 +368,7 @@ def test_a_photo_is_never_written_over(
         ("--output a.mp4", "no form .mp4; use one of .png"),
     ],
 )
-def test_mistakes_cost_no_waiting(
+def test_mistakes_are_found_before_the_model_is_loaded(
     args: str, message: str, run: CommandLine, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(never))

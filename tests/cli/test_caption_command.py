@@ -43,7 +43,7 @@ def test_caption_takes_folders_patterns_and_files_once(
     assert names("**/*.webp", "b.png") == ["b.png", str(Path("within/c.webp"))]
 
 
-def test_n_best_prints_a_line_a_caption(run: CommandLine, folder: Path) -> None:
+def test_n_best_prints_one_line_per_caption(run: CommandLine, folder: Path) -> None:
     result = run.caption(folder / "a.jpg", "--n-best", 3)
     assert result.code == 0
     assert len(set(result.out)) == 3
@@ -75,7 +75,7 @@ def test_csv(run: CommandLine, tmp_path: Path) -> None:
     assert all(row["caption"].endswith(".") and row["words"] for row in rows)
 
 
-def test_names_that_are_no_lines(run: CommandLine, tmp_path: Path) -> None:
+def test_file_names_with_line_breaks(run: CommandLine, tmp_path: Path) -> None:
     photo, output = picture(tmp_path / "a\tb\nc\x1b[1m.png"), tmp_path / "captions.jsonl"
     result = run.caption(photo, tmp_path / "x\ny.png", "--output", output)
     assert result.code == 1
@@ -85,7 +85,7 @@ def test_names_that_are_no_lines(run: CommandLine, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
-def test_names_that_are_no_text(
+def test_file_names_that_are_not_text(
     capfdbinary: pytest.CaptureFixture[bytes],
     model: Path,
     tmp_path: Path,
@@ -151,7 +151,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert output.read_bytes() == before
     assert json.loads(part.read_text(encoding="utf-8"))["image"] == str(folder / "a.jpg")
 
-    # A run that makes nothing touches neither; a whole one replaces the output.
+    # A run without captions changes neither file; a complete one replaces the output.
     (tmp_path / "empty.jpg").touch()
     assert run.caption(tmp_path / "empty.jpg", "--output", output).code == 2
     assert (output.read_bytes(), part.exists()) == (before, True)
@@ -160,7 +160,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert not part.exists()
 
 
-def test_what_an_interrupted_run_has_is_never_lost(
+def test_part_files_of_interrupted_runs_are_kept(
     run: CommandLine, folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "captions.jsonl"

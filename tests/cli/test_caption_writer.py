@@ -1,4 +1,4 @@
-"""Where captions go: nothing of anybody's is lost, and nothing is half written."""
+"""Writing captions: no file of the user's is lost, and none is half written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def photo(path: Path) -> Path:
 # Text files beside the photos ------------------------------------------------------------------
 
 
-def test_sidecars_hold_a_caption_a_line(tmp_path: Path) -> None:
+def test_sidecars_have_one_caption_per_line(tmp_path: Path) -> None:
     path = tmp_path / "photo.v1.jpg"
     caption = replace(make("a dog"), alternatives=(make("a cat"),))
     with CaptionWriter([path], sidecar=True) as writer:
@@ -47,7 +47,7 @@ def test_sidecars_hold_a_caption_a_line(tmp_path: Path) -> None:
     assert (tmp_path / "photo.v1.txt").read_text() == "A dog.\nA cat.\n"
 
 
-def test_a_text_of_somebody_else_stays(tmp_path: Path) -> None:
+def test_an_existing_text_is_kept(tmp_path: Path) -> None:
     path, beside = tmp_path / "photo.jpg", tmp_path / "photo.txt"
 
     def write(text: str, overwrite: bool = False) -> list[str]:
@@ -73,7 +73,7 @@ def test_two_photos_do_not_share_a_text(tmp_path: Path) -> None:
     assert (tmp_path / "photo.txt").read_text() == "A dog.\n"
 
 
-def test_a_photo_named_txt_is_not_written_over(tmp_path: Path) -> None:
+def test_a_photo_named_txt_is_not_overwritten(tmp_path: Path) -> None:
     path = photo(tmp_path / "photo.png").rename(tmp_path / "photo.txt")
     before = path.read_bytes()
     with CaptionWriter([path], sidecar=True, overwrite=True) as writer:
@@ -93,7 +93,7 @@ def test_a_text_that_cannot_be_written_is_one_problem(tmp_path: Path) -> None:
 # Figures ---------------------------------------------------------------------------------------
 
 
-def test_figures_of_one_name_are_numbered(tmp_path: Path) -> None:
+def test_figures_of_the_same_name_are_numbered(tmp_path: Path) -> None:
     images = [
         photo(tmp_path / name) for name in ("a/photo.png", "b/photo.png", "b/Photo.jpg", "b/x.png")
     ]
@@ -111,7 +111,7 @@ def test_figures_never_replace_photos(tmp_path: Path) -> None:
         CaptionWriter([path], overlay=tmp_path / "x" / "..")
 
 
-def test_one_problem_does_not_keep_the_rest(tmp_path: Path) -> None:
+def test_one_problem_does_not_stop_the_rest(tmp_path: Path) -> None:
     path = photo(tmp_path / "photo.jpg")
     (tmp_path / "photo.txt").write_text("My dog Rex.\n")
     output = tmp_path / "captions.jsonl"
@@ -124,7 +124,7 @@ def test_one_problem_does_not_keep_the_rest(tmp_path: Path) -> None:
 # The output file -------------------------------------------------------------------------------
 
 
-def test_captions_are_on_disk_as_they_come(tmp_path: Path) -> None:
+def test_captions_are_written_at_once(tmp_path: Path) -> None:
     output = tmp_path / "captions.jsonl"
     with CaptionWriter([], output=output) as writer:
         assert writer.partial is None

@@ -1,4 +1,4 @@
-"""``showattend evaluate``: a model's captions, and those of others."""
+"""``showattend evaluate``: a model's captions, and captions from another source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_evaluate_a_model(
 
 
 @pytest.mark.usefixtures("no_java")
-def test_evaluate_captions_of_others(run: CommandLine, annotations: Path, tmp_path: Path) -> None:
+def test_evaluate_existing_captions(run: CommandLine, annotations: Path, tmp_path: Path) -> None:
     results = tmp_path / "others.json"
     results.write_text(json.dumps([{"image_id": 1, "caption": "a dog runs through the grass"}]))
     args = ("evaluate", "--annotations", annotations, "--results", results)

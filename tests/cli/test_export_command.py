@@ -98,7 +98,7 @@ def test_overlays_by_onnx(
         (["--engine", "onnx", "--device", "cuda"], "the onnx engine runs on the CPU"),
         (["--engine", "onnx", "--precision", "bf16"], "the onnx engine computes in fp32"),
         (["--engine", "onnx", "--model", "nowhere"], "nowhere: no such model"),
-        (["--engine", "onnx", "--size", "96"], "an export has the size it was made with"),
+        (["--engine", "onnx", "--size", "96"], "an export has a fixed size"),
         (["--engine", "tvm"], "engine"),
     ],
 )
@@ -106,7 +106,7 @@ def test_mistakes(run: CommandLine, photo: Path, args: list[str], message: str) 
     assert message in run.refused("caption", photo, *args)
 
 
-def test_what_is_not_installed_is_named(
+def test_a_missing_package_is_named(
     run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "find_spec", lambda _: None)

@@ -36,7 +36,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the command is given to print; the training itself has tests of its own."""
+    """The result that the command prints; the training itself is tested elsewhere."""
     import showattend.training.finetune as finetuning
 
     report = dict(FOUND)
@@ -56,7 +56,7 @@ def test_what_is_printed(run: CommandLine, found: dict[str, Any], tmp_path: Path
     rows = [line.split() for line in result.out]
     assert ["CIDEr", "0.300", "0.550"] in rows
     assert ["BLEU-4", "0.100", "0.200"] in rows
-    assert result.out[-1].startswith("CIDEr +0.250, 95 % interval +0.150 to +0.350; ")
+    assert result.out[-1].startswith("CIDEr +0.250, 95 % interval +0.150 to +0.350 (optimistic")
     assert result.err == [
         "next:",
         "  showattend caption 'my photos/a.jpg' --model 'my run'",
@@ -74,17 +74,19 @@ def test_few_photographs_are_called_few(
     assert ("mean little" in last) == (images < 10)
 
 
-def test_a_start_that_is_kept_is_told_of(
+def test_keeping_the_original_is_reported(
     run: CommandLine, found: dict[str, Any], tmp_path: Path
 ) -> None:
     found["kept"] = "start"
     result = run("finetune", tmp_path, "--out", "mine")
     assert result.code == 0
-    assert re.search("no better there: the model in mine is the start, flickr8k,", result.out[-1])
+    assert re.search(
+        "did not improve it there: the model in mine is the original, flickr8k ", result.out[-1]
+    )
 
 
 @pytest.mark.parametrize(("key", "value"), [("skipped", ["a.jpg: damaged"]), ("unread", 2)])
-def test_photographs_left_out_make_it_1(
+def test_photographs_left_out_give_exit_code_1(
     key: str, value: Any, run: CommandLine, found: dict[str, Any], tmp_path: Path
 ) -> None:
     found[key] = value
@@ -99,7 +101,7 @@ def test_mistakes_are_one_line(run: CommandLine, tmp_path: Path) -> None:
     assert "nothing: no such model" in line
 
 
-def test_an_interruption_says_how_to_go_on(
+def test_an_interruption_says_how_to_continue(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import showattend.training.finetune as finetuning
@@ -112,8 +114,8 @@ def test_an_interruption_says_how_to_go_on(
     assert (result.code, result.err) == (130, ["showattend: interrupted"])
     (tmp_path / "finetune.json").write_text("{}")
     result = run("finetune", tmp_path, "--out", tmp_path)
-    told = "the same command with --resume goes on from there"
-    assert result.err[0] == f"what is done is kept in {tmp_path}; {told}"
+    how = "the same command with --resume continues it"
+    assert result.err[0] == f"the state of the run is kept in {tmp_path}; {how}"
 
 
 def test_remarks() -> None:

@@ -1,4 +1,4 @@
-"""The note on a strange photograph: once, on stderr, and not where it is not wanted."""
+"""The note on an unfamiliar photograph: once, on stderr, and not with --no-notes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_an_ordinary_photo_is_not_noted(run: CommandLine, usual: Path, photo: Pa
 
 
 @pytest.mark.parametrize("options", [(), ("--no-notes",)])
-def test_the_files_hold_it_anyway(
+def test_the_files_have_the_note_anyway(
     options: tuple[str, ...], run: CommandLine, strange: Path, photo: Path, tmp_path: Path
 ) -> None:
     for name in ("a.jsonl", "a.csv"):
@@ -64,7 +64,9 @@ def test_the_files_hold_it_anyway(
     assert (row["familiarity"], row["note"]) == ("0.000", NOTE)
 
 
-def test_attend_says_it_too(run: CommandLine, strange: Path, photo: Path, tmp_path: Path) -> None:
+def test_attend_prints_the_note_too(
+    run: CommandLine, strange: Path, photo: Path, tmp_path: Path
+) -> None:
     note = f"note: {photo}: {NOTE}"
     page, maps = tmp_path / "page.html", tmp_path / "maps.json"
     for path, output in ((photo, maps), (photo.parent / "photo*.png", page)):

@@ -42,17 +42,17 @@ def test_fetched(run: CommandLine, coco: Server, tmp_path: Path) -> None:
     assert "train:      8 images, 40 captions" in result.out
     shown, *_ = (line for line in result.err if "images show" in line)
     assert shown == "19 of 30 images show dog or frisbee"
-    assert any(f"12 images to fetch from {coco.url}, about " in line for line in result.err)
-    tenths = [line for line in result.err if line.startswith("Fetching images: ")]
+    assert any(f"12 images to download from {coco.url}, about " in line for line in result.err)
+    tenths = [line for line in result.err if line.startswith("Downloading images: ")]
     assert len(tenths) == 10
-    assert tenths[-1].startswith("Fetching images: 100 %, ")
+    assert tenths[-1].startswith("Downloading images: 100 %, ")
     assert "images/s" in tenths[-1]
-    (annotations,) = (line for line in result.err if line.startswith("Fetching annotations: "))
-    assert re.fullmatch(r"Fetching annotations: 100 %, \d+ (bytes|kB), \d+ \w+/s", annotations)
+    (annotations,) = (line for line in result.err if line.startswith("Downloading annotations: "))
+    assert re.fullmatch(r"Downloading annotations: 100 %, \d+ (bytes|kB), \d+ \w+/s", annotations)
     assert len(read_dataset(tmp_path / "out")) == 12
 
 
-def test_missing_images_make_it_1(run: CommandLine, coco: Server, tmp_path: Path) -> None:
+def test_missing_images_give_exit_code_1(run: CommandLine, coco: Server, tmp_path: Path) -> None:
     gone = sorted(COCO.photos)[0]
     del coco.files[gone]
     result = run("prepare", "coco", "--out", tmp_path, "--base-url", coco.url)
@@ -61,7 +61,7 @@ def test_missing_images_make_it_1(run: CommandLine, coco: Server, tmp_path: Path
     assert len(read_dataset(tmp_path)) == 29
 
 
-def test_files_that_are_there(run: CommandLine, tmp_path: Path) -> None:
+def test_local_files(run: CommandLine, tmp_path: Path) -> None:
     for name, content in (COCO.photos | COCO.annotations).items():
         path = tmp_path / "mine" / Path(name).name
         path.parent.mkdir(exist_ok=True)
@@ -86,7 +86,7 @@ def test_no_server(run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_ctrl_c(run: CommandLine, coco: Server, tmp_path: Path) -> None:
-    """A real one, in a process of its own, while the server keeps silent on some images."""
+    """A real Ctrl-C in a separate process, while the server does not answer for some images."""
     out = tmp_path / "out"
     args = ["prepare", "coco", "--out", str(out), "--base-url", coco.url]
     slow = set(sorted(COCO.photos)[6:])
@@ -103,7 +103,7 @@ def test_ctrl_c(run: CommandLine, coco: Server, tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.splitlines()[-2:] == [
-        f"what came is kept in {out}; the same command goes on from there",
+        f"finished downloads are kept in {out}; run the same command to continue",
         "showattend: interrupted",
     ]
     assert "Traceback" not in err

@@ -1,4 +1,4 @@
-"""The command ``showattend serve``: it starts, answers and ends; mistakes are one line."""
+"""``showattend serve``: starting, answering and stopping; mistakes in one line."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_port_that_is_taken_is_one_line(run: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         message = run.refused("serve", "--port", port)
-    assert f"cannot listen at 127.0.0.1:{port} (address already in use)" in message
+    assert f"cannot listen on 127.0.0.1:{port} (address already in use)" in message
     assert "--port" in message
 
 
@@ -69,13 +69,13 @@ def test_a_model_that_is_missing_is_one_line(run: CommandLine) -> None:
     assert "nowhere" in run.refused("serve", "--port", 0, "--model", "nowhere")
 
 
-def test_an_address_that_is_not_ours_is_refused() -> None:
+def test_a_foreign_address_is_refused() -> None:
     for host in ("192.0.2.1", "no such host", "a" * 300):
-        with pytest.raises(UserError, match="cannot listen at"):
+        with pytest.raises(UserError, match="cannot listen on"):
             listen(host, 0)
 
 
-def test_what_is_not_installed_is_named(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_command, "find_spec", lambda _: None)
     message = run.refused("serve")
     assert message.endswith('the server needs fastapi; run: pip install "showattend[serve]"')

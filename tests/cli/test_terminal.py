@@ -1,4 +1,4 @@
-"""What is printed for people and for files."""
+"""Output to terminals and to files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_table_in_a_file_keeps_its_lines_whole(capsys: pytest.CaptureFixture[s
     assert line.strip().split(None, 1) == [name, "   ".join(figures)]
 
 
-def test_a_narrow_terminal_loses_nothing_of_a_table(
+def test_a_table_is_complete_on_a_narrow_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "30")
@@ -30,7 +30,7 @@ def test_a_narrow_terminal_loses_nothing_of_a_table(
     assert "0.516" in "".join(shown.split())
 
 
-def test_a_name_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     table("Scores", [["gate[vector]", "0.5"], ["x[/y]", "0.4"]], ["name", "CIDEr"])
     shown = capsys.readouterr().out
     assert "gate[vector]" in shown

@@ -1,4 +1,4 @@
-"""``showattend train``: what it hands over, and what it says when stopped."""
+"""``showattend train``: passing the config on, and interruptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from showattend.training.state import FILE_NAME as STATE
 from tests.commandline import CommandLine
 
 
-def test_train_hands_over_the_config(
+def test_train_passes_the_config_on(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
@@ -35,7 +35,7 @@ def test_train_hands_over_the_config(
     assert told in result.err[0]
 
 
-def test_interrupted_training_says_how_to_go_on(
+def test_interrupted_training_says_how_to_continue(
     run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
@@ -51,12 +51,12 @@ def test_interrupted_training_says_how_to_go_on(
     config.write_text(f"train: {{out: {out}}}\n")
     out.mkdir()
     assert run("train", config) == (130, [], ["showattend: interrupted"])
-    done = 1  # the state of no steps: the command itself begins again
+    done = 1  # no step was saved, so the same command starts again
     assert run("train", config) == (130, [], ["showattend: interrupted"])
     done = 2
     kept = f"the state of the run is kept in {out}; the same command"
-    for more, how in (((), " with --resume goes on"), (("--resume",), " goes on")):
+    for more, how in (((), " with --resume"), (("--resume",), "")):
         result = run("train", config, *more)
-        assert result == (130, [], [f"{kept}{how} from there", "showattend: interrupted"])
+        assert result == (130, [], [f"{kept}{how} continues it", "showattend: interrupted"])
     monkeypatch.setenv("RANK", "1")
     assert run("train", config).err == ["showattend: interrupted"]

@@ -11,7 +11,7 @@ from tests.data.server import Server, serving
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A web server on this machine; a proxy of the environment is passed by."""
+    """A web server on this machine, bypassing any proxy in the environment."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serving() as running:
         yield running

@@ -1,4 +1,4 @@
-"""A local web server with faults on order, and a small COCO for it to serve."""
+"""A local web server with configurable faults, and a small COCO for it to serve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 
 class Request(NamedTuple):
-    """What was asked, and what was answered: the bytes of the body that were sent."""
+    """A request, and the number of bytes of the body sent in reply."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files``; the faults of a path happen one after the other, then it is served.
+    """Serves ``files``. The faults of a path happen one after the other before it is served.
 
     Faults: a number (that status), ``drop`` (no answer), ``truncate`` (half of the body),
     ``damage`` (another body of the same length), ``cut`` (half of the body, said to be whole).
@@ -58,7 +58,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def got(self) -> list[str]:
-        """The paths that were asked for, but for their size alone."""
+        """The paths that were requested, except for requests of the size alone."""
         return [each.path for each in self.log if each.method == "GET"]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -151,7 +151,7 @@ def jpeg(seed: int, size: tuple[int, int] = (48, 32)) -> bytes:
 
 
 class Coco:
-    """MS-COCO 2014 in small: its files as its server has them.
+    """A small MS-COCO 2014, with the layout of its server.
 
     Every second image shows a dog, every third a frisbee, every fifth only a person.
     """

@@ -23,7 +23,7 @@ def mixture(*splits: str, same_file: bool = False) -> Mixture:
     return Mixture(records, np.arange(len(splits)), names, weights)
 
 
-def test_taking_records_keeps_whose_they_are() -> None:
+def test_selected_records_keep_their_data_set() -> None:
     taken = mixture("train", "val", "train").take([2, 0])
     assert [str(record.path) for record in taken.records] == ["2.jpg", "0.jpg"]
     assert taken.weight_of([0, 1]).tolist() == [3.0, 1.0]
@@ -43,12 +43,12 @@ def test_names(paths: list[str], given: list[str | None], names: tuple[str, ...]
     assert name_sets(paths, given) == names
 
 
-def test_two_sets_of_one_name_are_refused() -> None:
+def test_two_sets_of_the_same_name_are_refused() -> None:
     with pytest.raises(DataError, match="two data sets 'mine'"):
         name_sets(["a/d.jsonl", "b/d.jsonl"], ["mine", "mine"])
 
 
-def test_no_image_both_trains_and_validates() -> None:
+def test_an_image_in_both_splits_is_refused() -> None:
     check_apart(mixture("train", "val"))
     check_apart(mixture("train", "train", same_file=True))
     with pytest.raises(DataError, match=r"a\.jpg: a training image of set0 and a validation"):

@@ -90,7 +90,7 @@ def test_images_within_the_folder_move_with_it(tmp_path: Path) -> None:
     assert found[1].path.is_file()
 
 
-def test_coco_files_name_images_from_their_common_folder(tmp_path: Path) -> None:
+def test_coco_files_name_images_relative_to_their_common_folder(tmp_path: Path) -> None:
     report = prepare(records(tmp_path / "photos"), tmp_path / "out")
     assert report.image_root == tmp_path / "photos"
     train = json.loads((tmp_path / "out/captions_train.json").read_text())
@@ -125,7 +125,7 @@ def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
     assert not (tmp_path / "out/captions_val.json").exists()
 
 
-def test_files_of_others_are_not_written_over(tmp_path: Path) -> None:
+def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
     original = tmp_path / "captions_train.json"
     original.write_text("{}")
     with pytest.raises(DataError, match=r"captions_train\.json: not written by prepare"):
@@ -134,11 +134,11 @@ def test_files_of_others_are_not_written_over(tmp_path: Path) -> None:
 
 
 class Kill(BaseException):
-    """As a kill between two steps."""
+    """Simulates a kill between two steps."""
 
 
 @pytest.mark.parametrize("renames", range(5))
-def test_a_run_that_was_killed_while_writing_is_done_again(
+def test_a_run_killed_while_writing_can_be_repeated(
     renames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given, out = records(tmp_path), tmp_path / "out"
@@ -172,7 +172,7 @@ def test_no_part_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_line_to_score_is_for_a_shell(tmp_path: Path) -> None:
+def test_the_command_to_score_is_quoted_for_a_shell(tmp_path: Path) -> None:
     report = prepare(records(tmp_path / "my photos"), tmp_path / "it's")
     (line,) = (line for line in report.lines() if line.startswith("to score:"))
     assert shlex.split(line.removeprefix("to score:")) == [
@@ -181,7 +181,7 @@ def test_the_line_to_score_is_for_a_shell(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_left_is_an_error(tmp_path: Path) -> None:
+def test_no_usable_image_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no image is left of 3; the first: .*no such file"):
         prepare(records(tmp_path)[3:], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -189,7 +189,7 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
         prepare([], tmp_path / "out")
 
 
-def test_one_id_for_two_images_is_an_error(tmp_path: Path) -> None:
+def test_duplicate_ids_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="two images with the id 'a'"):
         prepare(records(tmp_path)[:1] * 2, tmp_path / "out")
 

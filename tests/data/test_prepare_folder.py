@@ -1,4 +1,4 @@
-"""Folders of one's own photos: captions beside them, or in a table."""
+"""Folders of photos with captions in text files or in a table."""
 
 from __future__ import annotations
 
@@ -69,10 +69,13 @@ def test_csv(tmp_path: Path) -> None:
     [
         ("", "line 1: no column caption and image"),
         ("image;caption\na.jpg;A dog", "line 1: no column caption and image"),
-        ("image,caption\na.jpg,A dog, running\n", "line 2: not one value a column"),
-        ("image,caption\na.jpg\n", "line 2: not one value a column"),
+        ("image,caption\na.jpg,A dog, running\n", "line 2: expected one value per column"),
+        ("image,caption\na.jpg\n", "line 2: expected one value per column"),
         ("image,caption,split\na.jpg,A,dev\n", "line 2: unknown split 'dev'"),
-        ("image,caption,split\na.jpg,A,val\na.jpg,B,train\n", "line 3: a.jpg is in the split"),
+        (
+            "image,caption,split\na.jpg,A,val\na.jpg,B,train\n",
+            "line 3: a.jpg is already in the split",
+        ),
     ],
 )
 def test_broken_csv(tmp_path: Path, content: str, message: str) -> None:
@@ -90,26 +93,29 @@ def test_json_lines_in_a_folder_keep_their_splits(tmp_path: Path) -> None:
     assert prepare_folder(tmp_path, tmp_path / "out").images == {"train": 2, "test": 1}
 
 
-def test_what_is_not_read_is_told(tmp_path: Path) -> None:
+def test_ignored_captions_are_reported(tmp_path: Path) -> None:
     folder = sidecars(tmp_path / "photos", 3)  # 0.jpg, trip/1.jpg, 2.jpg
     told: list[str] = []
     (folder / "captions.csv").write_text("image,caption\n./0.jpg,A dog.\n")
     report = prepare_folder(folder, tmp_path / "out", message=told.append)
     assert sum(report.images.values()) == 1
     (line,) = told
-    assert "captions.csv is read, and not the .txt files beside 2 photos that it does not" in line
+    assert (
+        "captions come from captions.csv, not from the .txt files next to 2 photos that it does not"
+        in line
+    )
     names = ("0.jpg", "trip/1.jpg", "2.jpg")
     lines = [json.dumps({"image": name, "captions": ["A dog."]}) for name in names]
     (folder / "captions.jsonl").write_text("\n".join(lines))
     report = prepare_folder(folder, tmp_path / "more", message=told.append)
     assert sum(report.images.values()) == 3
-    assert told[1:] == [f"{folder}: captions.jsonl is read, and not captions.csv"]
+    assert told[1:] == [f"{folder}: captions come from captions.jsonl, not from captions.csv"]
     (folder / "captions.csv").unlink()
     prepare_folder(folder, tmp_path / "all", message=told.append)
     assert len(told) == 2  # texts beside photos that the table names have nothing to add
 
 
-def test_a_text_that_cannot_be_read_leaves_its_image_out(tmp_path: Path) -> None:
+def test_an_unreadable_text_leaves_its_image_out(tmp_path: Path) -> None:
     folder = sidecars(tmp_path / "photos", 3)
     (folder / "0.txt").write_bytes("Un caf\xe9.\n".encode("latin-1"))
     report = prepare_folder(folder, tmp_path / "out")
@@ -124,7 +130,7 @@ def test_folders_without_captions(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no images, and no captions"):
         prepare_folder(tmp_path, tmp_path / "out")
     picture(tmp_path / "a.jpg")
-    with pytest.raises(DataError, match=r"no image is left of 1; the first: .*a\.txt beside it"):
+    with pytest.raises(DataError, match=r"no image is left of 1; the first: .*a\.txt next to it"):
         prepare_folder(tmp_path, tmp_path / "out")
 
 
@@ -134,7 +140,7 @@ def test_folders_without_captions(tmp_path: Path) -> None:
         ('image,caption\na.jpg,A cat\nb.jpg,"A dog\nc.jpg,A cow\n', "line 3: broken CSV"),
         ('image,caption\na.jpg,"A dog\nb.jpg,"A cat"\n', "line 2: .* noticed in line 3"),
         ('"image,caption\na.jpg,A dog\n', "line 1: broken CSV"),
-        ('image,caption\n"a.jpg,A dog\nb.jpg","A cat"\n', "line 3: a line end in an image's name"),
+        ('image,caption\n"a.jpg,A dog\nb.jpg","A cat"\n', "line 3: a line break in an image name"),
         ('image,caption\na.jpg,"A dog\n' + "b.jpg,A cat\n" * 15_000, "line 2: .*field limit"),
         ("image,caption\na\0.jpg,A dog\n", r"line 2: .* cannot be the name of a file"),
     ],
@@ -145,7 +151,7 @@ def test_a_quote_left_open(tmp_path: Path, content: str, message: str) -> None:
         prepare_folder(tmp_path, tmp_path / "out")
 
 
-def test_captions_may_hold_quotes_and_line_ends(tmp_path: Path) -> None:
+def test_captions_may_contain_quotes_and_line_breaks(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpg")
     (tmp_path / "captions.csv").write_text(
         'image,caption\na.jpg,"A ""big""\ndog."\na.jpg,A 6" dog\n'
@@ -169,7 +175,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/report.json").read_text("utf-8"))["skipped"] == [line]
 
 
-def test_halves_of_characters_are_left_out_of_captions(tmp_path: Path) -> None:
+def test_lone_surrogates_are_removed_from_captions(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpg")
     captions = ["A \ud83ddog.", "A \U0001f415.", "\ud83d"]
     line = {"image": "a.jpg", "captions": captions}

@@ -1,4 +1,4 @@
-"""Every form of a data set, and what is said of those that are broken."""
+"""Every format of data sets, and error messages for broken ones."""
 
 from __future__ import annotations
 
@@ -193,9 +193,9 @@ def test_flickr8k_finds_its_images(tmp_path: Path, name: str) -> None:
     [
         ("Flickr8k.token.txt", "1_a.jpg#0\tA .\n1_a.jpg A .\n", "line 2: not of the form"),
         ("Flickr8k.token.txt", "1_a.jpg\tA .\n", "line 1: not of the form"),
-        ("Flickr8k.token.txt", "1_a.jpg#0\tA\n1_a.jpg#0\tB\n", "line 2: .* in line 1 already"),
+        ("Flickr8k.token.txt", "1_a.jpg#0\tA\n1_a.jpg#0\tB\n", "line 2: .* already in line 1"),
         ("Flickr_8k.devImages.txt", "4_d.jpg\n", "line 1: 4_d.jpg has no captions"),
-        ("Flickr_8k.devImages.txt", "3_c.jpg\n1_a.jpg\n", "line 2: 1_a.jpg is in .*train.* al"),
+        ("Flickr_8k.devImages.txt", "3_c.jpg\n1_a.jpg\n", "line 2: 1_a.jpg is already in .*train"),
     ],
 )
 def test_broken_flickr8k(tmp_path: Path, file: str, content: str, message: str) -> None:
@@ -210,7 +210,7 @@ def test_flickr8k_without_its_files(tmp_path: Path) -> None:
     flickr8k(tmp_path)
     for path in tmp_path.glob("Flickr_8k.*"):
         path.unlink()
-    with pytest.raises(DataError, match=r"none of Flickr_8k\.trainImages\.txt, .* is here"):
+    with pytest.raises(DataError, match=r"none of Flickr_8k\.trainImages\.txt, .* exists"):
         read_flickr8k(tmp_path)
 
 
@@ -252,7 +252,7 @@ def test_broken_json_lines(tmp_path: Path, line: str, message: str) -> None:
         read_jsonl(path)
 
 
-def test_any_form_is_recognised(tmp_path: Path) -> None:
+def test_every_format_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     coco = write(tmp_path / "captions_val.json", COCO)
     write(tmp_path / "captions_train.json", changed(COCO, id=11))
@@ -279,7 +279,7 @@ def test_a_folder_of_coco_files(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
-def test_what_is_no_data_set(tmp_path: Path) -> None:
+def test_other_files_are_not_data_sets(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data set found"):
         read_dataset(tmp_path)
     with pytest.raises(DataError, match="no such file"):
@@ -317,7 +317,7 @@ def test_the_numbers_of_captions_do_not_matter(tmp_path: Path, number: Any) -> N
 
 
 @pytest.mark.parametrize("name", ["a\0.jpg", "a\ud83d.jpg"])
-def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+def test_impossible_file_names_are_refused(tmp_path: Path, name: str) -> None:
     message = "cannot be the name of a file"
     with pytest.raises(DataError, match=rf"images\[2\]: .*{message}"):
         read_coco(write(tmp_path / "c.json", changed(COCO, file_name=name)), Path(), "val")

@@ -1,4 +1,4 @@
-"""Records that are kept packed come out as they went in."""
+"""Packed records are stored unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECORDS = [
 ]
 
 
-def test_they_come_out_as_they_went_in() -> None:
+def test_records_are_stored_unchanged() -> None:
     packed = PackedRecords(iter(RECORDS))
     assert list(packed) == RECORDS
     assert len(packed) == 3
@@ -27,7 +27,7 @@ def test_they_come_out_as_they_went_in() -> None:
     assert list(PackedRecords([])) == []
 
 
-def test_some_of_them() -> None:
+def test_selections_share_the_text() -> None:
     packed = PackedRecords(RECORDS)
     assert list(packed[1:]) == RECORDS[1:]
     turned = packed.take([2, 0])
@@ -35,9 +35,7 @@ def test_some_of_them() -> None:
     assert list(turned.take([1])) == [RECORDS[0]]
 
 
-def test_a_full_folder_of_temporary_files_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def __enter__(self) -> Full:
             return self

@@ -1,4 +1,4 @@
-"""The drawn pictures: captions that are true, outlines that are where the pixels are."""
+"""The synthetic pictures: captions are correct, and outlines agree with the pixels."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_captions_are_true() -> None:
             assert is_true(scene, caption), (caption, scene)
 
 
-def test_the_judge_refuses_what_is_false() -> None:
+def test_false_captions_are_recognised() -> None:
     rng = random.Random(0)
     red = toy._shape(rng, 0.25, 0.3, SIZE, "circle", "red", "small")
     blue = toy._shape(rng, 0.75, 0.3, SIZE, "square", "blue", "big")
@@ -127,7 +127,7 @@ def test_scenes_vary() -> None:
     assert {word for text in captions for word in tokenize(text)} == set(vocabulary.words)
 
 
-def test_shapes_lie_within_the_picture_and_apart() -> None:
+def test_shapes_are_inside_the_picture_and_do_not_overlap() -> None:
     for scene in scenes(400):
         boxes = [shape.box for shape in scene.shapes]
         assert all(0 <= left < right <= SIZE and 0 <= top < bottom <= SIZE
@@ -204,14 +204,14 @@ def test_seeds(tmp_path: Path) -> None:
     assert digest(tmp_path / "one") == digest(tmp_path / "two") != digest(tmp_path / "three")
 
 
-def test_recipe_is_pinned() -> None:
+def test_pictures_are_pinned() -> None:
     """The same seed draws the same everywhere; raise toy._VERSION when this must change."""
     scene = make_scene(random.Random("0-1"), 64)
     assert scene.captions[0] == "A small green triangle."
     assert scene.shapes[0].outline == ((13.23, 9.26), (20.18, 18.67), (8.55, 19.99))
 
 
-def test_drawn_once(tmp_path: Path) -> None:
+def test_pictures_are_drawn_once(tmp_path: Path) -> None:
     path = write_toy(tmp_path / "toy", images=6, size=32)
     before = path.stat().st_mtime_ns
     write_toy(tmp_path / "toy", images=6, size=32)
@@ -222,7 +222,7 @@ def test_drawn_once(tmp_path: Path) -> None:
     assert len(read_dataset(path)) == len(list((tmp_path / "toy/images").iterdir())) == 6
 
 
-def test_an_interrupted_drawing_is_done_again(
+def test_an_interrupted_drawing_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -236,7 +236,7 @@ def test_an_interrupted_drawing_is_done_again(
 
 
 @pytest.mark.parametrize("state", ["just begun", "no name yet", "half of the data set"])
-def test_a_drawing_that_was_killed_is_done_again(
+def test_a_killed_drawing_is_repeated(
     state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "toy"

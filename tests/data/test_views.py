@@ -1,4 +1,4 @@
-"""Crops that keep what they promise, always the same ones."""
+"""Crops have the promised area and are repeatable."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 from showattend.data.views import View, Views, show
 
 SIZE = 64
-# Red tells the column, green the row: a crop can be read back from its corners.
+# Red encodes the column and green the row, so a crop can be read from its corners.
 RAMP = np.zeros((SIZE, SIZE, 3), np.uint8)
 RAMP[..., 0] = np.arange(SIZE) * 4
 RAMP[..., 1] = np.arange(SIZE)[:, None] * 4
 
 
-def test_the_whole_image_is_left_alone() -> None:
+def test_the_whole_image_is_unchanged() -> None:
     assert np.array_equal(show(RAMP, View(), name="3.jpg", area=0.5), RAMP)
     assert np.array_equal(show(RAMP, View(mirrored=True), name="3.jpg", area=0.5), RAMP[:, ::-1])
 
@@ -33,7 +33,7 @@ def test_a_crop_keeps_its_area_and_nearly_its_proportions(area: float) -> None:
     assert 0.9 < max(shares) < 1.06
 
 
-def test_crops_are_each_images_own_and_always_the_same() -> None:
+def test_crops_depend_on_the_image_and_are_repeatable() -> None:
     one = show(RAMP, View(1), name="7.jpg", area=0.7)
     assert np.array_equal(one, show(RAMP, View(1), name="7.jpg", area=0.7))
     assert np.array_equal(one[:, ::-1], show(RAMP, View(1, True), name="7.jpg", area=0.7))

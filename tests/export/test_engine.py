@@ -1,4 +1,4 @@
-"""The exported networks give the model's captions and maps, whatever the model is built like."""
+"""The exported networks give the model's captions and maps, for every kind of model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KINDS = [  # gate, attend_with, projection; the fixture's is another one
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_captions_and_maps_are_those_of_torch(
+def test_captions_and_maps_are_the_same_as_with_torch(
     kind: tuple[str, str, int], pictures: list[Path], tmp_path: Path, kept: Callable[..., None]
 ) -> None:
     kept("encoder")  # the toys' are the same
@@ -54,7 +54,7 @@ def test_captions_and_maps_are_those_of_torch(
             alike(one, other)
             assert (one.betas is None) == (kind[0] == "none")
         texts |= {each.text for each in wanted}
-    assert len(texts) > 2  # a model that says one thing would prove nothing
+    assert len(texts) > 2  # a model with only one caption would prove nothing
 
 
 def test_a_stage_beside_the_last_one(pictures: list[Path], tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_stage_beside_the_last_one(pictures: list[Path], tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_shipped_model(photos: list[Path], tmp_path: Path) -> None:
-    """The same captions, to the letter: by both engines, alone and in any batch."""
+    """The same captions from both engines, alone and in any batch."""
     captioner = Captioner.from_pretrained(device="cpu")
     sizes = export(captioner, tmp_path / "out")
     assert sum(sizes.values()) < 60e6
@@ -106,7 +106,7 @@ def views_of(path: Path) -> list[Image.Image]:
         {"beam_size": 2, "min_length": 12, "max_length": 14},
         {"block_ngrams": 1, "max_length": 25},
         {"block_ngrams": 2, "min_length": 8},
-        # Nothing is left to say. (Of several such beams, rounding decides which one is kept.)
+        # No word is left. (Rounding decides which of several such beams is kept.)
         {"beam_size": 1, "block_ngrams": 1, "min_length": 25, "max_length": 27},
         {"length_penalty": 0.0, "n_best": 5},
         {"length_penalty": 2.0, "beam_size": 3, "n_best": 3},
@@ -127,7 +127,7 @@ def test_search_options(
         alike(one, other)
 
 
-def test_limits_are_known_to_the_export(
+def test_calibration_is_exported(
     exported: Path, captioner: Captioner, pictures: list[Path], tmp_path: Path
 ) -> None:
     found = [result for _, result in OnnxCaptioner(exported).stream(pictures, batch_size=2)]
@@ -159,7 +159,7 @@ def test_limits_are_known_to_the_export(
         (folder / "familiarity.npy").touch()
 
 
-def test_a_broken_model_still_says_something(exported: Path, pictures: list[Path]) -> None:
+def test_a_broken_model_still_gives_a_caption(exported: Path, pictures: list[Path]) -> None:
     runner = OnnxCaptioner(exported)
     advance = runner.model.advance
 
@@ -209,7 +209,7 @@ def test_a_stream_keeps_order_and_names_what_is_bad(
         ({"banned": ["dog"]}, "banned: no such option; known: beam_size"),
     ],
 )
-def test_options_that_mean_nothing(
+def test_invalid_options_are_refused(
     exported: Path, pictures: list[Path], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -224,7 +224,7 @@ def test_a_stream_checks_its_options_when_it_is_called(
         OnnxCaptioner(exported).stream([], **options)
 
 
-def test_it_is_the_cpu_and_fp32(exported: Path) -> None:
+def test_only_the_cpu_and_fp32_are_supported(exported: Path) -> None:
     with pytest.raises(ConfigError, match="runs on the CPU; --device cuda"):
         OnnxCaptioner.from_pretrained(exported, device="cuda")
     with pytest.raises(ConfigError, match="in fp32; --precision bf16"):
@@ -293,7 +293,7 @@ def test_hostile_settings(
 
 
 @pytest.mark.parametrize("pair", [("encoder", "step"), ("initial", "step"), ("encoder", "initial")])
-def test_networks_in_each_others_place(
+def test_swapped_networks_are_refused(
     exported: Path, tmp_path: Path, pair: tuple[str, str]
 ) -> None:
     folder = shutil.copytree(exported, tmp_path / "copy")
@@ -303,7 +303,7 @@ def test_networks_in_each_others_place(
         OnnxCaptioner(folder)
 
 
-def test_an_operator_whose_name_is_no_text(
+def test_an_operator_whose_name_is_not_text(
     exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(exported, tmp_path / "copy")
@@ -315,7 +315,7 @@ def test_an_operator_whose_name_is_no_text(
     assert capfd.readouterr().out == ""  # stdout is for captions
 
 
-def test_files_of_two_exports(exported: Path, tmp_path: Path) -> None:
+def test_files_of_different_exports_are_refused(exported: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(exported, tmp_path / "copy")
     text = (folder / "model.json").read_text()
     (folder / "model.json").write_text(text.replace('"dog",', ""))
@@ -382,9 +382,7 @@ def test_other_search_defaults_are_another_export(cached: Path) -> None:
     assert find_exported(cached) == first
 
 
-def test_an_export_in_the_cache_that_lost_a_file_is_made_anew(
-    cached: Path, pictures: list[Path]
-) -> None:
+def test_an_incomplete_export_in_the_cache_is_replaced(cached: Path, pictures: list[Path]) -> None:
     said: list[str] = []
     folder = find_exported(cached, said.append)
     for times, name in enumerate(("encoder.onnx", "initial.onnx", "step.onnx", "model.json"), 2):
@@ -398,7 +396,7 @@ def test_an_export_in_the_cache_that_lost_a_file_is_made_anew(
 
 
 @pytest.mark.parametrize("name", ["step.onnx", "model.json"])
-def test_damage_in_the_cache_is_mended_by_deleting_a_folder(
+def test_a_damaged_export_in_the_cache_names_the_folder_to_delete(
     cached: Path, exported: Path, tmp_path: Path, name: str
 ) -> None:
     folder = find_exported(cached)
@@ -407,7 +405,7 @@ def test_damage_in_the_cache_is_mended_by_deleting_a_folder(
         OnnxCaptioner.from_pretrained(cached)
     message = str(caught.value)
     assert message.startswith(f"{folder / name}: ")
-    assert message.endswith(f"); delete the folder {folder}, it is made anew")
+    assert message.endswith(f"); delete the folder {folder}, it will be recreated")
     assert "\n" not in message
     # A folder that was asked for by name is its owner's to export.
     shutil.copytree(folder, tmp_path / "named")
@@ -440,7 +438,7 @@ def test_torch_is_not_imported(exported: Path, pictures: list[Path]) -> None:
     assert result.stderr == ""
 
 
-def test_what_is_not_installed_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from showattend.export import folder
 
     monkeypatch.setattr(folder, "find_spec", lambda _: None)

@@ -73,7 +73,7 @@ def test_the_networks_are_as_documented(exported: Path) -> None:
         assert onnx.load(exported / f"{name}.onnx").opset_import[0].version == 18
 
 
-def test_nothing_of_the_machine_is_in_it(exported: Path) -> None:
+def test_exports_contain_nothing_about_the_machine(exported: Path) -> None:
     for path in exported.iterdir():
         content = path.read_bytes()
         for trace in (__file__, folders.__file__, torch.__file__):
@@ -103,7 +103,7 @@ def test_an_earlier_export_is_replaced_and_other_files_stay(
     assert "writing encoder.onnx" in said
 
 
-def test_folders_that_are_not_ours(captioner: Captioner, tmp_path: Path) -> None:
+def test_other_folders_are_refused(captioner: Captioner, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"holds other files \(thesis.tex\)"):
         export(captioner, tmp_path)
@@ -116,7 +116,7 @@ def test_folders_that_are_not_ours(captioner: Captioner, tmp_path: Path) -> None
 
 
 class Branching(nn.Module):
-    """What no trace can follow: its work depends on the values that it is given."""
+    """Cannot be traced, because its computation depends on the values of its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Branching(nn.Module):
 
 
 class FixedBatch(nn.Module):
-    """Right for the batch that it is traced with, and for no other."""
+    """Correct only for the batch size that it is traced with."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ def test_another_precision_is_refused(tmp_path: Path) -> None:
 
 
 def test_beams_need_not_be_contiguous(exported: Path, captioner: Captioner) -> None:
-    """The step for [B, K] gives what it gives for each alone."""
+    """The step for [B, K] equals the step for each beam alone."""
     from showattend.export import program as program
 
     model = program.Model(exported)

@@ -1,4 +1,4 @@
-"""caption.py as it is exported: alone in its folder, it captions as showattend does."""
+"""The exported caption.py: on its own, it captions like showattend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.profiles import grey_profile, matrix_profile, tiff
 
 
 def alone(exported: Path, *args: object, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the exported caption.py where showattend cannot be imported, nor torch."""
+    """Run the exported caption.py where neither showattend nor torch can be imported."""
     script = (
         "import sys, runpy; sys.modules['showattend'] = sys.modules['torch'] = None\n"
         f"{before}\n"
@@ -109,14 +109,16 @@ def test_mistakes_are_one_line(
     assert err.count("\n") == 1
 
 
-def test_a_folder_that_is_no_export(exported: Path, tmp_path: Path, pictures: list[Path]) -> None:
+def test_a_folder_that_is_not_an_export(
+    exported: Path, tmp_path: Path, pictures: list[Path]
+) -> None:
     shutil.copy(exported / "caption.py", tmp_path)
     result = alone(tmp_path, pictures[0])
     assert result.returncode == 2
     assert result.stderr == f"caption.py: {tmp_path}: no exported model, it has no model.json\n"
 
 
-def test_what_is_not_installed_is_named(exported: Path, pictures: list[Path]) -> None:
+def test_a_missing_package_is_named(exported: Path, pictures: list[Path]) -> None:
     result = alone(exported, pictures[0], before="sys.modules['onnxruntime'] = None")
     assert result.returncode == 2
     assert result.stderr.startswith("caption.py: ")
@@ -125,7 +127,7 @@ def test_what_is_not_installed_is_named(exported: Path, pictures: list[Path]) ->
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
-def test_a_name_that_is_no_text(exported: Path, pictures: list[Path], tmp_path: Path) -> None:
+def test_a_name_that_is_not_text(exported: Path, pictures: list[Path], tmp_path: Path) -> None:
     strange = os.fsencode(tmp_path) + b"/\xff.jpg"
     Path(os.fsdecode(strange)).write_bytes(pictures[0].read_bytes())
     result = alone(exported, os.fsdecode(strange))
@@ -210,7 +212,7 @@ def test_every_kind_of_photo_is_read_as_showattend_reads_it(
             assert (found.size, found.box) == (geometry.image_size, geometry.box), path.name
 
 
-def test_alone_it_reads_colours_and_depths_as_showattend_does(
+def test_without_showattend_it_reads_colours_and_depths_in_the_same_way(
     exported: Path, captioner: Captioner, tmp_path: Path
 ) -> None:
     photo = modes()["rgb.png"]
@@ -266,7 +268,7 @@ def test_sentences_are_those_of_showattend(words: str) -> None:
     assert program.sentence(words.split()) == sentence(words.split())
 
 
-def test_it_stands_alone_and_is_short(exported: Path) -> None:
+def test_it_is_self_contained_and_short(exported: Path) -> None:
     assert Path(program.__file__).read_text(encoding="utf-8").count("\n") <= 520
     written = (exported / "caption.py").read_text(encoding="utf-8")
     tree = ast.parse(written)
@@ -282,7 +284,7 @@ def test_it_stands_alone_and_is_short(exported: Path) -> None:
         )
     }
     assert roots - sys.stdlib_module_names == {"numpy", "onnxruntime", "PIL"}
-    # Its parts do not tread on each other's names.
+    # The names of its parts do not collide.
     defined = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
     assert len(defined) == len(set(defined))
     assert written.count("\n") <= 1200

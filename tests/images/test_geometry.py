@@ -1,4 +1,4 @@
-"""Maps on the right pixels: the geometry against independent sums."""
+"""Maps on the right pixels: the geometry compared with independent computations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = [(640, 480), (333, 500), (1200, 100), (224, 224), (97, 31)]
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("size", SIZES)
-def test_geometry_says_where_the_input_came_from(size: tuple[int, int], fit: str) -> None:
+def test_geometry_records_the_position_of_the_input(size: tuple[int, int], fit: str) -> None:
     """A photo of ramps tells each input pixel's origin; the recorded box must agree."""
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float64) + 0.5
@@ -155,7 +155,7 @@ def test_upsample_blurs_with_a_gaussian() -> None:
         assert spread[1] - spread[0] == pytest.approx((0.05 * pixels) ** 2, rel=0.02)
 
 
-def test_a_blur_draws_nothing_to_the_middle() -> None:
+def test_a_blur_does_not_pull_peaks_to_the_centre() -> None:
     """A plain map stays plain up to the border, and no mass is lost there."""
     geometry = Geometry((60, 40), (0, 0, 60, 40))
     assert geometry.upsample(np.full((4, 6), 0.3), sigma=0.2) == pytest.approx(0.3, rel=1e-5)

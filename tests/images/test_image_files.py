@@ -1,4 +1,4 @@
-"""Opening of every kind of image file, and finding them."""
+"""Opening all kinds of image files, and finding them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_open_heic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
-def test_open_turns_by_exif(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_open_applies_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
     # What the tag says of the stored picture's first row and column (EXIF 2.3, 4.6.4).
     turns = {
         1: lambda a: a,
@@ -144,7 +144,7 @@ def test_open_cmyk_jpeg_of_adobe(tmp_path: Path) -> None:
     assert corners(open_image(path)) == [RED, GREEN, BLUE, WHITE]
 
 
-def test_open_lays_transparency_over_white(tmp_path: Path) -> None:
+def test_open_composites_transparency_over_white(tmp_path: Path) -> None:
     rgba = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     rgba.paste((255, 0, 0, 255), (0, 0, 4, 8))
     grey = Image.new("LA", (8, 8), (0, 128))
@@ -320,7 +320,7 @@ def test_find_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names("notes.txt") == ["notes.txt"], "what is named is tried"
 
 
-def test_find_images_reports_and_goes_on(tmp_path: Path) -> None:
+def test_find_images_reports_problems_and_continues(tmp_path: Path) -> None:
     (tmp_path / "good.jpg").write_bytes(b"x")
     (tmp_path / "outer/inner").mkdir(parents=True)
     found, problems = find_images(
@@ -336,7 +336,7 @@ def test_find_images_reports_and_goes_on(tmp_path: Path) -> None:
         assert "\n" not in problem
 
 
-def test_links_to_what_is_gone_are_found_and_cannot_be_opened(tmp_path: Path) -> None:
+def test_broken_links_are_found_and_reported(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     link = tmp_path / "photos" / "link.jpg"
     for path, target in ((link, "gone.jpg"), (link.with_suffix(".txt"), "gone.txt")):
@@ -345,7 +345,5 @@ def test_links_to_what_is_gone_are_found_and_cannot_be_opened(tmp_path: Path) ->
     (tmp_path / "photos" / "folder.jpg").symlink_to(tmp_path)
     for given in (tmp_path / "photos", f"{tmp_path}/photos/*"):
         assert find_images([given]) == ([link], [])
-    with pytest.raises(
-        ImageError, match=r"link\.jpg: no such file \(a link to one that is gone\)$"
-    ):
+    with pytest.raises(ImageError, match=r"link\.jpg: no such file \(a broken link\)$"):
         open_image(link)

@@ -1,4 +1,4 @@
-"""What opening a file costs in memory: as its head says, under 1 GB, in the server under 300 MB."""
+"""Memory for opening a file: as estimated, under 1 GB, and in the server under 300 MB."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_opening_takes_what_the_head_says(files: list[Path]) -> None:
+def test_decoding_takes_the_memory_estimated_from_the_header(files: list[Path]) -> None:
     found = measured(files)
     assert len(found) == 2 * len(files)
     tiles = 56e6  # what is converted at once, the small picture, and what imports leave
@@ -137,7 +137,7 @@ def test_opening_takes_what_the_head_says(files: list[Path]) -> None:
         assert grown <= claimed + tiles, f"{path}, {how}: {grown / 1e6:.0f} MB"
 
 
-def test_what_would_take_too_much_is_refused_by_its_head(tmp_path: Path) -> None:
+def test_files_that_need_too_much_memory_are_refused(tmp_path: Path) -> None:
     width, height = 16_383, 10_900
     assert width * height < MAX_PIXELS
     # A lossless WebP of one colour: signature, size, and a code of one symbol for each channel.
@@ -161,7 +161,7 @@ def test_what_would_take_too_much_is_refused_by_its_head(tmp_path: Path) -> None
     for path in (webp, strip, jpeg):
         assert claim(path, 704).bytes > MAX_BYTES
         for open_it in (open_image, Preprocessing(32).load_pixels):
-            with pytest.raises(ImageError, match=r"decoding it takes .* MB of memory") as caught:
+            with pytest.raises(ImageError, match=r"decoding it needs .* MB of memory") as caught:
                 open_it(path)
             assert str(caught.value).startswith(f"{path}: ")
             assert "\n" not in str(caught.value)

@@ -65,7 +65,7 @@ def case() -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp", "a.avif"])
-def test_a_profile_is_obeyed_in_every_format(tmp_path: Path, name: str) -> None:
+def test_a_profile_is_applied_in_every_format(tmp_path: Path, name: str) -> None:
     exact = {"webp": {"lossless": True}, "avif": {"quality": 100, "subsampling": "4:4:4"}}
     options = exact.get(name[2:], {"quality": 100, "subsampling": 0} if name[2:] == "jpg" else {})
     picture().save(tmp_path / f"plain-{name}", **options)
@@ -78,7 +78,7 @@ def test_a_profile_is_obeyed_in_every_format(tmp_path: Path, name: str) -> None:
         assert np.abs(found - wanted).max() <= 3
 
 
-def test_a_profile_is_obeyed_in_every_mode(tmp_path: Path) -> None:
+def test_a_profile_is_applied_in_every_mode(tmp_path: Path) -> None:
     profile = matrix_profile(P3, 1.8)
     clear = picture()
     clear.putalpha(Image.new("L", clear.size, 255))
@@ -126,7 +126,7 @@ def test_a_srgb_profile_changes_no_pixel(tmp_path: Path) -> None:
                     np.testing.assert_array_equal(plain, found)
 
 
-def test_a_broken_profile_is_none(tmp_path: Path) -> None:
+def test_a_broken_profile_is_ignored(tmp_path: Path) -> None:
     whole = matrix_profile()
     broken = {
         "noise": np.random.default_rng(0).bytes(400),
@@ -224,7 +224,7 @@ def test_profiles_in_threads(tmp_path: Path) -> None:
     assert not wrong
 
 
-def test_photos_of_a_phone_look_as_their_srgb_twins(case: Callable[[str], Path]) -> None:
+def test_photos_in_display_p3_look_like_their_srgb_twins(case: Callable[[str], Path]) -> None:
     twin = both_ways(case("rocket_srgb.png"))
     for wanted, found in zip(twin, both_ways(case("rocket_p3.png")), strict=True):
         assert np.abs(found - wanted).mean() < 1
@@ -279,7 +279,7 @@ def test_colours_of_any_depth_in_16_bits(tmp_path: Path, bits: int) -> None:
     assert np.abs(levels(path)[0] - wanted).max() <= 255 / 2 ** (bits - 8) + 1
 
 
-def test_what_a_file_states_counts(tmp_path: Path) -> None:
+def test_a_stated_white_is_used(tmp_path: Path) -> None:
     dark = ramp(12) // 4  # in 10 bits
     path = tmp_path / "a.png"
     path.write_bytes(png_of_16_bits(dark, [(b"sBIT", bytes([12]))]))
@@ -334,7 +334,7 @@ def test_white_is_zero(
     assert small[0, -1, 0] < 55
 
 
-def test_one_grey_of_200_stays_one(tmp_path: Path) -> None:
+def test_a_uniform_grey_stays_the_same(tmp_path: Path) -> None:
     for kind in (np.uint8, np.uint16, np.int32, np.float32):
         Image.fromarray(np.full((5, 6), 200, kind)).save(tmp_path / "a.tif")
         assert (levels(tmp_path / "a.tif") == 200).all(), kind
@@ -349,7 +349,7 @@ def test_highlights_above_one_are_white(tmp_path: Path) -> None:
     assert levels(tmp_path / "a.tif")[0, :, 0].tolist() == [0, 128, 255, 255, 255]
 
 
-def test_12_bits_are_a_normal_picture(case: Callable[[str], Path]) -> None:
+def test_12_bits_in_16_give_a_normal_picture(case: Callable[[str], Path]) -> None:
     for pixels in both_ways(case("grey12.png")):
         assert 60 < pixels.mean() < 200
         assert pixels.max() > 250

@@ -56,7 +56,7 @@ def test_contenders_run_in_turn_and_warm_rounds_do_not_count() -> None:
     assert [len(each) for each in seconds.values()] == [2, 2]
 
 
-def test_a_ratio_is_of_rounds_and_bars_are_held_against_it() -> None:
+def test_ratios_are_per_round_and_compared_with_bars() -> None:
     tools = script("measuring")
     seconds = {"ours": [1.0, 2.0, 4.0], "usual": [8.0, 18.0, 20.0]}
     made = tools.row("x", seconds, bar=8, floor=0.5)
@@ -77,7 +77,7 @@ def test_a_floor_is_arithmetic_or_bytes_whichever_takes_longer() -> None:
     assert rates.floor(500.0, 80.0, low=True) == 8.0
 
 
-def test_operations_are_those_that_pytorch_counts() -> None:
+def test_operations_agree_with_pytorchs_count() -> None:
     """Forwards, in search of one beam through all time steps."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -130,7 +130,7 @@ def test_the_opponent_finds_the_same_captions(beams: int) -> None:
     assert len({tuple(words) for words in theirs}) > 3
 
 
-def test_only_the_papers_form_is_written() -> None:
+def test_other_forms_of_the_decoder_are_refused() -> None:
     decoder = tiny().decoder()
     decoder.attend_with = "current"
     with pytest.raises(ValueError, match="form"):

@@ -39,7 +39,7 @@ def ground(script: ModuleType, world: Path) -> Callable[..., int]:
     return run
 
 
-def test_models_are_laid_side_by_side(
+def test_models_are_compared(
     ground: Callable[..., int],
     world: Path,
     model: Path,
@@ -93,7 +93,9 @@ def test_mistakes_in_the_arguments(
         assert message in capsys.readouterr().err
 
 
-def test_the_last_epoch_is_the_averages(script: ModuleType, model: Path, tmp_path: Path) -> None:
+def test_the_last_epoch_has_averaged_weights(
+    script: ModuleType, model: Path, tmp_path: Path
+) -> None:
     checkpoint = checkpoints.load(checkpoints.find_model(model))
     averaged = {
         f"average_decoder.model.{key.removeprefix('decoder.')}": value + 1.0
@@ -116,7 +118,7 @@ def test_the_last_epoch_is_the_averages(script: ModuleType, model: Path, tmp_pat
         script.last_epoch(checkpoint, state)
 
 
-def test_tables_are_put_into_a_document(script: ModuleType, tmp_path: Path) -> None:
+def test_tables_are_written_into_a_document(script: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "doc.md"
     path.write_text(
         "a\n<!-- one -->\nold\n<!-- end of one -->\nb\n<!-- two -->\n<!-- end of two -->\n"

@@ -43,7 +43,7 @@ def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("wrong", [["--set", "captions.json"], ["--people", "nobody"]])
-def test_what_it_is_not_given_right_is_one_line(
+def test_wrong_arguments_are_one_line(
     wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = load_script("measure_model")

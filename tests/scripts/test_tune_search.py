@@ -66,7 +66,7 @@ def tune(
     return call
 
 
-def test_the_models_own_scores_are_called_that(
+def test_unchanged_scores_are_labelled_own(
     tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path]
 ) -> None:
     code, rows, _ = tune(made[1], "--beams", 1, 3, "--block-ngrams", 0, 2)
@@ -80,7 +80,7 @@ def test_the_models_own_scores_are_called_that(
     assert scores == sorted(scores, reverse=True)
 
 
-def test_shares_and_tau_are_those_of_the_weights_before(
+def test_shares_and_tau_start_from_unadjusted_weights(
     script: ModuleType, tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path]
 ) -> None:
     folder, run = made
@@ -104,13 +104,13 @@ def test_shares_and_tau_are_those_of_the_weights_before(
     assert lifted.max() - lifted.min() > 0.4  # more for rare words
 
 
-def test_what_cannot_be_tried_is_one_line(
+def test_options_that_do_not_suit_the_model_are_one_line(
     tune: Callable[..., tuple[int, list[str], str]], made: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder, run = made
     code, rows, told = tune(run, "--rare-words", 0.2, "--train", folder / "train.jsonl")
     assert (code, rows) == (2, [])
-    assert "favours rare words already; give --start-shares too" in told
+    assert "already adjusted for rare words; give --start-shares too" in told
     assert told.count("\n") == 1
     code, _, told = tune("flickr8k", "--start-shares", 0.2)
     assert code == 2
@@ -119,7 +119,7 @@ def test_what_cannot_be_tried_is_one_line(
     (tmp_path / "run" / "run_2.safetensors").unlink()
     code, _, told = tune(tmp_path / "run", "--start-shares", 0.2)
     assert code == 2
-    assert "there is nothing to average (run_2.safetensors not there)" in told
+    assert "there is nothing to average (run_2.safetensors missing)" in told
     record = json.loads((run / "training.json").read_text())
     record["config"]["self_critical"]["epochs"] = 0
     (tmp_path / "run" / "training.json").write_text(json.dumps(record))

@@ -16,7 +16,7 @@ from showattend.exceptions import ConfigError
 from showattend.system.device import choose_device, choose_dtype, exact_float32
 
 
-def test_auto_takes_what_is_there() -> None:
+def test_auto_takes_an_available_device() -> None:
     device = choose_device()
     if torch.cuda.is_available():
         assert device.type == "cuda"
@@ -28,7 +28,7 @@ def test_auto_takes_what_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x"])
-def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+def test_a_missing_device_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="not available here; use auto, cpu") as caught:
         choose_device(name)
     assert "\n" not in str(caught.value)
@@ -113,7 +113,7 @@ ASKED_FOR = {
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("asked", ASKED_FOR)
-def test_float32_is_exact_within_and_as_it_was_after(asked: str) -> None:
+def test_float32_settings_are_restored(asked: str) -> None:
     newer = hasattr(torch.backends.mkldnn, "conv")
     if not newer and asked in ("an operation", "another", "everything"):
         pytest.skip("PyTorch has no such setting yet")
@@ -149,7 +149,7 @@ def test_float32_stays_exact_until_the_last_thread_has_left() -> None:
 
 
 @pytest.mark.usefixtures("restored")
-def test_exact_float32_products_are_as_near_as_float32_can_be() -> None:
+def test_exact_float32_products_have_float32_accuracy() -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(64, 256), torch.randn(256, 256)
     torch.set_float32_matmul_precision("medium")
@@ -163,7 +163,7 @@ def test_exact_float32_products_are_as_near_as_float32_can_be() -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_memory_is_given_back() -> None:
+def test_freed_memory_can_be_returned() -> None:
     """In a process of its own: small blocks, which glibc keeps when they are freed."""
     code = """
 from pathlib import Path

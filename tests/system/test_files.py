@@ -12,7 +12,7 @@ from showattend.exceptions import UserError
 from showattend.system.files import make_room, write_bytes, write_json, write_text
 
 
-def test_room_is_made_or_refused(tmp_path: Path) -> None:
+def test_folders_are_created_or_refused(tmp_path: Path) -> None:
     make_room(tmp_path / "a" / "b" / "file.json")
     assert (tmp_path / "a" / "b").is_dir()
     with pytest.raises(UserError, match="it is a folder"):
@@ -32,7 +32,7 @@ def test_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["write", "replace"])
-def test_a_file_is_whole_or_as_it_was(
+def test_files_are_written_atomically(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def half(self: Path, content: bytes) -> int:
@@ -73,7 +73,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
         assert real.read_text() == "new"
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+def test_special_files_are_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -16,7 +16,7 @@ def test_words_of_any_script_are_words(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "a b", "a\nb", "\x1b[31mred", "\x07", "\ud800", "a\u2028b", "\u202egod", None, 3]
 )
-def test_what_a_terminal_would_obey_is_no_word(text: object) -> None:
+def test_control_characters_are_not_words(text: object) -> None:
     assert not is_word(text)
 
 

@@ -61,7 +61,7 @@ PTB = [
 
 
 @pytest.mark.parametrize(("caption", "expected"), PTB)
-def test_tokens_are_those_of_the_scorer(caption: str, expected: str) -> None:
+def test_tokens_agree_with_the_scorer(caption: str, expected: str) -> None:
     assert tokenize(caption) == expected.split()
 
 
@@ -79,7 +79,7 @@ def test_tokens_are_those_of_the_scorer(caption: str, expected: str) -> None:
         ("他 在", ["他", "在"]),
     ],
 )
-def test_tokens_where_there_is_none_to_agree_with(caption: str, expected: list[str]) -> None:
+def test_tokens_where_the_scorer_has_none(caption: str, expected: list[str]) -> None:
     assert tokenize(caption) == expected
 
 

@@ -47,7 +47,7 @@ def test_too_few_captions_for_a_vocabulary() -> None:
         Vocabulary.from_captions(["a dog", "a cat"])
 
 
-def test_text_is_not_taken_for_tokens() -> None:
+def test_a_string_is_not_accepted_as_tokens() -> None:
     with pytest.raises(TypeError):
         Vocabulary("dog")
     with pytest.raises(TypeError):

@@ -130,6 +130,33 @@ def test_accumulated_batches_are_one_batch(config: Path, alone: Path, tmp_path: 
     same(tmp_path, alone)
 
 
+BLOCKS = (
+    "decoder.embedding_dim=512", "decoder.attention_dim=512", "decoder.layers=1", "decoder.heads=2",
+    "decoder.feedforward_dim=32", "decoder.sublayer_dropout=0",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["luong", "updown", "transformer"])
+def test_two_processes_train_other_decoders_as_one_does(
+    kind: str, config: Path, tmp_path: Path
+) -> None:
+    changes = [f"decoder.kind={kind}", *(BLOCKS if kind == "transformer" else ())]
+    whole = [f"train.out={tmp_path / 'one'}", f"train.batch_size={2 * BATCH}"]
+    train(load_config(config, [*changes, *whole]))
+    several(config, f"train.out={tmp_path / 'two'}", *changes)
+    same(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_two_processes_hide_other_words_and_keep_the_same_weights(
+    config: Path, tmp_path: Path
+) -> None:
+    """Each process draws what it hides by itself, so it is not what one process would do."""
+    several(config, f"train.out={tmp_path / 'two'}", "decoder.kind=masked", *BLOCKS)
+    assert load(tmp_path / "two").record["history"][0]["loss"] > 0
+
+
 @pytest.mark.slow
 def test_a_process_without_a_gpu_is_told_how_many_there_are(
     monkeypatch: pytest.MonkeyPatch,

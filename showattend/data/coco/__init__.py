@@ -1,1 +1,1 @@
-"""MS-COCO: its annotations, and how a subset of it is fetched and prepared."""
+"""MS-COCO: reading annotations, and downloading and preparing a subset."""

@@ -1,6 +1,6 @@
-"""MS-COCO: what its annotation files hold, and which of its images make a subset.
+"""MS-COCO: reading annotation files and selecting the images of a subset.
 
-Nothing is fetched here. An `Entry` is an image with its captions, and where COCO's server has it.
+Nothing is downloaded here. An `Entry` is an image with its captions and its path on COCO's server.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Entry:
 
     Attributes:
         image_id: COCO's id.
-        file_name: The image's file as the annotations name it, such as
-            ``COCO_train2014_000000000009.jpg`` or, in Karpathy's file, with its folder.
+        file_name: The file name in the annotations, such as ``COCO_train2014_000000000009.jpg``;
+            in Karpathy's file it includes the folder.
         captions: Its captions.
         split: One of ``SPLITS``.
         remote: Its path on COCO's server, such as ``train2014/COCO_train2014_000000000009.jpg``;
-            None if it cannot be told.
+            None if unknown.
     """
 
     image_id: int | str
@@ -54,12 +54,12 @@ class Entry:
     remote: str | None
 
     def record(self, path: Path) -> Record:
-        """The entry with its image at ``path``."""
+        """Convert to a record with the image at ``path``."""
         return Record(self.image_id, path, self.captions, self.split)
 
 
 def archive_name(year: int) -> str:
-    """The archive with the captions and instances of that year."""
+    """The archive with the captions and instances of a year."""
     return f"annotations_trainval{year}.zip"
 
 
@@ -69,7 +69,7 @@ def caption_names(year: int) -> tuple[str, ...]:
 
 
 def instance_names(year: int) -> tuple[str, ...]:
-    """The official files of objects."""
+    """The official instances files."""
     return f"instances_train{year}.json", f"instances_val{year}.json"
 
 
@@ -77,17 +77,17 @@ def read_entries(paths: Sequence[Path], kind: str | None, restval: bool) -> tupl
     """Read annotation files.
 
     Args:
-        paths: Caption files of COCO's form, each of which is one split (its name says which:
-            ``train`` unless ``val`` or ``test`` stands in it), or one Karpathy file.
-        kind: ``official`` or ``karpathy``, which the files must then be; None takes either.
-        restval: Whether Karpathy's ``restval`` joins the training images, or is left out.
+        paths: Caption files in COCO's format, one per split (``val`` or ``test`` if the name
+            contains that, otherwise ``train``), or one Karpathy file.
+        kind: ``official`` or ``karpathy`` to require that format; None accepts either.
+        restval: Use Karpathy's ``restval`` for training; otherwise leave it out.
 
     Returns:
-        The images with captions, each once, and which kind it was.
+        The images with captions, each once, and the kind of the files.
 
     Raises:
-        DataError: A file cannot be read, is of another form than ``kind`` wants, two are of
-            different forms, or an image is in two of them.
+        DataError: A file cannot be read, has not the format that ``kind`` requires, two files have
+            different formats, or an image is in two of them.
     """
     entries: list[Entry] = []
     kinds: dict[str, Path] = {}
@@ -129,13 +129,13 @@ def _entry(record: Record, source: Path, url: Any = None) -> Entry:
     remote = _remote(name, source, url)
     for each in (name, PurePosixPath(remote or "")):
         if each.is_absolute() or ".." in each.parts or "\\" in str(each):
-            raise DataError(f"{source}: the image {str(each)!r} leads out of the images' folder")
+            raise DataError(f"{source}: the image {str(each)!r} is outside the image folder")
     return Entry(record.image_id, str(name), record.captions, record.split, remote)
 
 
 def _remote(name: PurePosixPath, source: Path, url: Any) -> str | None:
-    """Where COCO has the image: as its address, its name or its annotation file says."""
-    with contextlib.suppress(ValueError):  # what is no address tells nothing
+    """The image's path on COCO's server, from its URL, its name or its annotation file."""
+    with contextlib.suppress(ValueError):  # ignore an invalid URL
         if isinstance(url, str) and (path := urlsplit(url).path.strip("/")):
             return check_name(path, str(source))
     if found := re.fullmatch(r"COCO_((?:train|val|test)20\d\d)_\d{12}\.jpg", name.name):
@@ -150,14 +150,17 @@ def _remote(name: PurePosixPath, source: Path, url: Any) -> str | None:
 
 
 def images_with(categories: Sequence[str], paths: Iterable[Path]) -> set[int | str]:
-    """The ids of the images that show an object of at least one of the categories.
+    """Find the images that show an object of at least one of the categories.
 
     Args:
-        categories: Their names, such as ``dog``.
+        categories: Names of categories, such as ``dog``.
         paths: COCO's instances files.
 
+    Returns:
+        The ids of the images.
+
     Raises:
-        DataError: A file is not one of those, or a name is none of its categories.
+        DataError: A file is not an instances file, or lacks one of the categories.
     """
     found: set[int | str] = set()
     for path in paths:
@@ -176,10 +179,10 @@ def images_with(categories: Sequence[str], paths: Iterable[Path]) -> set[int | s
 
 
 def image_ids(paths: Iterable[Path]) -> set[int | str]:
-    """The ids of the images that these files of COCO's form list.
+    """Collect the ids of the images listed in files in COCO's format.
 
     Raises:
-        DataError: A file is not of that form.
+        DataError: A file has another format.
     """
     found: set[int | str] = set()
     for path in paths:
@@ -200,19 +203,19 @@ def _known(name: str, ids: Collection[str], path: Path) -> str:
 
 
 def choose(entries: Sequence[Entry], count: int | None, seed: int) -> list[Entry]:
-    """Draw a subset.
+    """Draw a random subset.
 
-    Every split keeps its share, and at least one image if ``count`` allows. An image's place in
-    the draw depends on the seed and its id alone: a larger subset holds the smaller one (up to the
+    Every split keeps its share, and at least one image if ``count`` allows. An image's rank in the
+    draw depends only on the seed and its id, so a larger subset contains a smaller one (up to
     rounding of the shares), and the order of the files does not matter.
 
     Args:
-        entries: All there are.
-        count: How many to take; None, or more than there are, takes all.
-        seed: Of the draw.
+        entries: All available entries.
+        count: The number to draw; None, or more than there are, takes all.
+        seed: The random seed.
 
     Returns:
-        The drawn ones in the order given.
+        The selected entries in the given order.
     """
     if count is None or count >= len(entries):
         return list(entries)
@@ -230,13 +233,13 @@ def _place(seed: int, image_id: int | str) -> bytes:
 
 
 def _shares(sizes: dict[str, int], count: int) -> dict[str, int]:
-    """``count`` divided as the sizes are: rounded down, the rest by the largest remainders."""
+    """Divide ``count`` in proportion to the sizes, by the largest remainder method."""
     total = sum(sizes.values())
     shares = {split: count * size // total for split, size in sizes.items()}
     rest = sorted(sizes, key=lambda split: (-(count * sizes[split] % total), -sizes[split]))
     for split in rest[: count - sum(shares.values())]:
         shares[split] += 1
-    for split in sizes:  # none empty, at the cost of the largest
+    for split in sizes:  # leave none empty, at the expense of the largest
         largest = max(shares, key=lambda each: shares[each])
         if not shares[split] and shares[largest] > 1:
             shares[split] += 1

@@ -1,4 +1,4 @@
-"""COCO's images on disk: which are there, and fetching those that are not."""
+"""COCO's images on disk: finding those that exist and downloading the others."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from showattend.exceptions import DataError, ImageError
 from showattend.system.threads import in_order
 
 Progress = Callable[..., None]
-"""Called with what is done, how much of it, how much there is, and a note such as the rate."""
+"""Called with a label, the amount done, the total, and a note such as the rate."""
 Say = Callable[[str], None]
-"""Told a line for people."""
+"""Called with a line of text for the user."""
 
-_USUAL_BYTES = 160_000  # of one of COCO's photographs, where the server does not say
-_SAMPLE = 8  # images that are asked for their size beforehand
-_STREAK = 20  # images that failed with none between them that came: the server has enough of us
-_ALL_MISSING = 50  # images that are missing before any came: the address is wrong
+_USUAL_BYTES = 160_000  # typical size of a photograph, used if the server does not report it
+_SAMPLE = 8  # number of images whose size is requested for the estimate
+_STREAK = 20  # give up after this many failures in a row: the server is refusing us
+_ALL_MISSING = 50  # give up if this many are missing and none has arrived: the URL is wrong
 _JOURNAL = ".whole"
 
 
 class ImageFolder:
-    """The folder that images are downloaded to, and a journal of those known to be whole.
+    """The folder that images are downloaded to, with a journal of complete files.
 
-    A file has its name only when it is whole, but a folder can be filled by others too: a file
-    that the journal does not know with that size is opened once.
+    Downloads get their final name only when complete, but other programs may write to the folder
+    too. A file that is not in the journal with its present size is opened once to check it.
 
     Args:
-        folder: The folder; it may be absent.
+        folder: The folder; it need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class ImageFolder:
                 self._known[name] = int(size)
 
     def note(self, name: str, size: int) -> None:
-        """Write down that a file is whole.
+        """Record in the journal that a file is complete.
 
         Raises:
             DataError: The journal cannot be written.
@@ -71,7 +71,7 @@ class ImageFolder:
             ) from None
 
     def whole(self, names: Sequence[str], progress: Progress) -> set[str]:
-        """Those of the files that are there and whole."""
+        """The files that exist and are complete."""
         found: set[str] = set()
         unknown: list[tuple[str, int]] = []
         for name in names:
@@ -85,7 +85,7 @@ class ImageFolder:
                 unknown.append((name, size))
         opened = in_order(lambda each: _opens(self.folder / each[0]), unknown)
         for done, ((name, size), good) in enumerate(opened, 1):
-            progress("Looking at what is there", done, len(unknown))
+            progress("Checking existing images", done, len(unknown))
             if good:
                 self.note(name, size)
                 found.add(name)
@@ -103,12 +103,17 @@ def _opens(path: Path) -> bool:
 
 
 def find_images(entries: Sequence[Entry], roots: Sequence[Path]) -> dict[int | str, Path]:
-    """The images that are in one of the folders, by their id.
+    """Find the images that exist in one of the folders.
 
-    Looked for under the name that the annotations give, under COCO's folder (``train2014/...``),
-    and by the file's name alone.
+    Looks for the name given in the annotations, for the path on COCO's server (``train2014/...``),
+    and for the file name alone.
+
+    Returns:
+        The paths by image id.
     """
-    listed: dict[tuple[Path, str], frozenset[str]] = {}  # 120,000 images: a folder is read once
+    listed: dict[
+        tuple[Path, str], frozenset[str]
+    ] = {}  # there may be 120,000 images: list each folder once
 
     def holds(root: Path, name: str) -> bool:
         folder, _, file = name.rpartition("/")
@@ -142,29 +147,29 @@ def fetch_images(
     progress: Progress,
     say: Say,
 ) -> dict[str, str]:
-    """Fetch images into the folder; the size is said beforehand.
+    """Download images into the folder, after announcing the size.
 
     Args:
-        names: Their paths, on the server as in the folder.
-        folder: Where they go.
-        base_url: The server.
-        downloader: What fetches them.
-        progress: Moves with every image, with the rate in the note.
-        say: Told what is to come.
+        names: Paths of the images, the same on the server and in the folder.
+        folder: The destination.
+        base_url: The URL of the server.
+        downloader: Performs the downloads.
+        progress: Called after every image, with the rate in the note.
+        say: Called with the number and size of the downloads.
 
     Returns:
-        What was wrong with those that did not come, by name.
+        The problem with each image that could not be downloaded, by name.
 
     Raises:
-        DataError: The server cannot be reached, fails for image after image, or has none of
-            them; or the disk is full or cannot be written.
+        DataError: The server cannot be reached, fails repeatedly, or has none of the images; or
+            the disk is full or cannot be written.
     """
     jobs = {
         Job(f"{base_url}/{quote(name)}", folder.folder / name): name
         for name in dict.fromkeys(names)
     }
     total = _estimate([job.url for job in jobs], downloader)
-    say(f"{len(jobs):,} images to fetch from {base_url}, about {amount(total)}")
+    say(f"{len(jobs):,} images to download from {base_url}, about {amount(total)}")
     check_room(folder.folder, total)
     for parent in {job.path.parent for job in jobs}:
         make_folder(parent)
@@ -185,18 +190,18 @@ def fetch_images(
                 _give_up(outcome, streak, done, len(failed))
             seconds = max(time.monotonic() - began, 1e-3)
             rate = f"{count / seconds:.1f} images/s, {amount(received / seconds)}/s"
-            progress("Fetching images", count, len(jobs), rate)
+            progress("Downloading images", count, len(jobs), rate)
     return failed
 
 
 def _give_up(error: DownloadError, streak: int, done: int, failed: int) -> None:
-    """End it all where the next images would fare no better."""
+    """Raise if the remaining images are bound to fail too."""
     if isinstance(error, UnreachableError):
         raise error
     if streak >= _STREAK:
         raise DataError(
             f"{error}; the {streak - 1} images before it failed too, the server may be busy; "
-            "what came is kept, run this again later to go on"
+            "finished downloads are kept, run this again later to continue"
         )
     if not done and failed >= _ALL_MISSING:
         raise DataError(
@@ -205,7 +210,7 @@ def _give_up(error: DownloadError, streak: int, done: int, failed: int) -> None:
 
 
 def _estimate(urls: Sequence[str], downloader: Downloader) -> float:
-    """The bytes of all, from a few: exact if there are only a few."""
+    """Estimate the total number of bytes from a sample; exact if there are few images."""
     step = max(1, len(urls) // _SAMPLE)
     sizes = [size for url in urls[::step][:_SAMPLE] if (size := downloader.size(url)) is not None]
     return len(urls) * (sum(sizes) / len(sizes) if sizes else _USUAL_BYTES)
@@ -215,7 +220,7 @@ def _estimate(urls: Sequence[str], downloader: Downloader) -> float:
 
 
 def amount(size: float) -> str:
-    """A number of bytes for people: 1.2 GB."""
+    """Format a number of bytes, for example "1.2 GB"."""
     for unit in ("bytes", "kB", "MB"):
         if size < 999.5:
             return f"{size:.0f} {unit}"
@@ -224,10 +229,10 @@ def amount(size: float) -> str:
 
 
 def check_room(folder: Path, size: float) -> None:
-    """Refuse to begin what does not fit.
+    """Check that the disk has enough free space.
 
     Raises:
-        DataError: The disk has less room.
+        DataError: It has not.
     """
     while not folder.exists():
         folder = folder.parent
@@ -237,12 +242,12 @@ def check_room(folder: Path, size: float) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder.
+    """Create a folder.
 
     Raises:
-        DataError: It cannot be made.
+        DataError: It cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be made ({error.strerror})") from None
+        raise DataError(f"{folder}: cannot be created ({error.strerror})") from None

@@ -1,7 +1,7 @@
-"""The manifest of a subset of COCO: what it follows from, and the images that it is.
+"""The manifest of a subset of COCO: its settings and annotation files, and its images.
 
-The same annotation files and settings draw the same images: nothing in it depends on when or where
-it was made.
+The same annotation files and settings select the same images; nothing in the manifest depends on
+when or where it was made.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _FORMAT = "showattend COCO subset, version 1"
 
 
 def check_manifest(out: Path) -> None:
-    """Refuse a folder whose manifest is another program's.
+    """Refuse to overwrite another program's manifest.
 
     Raises:
-        DataError: It is.
+        DataError: The folder contains one.
     """
     if not (out / MANIFEST).exists():
         return
@@ -35,7 +35,7 @@ def check_manifest(out: Path) -> None:
 
 
 def describe(settings: dict[str, Any], files: Sequence[Path]) -> dict[str, Any]:
-    """What the subset follows from: the settings, and the annotation files by their checksum."""
+    """Describe the origin of the subset: settings, and annotation files with their checksums."""
     return {
         "format": _FORMAT,
         "version": __version__,
@@ -55,13 +55,13 @@ def _sha256(path: Path) -> str:
 def write_manifest(
     out: Path, about: dict[str, Any], images: Sequence[dict[str, Any]], complete: bool
 ) -> None:
-    """Write the manifest, an image a line.
+    """Write the manifest, one image per line.
 
     Args:
         out: The folder of the data set.
         about: See `describe`.
-        images: ``id``, ``file``, ``split`` and ``bytes`` (None: not there) of each image.
-        complete: Whether all of them are in the data set.
+        images: ``id``, ``file``, ``split`` and ``bytes`` (None if missing) of each image.
+        complete: Whether all images are in the data set.
 
     Raises:
         DataError: It cannot be written.

@@ -1,7 +1,7 @@
-"""``showattend prepare coco``: annotations, a subset, its images, the data set, and a manifest.
+"""``showattend prepare coco``: read annotations, select and download images, write the data set.
 
-In the folder: ``annotations/`` and ``images/`` with what was downloaded, ``manifest.json``, and
-what every data set has (see `prepare`).
+The folder gets ``annotations/`` and ``images/`` with the downloads, ``manifest.json``, and the
+files of every prepared data set (see `prepare`).
 """
 
 from __future__ import annotations
@@ -47,15 +47,18 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class Subset:
-    """What is wanted of COCO.
+    """The part of COCO to prepare.
 
     Attributes:
-        images: How many images; None for all.
-        categories: Only images that show an object of one of these.
-        split: ``official`` or ``karpathy``; None: as the files given are, else official.
-        year: Which release, 2014 or 2017, where its files are downloaded.
-        restval: Whether Karpathy's ``restval`` joins the training images.
-        seed: Of the draw.
+        images: Number of images; None for all.
+        categories: Only take images that show an object of one of these.
+        split: ``official`` or ``karpathy``; None follows the given files, or else official.
+        year: The release to download, 2014 or 2017.
+        restval: Use Karpathy's ``restval`` for training.
+        seed: The random seed of the selection.
+
+    Raises:
+        DataError: A value is invalid.
     """
 
     images: int | None = None
@@ -78,7 +81,7 @@ class Subset:
 
 @dataclass
 class _Source:
-    """Where files come from: folders first, then the server."""
+    """Finds files in local folders, or downloads them."""
 
     out: Path
     folders: list[Path]
@@ -88,7 +91,7 @@ class _Source:
     say: Say
 
     def files(self, names: Sequence[str], archive: str, urls: Sequence[str]) -> list[Path]:
-        """Annotation files that are there, or come out of an archive, or of one that is fetched."""
+        """Find annotation files, unpack them from a local archive, or download them."""
         found = {name: self._look(name) for name in names}
         if None in found.values():
             make_folder(self.out / "annotations")
@@ -99,7 +102,7 @@ class _Source:
         return [path for path in found.values() if path is not None]
 
     def has(self, names: Sequence[str], archive: str) -> bool:
-        """Whether nothing need be fetched for these files."""
+        """Whether these files are available without a download."""
         return None not in map(self._look, names) or self._look(archive) is not None
 
     def official(self, names: Sequence[str], year: int) -> list[Path]:
@@ -108,7 +111,7 @@ class _Source:
         return self.files(names, archive, [f"{self.base_url}/annotations/{archive}"])
 
     def karpathy(self) -> list[Path]:
-        """Karpathy's file; another server than COCO's must have his archive too."""
+        """Karpathy's file; a server other than COCO's must provide his archive too."""
         urls = [coco.KARPATHY_URL]
         archive = coco.KARPATHY_URL.rpartition("/")[2]
         if self.base_url != coco.IMAGE_SERVER:
@@ -126,8 +129,8 @@ class _Source:
                 size = self.downloader.size(url)
                 try:
                     check_room(path.parent, size or 0)
-                    known = "size not told" if size is None else amount(size)
-                    self.say(f"fetching {url}, {known}")
+                    known = "unknown size" if size is None else amount(size)
+                    self.say(f"downloading {url}, {known}")
                     self.downloader.fetch(url, path, check_zip, self._megabytes())
                 except MissingError as error:
                     missing = error
@@ -136,22 +139,24 @@ class _Source:
         except UnreachableError as error:
             raise DataError(f"{error}; {_ADVICE}") from None
         except DownloadError as error:
-            raise DataError(f"{error}; what came is kept, run this again to go on") from None
+            raise DataError(
+                f"{error}; finished downloads are kept, run this again to continue"
+            ) from None
         raise DataError(f"{missing}; give the annotations with --annotations FILE")
 
     def _megabytes(self) -> OnBytes:
-        """What moves a bar by megabytes."""
+        """A callback that reports progress in megabytes."""
         began, first = time.monotonic(), -1
 
         def moved(done: int, total: int | None) -> None:
             nonlocal first
-            first = done if first < 0 else first  # what an earlier run had is not of this rate
+            first = done if first < 0 else first  # the rate excludes what an earlier run downloaded
             rate = max(0, done - first) / max(time.monotonic() - began, 1e-3)
             if total:
                 whole = -(-total // 10**6)
                 so_far = whole if done == total else min(done // 10**6, whole - 1)
                 self.progress(
-                    "Fetching annotations", so_far, whole, f"{amount(total)}, {amount(rate)}/s"
+                    "Downloading annotations", so_far, whole, f"{amount(total)}, {amount(rate)}/s"
                 )
 
         return moved
@@ -171,29 +176,29 @@ def prepare_coco(
     progress: Progress | None = None,
     say: Say | None = None,
 ) -> Report:
-    """Prepare MS-COCO or a part of it, from files that are there or from its server.
+    """Prepare MS-COCO or part of it from local files or from COCO's server.
 
-    Annotations that are not given are looked for in ``annotations/`` of ``out`` and of
-    ``image_root``, then fetched. Images are looked for in ``image_root``; without it, beside the
-    annotations given and in ``out``, and those that are nowhere are fetched (with ``image_root``
-    too, if a ``base_url`` is given).
+    Annotations that are not given are looked up in ``annotations/`` under ``out`` and
+    ``image_root``, then downloaded. Images are looked up in ``image_root``; without it, next to the
+    given annotations and in ``out``, and missing ones are downloaded. With ``image_root``, missing
+    images are downloaded only if ``base_url`` is given.
 
     Args:
         out: The folder to write to.
-        subset: What is wanted; None is all of the official split.
-        annotations: Caption files (one a split), or one Karpathy file, or folders with them.
-        instances: Files with objects, for categories; none: those beside the annotations.
-        hold_out: Files of COCO's form whose images stay out of training, such as those that the
-            pointing game is to be played on.
+        subset: The part to prepare; None is all of the official split.
+        annotations: Caption files (one per split), one Karpathy file, or folders with them.
+        instances: Instances files for categories; if empty, those next to the annotations.
+        hold_out: Files in COCO's format whose images are kept out of training, for example to
+            evaluate grounding on them.
         image_root: Folder of the images, or of ``train2014`` and ``val2014``.
-        base_url: A server with COCO's folders; None is COCO's own.
+        base_url: A server with COCO's folder layout; None is COCO's own.
         min_count: See `prepare`.
-        downloader: What fetches; None makes one.
-        progress: Called with (what, done, total) and, for what is fetched, a note with the rate.
-        say: Told lines for people: what is to come, and how large it is.
+        downloader: Performs the downloads; None creates one.
+        progress: Called with a label, the amount done, the total, and for downloads the rate.
+        say: Called with lines for the user: what will be downloaded, and how large it is.
 
     Returns:
-        The report of the data set; images that could not be had are among its ``skipped``.
+        The report of the data set; images that are unavailable are among its ``skipped``.
 
     Raises:
         DataError: Annotations are missing or malformed, no image is left, a server cannot be
@@ -268,10 +273,10 @@ def prepare_coco(
 
 
 def _check_url(url: str) -> str:
-    """The address of a server, with what is not ASCII in its path quoted.
+    """Normalise the URL of a server, quoting non-ASCII characters in its path.
 
     Raises:
-        DataError: It is none.
+        DataError: It is not a valid URL.
     """
     try:
         parts = urlsplit(url.strip())
@@ -279,23 +284,23 @@ def _check_url(url: str) -> str:
         if not (
             parts.scheme in ("http", "https")
             and re.fullmatch(r"[^\s\0-\x1f%/\\]+", name)
-            and parts.port != 0  # reading it refuses what is no number
+            and parts.port != 0  # raises ValueError if it is not a number
             and not parts.query + parts.fragment
         ):
             raise ValueError
-        name.encode("idna")  # as the resolver will be asked: no part is empty, or too long
+        name.encode("idna")  # as for the resolver: fails if a label is empty or too long
         if not (host := parts.netloc).isascii():
             host = host.encode("idna").decode()
         path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
     except ValueError:
         raise DataError(
-            f"{url}: not an address; --base-url looks like {coco.IMAGE_SERVER}"
+            f"{url}: not a URL; give --base-url in the form {coco.IMAGE_SERVER}"
         ) from None
     return f"{parts.scheme}://{host}{path}".rstrip("/")
 
 
 def _expand(paths: Sequence[Path], split: str | None) -> list[Path]:
-    """A folder stands for the caption files in it, or for Karpathy's file."""
+    """Replace folders by the caption files in them, or by Karpathy's file."""
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -319,7 +324,7 @@ def _instances(
     subset: Subset,
     source: _Source,
 ) -> list[Path]:
-    """The files with objects: those given, those beside the captions, or COCO's own."""
+    """Find the instances files: as given, next to the captions, or COCO's own."""
     if given:
         return list(given)
     folders = dict.fromkeys(file.parent for file in files)
@@ -339,12 +344,12 @@ def _instances(
 
 
 def _beside(file: Path) -> list[Path]:
-    """Where images usually are: beside their annotations, or beside their folder."""
+    """The usual places for images: next to the annotations, or next to their folder."""
     return [file.parent / "images", file.parent, file.parent.parent]
 
 
 class _Images:
-    """The images of the subset: where they are, and what was wrong with those that are not."""
+    """The images of the subset: their paths, and the problems with missing ones."""
 
     def __init__(self, out: Path, roots: Sequence[Path], source: _Source) -> None:
         self.folder = ImageFolder(out / "images")
@@ -353,7 +358,7 @@ class _Images:
         self.problems: dict[str, str] = {}
 
     def find(self, entries: Sequence[Entry], fetch: bool) -> None:
-        """Look for them; one in our folder that is not whole counts as absent, if it can come."""
+        """Look for the images; an incomplete one in our folder counts as missing if ``fetch``."""
         own = self.folder.folder
         self.places = find_images(entries, self.roots)
         if not fetch:
@@ -373,20 +378,20 @@ class _Images:
                 self.places.pop(entry.image_id, None)
 
     def fetch(self, entries: Sequence[Entry]) -> None:
-        """Fetch those that are nowhere."""
+        """Download the missing images."""
         absent = [entry for entry in entries if entry.image_id not in self.places]
         unknown = [entry for entry in absent if entry.remote is None]
         if unknown:
             raise DataError(
-                f"{unknown[0].file_name}: is not there, and not a name of COCO's, so it cannot be "
-                f"fetched ({len(unknown):,} images); give their folder with --image-root DIR"
+                f"{unknown[0].file_name}: is missing and has none of COCO's names, so it cannot be "
+                f"downloaded ({len(unknown):,} images); give their folder with --image-root DIR"
             )
         if not absent:
             return
         here = len(entries) - len(absent)
         if here:
-            self.source.say(f"{here:,} of {len(entries):,} images are there already")
-        names: dict[str, list[Entry]] = {}  # two ids may name one file
+            self.source.say(f"{here:,} of {len(entries):,} images exist already")
+        names: dict[str, list[Entry]] = {}  # two ids may share a file
         for entry in absent:
             names.setdefault(str(entry.remote), []).append(entry)
         try:
@@ -399,18 +404,18 @@ class _Images:
                 self.source.say,
             )
         except UnreachableError as error:
-            raise DataError(f"{error}; what came is kept; {_ADVICE}") from None
+            raise DataError(f"{error}; finished downloads are kept; {_ADVICE}") from None
         for name in names.keys() - self.problems.keys():
             for entry in names[name]:
                 self.places[entry.image_id] = self.folder.folder / name
         if self.problems:
             self.source.say(
-                f"{len(self.problems):,} images did not come; run this again to ask for them again"
+                f"{len(self.problems):,} images could not be downloaded; run this again to retry"
             )
 
     def records(self, entries: Sequence[Entry]) -> tuple[list[Record], list[str]]:
-        """Those that can be prepared, and why the others cannot, a line each."""
-        root = self.roots[0]  # what is not there, and was not asked for, is missing from here
+        """The available images, and one line for each of the others with the reason."""
+        root = self.roots[0]  # images that were not downloaded are reported as missing from here
         failed = [entry for entry in entries if entry.remote in self.problems]
         return (
             [
@@ -422,7 +427,7 @@ class _Images:
         )
 
     def listed(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-        """The images for the manifest, with the bytes of those that are there."""
+        """The images for the manifest, with the size in bytes of those that exist."""
         return [
             {
                 "id": entry.image_id,

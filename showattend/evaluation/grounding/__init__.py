@@ -1,1 +1,1 @@
-"""Whether the model looks at what it names: attention against object masks."""
+"""Grounding: attention maps compared with object masks."""

@@ -1,11 +1,11 @@
 """Does the model look at what it names? Attention against object masks.
 
-For every word of a caption that names an object category shown in the image (``nouns``), two
-questions: does the map's peak fall on an object of that category (the pointing game), and how much
-of the map's mass does (``pointing``)? Three baselines answer the same questions about the same
-words: a map that is the same everywhere, one that always looks at the middle, and the maps of the
-caption's other words, which know the image but not the word. For the words that name what the
-image does not show, ``wrong_words`` asks where the model looked instead.
+Two measures (``pointing``) are computed for each word of a caption that names an object category
+shown in the image (``nouns``): whether the map's peak falls on an object of that category (the
+pointing game), and how much of the map's mass does. Three baselines are measured on the same words:
+a uniform map, a map at the centre, and the maps of the caption's other words, which know the image
+but not the word. ``wrong_words`` reports where the model looked for words that name something that
+the image does not show.
 """
 
 from __future__ import annotations
@@ -58,20 +58,19 @@ def ground_caption(
 ) -> list[dict[str, Any]]:
     """Measure each word of a caption that names something in the image.
 
-    A name of several words ("fire hydrant") has the mean of their maps. The other-word baseline
-    is the mean over all the caption's other words, each with its own map; a caption that says
-    nothing else has none, and is not counted.
+    A name of several words ("fire hydrant") uses the mean of their maps. The other-word baseline is
+    the mean result over all other words of the caption. Captions without other words are skipped.
 
     Args:
         caption: The caption with its maps.
-        masks: Where each category is [height, width] bool, as ``Instances.masks`` gives it.
+        masks: The mask of each category, [height, width] bool, from ``Instances.masks``.
         nouns: The words to look for.
-        boxes: The same with the objects' boxes filled; None: the masks once more.
-        looks: What ``looks_of`` says of the caption, if it is known already.
+        boxes: The same with filled bounding boxes; None uses the masks.
+        looks: The result of ``looks_of`` for the caption, if already computed.
 
     Returns:
-        For each counted word: word, position, categories, and each of ``MEASURES`` by the names
-        of ``MAPS``.
+        For each counted word: word, position, categories, and for each of ``MEASURES`` the values
+        of ``MAPS`` by name.
     """
     mentions = [
         (mention, [name for name in mention.categories if name in masks])
@@ -119,10 +118,10 @@ def _measure(
 
 
 def intervals(words: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, list[float]]]:
-    """95 % intervals of model minus baseline, by a paired bootstrap over images.
+    """Compute 95 % intervals of model minus baseline with a paired bootstrap over images.
 
     Args:
-        words: For each image its counted words, as ``ground_caption`` gives them.
+        words: The counted words of each image, from ``ground_caption``.
 
     Returns:
         [low, high] by measure and baseline.
@@ -154,29 +153,30 @@ def ground(
 
     Args:
         annotations: Objects in COCO's instances format.
-        images: The folder of its images.
+        images: The folder of their images.
         captioner: The model.
-        captions: Human captions of these images, in any format of ``read_dataset``: the model is
-            made to say each of them. Without them it is measured on its own captions.
-        sigma: Peaks are looked for in maps blurred with such a Gaussian, a share of the image's
-            sides: the paper's figures' is the default. Mass is that of the maps as they are.
-        beam_size: For the model's own captions; None is the model's own.
-        batch_size: Images the model sees at once.
-        progress: Called with a name, the number of images done, and of all.
+        captions: Human captions of these images, in any format of ``read_dataset``, which are
+            forced on the model. None measures the model on its own captions.
+        sigma: Standard deviation of the Gaussian blur before peaks are located, as a fraction of
+            the image's sides; the default is that of the paper's figures. Mass is not blurred.
+        beam_size: Beam size for the model's own captions; None uses the model's default.
+        batch_size: Number of images per forward pass.
+        progress: Called with a label, the number of images done, and the total.
         watch: Called with each caption, its measured words, and the masks.
-        outputs: Files that are to be written afterwards; refused where one is one of the images.
+        outputs: Files that the caller will write afterwards; none may be one of the images.
 
     Returns:
-        Plain values: words and images counted; each of ``MEASURES`` by the names of ``MAPS``;
+        Plain values: words and images counted; the values of ``MAPS`` for each of ``MEASURES``;
         interval; categories; where, what right and wrong words look at
         (``wrong_words.summary``); captions, each with image_id, caption, words
         (``ground_caption``), named and big (``wrong_words.judge_caption``); skipped, the images
-        that could not be opened; notes, a line for each thing that a reader should know; settings.
+        that could not be opened; notes, one line for each thing that a reader should know;
+        settings.
 
     Raises:
-        DataError: The annotations cannot be read, no image of theirs can be opened, or no word
+        DataError: The annotations cannot be read, none of their images can be opened, or no word
             names an object.
-        ConfigError: sigma is no number from 0 to 1.
+        ConfigError: sigma is not a number from 0 to 1.
         UserError: An output is one of the images.
     """
     sigma = real_number("sigma (--smooth)", sigma, 0, 1)
@@ -219,10 +219,10 @@ def ground(
         raise DataError(f"{images}: none of the images of {annotations} can be opened")
     if not any(row["words"] for row in rows):
         raise DataError(
-            f"no word of {len(rows)} captions names an object that {annotations} shows in the image"
+            f"no word of {len(rows)} captions names an object that {annotations} has in the image"
         )
     settings = caption_settings(captioner, beam_size=beam_size)
-    if captions is not None:  # the words were given, nothing was searched
+    if captions is not None:  # the captions were given, so there was no search
         settings |= dict.fromkeys(SEARCH)
     return {
         **summary(rows),
@@ -241,13 +241,13 @@ def ground(
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures of many captions.
+    """Summarise the measurements of many captions.
 
     Args:
-        rows: The captions, as ``ground`` lists them; at least one of their words is counted.
+        rows: The captions as ``ground`` returns them, with at least one counted word in all.
 
     Returns:
-        words, images, each of ``MEASURES``, interval, categories and where, as of ``ground``.
+        words, images, each of ``MEASURES``, interval, categories and where, as in ``ground``.
     """
     by_image: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -286,7 +286,7 @@ _Found = list[Caption] | ImageError
 def _own(
     captioner: Captioner, paths: Mapping[int | str, Path], beam_size: int | None, batch_size: int
 ) -> Iterator[tuple[int | str, _Found]]:
-    """Each image with the caption that the model gives it."""
+    """Yield each image with the model's own caption."""
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     stream = captioner.stream(paths.values(), batch_size=batch_size, **options)
     for image_id, (_, result) in zip(paths, stream, strict=True):
@@ -298,7 +298,7 @@ def _forced(
     paths: Mapping[int | str, Path],
     sayings: Mapping[int | str, Sequence[str]],
 ) -> Iterator[tuple[int | str, _Found]]:
-    """Each image with its human captions, as the model says them; those without a word left out."""
+    """Yield each image with its human captions forced on the model, leaving out empty ones."""
     for image_id, texts in sayings.items():
         try:
             said = [text for text in texts if tokenize(text)]

@@ -1,4 +1,4 @@
-"""Where objects are in photographs: COCO's instances files."""
+"""Object masks from COCO's instances files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Instances:
 
     Attributes:
         images: The images that show at least one annotated object, by id.
-        categories: The categories' names, by id.
+        categories: The names of the categories, by id.
         objects: The annotations of each of these images.
     """
 
@@ -35,8 +35,8 @@ class Instances:
         """Read an instances JSON.
 
         Raises:
-            DataError: It cannot be read, holds no objects, or an image that shows one has no
-                file name or an impossible size.
+            DataError: It cannot be read, holds no objects, or an image with an object has no file
+                name or an impossible size.
         """
         content = read_json(path)
         try:
@@ -57,30 +57,30 @@ class Instances:
             _check_image(image, f"{path}: image {image_id!r}")
         for name in categories.values():
             if not isinstance(name, str):
-                raise DataError(f"{path}: a category's name must be text, not {_told(name)}")
+                raise DataError(f"{path}: a category's name must be text, not {_shown(name)}")
         return cls(shown, categories, {i: objects[i] for i in shown})
 
     def path(self, folder: Path, image_id: int | str) -> Path:
-        """An image's file, also where the folder leaves out the subfolder its name carries."""
+        """An image's file, with or without the subfolder that its name may contain."""
         named = Path(self.images[image_id]["file_name"])
         return folder / named if (folder / named).exists() else folder / named.name
 
     def masks(
         self, image_id: int | str, size: tuple[int, int], boxes: bool = False
     ) -> dict[str, np.ndarray]:
-        """Where each category is in an image.
+        """Build the mask of each category in an image.
 
         Args:
             image_id: The image.
             size: Its width and height in pixels; masks annotated at another size are scaled.
-            boxes: Fill the objects' bounding boxes instead.
+            boxes: Fill the objects' bounding boxes instead of their masks.
 
         Returns:
-            For each category shown the union of its objects, crowds included
-            [height, width] bool.
+            The union of each category's objects, including crowds: [height, width] bool by
+            category name.
 
         Raises:
-            DataError: An object's segmentation or box is none.
+            DataError: An object's segmentation or box is invalid.
         """
         image = self.images[image_id]
         annotated = (image.get("width", size[0]), image.get("height", size[1]))
@@ -90,7 +90,7 @@ class Instances:
             if mask is None:
                 continue
             mask = _scale(mask, size)
-            if not mask.any():  # a sliver that covers no pixel's centre: nothing to point at
+            if not mask.any():  # a sliver that covers no pixel centre
                 continue
             name = self.categories[annotation["category_id"]]
             masks[name] = mask | masks[name] if name in masks else mask
@@ -98,14 +98,14 @@ class Instances:
 
 
 def _box_only(annotation: dict[str, Any]) -> dict[str, Any]:
-    """The annotation without its segmentation, where it has a box."""
+    """The annotation without its segmentation, if it has a box."""
     if not annotation.get("bbox"):
         return annotation
     return {key: value for key, value in annotation.items() if key != "segmentation"}
 
 
 def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
-    """One object's mask [height, width] bool; its box where there is no segmentation."""
+    """One object's mask [height, width] bool, from its box if there is no segmentation."""
     from pycocotools import mask as coco_mask
 
     width, height = size
@@ -118,7 +118,7 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
         shape = [_corners(box, where)]
     try:
         if isinstance(shape, list):
-            if not all(map(_are_pixels, shape)):  # NaN or 1e9 would keep pycocotools busy for ever
+            if not all(map(_are_pixels, shape)):  # pycocotools would hang on NaN or 1e9
                 raise ValueError
             encoded = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
         elif not math.prod(shape["size"]) <= MAX_PIXELS:
@@ -127,7 +127,7 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
             encoded = coco_mask.frPyObjects(shape, *shape["size"])
         else:
             encoded = shape
-        with warnings.catch_warnings():  # of NumPy 2, about what pycocotools calls inside
+        with warnings.catch_warnings():  # NumPy 2 warns about a call inside pycocotools
             warnings.simplefilter("ignore", DeprecationWarning)
             mask: np.ndarray = coco_mask.decode(encoded).astype(bool)
     except Exception as error:  # pycocotools raises plain Exceptions
@@ -140,39 +140,39 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
 
 
 def _corners(box: Any, where: str) -> list[float]:
-    """A box's corners, one after the other, as a polygon."""
+    """A box's corners as a polygon, x and y alternating."""
     if not (_are_pixels(box) and len(box) == 4):
-        raise DataError(f"{where}: its bbox must be four numbers of pixels, not {_told(box)}")
+        raise DataError(f"{where}: its bbox must be four numbers of pixels, not {_shown(box)}")
     x, y, w, h = box
     return [x, y, x + w, y, x + w, y + h, x, y + h]
 
 
 def _are_pixels(numbers: Any) -> bool:
-    """Whether this is a list of numbers that an image can have as coordinates."""
+    """Whether this is a list of plausible pixel coordinates."""
     return isinstance(numbers, list) and all(
         isinstance(number, int | float) and abs(number) < 1e6 for number in numbers
     )
 
 
 def _check_image(image: dict[str, Any], where: str) -> None:
-    """Refuse an image without a file's name, or of a size that no image has."""
+    """Refuse an image without a file name or with an impossible size."""
     if not isinstance(image.get("file_name"), str):
         raise DataError(f"{where}: has no 'file_name'")
     check_name(image["file_name"], where)
     for side in ("width", "height"):
         length = image.get(side, 1)
         if not isinstance(length, int | float) or length < 1:
-            raise DataError(f"{where}: {side!r} must be a number of pixels, not {_told(length)}")
-    if not image.get("width", 1) * image.get("height", 1) <= MAX_PIXELS:  # NaN is not, either
-        raise DataError(f"{where}: is said to have over {MAX_PIXELS:,} pixels; no image has")
+            raise DataError(f"{where}: {side!r} must be a number of pixels, not {_shown(length)}")
+    if not image.get("width", 1) * image.get("height", 1) <= MAX_PIXELS:  # also true for NaN
+        raise DataError(f"{where}: claims over {MAX_PIXELS:,} pixels, which is impossible")
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     return json.dumps(value)[:40]
 
 
 def _scale(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The mask at another (width, height): each pixel takes what lies at its centre."""
+    """Resize a mask to another (width, height) by nearest neighbour."""
     width, height = size
     rows = ((np.arange(height) + 0.5) * mask.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * mask.shape[1] / width).astype(int)

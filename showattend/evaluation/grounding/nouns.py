@@ -1,10 +1,10 @@
 """Which words of a caption name which object category.
 
-The table gives, for each of COCO's 80 categories, the nouns by which people mean it: synonyms and
-narrower words (puppy, dog), and a few wider ones that several categories share (bike, vehicle).
-Plurals are made from them. Words that mean other things more often (light, sign, glass, seat,
-baseball the game) and collectives of anything (group, pair, herd) are left out. A category that
-the table does not know is matched by its own name and its plural.
+The table lists the nouns that people use for each of COCO's 80 categories: synonyms, narrower words
+(puppy for dog), and a few wider ones that several categories share (bike, vehicle). Plurals are
+derived. Words that usually mean something else (light, sign, glass, seat, baseball the game) and
+general collectives (group, pair, herd) are left out. A category that is not in the table is
+matched by its own name and its plural.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# Commas between nouns, blanks inside one. A category's own name goes without saying.
+# Nouns are separated by commas and may contain spaces. The category's own name is implied.
 _NOUNS = {
     "person": "man, woman, child, boy, girl, guy, lady, gentleman, male, female, adult, kid, baby,"
     "toddler, infant, teen, teenager, youth, youngster, mother, father, mom, dad, parent, son,"
@@ -138,12 +138,12 @@ _IRREGULAR = {
 
 @dataclass(frozen=True)
 class Mention:
-    """A stretch of a caption that names object categories.
+    """A span of a caption that names object categories.
 
     Attributes:
-        start: Its first word.
-        stop: The word after its last.
-        categories: The names of the categories it may mean, sorted.
+        start: Index of its first word.
+        stop: Index after its last word.
+        categories: The names of the categories that it may mean, sorted.
     """
 
     start: int
@@ -158,7 +158,7 @@ class NounTable:
         """Build the table.
 
         Args:
-            categories: The categories' names, COCO's or any other.
+            categories: The names of the categories, from COCO or elsewhere.
         """
         self._phrases: dict[tuple[str, ...], set[str]] = {}
         for category in categories:
@@ -175,7 +175,7 @@ class NounTable:
         self._longest = max(len(phrase) for phrase in self._phrases)
 
     def find(self, words: Sequence[str]) -> list[Mention]:
-        """The mentions in a caption, from left to right; the longest phrase wins.
+        """Find the mentions in a caption from left to right, preferring longer phrases.
 
         Args:
             words: The caption's words; case does not matter.
@@ -195,10 +195,12 @@ class NounTable:
 
 
 def listed(nouns: str) -> list[str]:
+    """Split a comma-separated list."""
     return [noun.strip() for noun in nouns.split(",") if noun.strip()]
 
 
 def plurals(noun: str) -> tuple[str, ...]:
+    """The plural forms of an English noun."""
     if noun in _IRREGULAR:
         return _IRREGULAR[noun]
     if noun.endswith("man"):

@@ -1,7 +1,8 @@
-"""How well one map hits one object, and what chance would hit: numbers of a map and a mask.
+"""How well a map hits an object, with baselines and bootstrap intervals.
 
-Two measures: does the map's peak fall on the object (the pointing game, Zhang et al. 2016,
-"Top-down neural attention by excitation backprop"), and how much of the map's mass does.
+There are two measures: whether the map's peak falls on the object (the pointing game, Zhang et al.
+2016, "Top-down neural attention by excitation backprop"), and how much of the map's mass does
+(attention correctness, Liu et al. 2017).
 """
 
 from __future__ import annotations
@@ -14,37 +15,36 @@ from showattend.caption import Caption
 from showattend.evaluation.grounding.nouns import Mention
 
 MAPS = ("model", "uniform", "centre", "other_word")
-"""The model's map of the word, and what it is held against: a map that is the same everywhere, one
-that always looks at the middle, and the maps of the caption's other words."""
+"""The model's map of the word, and the baselines: a uniform map, a map at the centre, and the maps
+of the caption's other words."""
 BASELINES = MAPS[1:]
 
 PAPER_SIGMA = 20 / 224
-"""Of the Gaussian that the paper's figures blur the upsampled maps with, "to emulate the large
-receptive field" (section 5.4), as a share of the image's side: that of the authors' program,
-https://github.com/kelvinxu/arctic-captions (alpha_visualization.ipynb), which upsamples 14 x 14
-cells 16 times and blurs with 20 pixels."""
-CENTRE_SIGMA = 0.25  # of the image's width and height: the usual centre bias of a photographer
+"""The blur of the paper's figures, "to emulate the large receptive field" (section 5.4): sigma as a
+fraction of the image's side. The authors' program, https://github.com/kelvinxu/arctic-captions
+(alpha_visualization.ipynb), upsamples 14 x 14 cells 16 times and blurs with 20 pixels."""
+CENTRE_SIGMA = 0.25  # fraction of the image's width and height
 RESAMPLES = 2000
 SEED = 0
 
 
 class Look:
-    """A map at every pixel, ready for questions about many masks.
+    """A map on pixels, prepared for comparison with many masks.
 
     Args:
         heat: The map [height, width].
-        blurred: The map that the peak is looked for in; None is the same.
+        blurred: The map whose peak counts, [height, width]; None uses ``heat``.
 
     Attributes:
-        heat: The map [height · width].
-        blurred: The map with the peak.
-        peak: The places that share its maximum.
+        heat: The flattened map [height · width].
+        blurred: The flattened map whose peak counts [height · width].
+        peak: The pixels that share its maximum [height · width] bool.
     """
 
     def __init__(self, heat: np.ndarray, blurred: np.ndarray | None = None) -> None:
         self.heat = heat.ravel()
         self.blurred = self.heat if blurred is None else blurred.ravel()
-        # What rounding alone tells apart is one: a blur's products round more.
+        # Treat values that differ only by rounding as equal; a blur has larger rounding errors.
         tolerance = 1e-6 if blurred is None else 1e-5
         self.peak = np.flatnonzero(self.blurred >= self.blurred.max() * (1 - tolerance))
         self._total = self.heat.sum(dtype=np.float64)
@@ -56,22 +56,25 @@ class Look:
             mask: The objects [height, width] bool.
 
         Returns:
-            0 or 1; where several pixels share the peak, the part of them that is inside, which
-            for a map that is the same everywhere is the part of the image that the mask covers.
+            0 or 1; if several pixels share the peak, the fraction of them that is inside. For a
+            uniform map that is the fraction of the image that the mask covers.
         """
         return float(mask.ravel()[self.peak].mean())
 
     def mass(self, mask: np.ndarray) -> float:
-        """The part of the map's mass inside a mask [height, width] bool."""
+        """The fraction of the map's mass inside a mask [height, width] bool."""
         return float(self.heat[mask.ravel()].sum(dtype=np.float64) / self._total)
 
 
 def looks_of(caption: Caption, sigma: float = 0.0) -> list[Look]:
-    """The map of each word of a caption, at every pixel of the photo.
+    """Prepare the map of each word of a caption on the pixels of the photo.
 
     Args:
         caption: The caption.
-        sigma: The peak is looked for in the map blurred with such a Gaussian.
+        sigma: Blur before peaks are located, as a fraction of the photo's sides; 0 for none.
+
+    Returns:
+        T maps.
     """
     steps = range(len(caption.words))
     if not sigma:
@@ -80,7 +83,7 @@ def looks_of(caption: Caption, sigma: float = 0.0) -> list[Look]:
 
 
 def look_of_words(looks: Sequence[Look], mention: Mention) -> Look:
-    """The map of a name of several words: the mean of theirs."""
+    """The mean map of the words of a mention."""
     of_name = looks[mention.start : mention.stop]
     return Look(
         np.mean([look.heat for look in of_name], axis=0),
@@ -89,12 +92,13 @@ def look_of_words(looks: Sequence[Look], mention: Mention) -> Look:
 
 
 def centre_map(size: tuple[int, int]) -> np.ndarray:
-    """The map of a model that always looks at the middle [height, width].
-
-    A Gaussian whose standard deviation is a quarter of the image's width and height.
+    """The centre baseline: a Gaussian with sigma a quarter of the image's width and height.
 
     Args:
         size: Width and height in pixels.
+
+    Returns:
+        The map [height, width].
     """
     down, across = (
         np.exp(-0.5 * (((np.arange(n) + 0.5) / n - 0.5) / CENTRE_SIGMA) ** 2)
@@ -104,9 +108,9 @@ def centre_map(size: tuple[int, int]) -> np.ndarray:
 
 
 def drawn_again(count: int) -> np.ndarray:
-    """How often each of ``count`` images is drawn, in each of the bootstrap's resamples.
+    """Count how often each of ``count`` images is drawn in each bootstrap resample.
 
-    The same draws every time: measurements of the same images are compared pair by pair.
+    The draws are the same every time, so that measurements of the same images are paired.
 
     Returns:
         [RESAMPLES, count].
@@ -118,13 +122,13 @@ def drawn_again(count: int) -> np.ndarray:
 
 
 def bootstrap(images: Sequence[np.ndarray]) -> np.ndarray:
-    """95 % intervals of means over words, by a bootstrap over images.
+    """Compute 95 % intervals of means over words with a bootstrap over images.
 
     Args:
-        images: For each image the values of its words [words, K].
+        images: The values of each image's words, [words, K].
 
     Returns:
-        [K, 2]: low and high of each value's mean.
+        [K, 2]: the lower and upper end for the mean of each of the K values.
     """
     sums = np.array([np.asarray(each, float).sum(0) for each in images])
     counts = np.array([len(each) for each in images], dtype=float)
@@ -135,6 +139,6 @@ def bootstrap(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def as_pair(interval: Iterable[float]) -> list[float]:
-    """An interval as plain numbers, for JSON."""
+    """Convert an interval to plain numbers for JSON."""
     low, high = interval
     return [float(low), float(high)]

@@ -1,8 +1,8 @@
-"""Several models' groundings in tables of Markdown, and whether one model's maps are better.
+"""Markdown tables that compare the grounding of several models, with paired differences.
 
-Two models are compared on the same images: the bootstrap draws the images, and each draw takes all
-words that either model said of them. Where both were made to say the same sentences, the words are
-the same too.
+Two models are compared on the same images: the bootstrap draws images, and each draw takes all
+words that either model said about them. If both were forced to the same captions, the words are the
+same too.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def difference(one: Rows, other: Rows, measure: str) -> dict[str, Any]:
-    """How much better one model's maps are than another's.
+    """Measure how much better one model's maps are than another's.
 
     Args:
-        one: Its captions, as `grounding.ground` lists them.
-        other: The other's, of the same images.
-        measure: One of `grounding.MEASURES`.
+        one: The first model's captions, as `ground.ground` returns them.
+        other: The second model's captions of the same images.
+        measure: One of `ground.MEASURES`.
 
     Returns:
-        difference: the mean over the one's words minus the mean over the other's; interval: its
-        95 % interval [low, high], by a bootstrap over images; images: how many have a word.
+        difference: the mean over the first model's words minus the mean over the second's;
+        interval: its 95 % interval [low, high] from a bootstrap over images; images: how many have
+        a word.
     """
     tables = [_sums(rows, measure) for rows in (one, other)]
     images = sorted(set().union(*tables), key=str)
@@ -58,10 +59,10 @@ def _sums(rows: Rows, measure: str) -> dict[Any, tuple[float, int]]:
 
 
 def pointing_table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row a model: the pointing game and the mass, with the intervals of the leads.
+    """Tabulate pointing and mass, one row per model, with intervals of the leads over baselines.
 
     Args:
-        models: What `grounding.ground` says, by the model's name; with epoch and CIDEr, if known.
+        models: The result of `ground.ground` by model name, optionally with epoch and CIDEr.
     """
     header = ["model", "epoch", "CIDEr", "words", "images", "pointing"]
     header += [f"over {_title(name)}" for name in BASELINES]
@@ -80,11 +81,11 @@ def pointing_table(models: Mapping[str, Mapping[str, Any]]) -> str:
 def difference_table(
     models: Mapping[str, Mapping[str, Any]], pairs: Sequence[tuple[str, str]]
 ) -> str:
-    """A row a pair: how much better the first one's maps are than the second one's.
+    """Tabulate how much better the first model's maps are than the second's, one row per pair.
 
     Args:
-        models: As for ``pointing_table``.
-        pairs: Names among them.
+        models: See ``pointing_table``.
+        pairs: Pairs of model names.
     """
     header = ["", "images", "pointing", "95 %", "mass", "95 %"]
     rows = []
@@ -101,10 +102,10 @@ def difference_table(
 
 
 def wrong_words_table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """Two rows a model: on what the peaks of right and wrong words are, and on any object or not.
+    """Tabulate where the peaks of right and wrong words fall, two rows per model.
 
     Args:
-        models: As for ``pointing_table``.
+        models: See ``pointing_table``.
     """
     header = ["model", "words", "n", "own object", "another", "none"]
     header += [f"any object, {_title(name)}" for name in BASELINES]
@@ -126,11 +127,11 @@ def wrong_words_table(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def confusion_table(found: Mapping[str, Any], most: int = 8) -> str:
-    """What one model looked at when it said a wrong word, the commonest pairs first.
+    """Tabulate what one model looked at when it said a wrong word, the most common pairs first.
 
     Args:
-        found: What `grounding.ground` says.
-        most: How many pairs.
+        found: The result of `ground.ground`.
+        most: The maximum number of pairs.
     """
     rows = [
         [
@@ -144,10 +145,10 @@ def confusion_table(found: Mapping[str, Any], most: int = 8) -> str:
 
 
 def objects_table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """Two rows a model: how much a caption's words look at the big objects it says, and does not.
+    """Tabulate the attention on big objects that captions mention or overlook, two rows per model.
 
     Args:
-        models: As for ``pointing_table``.
+        models: See ``pointing_table``.
     """
     header = ["model", "big objects", "n", "peaks", "uniform", "centre", "over uniform"]
     header += ["mass", "over uniform", "over centre"]
@@ -166,13 +167,13 @@ def objects_table(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; no cell's text can end its cell."""
+    """Format a Markdown table; vertical bars inside cells are replaced."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |" for line in lines)
 
 
 def span(interval: Sequence[float]) -> str:
-    """An interval as text."""
+    """Format an interval."""
     return "{:.3f} to {:.3f}".format(*interval)
 
 

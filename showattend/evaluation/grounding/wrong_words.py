@@ -1,16 +1,15 @@
-"""Wrong words: did the model look at the wrong place, or see the wrong thing? Peaks and masks.
+"""Wrong words: whether the model looked in the wrong place or misnamed what it saw.
 
-A word is *right* if the category that it names is annotated in the image, and *wrong* if it is
-not. That is what the annotations can say: of a word that names none of their categories nothing is
-said, and of an image without any object neither. What nobody annotated is not there for them, so
-some wrong words are true (a crowd, a thing too small to annotate); human captions, measured in the
-same way, say how many.
+A word is *right* if the category that it names is annotated in the image, and *wrong* otherwise.
+Words for categories that are not annotated at all, and images without objects, are left out. Since
+annotations are incomplete (crowds, small objects), some wrong words are in fact true; measuring
+human captions in the same way shows how many.
 
-The peak of a word's map is on an object of the word's own category (of a right word only), on an
-object of another one, or on none. A wrong word whose map is on another object *saw the wrong
-thing*: the model looked at the truck and said "car". One whose map is on none *looked at the wrong
-place*. Objects cover much of most photos, so both happen to maps that know nothing: the same is
-asked of a uniform map, of one of the centre, and of the maps of the caption's other words.
+The peak of a word's map falls on an object of the word's own category (right words only), on an
+object of another category, or on no object. A wrong word with its peak on another object *saw the
+wrong thing*: the model looked at the truck and said "car". One with its peak on no object *looked
+in the wrong place*. Objects cover much of most photos, so both also happen to uninformed maps: a
+uniform map, a map at the centre, and the maps of the caption's other words are the baselines.
 """
 
 from __future__ import annotations
@@ -35,22 +34,22 @@ from showattend.evaluation.grounding.pointing import (
 )
 
 PLACES = ("own", "another", "none")
-"""On an object of the category that the word names, of another category, on no object."""
+"""On an object of the category that the word names, on one of another category, on no object."""
 BIG = 0.1
-"""Share of the image that a category must cover to count as big."""
+"""A category is big if it covers at least this fraction of the image."""
 SEEN = ("peak", "mass")
 
 
 class Scene:
-    """What is where in an image.
+    """The annotated categories of an image and the pixels that each covers.
 
     Args:
-        masks: Where each annotated category is [height, width] bool; at least one.
+        masks: The mask of each annotated category, [height, width] bool; at least one.
 
     Attributes:
-        masks: By category [height · width] bool.
+        masks: The flattened masks by category, [height · width] bool.
         names: The categories, the smallest first.
-        centre: The look of the centre's map.
+        centre: The centre baseline for this image.
     """
 
     def __init__(self, masks: Mapping[str, np.ndarray]) -> None:
@@ -58,17 +57,17 @@ class Scene:
         self.masks = {name: mask.ravel() for name, mask in masks.items()}
         self.names = sorted(masks, key=lambda name: (int(masks[name].sum()), name))
         self.centre = Look(centre_map((width, height)))
-        # Of the categories that share a pixel the smallest has it: the cup, not the table. After
-        # the categories' numbers comes that of no object, and then that of a word's own.
+        # A pixel shared by several categories goes to the smallest: to the cup, not the table.
+        # Labels are the categories' indices, then one for no object and one for a word's own.
         self._labels = np.full(height * width, len(self.names))
         for number in reversed(range(len(self.names))):
             self._labels[self.masks[self.names[number]]] = number
 
     def divided(self, own: Sequence[str]) -> Divided:
-        """The image divided among its categories.
+        """Divide the image's pixels among its categories.
 
         Args:
-            own: Categories that have all of their pixels, shared ones too.
+            own: Categories that keep all of their pixels, including shared ones.
         """
         labels = self._labels
         if own:
@@ -81,11 +80,11 @@ class Divided:
     """An image in which each pixel belongs to one place.
 
     Args:
-        places: "on <name>" for each category, "none" for no object, "own" for a word's own ones.
-        labels: The number of each pixel's place [height · width].
+        places: "on <name>" for each category, "none" for no object, "own" for a word's own.
+        labels: The index of each pixel's place, [height · width].
 
     Attributes:
-        area: Each place's share of the image.
+        area: The fraction of the image that each place covers.
     """
 
     def __init__(self, places: Sequence[str], labels: np.ndarray) -> None:
@@ -93,7 +92,7 @@ class Divided:
         self.area = self._shares(np.bincount(labels, minlength=len(places)))
 
     def shares(self, look: Look) -> dict[str, dict[str, float]]:
-        """Each place's share of a map's "peak" and of its "mass"."""
+        """The fraction of a map's "peak" and of its "mass" in each place."""
         count = len(self._places)
         return {
             "peak": self._shares(np.bincount(self._labels[look.peak], minlength=count)),
@@ -110,19 +109,18 @@ def judge_caption(
     nouns: NounTable,
     looks: Sequence[Look] | None = None,
 ) -> dict[str, Any]:
-    """Where the maps of a caption's words are, of the right ones and of the wrong ones.
+    """Locate the maps of a caption's right and wrong words.
 
     Args:
         caption: The caption with its maps.
-        masks: Where each category is [height, width] bool, as `Instances.masks` gives it.
+        masks: The mask of each category, [height, width] bool, from `Instances.masks`.
         nouns: The words to look for.
-        looks: What ``looks_of`` says of the caption, if it is known already.
+        looks: The result of ``looks_of`` for the caption, if already computed.
 
     Returns:
-        named: for each word that names a category (of several words, the mean of their maps),
-        unless the caption says nothing else, what ``_judge_word`` says. big: for each category
-        that covers ``BIG`` of the image or more, what ``_judge_object`` says. Both are empty
-        where the image has no object.
+        named: the result of ``_judge_word`` for each mention of a category, unless the caption has
+        no other words. big: the result of ``_judge_object`` for each category that covers at least
+        ``BIG`` of the image. Both are empty if the image has no object.
     """
     if not masks or not caption.words:
         return {"named": [], "big": []}
@@ -148,13 +146,12 @@ def judge_caption(
 def _judge_word(
     caption: Caption, mention: Mention, scene: Scene, mine: Look, others: Sequence[Look]
 ) -> dict[str, Any]:
-    """Where the map of one word is.
+    """Locate the map of one word.
 
     Returns:
-        word, position, categories (that it may name), right; at, the category on which most of
-        the model's peak is, None for no object; peak and mass, by the names of ``MAPS`` and then
-        of ``PLACES``; chance, for each category the share of uniform and centre maps that have
-        their peak there.
+        word, position, categories (that it may name), right; at, the category on which most of the
+        model's peak lies, None for no object; peak and mass, by ``MAPS`` and then ``PLACES``;
+        chance, for each category the probability that a uniform or centre map peaks there.
     """
     own = [name for name in mention.categories if name in scene.masks]
     divided = scene.divided(own)
@@ -194,11 +191,11 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _judge_object(
     category: str, mentioned: bool, scene: Scene, looks: Sequence[Look]
 ) -> dict[str, Any]:
-    """How much a caption's words look at a category.
+    """Measure how much a caption's words look at a category.
 
     Returns:
-        category, mentioned; peak and mass, each for the model (the mean over the caption's
-        words), uniform and the centre.
+        category, mentioned; peak and mass, each for the model (the mean over the caption's words)
+        and for the uniform and centre maps.
     """
     mask = scene.masks[category]
     result: dict[str, Any] = {"category": category, "mentioned": mentioned}
@@ -212,18 +209,17 @@ def _judge_object(
 
 
 def summary(images: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What the words of many images say together.
+    """Summarise the words of many images.
 
     Args:
-        images: For each image its captions, as ``judge_caption`` gives them.
+        images: The captions of each image, from ``judge_caption``.
 
     Returns:
-        right and wrong: words, images, peak and mass as means by map and place, and interval:
-        by measure, place and baseline the 95 % interval of the model's share minus the
-        baseline's ("object" is own and another together). confusions: for each pair of a wrong
-        word's meaning and the category at its peak, words (how many), and how many uniform and
-        centre maps would bring, the commonest first. big: mentioned and overlooked, each with
-        objects, images, peak, mass and interval; categories, how often each is overlooked.
+        right and wrong: words, images, mean peak and mass by map and place, and interval: by
+        measure, place and baseline the 95 % interval of the model's value minus the baseline's
+        ("object" is own and another together). confusions: the result of `confusions`. big:
+        mentioned and overlooked, each with objects, images, peak, mass and interval; categories,
+        how often each is overlooked.
     """
     words = [[word for caption in image for word in caption["named"]] for image in images]
     right, wrong = (
@@ -302,15 +298,15 @@ def _objects(images: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
 
 def confusions(wrong: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the model looked at when it said wrong words.
+    """Count what the model looked at when it said wrong words.
 
     Args:
-        wrong: The wrong words, as ``judge_caption`` gives them in ``named``.
+        wrong: The wrong words, from ``named`` of ``judge_caption``.
 
     Returns:
-        For each pair: said (the category, or the word itself where it may name several), at (the
-        category at the peak), words, uniform and centre (how many of the words said would have
-        their peak there by chance).
+        For each pair, the most common first: said (the category, or the word itself if it may name
+        several), at (the category at the peak), words (how many), uniform and centre (how many
+        such peaks these maps would have).
     """
     said: dict[str, list[Mapping[str, Any]]] = {}
     for word in wrong:

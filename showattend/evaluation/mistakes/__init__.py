@@ -1,1 +1,1 @@
-"""What captions get wrong."""
+"""Mistakes in captions: unsupported words, invented people, overused phrases, low confidence."""

@@ -1,20 +1,20 @@
-"""What captions get wrong: the things they name, against what the human captions name.
+"""What captions get wrong, by comparing the things they name with those in human captions.
 
-The words are looked up in a table (``lexicon.py``), so that this needs no tagger and no model. A
-concept that a caption names is
+Words are looked up in a table (``lexicon.py``); no tagger and no model is needed. A concept that a
+caption names is
 
-- supported, when at least one reference names it, or a kind of it ("person" for "man");
-- contradicted, when none does and a reference names a rival ("man" where they say "woman", "two"
-  where they say "three");
-- undecided, when they name only something wider ("man" where all say "person");
-- unconfirmed, when they name nothing of the sort: it may be there, and nobody mentioned it.
+- supported if at least one reference names it or a kind of it ("person" is supported by "man");
+- contradicted if none does and a reference names a rival ("man" against "woman", "two" against
+  "three");
+- undecided if the references name only something wider ("man" against "person");
+- unconfirmed if the references name nothing related. It may be there without being mentioned.
 
-A concept is wanted when more than half of the references name it, or a kind of it. A person's
-caption is judged by the other references of its image, which are one fewer; the captions under
-test are judged by the same ones for that comparison, once for each that is left out.
+A concept is wanted if more than half of the references name it or a kind of it. Human captions are
+judged by the other references of their image, which are one fewer. For a fair comparison, the
+captions under test are also judged with one reference left out, once for each.
 
-People are counted on their own besides (``people.py``): how often a caption puts one where nobody
-mentions any, and how often it leaves them out where everybody does.
+People are also counted separately (``people.py``): how often a caption invents one, and how often
+it leaves them out.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from showattend.text.tokenizer import tokenize
 
 VERDICTS = ("supported", "contradicted", "undecided", "unconfirmed")
 LISTED = 12
-"""The entries of each list of a report."""
+"""Maximum number of entries in each list of a report."""
 LEAST_RATIO = 3.0
-"""A phrase is overused from so many times the references' share on."""
+"""A phrase is overused if its share is at least this many times that in the references."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How captions fare on one kind of words.
+    """Counts for one kind of words.
 
     Attributes:
-        captions: How many captions were judged (each as often as it met another set of references).
-        naming: How many name at least one concept of the kind.
-        mentions: How many concepts they name in all.
-        supported: How many of those are supported.
-        contradicted: How many are contradicted.
-        undecided: How many the references name only by something wider.
-        unconfirmed: How many have nothing to confirm or contradict them.
-        wanted: How many concepts more than half of the references name.
-        found: How many of those the captions name.
-        wider: How many of those they name only by something wider.
+        captions: Number of captions judged, counted once per set of references.
+        naming: Number of captions that name at least one concept of the kind.
+        mentions: Number of concepts named.
+        supported: Number of mentions that are supported.
+        contradicted: Number of mentions that are contradicted.
+        undecided: Number of mentions for which the references name only something wider.
+        unconfirmed: Number of mentions that nothing confirms or contradicts.
+        wanted: Number of concepts that more than half of the references name.
+        found: Number of wanted concepts that the captions name.
+        wider: Number of wanted concepts for which the captions name only something wider.
     """
 
     captions: int
@@ -67,30 +67,31 @@ class Figures:
     wider: int
 
     def share(self, verdict: str) -> float | None:
-        """The share of the mentions with a verdict of `VERDICTS`; None without mentions."""
+        """The fraction of mentions with one of `VERDICTS`; None if there are no mentions."""
         return getattr(self, verdict) / self.mentions if self.mentions else None
 
     @property
     def recall(self) -> float | None:
-        """The share of the wanted concepts that the captions name."""
+        """The fraction of wanted concepts that the captions name; None if there are none."""
         return self.found / self.wanted if self.wanted else None
 
 
 @dataclass(frozen=True)
 class KindReport:
-    """One kind of words: figures, and the lists of what goes wrong.
+    """Counts and lists of mistakes for one kind of words.
 
     Attributes:
         kind: "object", "count", "colour" or "activity".
-        model: The captions under test, against all references.
-        model_equal: The same captions against the references that ``human`` met; None where
-            every image has one reference only.
+        model: The captions under test against all references.
+        model_equal: The same captions against the same references as ``human``; None if every
+            image has only one reference.
         human: Each human caption against the others of its image.
-        confusions: (said, instead, times): contradicted concepts of ``model``, and the rival that
-            most references name.
-        wrong: (concept, wrong, said): of the times it is said, those without support
-            (contradicted or unconfirmed).
-        missed: (concept, missed, wanted): of the times it is wanted, those it is not named.
+        confusions: (said, instead, times): the contradicted concepts of ``model``, with the rival
+            that most references name.
+        wrong: (concept, wrong, said): how often a concept is contradicted or unconfirmed, and how
+            often it is said.
+        missed: (concept, missed, wanted): how often a wanted concept is not named, and how often
+            it is wanted.
     """
 
     kind: str
@@ -104,14 +105,14 @@ class KindReport:
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words in a row that the captions use far more than people do.
+    """A phrase that the captions use far more often than people do.
 
     Attributes:
         words: The phrase.
-        count: Captions that hold it.
-        share: Their share.
-        human_count: Human captions that hold it.
-        human_share: Their share.
+        count: Number of captions that contain it.
+        share: Fraction of captions that contain it.
+        human_count: Number of human captions that contain it.
+        human_share: Fraction of human captions that contain it.
     """
 
     words: str
@@ -126,17 +127,17 @@ class ErrorReport:
     """What a set of captions gets wrong.
 
     Attributes:
-        images: How many images were judged.
-        references: Human captions an image, on average.
+        images: Number of images judged.
+        references: Mean number of human captions per image.
         kinds: The four kinds of words.
-        people: People put in where nobody is, and left out where somebody is.
+        people: People invented and people left out.
         phrases: Overused phrases, those with the largest surplus first.
-        wording: What ``wording`` says of the captions.
-        human_wording: The same of as many human captions, one an image: the mean over the first
-            of each image, the second, and so on while every image has one.
-        verbatim: The share of captions that stand word for word in the training captions; None
-            where none were given.
-        human_verbatim: The same of the human captions.
+        wording: The result of ``wording`` for the captions.
+        human_wording: The same for equally many human captions, one per image: the mean over the
+            first of each image, the second, and so on while every image has one.
+        verbatim: The fraction of captions that are copies of a training caption; None if no
+            training captions were given.
+        human_verbatim: The same for the human captions.
     """
 
     images: int
@@ -150,19 +151,18 @@ class ErrorReport:
     human_verbatim: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
+        """Convert to plain values for a JSON file."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing a caption gets wrong.
+    """One mistake in a caption.
 
     Attributes:
-        kind: "people" where it puts one in and no reference mentions any, else "object", "count",
-            "colour" or "activity".
-        said: The concept it names; None where it leaves one out.
-        instead: What the references say: the rivals, most named first, or what is left out.
+        kind: "people" if it invents a person, otherwise "object", "count", "colour" or "activity".
+        said: The concept that it names; None if it leaves one out.
+        instead: What the references say: the rivals, most frequent first, or what is left out.
     """
 
     kind: str
@@ -187,17 +187,17 @@ def find_errors(
 
     Args:
         references: The human captions of each image.
-        candidates: A caption an image; images of the references without one are left out.
-        train: The captions that the model was trained on, to count those it repeats.
+        candidates: One caption per image; images without one are left out.
+        train: The model's training captions, to count copies of them.
 
     Raises:
-        DataError: No image has both a caption and references, or a caption has no references.
+        DataError: There are no captions, or a caption has no references.
     """
     lost = [image for image in candidates if not references.get(image)]
     if lost:
         raise DataError(f"{len(lost)} captions have no human ones (image {lost[0]}, for example)")
     if not candidates:
-        raise DataError("there are no captions to look at")
+        raise DataError("there are no captions to analyse")
     said = [tokenize(caption) for caption in candidates.values()]
     human = [[tokenize(each) for each in references[image]] for image in candidates]
     everyone = [words for each in human for words in each]
@@ -219,7 +219,7 @@ def find_errors(
 
 
 def find_faults(caption: str, references: Sequence[str]) -> list[Fault]:
-    """What one caption gets wrong: people put in, concepts contradicted, left out, unconfirmed.
+    """Find the mistakes in one caption: invented people, then contradicted and missing concepts.
 
     Args:
         caption: The caption.
@@ -252,7 +252,7 @@ def find_faults(caption: str, references: Sequence[str]) -> list[Fault]:
 
 
 class _Judged:
-    """The concepts of one kind that a caption names, each with its verdict, and those wanted."""
+    """The concepts of one kind that a caption names, with verdicts, and those that are wanted."""
 
     def __init__(
         self, lexicon: Lexicon, said: frozenset[str], references: Sequence[frozenset[str]]
@@ -280,7 +280,7 @@ class _Judged:
         return "undecided" if self.lexicon.above(concept) & set(self.votes) else "unconfirmed"
 
     def rivals(self, concept: str) -> list[str]:
-        """The rivals that references name, those of most references first."""
+        """The rivals that references name, the most frequent first."""
         named = [other for other in self.votes if self.lexicon.are_rivals(concept, other)]
         return sorted(named, key=lambda other: (-self.votes[other], other))
 
@@ -347,9 +347,9 @@ def _figures(judged: Sequence[_Judged]) -> Figures:
 
 
 def _overused(said: Sequence[Sequence[str]], human: Sequence[Sequence[str]]) -> tuple[Phrase, ...]:
-    """Phrases of 3 and 4 words in at least 1 % of the captions (and 5), overused by people's use.
+    """Overused phrases of 3 and 4 words that occur in at least 1 % of the captions and in 5.
 
-    A phrase of 3 words goes without saying where one of 4 that holds it is nearly as frequent.
+    A phrase of 3 words is left out if a phrase of 4 that contains it is nearly as frequent.
     """
     ours, theirs = _phrase_counts(said), _phrase_counts(human)
     least = max(5, len(said) / 100)
@@ -372,7 +372,7 @@ def _overused(said: Sequence[Sequence[str]], human: Sequence[Sequence[str]]) -> 
 
 
 def _phrase_counts(captions: Iterable[Sequence[str]]) -> Counter[tuple[str, ...]]:
-    """In how many captions each row of 3 or 4 words stands."""
+    """Count the captions that contain each sequence of 3 or 4 words."""
     counts: Counter[tuple[str, ...]] = Counter()
     for words in captions:
         counts.update(

@@ -1,8 +1,8 @@
 """How often the words of captions are wrong, by the probability that the model gave them.
 
-A word is judged where the lexicon knows what it names (objects, counts, colours, activities): it
-is absent when no human caption of the photo names that, or a kind of it. It may be there all the
-same, and nobody mentioned it.
+A word is judged if it is in the lexicon (objects, counts, colours, activities). It counts as absent
+if no human caption of the photo names the same thing or a kind of it, although the thing may be
+there without being mentioned.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 def absent_words(words: Sequence[str], references: Sequence[str]) -> list[bool | None]:
-    """Which words of a caption name what no reference names.
+    """Find the words of a caption that name something no reference names.
 
     Args:
         words: The caption's T tokens.
         references: Human captions of the same photo.
 
     Returns:
-        For each word: whether it is absent; None where the lexicon does not know it. A word that
-        names concepts of several kinds is there only if all of them are.
+        For each of the T words, whether it is absent; None if it is not in the lexicon. A word that
+        names concepts of several kinds is present only if all of them are.
     """
     absent: list[bool | None] = [None] * len(words)
     others = [tokenize(each) for each in references]
@@ -41,17 +41,17 @@ def absent_words(words: Sequence[str], references: Sequence[str]) -> list[bool |
 
 
 def choose_threshold(sets: Sequence[tuple[Sequence[float], Sequence[bool]]]) -> float:
-    """The probability at which words that are wrong and words that are right balance.
+    """Choose the threshold that best separates wrong words from right ones by probability.
 
-    It makes the fewest mistakes when every word below it is taken for wrong, and every other for
-    right; so the words just below it are wrong as often as not, and those further below more
-    often. Each data set counts alike, however many words it has.
+    Calling every word below the threshold wrong and every other word right makes the fewest
+    mistakes, so words just below it are wrong about half of the time and those further below more
+    often. All data sets have equal weight, whatever their size.
 
     Args:
-        sets: For each data set the words' probabilities, and whether each is wrong.
+        sets: For each data set the words' probabilities [N], and whether each is wrong [N].
 
     Returns:
-        The threshold, rounded down to hundredths; 0 where no word should be taken for wrong.
+        The threshold, rounded down to hundredths; 0 if no word should be called wrong.
     """
     some = [(p, wrong) for p, wrong in sets if len(p)]
     if not some:
@@ -60,7 +60,7 @@ def choose_threshold(sets: Sequence[tuple[Sequence[float], Sequence[bool]]]) -> 
     gain = np.concatenate([(np.asarray(w, np.float64) - 0.5) / len(w) for _, w in some])
     order = np.argsort(p, kind="stable")
     gained = np.cumsum(gain[order])
-    last = np.append(np.diff(p[order]) > 0, True)  # equal ones lie on the same side
+    last = np.append(np.diff(p[order]) > 0, True)  # ties stay on one side
     gained[~last] = -np.inf
     best = int(gained.argmax())
     if gained[best] <= 0:
@@ -72,18 +72,17 @@ def choose_threshold(sets: Sequence[tuple[Sequence[float], Sequence[bool]]]) -> 
 def describe_confidence(
     p: Sequence[float], wrong: Sequence[bool], unsure_below: float
 ) -> dict[str, Any]:
-    """How probability and mistakes go together in one data set.
+    """Describe how probability and mistakes are related in one data set.
 
     Args:
-        p: The words' probabilities.
-        wrong: Whether each is wrong.
+        p: The words' probabilities [N].
+        wrong: Whether each word is wrong [N].
         unsure_below: The threshold.
 
     Returns:
-        all, unsure (below the threshold) and sure, each with how many words and the share of wrong
-        ones among them (None without words); bins, a list of the same from probability to
-        probability; auc, how often a wrong word has the lower probability of a wrong and a right
-        one (0.5 is chance).
+        all, unsure (below the threshold) and sure, each with the number of words and the fraction
+        of them that is wrong (None without words); bins, the same for intervals of probability;
+        auc, how often a wrong word has a lower probability than a right one (0.5 is chance).
     """
     values, bad = np.asarray(p, np.float64), np.asarray(wrong, bool)
     bin_of = np.digitize(values, EDGES[1:-1])
@@ -107,17 +106,17 @@ def describe_confidence(
 
 
 def area_under_curve(score: np.ndarray, positive: np.ndarray) -> float | None:
-    """How often a positive has the higher score of a positive and a negative; ties count half.
+    """Compute the area under the ROC curve; ties count half.
 
     Args:
-        score: [N].
-        positive: [N] bool.
+        score: The scores [N].
+        positive: Which of them are positive, [N] bool.
 
     Returns:
-        The area under the ROC curve; None without positives or without negatives.
+        How often a positive scores higher than a negative; None without positives or negatives.
     """
     _, place, count = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]  # from 1, equal ones share theirs
+    rank = (np.cumsum(count) - (count - 1) / 2)[place]  # ranks from 1; ties share the mean rank
     ups, downs = int(positive.sum()), int((~positive).sum())
     if not ups or not downs:
         return None
@@ -125,10 +124,10 @@ def area_under_curve(score: np.ndarray, positive: np.ndarray) -> float | None:
 
 
 def to_markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """`describe_confidence` of several data sets as a table: how many words, how many are absent.
+    """Tabulate the number of words and the fraction absent for several data sets.
 
     Args:
-        found: By the data sets' names.
+        found: The results of `describe_confidence` by data set name.
     """
     rows = [
         (f"{low:g} to {high:g}", [each["bins"][k] for each in found.values()])

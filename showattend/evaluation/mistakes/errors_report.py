@@ -1,4 +1,4 @@
-"""The report on what captions get wrong, as a page to read (Markdown)."""
+"""The report on caption errors as a Markdown page."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ _PLURALS = {"object": "objects", "count": "counts", "colour": "colours", "activi
 _VERDICTS = """\
 Each thing that a caption names is looked up in the human captions of the same photograph:
 
-- **supported**: at least one of them names it, or a kind of it ("person" where they say "man");
-- **contradicted**: none does, and they name what excludes it ("man" where they say "woman", "two"
-  where they say "three"; of colours and activities, any other one);
-- **undecided**: they name it only in wider words ("man" where all say "person");
-- **unconfirmed**: they name nothing of the sort. It may be there, and nobody mentioned it.
+- **supported**: at least one of them names it or a kind of it ("person" where they say "man");
+- **contradicted**: none does, and they name something that excludes it ("man" where they say
+  "woman", "two" where they say "three"; for colours and activities, any other one);
+- **undecided**: they name it only in wider terms ("man" where all say "person");
+- **unconfirmed**: they name nothing related. It may be there without being mentioned.
 
-**Recall** asks the other way round: of what more than half of the human captions name, how much
-does the caption name?
+**Recall** is the reverse: how much of what more than half of the human captions name does the
+caption name?
 
-People do not say the same of a photograph either. So each human caption is judged as well, by the
-others of its photograph, and the model's caption by the same ones: only those two columns compare.
+People do not describe a photograph in the same way either. So each human caption is judged by the
+others of its photograph, and the model's caption by the same ones. Compare those two columns only.
 """
 _PEOPLE = """\
-A caption **puts people in** when it names a human being, and no human caption of the photograph
-mentions one: no noun for a person, no hand or lap, no "he" without an animal, no likeness of a
-person. It **leaves them out** when it mentions none, and every human caption names one. People
-too overlook somebody small; so each human caption is judged as well, by the others of its
-photograph.
+A caption **invents people** if it names a person and no human caption of the photograph mentions
+one in any way: no noun for a person, no hand or lap, no "he" without an animal, no statue or
+picture of a person. It **leaves people out** if it mentions none and every human caption names one.
+People overlook small figures too, so each human caption is judged by the others of its photograph.
 """
 _LIMITS = """\
-The words are looked up in a table, without a tagger and without looking at the photograph. A
-mistake in the table, a word with two senses, a human caption that is wrong, or two things in one
-photograph (a red shirt and a blue one) count as errors here that are none; the people's column
-says how much of that there is. Colours and counts are not tied to their nouns: "a white dog" is
-supported by "a man in a white shirt". Two activities may both be right: a man who stands may hold
-something, and where the captions tell only that, "stands" counts as contradicted.
+Words are looked up in a table, without a tagger and without looking at the photograph. Mistakes in
+the table, words with two senses, wrong human captions, and photographs with two such things (a red
+shirt and a blue one) all count as errors; the column for people shows how many of these there are.
+Colours and counts are not tied to their nouns: "a white dog" is supported by "a man in a white
+shirt". Two activities may both be right: if a man stands and holds something, and the human
+captions only mention holding, "stands" counts as contradicted.
 """
 
 
@@ -54,13 +53,13 @@ def to_markdown(
     captions: str | None = None,
     title: str = "What the captions get wrong",
 ) -> str:
-    """Write the report as a page.
+    """Format the report as a page.
 
     Args:
-        report: What ``find_errors`` found.
-        command: The command that made it, for the page's top.
-        captions: How the captions were made, in a line.
-        title: The page's headline.
+        report: The result of ``find_errors``.
+        command: The command that made it, shown at the top of the page.
+        captions: One line on how the captions were made.
+        title: The title of the page.
     """
     parts = [f"# {title}"]
     if command is not None:
@@ -68,12 +67,16 @@ def to_markdown(
     if captions is not None:
         parts.append(captions)
     parts.append(
-        f"{report.images:,} captions, one a photograph, against {report.references:.1f} human "
-        "captions each."
+        f"{report.images:,} captions, one per photograph, compared with {report.references:.1f} "
+        "human captions each."
     )
     parts += [_VERDICTS, _overview(report), _people(report.people)]
     parts += [_section(kind) for kind in report.kinds]
-    parts += [_phrases(report.phrases), _wording(report), f"## What this cannot see\n\n{_LIMITS}"]
+    parts += [
+        _phrases(report.phrases),
+        _wording(report),
+        f"## What this analysis misses\n\n{_LIMITS}",
+    ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -92,8 +95,8 @@ def _overview(report: ErrorReport) -> str:
             )
         )
     note = (
-        "The share of what is named that has no support (contradicted or unconfirmed), and the "
-        "recall, model and people side by side, by equal numbers of references."
+        "The share of named things without support (contradicted or unconfirmed), and the recall, "
+        "for the model and for people, with equal numbers of references."
     )
     header = ("", "unsupported: model", "people", "recall: model", "people")
     return f"## In short\n\n{note}\n\n{_table(header, rows)}"
@@ -102,15 +105,15 @@ def _overview(report: ErrorReport) -> str:
 def _people(report: PeopleReport) -> str:
     header = ["", "captions", "of", "share", "95 % interval"]
     rows = [
-        _people_row("puts people in", report.put_in, report.human_put_in),
-        _people_row("leaves them out", report.left_out, report.human_left_out),
+        _people_row("invents people", report.put_in, report.human_put_in),
+        _people_row("leaves people out", report.left_out, report.human_left_out),
     ]
     if report.human_put_in is not None:
-        header.append("people, the others")
+        header.append("people, against the others")
     parts = ["## People", _PEOPLE.strip(), _table(header, rows)]
     for name, captions in (
-        ("put people in", report.put_in_captions),
-        ("leave them out", report.left_out_captions),
+        ("invent people", report.put_in_captions),
+        ("leave people out", report.left_out_captions),
     ):
         if captions:
             parts += [
@@ -146,12 +149,12 @@ def _section(kind: KindReport) -> str:
         columns = [
             ("model, all references", kind.model),
             ("model, one left out", kind.model_equal),
-            ("people, the others", kind.human),
+            ("people, against the others", kind.human),
         ]
     lines = [
         ("captions that name one", *(_percent(_part(f.naming, f.captions)) for _, f in columns)),
         (
-            "named in a caption",
+            "named per caption",
             *(f"{f.mentions / f.captions:.2f}" if f.captions else "-" for _, f in columns),
         ),
         *(
@@ -159,13 +162,13 @@ def _section(kind: KindReport) -> str:
             for verdict in ("supported", "contradicted", "undecided", "unconfirmed")
         ),
         ("recall", *(_percent(f.recall) for _, f in columns)),
-        ("named in wider words only", *(_percent(_part(f.wider, f.wanted)) for _, f in columns)),
+        ("named in wider terms only", *(_percent(_part(f.wider, f.wanted)) for _, f in columns)),
     ]
     parts = [f"## {name.capitalize()}", _table(("", *(label for label, _ in columns)), lines)]
     if kind.confusions:
         parts += [
-            "What is said where the references say something that excludes it; of several, what "
-            "most of them say:",
+            "What the model said where the references say something that excludes it (the most "
+            "frequent if there are several):",
             _table(("said", "the references say", "times"), kind.confusions),
         ]
     if kind.wrong:
@@ -175,28 +178,28 @@ def _section(kind: KindReport) -> str:
         ]
     if kind.missed:
         parts += [
-            f"The {name} most often left out, where more than half of the references name them:",
+            f"The {name} most often left out although more than half of the references name them:",
             _table(("left out", "times", "of", "share"), _with_shares(kind.missed)),
         ]
     return "\n\n".join(parts)
 
 
 def _phrases(phrases: Sequence[Phrase]) -> str:
-    title = "## Phrases it falls back on"
+    title = "## Overused phrases"
     if not phrases:
         return f"{title}\n\nNo phrase of three or four words is overused."
     rows = []
     for each in phrases:
         people = each.human_share
-        ratio = f"{each.share / people:.0f} ×" if people else "nobody says it"
+        ratio = f"{each.share / people:.0f} ×" if people else "not used by people"
         rows.append(
             (each.words, each.count, _percent(each.share), each.human_count,
              _percent(people), ratio)
         )  # fmt: skip
     header = ("phrase", "captions", "share", "human captions", "share", "ratio")
     note = (
-        "Phrases of three and four words in at least one caption of a hundred, and at least three "
-        "times as often as in the human captions; the largest surplus comes first."
+        "Phrases of three and four words that occur in at least 1 % of the captions and at least "
+        "three times as often as in human captions, the largest surplus first."
     )
     return f"{title}\n\n{note}\n\n{_table(header, rows)}"
 
@@ -206,18 +209,18 @@ def _wording(report: ErrorReport) -> str:
     rows = [
         ("different captions", _percent(model["distinct"]), _percent(human["distinct"])),
         ("different words", f"{model['words']:,.0f}", f"{human['words']:,.0f}"),
-        ("words a caption", f"{model['length']:.1f}", f"{human['length']:.1f}"),
-        ("broken off at the end", _percent(model["bad_endings"]), _percent(human["bad_endings"])),
+        ("words per caption", f"{model['length']:.1f}", f"{human['length']:.1f}"),
+        ("broken endings", _percent(model["bad_endings"]), _percent(human["bad_endings"])),
     ]
     if report.verbatim is not None:
         rows.append(
             (
-                "word for word a training caption",
+                "identical to a training caption",
                 _percent(report.verbatim),
                 _percent(report.human_verbatim),
             )
         )
-    note = "People's figures are for as many captions, one a photograph."
+    note = "The figures for people are for equally many captions, one per photograph."
     return f"## Wording\n\n{note}\n\n{_table(('', 'model', 'people'), rows)}"
 
 

@@ -1,18 +1,18 @@
 """The content words of captions: objects, counts, colours and activities, as concepts.
 
-A concept is a thing that several words name: "dog" is named by puppy, poodle and dogs too. The
-tables are in ``wordlists.py``; plurals and inflections are made from them. Two relations hold
+Several words can name the same concept: "puppy", "poodle" and "dogs" all name the concept "dog".
+The tables are in ``wordlists.py``; plurals and inflections are derived. There are two relations
 between concepts:
 
-- One is wider than another: whoever says "boy" has named a child and a person too.
-- Two are rivals: what is one of them is not the other (man and woman, soccer and tennis). Of
-  objects, those listed are; a dog and a bench are not, they stand side by side. Of counts, colours
-  and activities, any two are unless one is the wider.
+- One is wider than another: "boy" implies "child" and "person".
+- Two are rivals: nothing is both (man and woman, soccer and tennis). Objects are rivals only if
+  listed as such; a dog and a bench can appear together. Counts, colours and activities are rivals
+  unless one is wider than the other.
 
-There is no part-of-speech tagger here. A word with two senses belongs to the one that captions use
-more ("orange" is a colour, "slide" a thing, "slides" what one does on it), or to none ("light",
-"back"). A word may name concepts of several kinds: a "surfer" is a person, and surfs; of one kind
-too: a crowd is more than a few.
+There is no part-of-speech tagger. A word with two senses is assigned to the one more common in
+captions ("orange" is a colour, "slide" an object, "slides" an activity), or to none ("light",
+"back"). A word may name concepts of several kinds ("surfer" is a person and an activity), or
+several of one kind ("crowd" also means several).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from showattend.evaluation.mistakes.wordlists import (
 
 
 class Span(NamedTuple):
-    """A stretch of a caption up to the word before ``stop``, and the concepts it names."""
+    """A span of a caption, ``start`` to ``stop`` (exclusive), and the concepts that it names."""
 
     start: int
     stop: int
@@ -52,15 +52,15 @@ class Lexicon:
     """The concepts of one kind, and which words name them.
 
     Args:
-        name: Of the kind.
-        words: The phrases that name each concept, every form of them.
-        wider: For a concept, those that are kinds of it.
-        rivals: Groups of concepts of which a thing is at most one; None is all of them.
-        passed_over: Phrases that hold a word of the table and mean something else.
+        name: The name of the kind.
+        words: The phrases that name each concept, in every form.
+        wider: For a concept, the concepts that are kinds of it.
+        rivals: Groups of mutually exclusive concepts; None makes all concepts exclusive.
+        passed_over: Phrases that contain a word of the table but mean something else.
 
     Attributes:
-        name: As given.
-        concepts: Their names, in the table's order.
+        name: The name of the kind.
+        concepts: The names of the concepts, in the table's order.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Lexicon:
         self._longest = max(map(len, self._phrases))
 
     def named(self, words: Sequence[str]) -> frozenset[str]:
-        """The concepts that a caption names in so many words; the longest phrase wins.
+        """The concepts that a caption names explicitly; longer phrases take precedence.
 
         Args:
             words: The caption's tokens.
@@ -102,7 +102,7 @@ class Lexicon:
         return frozenset().union(*(span.concepts for span in self.find(words)))
 
     def find(self, words: Sequence[str]) -> list[Span]:
-        """Where a caption names concepts, from left to right; the longest phrase wins.
+        """Find where a caption names concepts, from left to right, preferring longer phrases.
 
         Args:
             words: The caption's tokens.
@@ -120,15 +120,15 @@ class Lexicon:
         return found
 
     def above(self, concept: str) -> frozenset[str]:
-        """The concepts that this one is a kind of: the nearest, its own, and so on."""
+        """All concepts that this one is a kind of, directly or indirectly."""
         return self._above[concept]
 
     def implied(self, concepts: Iterable[str]) -> frozenset[str]:
-        """The concepts with all that they are kinds of: a boy is a child and a person."""
+        """The concepts and all wider ones: "boy" implies "child" and "person"."""
         return frozenset().union(*({each} | self._above[each] for each in concepts))
 
     def are_rivals(self, one: str, other: str) -> bool:
-        """Whether what is the one cannot be the other."""
+        """Whether nothing can be both."""
         first, second = self.implied([one]), self.implied([other])
         if one in second or other in first:
             return False
@@ -143,7 +143,7 @@ class Lexicon:
 
 
 def _nouns(table: Mapping[str, str]) -> dict[str, list[str]]:
-    """Every noun of a table in the singular and the plural."""
+    """Expand every noun of a table to singular and plural."""
     forms: dict[str, list[str]] = {}
     for concept, nouns in table.items():
         forms[concept] = []
@@ -165,7 +165,7 @@ def _inflected(verb: str) -> list[str]:
 
 
 def _verbs(table: Mapping[str, str]) -> dict[str, list[str]]:
-    """Every verb of a table in its forms, and the other words behind the bar."""
+    """Expand every verb of a table to its forms; words after the bar are kept as they are."""
     forms = {}
     for concept, entry in table.items():
         verbs, _, others = entry.partition("|")

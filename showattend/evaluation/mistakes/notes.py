@@ -1,4 +1,4 @@
-"""What the note on strange photographs is worth: how captions fare with it and without."""
+"""How useful the note on unfamiliar photographs is: caption quality with and without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from showattend.text.tokenizer import tokenize
 
 
 def invents_person(words: Sequence[str], references: Sequence[str]) -> bool:
-    """Whether a caption names a person, and no human caption of the photo mentions any.
+    """Whether a caption names a person although no human caption of the photo mentions one.
 
     Args:
         words: The caption's tokens.
@@ -27,15 +27,15 @@ def invents_person(words: Sequence[str], references: Sequence[str]) -> bool:
 def judge_captions(
     said: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
 ) -> dict[str, np.ndarray]:
-    """How wrong the captions of a data set are.
+    """Measure the mistakes in each caption of a data set.
 
     Args:
         said: The tokens of each photo's caption [N].
         references: The human captions of each photo [N].
 
     Returns:
-        By name, [N] each: invented, whether a person is there that nobody mentions; absent, the
-        share of absent words (`absent_words`); CIDEr.
+        Arrays [N] by name: invented, whether the caption invents a person; absent, the fraction of
+        absent words (`absent_words`); CIDEr.
     """
     from pycocoevalcap.cider.cider import Cider
 
@@ -56,17 +56,17 @@ def judge_captions(
 def describe_notes(
     familiarity: np.ndarray, strange: np.ndarray, judged: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """How the captions of a data set fare with the note and without.
+    """Compare captions with and without the note in a data set.
 
     Args:
-        familiarity: Of each photo [N].
-        strange: Its residual [N], which goes on where familiarity is 0.
-        judged: Of `judge_captions`; may be empty, where nobody has described the photos.
+        familiarity: The familiarity of each photo [N].
+        strange: The residual of each photo [N], which still distinguishes photos of familiarity 0.
+        judged: The result of `judge_captions`; empty if the photos have no human captions.
 
     Returns:
-        noted and others, each with photos (how many) and the means of invented, absent and CIDEr
-        (None without photos). Of described photos also auc, how often a photo with an invented
-        person is the stranger one of it and another (None where none is invented), and spearman,
+        noted and others, each with the number of photos and the means of invented, absent and CIDEr
+        (None without photos). If there are human captions, also auc, how often a photo with an
+        invented person is stranger than one without (None if no person is invented), and spearman,
         the rank correlation of strangeness with CIDEr.
     """
     noted = familiarity < NOTE_BELOW
@@ -99,14 +99,14 @@ def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def notes_to_markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """`describe_notes` of several data sets as a table: with the note / without it."""
+    """Tabulate the results of `describe_notes` by data set: with the note / without it."""
 
     def pair(each: Mapping[str, Any], name: str) -> str:
         both = (each["noted"].get(name), each["others"].get(name))
         return " / ".join("-" if value is None else f"{value:.2f}" for value in both)
 
     lines = [
-        "| photos | noted | a person nobody mentions | absent words | CIDEr | AUC |",
+        "| photos | noted | invented people | absent words | CIDEr | AUC |",
         "|---|---|---|---|---|---|",
     ]
     for name, each in found.items():

@@ -1,13 +1,13 @@
-"""Whether a caption mentions a human being, and how often a model puts one where nobody is.
+"""Whether a caption mentions people, and how often a model invents them or leaves them out.
 
-A caption names people when it has a noun that means a human being ("man", "skiers"). It hints at
-them when it has none, but somebody may be meant: a hand or a lap, "he" in a caption without an
-animal, a ball game, a crowded street, a statue or a painting of people. Otherwise it mentions none.
+A caption names people if it has a noun for a person ("man", "skiers"). It hints at them if it has
+none but may mean somebody: a hand or a lap, "he" in a caption without an animal, a ball game, a
+crowded street, a statue or a painting of people. Otherwise it mentions none.
 
-Doubt speaks for the model: a photograph counts as one without people only when no human caption
-names or hints at any, and the model's caption puts one in only when it names one. Words that only
-look like people are passed over: "a kid's bedroom", "a baby elephant", "a crowd of sheep", "a
-pitcher of water", "a snowman", "nobody", "a passenger train".
+The model gets the benefit of the doubt: a photograph counts as one without people only if no human
+caption names or hints at any, and the model invents people only if it names one. Words that only
+look like people are ignored: "a kid's bedroom", "a baby elephant", "a crowd of sheep", "a pitcher
+of water", "a snowman", "nobody", "a passenger train".
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ _BETWEEN_KIN = _OWNERS | _YOUNG | {"a", "an", "the", "small", "little"}
 
 @dataclass(frozen=True)
 class Rate:
-    """How many of how many.
+    """A proportion with its uncertainty.
 
     Attributes:
-        count: How many.
-        of: Of how many.
-        share: Their share; None of nothing.
-        interval: Its 95 % score interval (Wilson), low and high; None of nothing.
+        count: The number of hits.
+        of: The number of trials.
+        share: count / of; None if there are no trials.
+        interval: The lower and upper end of its 95 % score interval (Wilson); None without trials.
     """
 
     count: int
@@ -71,18 +71,18 @@ class Rate:
 
 @dataclass(frozen=True)
 class PeopleReport:
-    """People put in where nobody is, and left out where somebody is.
+    """People invented, and people left out.
 
     Attributes:
-        put_in: Of the photographs of which no human caption mentions a human being, those whose
-            caption names one.
-        left_out: Of the photographs of which every human caption names one, those whose caption
-            mentions none.
-        put_in_captions: The (image, caption) of each.
-        left_out_captions: The same.
-        human_put_in: The same of each human caption, judged by the others of its photograph; None
-            where no photograph has two.
-        human_left_out: The same.
+        put_in: Captions that name a person, among photographs for which no human caption mentions
+            one.
+        left_out: Captions that mention nobody, among photographs for which every human caption
+            names a person.
+        put_in_captions: The (image, caption) pairs counted in ``put_in``.
+        left_out_captions: The (image, caption) pairs counted in ``left_out``.
+        human_put_in: ``put_in`` for the human captions, each judged by the others of its
+            photograph; None if no photograph has two.
+        human_left_out: ``left_out`` for the human captions.
     """
 
     put_in: Rate
@@ -94,7 +94,7 @@ class PeopleReport:
 
 
 def rate(count: int, of: int) -> Rate:
-    """A count with its share, and the 95 % interval of that."""
+    """Compute a proportion with its 95 % interval."""
     if not of:
         return Rate(count, of, None, None)
     z, share = 1.959964, count / of
@@ -108,11 +108,11 @@ def rate(count: int, of: int) -> Rate:
 def find_people(
     references: Mapping[ImageId, Sequence[str]], candidates: Mapping[ImageId, str]
 ) -> PeopleReport:
-    """Count the people that captions put in, and those they leave out.
+    """Count the captions that invent people, and those that leave them out.
 
     Args:
         references: The human captions of each image, at least one.
-        candidates: A caption an image.
+        candidates: One caption per image.
     """
     said = {image: mentions_people(caption) for image, caption in candidates.items()}
     human = {image: [mentions_people(each) for each in references[image]] for image in candidates}
@@ -139,13 +139,13 @@ def find_people(
 
 
 def mentions_people(caption: str) -> Mention:
-    """Whether a caption names a human being, hints at one, or mentions none.
+    """Whether a caption names people, hints at them, or mentions none.
 
     Args:
-        caption: Its text.
+        caption: The text of the caption.
     """
     words = tokenize(caption)
-    # The last part of a compound is its noun: rock-climber, baby-stroller.
+    # The last part of a compound is its head: rock-climber, baby-stroller.
     words = [word.rpartition("-")[2] or word for word in words]
     spans = _lexicon().find(words)
     hinted = not _animals(spans) and any("weak hint" in span.concepts for span in spans)
@@ -162,7 +162,7 @@ def _animals(spans: Sequence[Span]) -> list[Span]:
 
 
 def _in_context(words: Sequence[str], span: Span, spans: Sequence[Span]) -> Mention:
-    """What a noun of the lexicon means where it stands."""
+    """What a noun of the lexicon means in its context."""
     if not span.concepts & {"person", "hint"}:
         return "none"
     before, after = words[max(0, span.start - 5) : span.start], words[span.stop : span.stop + 4]
@@ -187,7 +187,7 @@ def _in_context(words: Sequence[str], span: Span, spans: Sequence[Span]) -> Ment
 
 
 def _is_attribute(concepts: frozenset[str], after: Sequence[str]) -> bool:
-    """Whether the next words make an adjective of the noun: a baby zebra, a crowd of sheep."""
+    """Whether the noun modifies the words after it: a baby zebra, a crowd of sheep."""
     if not after:
         return False
     if "group" in concepts:
@@ -202,7 +202,7 @@ def _kind(name: str) -> Lexicon:
 
 
 def _is_likeness(before: Sequence[str]) -> bool:
-    """Whether the words before make it a likeness: "a statue of a tall man", "a toy man"."""
+    """Whether the words before say that it is a picture or figure: "a statue of a tall man"."""
     if before and before[-1] in _LIKENESSES:
         return True
     if len(before) > 1 and before[-2] in _LIKENESSES and before[-1] not in _FOLLOWERS:
@@ -215,11 +215,11 @@ def _is_likeness(before: Sequence[str]) -> bool:
 
 
 def _kin(words: Sequence[str], span: Span, spans: Sequence[Span]) -> Mention:
-    """A mother, a baby, an adult: of people, or of the animals in the caption."""
+    """Whether a word such as "mother" or "baby" means people or the animals in the caption."""
     animals = _animals(spans)
     if not animals:
         return "named"
-    # "A mother and her baby elephant": a row of kin that ends in an animal.
+    # "A mother and her baby elephant": the words for kin end in an animal.
     kin = {each.start for each in spans if "kin" in each.concepts}
     at, rows = span.stop, 0
     while at < len(words) and (words[at] in _BETWEEN_KIN or at in kin):
@@ -250,14 +250,14 @@ def _lexicon() -> Lexicon:
     }
     words = {concept: set(_forms(nouns)) for concept, nouns in tables.items()}
     words["hint"] |= set(listed(HINTING))
-    words["before nouns"] = {*listed(BEFORE_NOUNS), *listed(KIN)}  # in the singular
+    words["before nouns"] = {*listed(BEFORE_NOUNS), *listed(KIN)}  # singular only
     words["person"] |= words["kin"] | words["group"]
     words["person"] -= words["hint"] | words["weak hint"]
     return Lexicon("people", words, passed_over=_forms(PASSED_OVER))
 
 
 def _forms(nouns: str) -> list[str]:
-    """Nouns, in the singular and the plural."""
+    """Expand nouns to singular and plural."""
     found = []
     for noun in listed(nouns):
         *before, last = noun.split()

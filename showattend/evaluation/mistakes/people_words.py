@@ -1,12 +1,12 @@
-"""The tables of ``people.py``: which words mean a human being, hint at one, or only look like it.
+"""The tables of ``people.py``: words that mean a person, hint at one, or only look like one.
 
-They were built from the words of COCO's and Flickr's human captions. Commas between nouns, blanks
-inside one; plurals are made from them.
+They were built from the vocabulary of COCO's and Flickr's human captions. Entries are separated by
+commas and may contain spaces; plurals are derived.
 """
 
 from __future__ import annotations
 
-# Nouns that mean a human being, besides those of the lexicon's objects.
+# Nouns for people, in addition to those among the lexicon's objects.
 PEOPLE = (
     "somebody, everyone, everybody, anyone, anybody, human being, dude, fella, chap, lad, lass,"
     "gal, bloke, folk, grown up, elder, preteen, tween, newborn, preschooler, pupil,"
@@ -35,7 +35,7 @@ PEOPLE = (
     "housewife, stuntman, sightseer, cycler, dirtbiker, patroller, asians, african american,"
     "a being"
 )
-# Kin and kinds, of people or of animals.
+# Relatives and other words that apply to people or animals.
 KIN = (
     "baby, infant, newborn, mother, father, mom, mama, dad, papa, parent, son, daughter, sibling,"
     "brother, sister, twin, adult, male, female, friend, buddy, individual"
@@ -45,9 +45,9 @@ BEFORE_NOUNS = (
     "passenger, commuter, pedestrian, tourist, guest, student, police, fighter, runner, chef,"
     "cowboy, family, team, kids, visitor, butcher"
 )
-# Of people, or of what follows: a crowd of sheep, a couple zebras.
+# Groups of people, or of what follows: a crowd of sheep, a couple zebras.
 GROUPS = "couple, crowd, family, team, gang, audience"
-# Somebody may be meant.
+# Words that hint at people.
 HINTS = (
     "hand, finger, thumb, fist, wrist, forearm, elbow, lap, selfie, silhouette, mannequin, mascot,"
     "santa, zombie, superhero, figure, crew, staff, guard, band, clown, mustache, moustache, beard,"
@@ -57,14 +57,14 @@ HINTS = (
     "rugby game, hockey game, basketball game, ball game, game of tennis, game of frisbee,"
     "game of soccer, gameof baseball, server, blonde, brunette"
 )
-# The same, without a plural.
+# Further hints, without a plural.
 HINTING = (
     "crowded, barefoot, shirtless, bald, bearded, elderly, teenage, surfing, skiing, snowboarding,"
     "skateboarding, parasailing, windsurfing, paragliding, me"
 )
-# The same, unless there is an animal, which they may refer to.
+# Hints only if the caption names no animal that they could refer to.
 WEAK_HINTS = "he, she, him, his, her, hers, himself, herself, group, bunch, body, feet, foot"
-# Besides those of the lexicon's objects; stuffed ones have mothers and babies too.
+# Animals in addition to the lexicon's, including stuffed ones, which have mothers and babies too.
 ANIMALS = (
     "penguin, peacock, ostrich, hen, duckling, chick, crow, sparrow, dove, egret, emu, parakeet,"
     "moose, elk, panda, hippo, hippopotamus, rhino, rhinoceros, donkey, mule, foal, colt, mare,"
@@ -73,7 +73,7 @@ ANIMALS = (
     "kitty, gazelle, ape, gorilla, seal, otter, livestock, ewe, grizzly, stuffed animal,"
     "teddy bear, teddy"
 )
-# Phrases that hold one of the words above and mean something else.
+# Phrases that contain one of the words above but mean something else.
 PASSED_OVER = (
     "man made, man hole, man cave, army man, army men, snow man, stick man, green man, lady bug,"
     "lady liberty, lady finger, ladies room, men room, child seat, child size, grooms, mens,"
@@ -97,7 +97,7 @@ PASSED_OVER = (
     "crowded with, bald eagle, bald tire, bearded dragon, surfing board, skiing lodge, skiing pole,"
     "ghost town, captain chair, captain hat, concert hall, groups of"
 )
-# "A statue of a man": what follows is a likeness.
+# Words that turn what follows into a picture or figure: "a statue of a man".
 LIKENESSES = (
     "statue, statues, sculpture, sculptures, figurine, figurines, bust, doll, dolls, carving,"
     "carvings, cutout, cutouts, painting, paintings, drawing, drawings, mural, murals, poster,"
@@ -106,13 +106,13 @@ LIKENESSES = (
     "mannequin, mannequins, puppet, puppets, robot, portrait, portraits, symbol, symbols, wax,"
     "decoration, decorations, scarecrow, shape"
 )
-# What cannot be there without the one whose it is: "a man's hand".
+# Body parts, which imply their owner: "a man's hand".
 PARTS = (
     "hand, hands, finger, fingers, thumb, arm, arms, head, heads, face, faces, hair, mouth, teeth,"
     "nose, eye, eyes, ear, ears, lip, lips, neck, chest, back, shoulder, shoulders, body, torso,"
     "waist, hip, hips, lap, leg, legs, knee, knees, foot, feet, toe, toes, reflection, wrist"
 )
-# Words that do not make the one before them an adjective, as a noun does.
+# Words that, unlike nouns, do not turn the word before them into a modifier.
 FOLLOWERS = (
     "&, a, about, across, after, against, all, along, amidst, among, and, are, around, as, at,"
     "away, back, be, before, behind, being, beside, between, both, but, by, ca, can, do, does,"
@@ -122,7 +122,7 @@ FOLLOWERS = (
     "the, their, there, through, to, together, toward, towards, tries, try, under, underneath, up,"
     "use, uses, was, wear, wears, were, where, which, while, who, whose, with"
 )
-# By these one tells a pitcher who throws from one that holds water.
+# Words that show that a "pitcher" throws rather than holds water.
 BALL_GAMES = (
     "ball, balls, base, baseball, bat, bats, bunt, bunts, catcher, cricket, deck, field, game,"
     "glove, hit, hits, hitting, league, mitt, mound, pitch, pitched, pitches, pitching, plate,"

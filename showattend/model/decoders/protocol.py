@@ -23,7 +23,9 @@ Memory = Any
 objects that belong to no image (weights prepared for the steps), which are passed on."""
 
 State = Any
-"""A NamedTuple of tensors [B, K, ...]; a step makes a new one and never writes into it."""
+"""A NamedTuple of tensors [B, K, ...] and tuples of such tensors; a step makes a new one and never
+writes into it. One further axis of a tensor may be longer in every new state (a cache of what was
+read): search and exports take it as it comes."""
 
 
 class Step(NamedTuple):
@@ -194,7 +196,9 @@ def choose_images(memory: Memory, images: torch.Tensor) -> Memory:
 
 def map_state(state: State, change: Callable[..., torch.Tensor], *others: Any) -> State:
     """The state with every tensor of it changed, by a function of it and of what else is given."""
-    return _rebuild(state, (change(part, *others) for part in state))
+    if isinstance(state, torch.Tensor):
+        return change(state, *others)
+    return _rebuild(state, (map_state(part, change, *others) for part in state))
 
 
 def repeat(state: State, K: int) -> State:

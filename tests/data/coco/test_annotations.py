@@ -75,7 +75,7 @@ def test_karpathy(folder: Path, restval: bool, train: int) -> None:
         ),
     ],
 )
-def test_where_the_server_has_it(
+def test_paths_on_the_server(
     tmp_path: Path, file: str, image: dict[str, Any], remote: str | None
 ) -> None:
     ((entry,), _) = read_entries([captions(tmp_path / file, {"id": 42} | image)], None, True)
@@ -91,13 +91,13 @@ def test_where_the_server_has_it(
         {"file_name": "a.jpg", "coco_url": "http://x/train2014/../../a.jpg"},
     ],
 )
-def test_names_that_lead_out_of_the_folder(tmp_path: Path, image: dict[str, Any]) -> None:
+def test_names_outside_the_folder_are_refused(tmp_path: Path, image: dict[str, Any]) -> None:
     path = captions(tmp_path / "captions.json", {"id": 1} | image)
-    with pytest.raises(DataError, match="leads out of the images' folder"):
+    with pytest.raises(DataError, match="outside the image folder"):
         read_entries([path], None, True)
 
 
-def test_files_at_odds(folder: Path) -> None:
+def test_files_of_different_kinds_are_refused(folder: Path) -> None:
     official, karpathy = folder / "captions_train2014.json", folder / "dataset_coco.json"
     for paths, kind, message in (
         ([official], "karpathy", r"train2014\.json: --split karpathy needs dataset_coco\.json"),
@@ -147,7 +147,7 @@ def test_every_split_keeps_its_share() -> None:
         assert Counter(each.split for each in choose(karpathy, count, 0)) == expected
 
 
-def test_the_draw_follows_from_the_seed() -> None:
+def test_the_selection_depends_on_the_seed_alone() -> None:
     pool = entries(train=80, val=40)
     drawn = choose(pool, 30, seed=1)
     assert drawn == [each for each in pool if each in drawn]  # in the order given
@@ -158,7 +158,7 @@ def test_the_draw_follows_from_the_seed() -> None:
 
 
 @given(st.integers(1, 60), st.integers(0, 40), st.integers(0, 40), st.integers(1, 150))
-def test_as_many_as_were_asked_for(train: int, val: int, test: int, count: int) -> None:
+def test_the_number_of_images_is_exact(train: int, val: int, test: int, count: int) -> None:
     pool = entries(train=train, val=val, test=test)
     drawn = choose(pool, count, seed=0)
     assert len(drawn) == len(set(drawn)) == min(count, len(pool))

@@ -1,4 +1,4 @@
-"""Archives: whole or refused, and nothing of them lands anywhere but where it is told to."""
+"""Archives: complete or refused, and never unpacked outside the given folder."""
 
 from __future__ import annotations
 
@@ -84,6 +84,6 @@ def test_absurd_sizes_are_refused(
     assert [each.name for each in tmp_path.iterdir()] == ["a.zip"]
 
 
-def test_a_place_that_cannot_be_written(archive: Path, tmp_path: Path) -> None:
+def test_an_unwritable_folder(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"):
         extract(archive, NAME, tmp_path / "none" / "out.json")

@@ -104,7 +104,7 @@ def test_what_is_no_address_is_asked_for_once(
     assert waits == []
 
 
-def test_an_address_that_is_not_ascii(
+def test_a_url_that_is_not_ascii(
     fetcher: Downloader, waits: Waits, server: Server, tmp_path: Path
 ) -> None:
     with pytest.raises(MissingError, match="not an address"):

@@ -1,4 +1,4 @@
-"""COCO's images: finding them, knowing the whole ones, fetching the others."""
+"""COCO's images: finding complete ones and downloading the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def names(server: Server, count: int) -> list[str]:
     return found
 
 
-def test_images_are_found_under_any_of_their_names(tmp_path: Path) -> None:
+def test_images_are_found_under_all_their_names(tmp_path: Path) -> None:
     entries = [Entry(i, f"{i}.jpg", ("A.",), "train", f"train2014/{i}.jpg") for i in range(4)]
     entries.append(Entry(4, "val2014/4.jpg", ("A.",), "val", None))
     places = {0: "a/0.jpg", 1: "b/train2014/1.jpg", 2: "b/2.jpg", 4: "b/4.jpg"}
@@ -44,7 +44,7 @@ def test_images_are_found_under_any_of_their_names(tmp_path: Path) -> None:
     assert found == {number: tmp_path / place for number, place in places.items()}
 
 
-def test_whole_images_are_opened_once(tmp_path: Path) -> None:
+def test_complete_images_are_opened_once(tmp_path: Path) -> None:
     contents = {"a.jpg": jpeg(0), "cut.jpg": jpeg(1)[:600], "text.jpg": b"hello", "b.jpg": jpeg(2)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -55,13 +55,13 @@ def test_whole_images_are_opened_once(tmp_path: Path) -> None:
     assert [at[1:] for at in looked] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     looked.clear()
-    (tmp_path / "b.jpg").write_bytes(jpeg(2)[:600])  # cut short behind our back
+    (tmp_path / "b.jpg").write_bytes(jpeg(2)[:600])  # truncated by something else
     again = ImageFolder(tmp_path)
     assert again.whole(wanted, lambda *at: looked.append(at)) == {"a.jpg"}
     assert [at[1:] for at in looked] == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_a_journal_that_was_cut_off(tmp_path: Path) -> None:
+def test_a_truncated_journal(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(0))
     (tmp_path / ".whole").write_bytes(b"12\tb.jpg\n\xff\xfe\n99")
     folder = ImageFolder(tmp_path)
@@ -70,7 +70,7 @@ def test_a_journal_that_was_cut_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 30])
-def test_the_size_is_said_beforehand(server: Server, tmp_path: Path, count: int) -> None:
+def test_the_size_is_announced(server: Server, tmp_path: Path, count: int) -> None:
     wanted = names(server, count)
     said: list[str] = []
 
@@ -85,7 +85,7 @@ def test_the_size_is_said_beforehand(server: Server, tmp_path: Path, count: int)
     )
     assert failed == {}
     total = amount(sum(len(server.files[f"/{name}"]) for name in wanted))
-    assert said == [f"{count} images to fetch from {server.url}, about {total}"]
+    assert said == [f"{count} images to download from {server.url}, about {total}"]
     assert len(server.log) - len(server.got) <= 8
     assert [at[1:3] for at in ticks] == [(i, count) for i in range(1, count + 1)]
     assert "images/s, " in str(ticks[-1][3])
@@ -102,7 +102,7 @@ def test_an_image_that_fails_is_named(server: Server, tmp_path: Path) -> None:
     assert failed["train2014/none.jpg"] == f"{server.url}/train2014/none.jpg: 404 Not Found"
 
 
-def test_a_server_that_fails_again_and_again_is_left_alone(server: Server, tmp_path: Path) -> None:
+def test_repeated_failures_end_the_download(server: Server, tmp_path: Path) -> None:
     wanted = names(server, 200)
     server.faults = {f"/{name}": [503] * 9 for name in wanted[5:]}
     downloader = Downloader(attempts=2, sleep=nothing)
@@ -111,14 +111,14 @@ def test_a_server_that_fails_again_and_again_is_left_alone(server: Server, tmp_p
     assert len(set(server.got)) < 100
 
 
-def test_a_server_that_has_none_of_them(server: Server, tmp_path: Path) -> None:
+def test_a_server_without_the_images(server: Server, tmp_path: Path) -> None:
     wanted = [f"train2014/{i}.jpg" for i in range(500)]
     with pytest.raises(DataError, match="the 49 images before it are missing too"):
         fetch_images(wanted, ImageFolder(tmp_path), server.url, Downloader(), nothing, nothing)
     assert len(set(server.got)) < 200
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unreachable_server(tmp_path: Path) -> None:
     with Server() as gone:
         url = gone.url
     downloader = Downloader(sleep=nothing)
@@ -132,7 +132,7 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"needs 19\.0 GB, and the disk has 5 MB left"):
         check_room(tmp_path / "none", 19e9)
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be made"):
+    with pytest.raises(DataError, match="cannot be created"):
         make_folder(tmp_path / "file" / "images")
 
 

@@ -1,4 +1,4 @@
-"""The manifest: valid JSON, a line an image, and never written over another program's."""
+"""The manifest: valid JSON, one line per image, never overwriting another program's."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def test_others(tmp_path: Path, content: str) -> None:
         check_manifest(tmp_path)
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_an_unwritable_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"):
         write_manifest(tmp_path / "none", {"format": ""}, IMAGES, complete=True)

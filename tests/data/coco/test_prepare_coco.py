@@ -1,4 +1,4 @@
-"""``prepare coco`` from a server with faults, from files that are there, and on from a stop."""
+"""``prepare coco`` from a faulty server, from local files, and after an interruption."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def test_all_of_it(coco: Server, out: Path) -> None:
     for name, content in COCO.photos.items():
         assert (out / "images" / name[1:]).read_bytes() == content
     assert sorted(coco.got) == sorted([ZIP, *COCO.photos])
-    assert said[0].startswith(f"fetching {coco.url}{ZIP}, ")
-    assert said[1].startswith(f"30 images to fetch from {coco.url}, about ")
+    assert said[0].startswith(f"downloading {coco.url}{ZIP}, ")
+    assert said[1].startswith(f"30 images to download from {coco.url}, about ")
     names = {path.name for path in (out / "annotations").iterdir()}
     assert names == {ZIP.rpartition("/")[2], "captions_train2014.json", "captions_val2014.json"}
 
 
 def test_500_images_with_faults(server: Server, out: Path) -> None:
-    """The bar: 5 % faults, all of it there in the end, nothing that was whole fetched twice."""
+    """With 5 % faults everything arrives, and no complete file is downloaded twice."""
     big = Coco(train=500, val=250)
     server.files = dict(big.files)
     kinds: list[str | int] = ["drop", "truncate", 503, "damage", "cut"]
@@ -123,7 +123,7 @@ def test_missing_images_are_listed_and_skipped(coco: Server, out: Path) -> None:
         f"{coco.url}{gone}: 404 Not Found",
         f"{coco.url}{busy}: 503 Service Unavailable, 3 times",
     ]
-    assert said[-1] == "2 images did not come; run this again to ask for them again"
+    assert said[-1] == "2 images could not be downloaded; run this again to retry"
     assert manifest(out)["complete"] is False
     sizes = {f"/{each['file']}": each["bytes"] for each in manifest(out)["images"]}
     assert [name for name, size in sizes.items() if size is None] == [gone, busy]
@@ -135,9 +135,9 @@ def test_missing_images_are_listed_and_skipped(coco: Server, out: Path) -> None:
     assert manifest(out)["complete"] is True
 
 
-def test_a_run_that_is_stopped_goes_on(coco: Server, out: Path) -> None:
+def test_an_interrupted_run_continues(coco: Server, out: Path) -> None:
     def stop(what: str, done: int, total: int, note: str = "") -> None:
-        if (what, done) == ("Fetching images", 11):
+        if (what, done) == ("Downloading images", 11):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -152,18 +152,20 @@ def test_a_run_that_is_stopped_goes_on(coco: Server, out: Path) -> None:
     assert manifest(out)["complete"] is True
 
 
-def test_annotations_that_were_stopped_go_on(server: Server, out: Path) -> None:
+def test_an_interrupted_download_of_annotations_continues(server: Server, out: Path) -> None:
     rest = random.Random(0).randbytes(2 << 20)  # what else is in the archive
     archive = zipped(COCO.annotations | {"rest": rest})
     server.files = COCO.files | {ZIP: archive}
     server.faults[ZIP] = ["truncate"]
-    with pytest.raises(DataError, match=r"broke off at .*; what came is kept, run this again"):
+    with pytest.raises(
+        DataError, match=r"broke off at .*; finished downloads are kept, run this again"
+    ):
         run(server, out, images=2, downloader=Downloader(attempts=1))
     run(server, out, images=2)
     assert sum(each.sent for each in server.asked(ZIP)) == len(archive)
 
 
-def test_images_of_ours_that_are_broken_come_again(coco: Server, out: Path) -> None:
+def test_broken_images_are_downloaded_again(coco: Server, out: Path) -> None:
     run(coco, out)
     broken = sorted(COCO.photos)[7]
     (out / "images" / broken[1:]).write_bytes(b"cut")
@@ -172,7 +174,7 @@ def test_images_of_ours_that_are_broken_come_again(coco: Server, out: Path) -> N
     assert coco.got == [broken]
 
 
-def test_a_subset_is_its_seed(coco: Server, tmp_path: Path) -> None:
+def test_a_subset_depends_on_its_seed_alone(coco: Server, tmp_path: Path) -> None:
     for name, options in (
         ("one", {"images": 9}),
         ("two", {"images": 9}),
@@ -237,7 +239,7 @@ def test_karpathy(coco: Server, out: Path, restval: bool, train: int, place: str
 
 
 def test_2017(server: Server, out: Path) -> None:
-    """Names without a split in them: the annotation file's name says the folder."""
+    """File names without a split: the folder follows from the annotation file's name."""
     files = {}
     for split, number in (("train", 30), ("val", 40)):
         image = {"id": number, "file_name": f"{number:012}.jpg"}
@@ -257,8 +259,8 @@ def test_karpathy_by_categories(coco: Server, out: Path) -> None:
 # There already ---------------------------------------------------------------------------------
 
 
-def test_files_that_are_there(server: Server, out: Path, tmp_path: Path) -> None:
-    """Nothing is fetched, and nothing is written where they are."""
+def test_local_files(server: Server, out: Path, tmp_path: Path) -> None:
+    """Nothing is downloaded, and nothing is written to their folder."""
     mine = local(tmp_path / "mine", "train", "val")
     before = sorted(mine.rglob("*"))
     files = [mine / f"annotations/captions_{split}2014.json" for split in ("train", "val")]
@@ -279,7 +281,7 @@ def test_files_that_are_there(server: Server, out: Path, tmp_path: Path) -> None
 
 
 def test_images_held_out_of_training(out: Path, tmp_path: Path) -> None:
-    """Those that something will be measured on are not trained on, but may be validated on."""
+    """Images held out of training may still be used for validation."""
     mine = local(tmp_path / "mine", "train", "val")
     prepare_coco(out, annotations=[mine / "annotations"])
     splits = ids(out)
@@ -297,7 +299,7 @@ def test_images_held_out_of_training(out: Path, tmp_path: Path) -> None:
         prepare_coco(out, annotations=[mine / "annotations"], hold_out=[held])
 
 
-def test_a_karpathy_file_that_is_there(out: Path, tmp_path: Path) -> None:
+def test_a_local_karpathy_file(out: Path, tmp_path: Path) -> None:
     mine = local(tmp_path / "mine", "train", "val")
     (mine / "dataset_coco.json").write_text(json.dumps(COCO.karpathy()))
     for options in ({"annotations": [mine / "dataset_coco.json"]}, {"annotations": [mine]}):
@@ -307,7 +309,7 @@ def test_a_karpathy_file_that_is_there(out: Path, tmp_path: Path) -> None:
     assert report.images == {"train": 26, "val": 2, "test": 2}
 
 
-def test_what_is_missing_in_ones_own_folder_is_not_fetched(out: Path, tmp_path: Path) -> None:
+def test_images_missing_from_image_root_are_not_downloaded(out: Path, tmp_path: Path) -> None:
     mine = local(tmp_path / "mine", "train", "val")
     gone = mine / sorted(COCO.photos)[0][1:]
     gone.unlink()
@@ -316,7 +318,7 @@ def test_what_is_missing_in_ones_own_folder_is_not_fetched(out: Path, tmp_path: 
     assert [line.endswith(f"{gone.name}: no such file") for line in report.skipped] == [True]
 
 
-def test_a_base_url_completes_ones_own_folder(coco: Server, out: Path, tmp_path: Path) -> None:
+def test_base_url_completes_image_root(coco: Server, out: Path, tmp_path: Path) -> None:
     mine = local(tmp_path / "mine", "train")
     for _ in range(2):
         report = run(coco, out, image_root=mine)
@@ -325,7 +327,7 @@ def test_a_base_url_completes_ones_own_folder(coco: Server, out: Path, tmp_path:
     assert not (mine / "val2014").exists()
 
 
-def test_an_archive_that_is_there_is_not_fetched(coco: Server, out: Path) -> None:
+def test_an_existing_archive_is_not_downloaded(coco: Server, out: Path) -> None:
     (out / "annotations").mkdir(parents=True)
     (out / ZIP[1:]).write_bytes(COCO.files[ZIP])
     run(coco, out, images=3)
@@ -357,7 +359,7 @@ def test_a_server_without_the_annotations(server: Server, out: Path) -> None:
         run(server, out)
 
 
-def test_files_of_others_are_left_alone(coco: Server, tmp_path: Path) -> None:
+def test_other_files_are_left_alone(coco: Server, tmp_path: Path) -> None:
     for name in ("manifest.json", "dataset.jsonl"):
         (tmp_path / name).write_text("{}")
         with pytest.raises(DataError, match=f"{name}: not written by prepare"):
@@ -375,7 +377,7 @@ def test_files_of_others_are_left_alone(coco: Server, tmp_path: Path) -> None:
         ({"year": 2017, "split": "karpathy"}, "leave --year out"),
     ],
 )
-def test_wishes_that_cannot_be(options: dict[str, Any], message: str) -> None:
+def test_impossible_subsets_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Subset(**options)
 
@@ -387,18 +389,18 @@ def test_wishes_that_cannot_be(options: dict[str, Any], message: str) -> None:
         "http://local host", "http://", "http://a\0b", "http://host/?q", "http://host/\ud800",
     ],
 )  # fmt: skip
-def test_addresses_that_cannot_be(url: str, out: Path) -> None:
-    with pytest.raises(DataError, match="not an address; --base-url looks like"):
+def test_invalid_urls_are_refused(url: str, out: Path) -> None:
+    with pytest.raises(DataError, match="not a URL; give --base-url in the form"):
         prepare_coco(out, base_url=url, downloader=Downloader(attempts=1, sleep=nothing))
 
 
-def test_an_address_that_is_not_ascii(server: Server, out: Path) -> None:
+def test_a_url_that_is_not_ascii(server: Server, out: Path) -> None:
     server.files = {f"/%C3%A4%20b{name}": content for name, content in COCO.files.items()}
     report = prepare_coco(out, Subset(images=2), base_url=f"{server.url}/ä b/", min_count=1)
     assert sum(report.images.values()) == 2
 
 
-def test_two_ids_of_one_file(server: Server, out: Path, tmp_path: Path) -> None:
+def test_two_ids_may_share_a_file(server: Server, out: Path, tmp_path: Path) -> None:
     name = "COCO_train2014_000000000001.jpg"
     images = [{"id": number, "file_name": name} for number in (1, 2)]
     (tmp_path / "captions_train.json").write_text(json.dumps(COCO.captions(images)))
@@ -409,7 +411,7 @@ def test_two_ids_of_one_file(server: Server, out: Path, tmp_path: Path) -> None:
     assert server.got == [f"/train2014/{name}"]
 
 
-def test_objects_are_not_fetched_beside_ones_own_annotations(
+def test_instances_are_not_downloaded_for_local_annotations(
     coco: Server, out: Path, tmp_path: Path
 ) -> None:
     mine = local(tmp_path / "mine", "train", "val")
@@ -424,12 +426,12 @@ def test_objects_are_not_fetched_beside_ones_own_annotations(
     assert coco.log == []
 
 
-def test_places_that_cannot_be(out: Path, tmp_path: Path) -> None:
+def test_invalid_folders_are_refused(out: Path, tmp_path: Path) -> None:
     captions = tmp_path / "captions_mine.json"
     captions.write_text(json.dumps(COCO.captions([{"id": 1, "file_name": "beach.jpg"}])))
     for options, message in (
-        ({"base_url": "images"}, f"images: not an address; --base-url looks like {IMAGE_SERVER}"),
-        ({"base_url": "file:///etc"}, "not an address"),
+        ({"base_url": "images"}, f"images: not a URL; give --base-url in the form {IMAGE_SERVER}"),
+        ({"base_url": "file:///etc"}, "not a URL"),
         ({"image_root": tmp_path / "none"}, "none: no such folder of images"),
         ({"annotations": [tmp_path / "none.json"]}, r"none\.json: no such file"),
         ({"annotations": [out]}, r"out: holds no captions_\*\.json"),

@@ -1,4 +1,4 @@
-"""Grounding against worlds where the answer is known, and the table of nouns."""
+"""Grounding on synthetic images with known answers, and the table of nouns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_caption(words: list[str], maps: list[np.ndarray], size: tuple[int, int]
 
 
 class Fake:
-    """Says "a dog" (or the words given) and looks where ``look`` says for each word."""
+    """Captions with "a dog" (or the given words), and looks at ``look`` for each word."""
 
     name = "fake"
     search = SearchOptions()
@@ -100,7 +100,7 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_model_that_looks_right_and_one_that_looks_away(world):
+def test_a_model_that_looks_at_the_object_and_one_that_does_not(world):
     right = ground(
         world / "instances.json",
         world,
@@ -117,12 +117,12 @@ def test_a_model_that_looks_right_and_one_that_looks_away(world):
     assert right["pointing"]["other_word"] == 0
     assert wrong["pointing"]["model"] == 0
     assert wrong["pointing"]["other_word"] == 1
-    # Whatever the model does: the mask is one cell of sixteen, away from the middle.
+    # For any model: the mask is one cell of sixteen, away from the centre.
     for found in (right, wrong):
         assert found["pointing"]["uniform"] == found["mass"]["uniform"] == 1 / 16
     assert right["mass"]["model"] > 0.5  # the rest is the interpolation's slope outside the cell
     assert wrong["mass"]["model"] < 0.001  # and its ripple
-    # Every image says the same, so there is no spread.
+    # All images agree, so there is no spread.
     assert right["interval"]["pointing"]["uniform"] == pytest.approx([15 / 16, 15 / 16])
     assert wrong["interval"]["pointing"]["other_word"] == [-1, -1]
     assert right["categories"] == {
@@ -186,7 +186,7 @@ def test_other_words_are_averaged():
     assert (word["word"], word["position"], word["categories"]) == ("dog", 1, ["dog"])
 
 
-def test_a_name_of_two_words_has_the_mean_of_their_maps():
+def test_a_name_of_two_words_uses_their_mean_map():
     maps = [one_hot(0, 0), 0.4 * one_hot(0, 0) + 0.6 * one_hot(3, 3), one_hot(3, 3)]
     caption = make_caption(["hot", "dog", "bun"], maps, (40, 40))
     masks = {"hot dog": np.zeros((40, 40), bool), "dog": np.ones((40, 40), bool)}
@@ -208,7 +208,7 @@ def test_peak_is_found_at_pixel_precision():
         assert word["pointing"]["model"] == hit
 
 
-def test_the_peak_is_that_of_the_blurred_map_and_the_mass_that_of_the_map(world):
+def test_the_peak_is_from_the_blurred_map_and_the_mass_is_not(world):
     """The dog's cell and those around it together outweigh one cell in the corner."""
     alpha = np.zeros((GRID, GRID), np.float32)
     alpha[0:3, 1:4] = 0.09
@@ -270,7 +270,7 @@ def test_human_captions_are_forced(world):
     assert (found["words"], found["images"], found["pointing"]["model"]) == (2, 1, 0.5)
     assert found["settings"]["sentences"] == "human"
     assert found["settings"]["precision"] == "float32"
-    assert all(found["settings"][key] is None for key in SEARCH)  # nothing was searched
+    assert all(found["settings"][key] is None for key in SEARCH)  # there was no search
     assert steps == [(1, 2), (2, 2)]
 
     for image in content["images"]:
@@ -338,7 +338,7 @@ def test_an_image_of_an_impossible_size_is_named(world, sides):
     content = json.loads((world / "instances.json").read_text())
     content["images"][0] |= sides
     (world / "instances.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"image 1: is said to have over 178,956,970 pixels"):
+    with pytest.raises(DataError, match=r"image 1: claims over 178,956,970 pixels"):
         Instances.load(world / "instances.json")
 
 
@@ -375,7 +375,7 @@ def test_other_files_are_refused(tmp_path, text, message):
     "shape",
     [
         ["nonsense"],
-        [[0, 0, float("nan"), 0, 5, 5]],  # pycocotools would not come back from these
+        [[0, 0, float("nan"), 0, 5, 5]],  # pycocotools would hang on these
         [[0, 0, 1e9, 0, 5, 5]],
         [[0, 0, "5", 0, 5, 5]],
         {"size": [10**6, 10**6], "counts": "000"},
@@ -397,7 +397,7 @@ def test_interval_is_a_bootstrap_over_images():
     generator = np.random.default_rng(1)
     hits = generator.random(200) < 0.7
     found = intervals([[word(float(hit))] for hit in hits])
-    # For one word an image the bootstrap is that of a proportion: normal, with known spread.
+    # With one word per image this is the bootstrap of a proportion: normal, with known spread.
     mean, spread = hits.mean(), np.sqrt(hits.mean() * (1 - hits.mean()) / 200)
     low, high = found["pointing"]["uniform"]
     assert low == pytest.approx(mean - 1.96 * spread, abs=0.012)
@@ -435,7 +435,7 @@ def test_nouns(sentence, expected):
     assert [" ".join(words[m.start : m.stop]) for m in found] == expected
 
 
-def test_nouns_lead_to_their_categories():
+def test_nouns_name_their_categories():
     table = NounTable(_NOUNS)
 
     def categories(words: str) -> list[tuple[str, ...]]:
@@ -450,7 +450,7 @@ def test_nouns_lead_to_their_categories():
         assert categories(name) == [(name,)] or name in categories(name)[0]
 
 
-def test_categories_of_ones_own_match_by_name_and_plural():
+def test_other_categories_match_by_name_and_plural():
     table = NounTable(["circle", "Traffic_cone", "box", "berry"])
     sentence = "circles , a traffic cone , boxes , berries and a dog"
     assert [m.categories for m in table.find(sentence.split())] == [

@@ -1,4 +1,4 @@
-"""COCO's instances files: what is wrong is told in one line, what is not needed may be missing."""
+"""COCO's instances files: errors are one line, and what is not needed may be missing."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_imperfect_file_is_named_in_one_line(
 
 
 def test_what_is_not_needed_may_be_missing(content: dict[str, Any], tmp_path: Path) -> None:
-    """An image that shows no object has no name; an object has no box, and one has nothing."""
+    """An image without objects lacks a name, one object lacks a box, and one lacks everything."""
     whole = masks_of(content, tmp_path)
     content["images"].append({"id": 4})
     content["annotations"][0]["bbox"] = None

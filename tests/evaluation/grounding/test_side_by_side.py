@@ -1,4 +1,4 @@
-"""Models side by side: the difference of two by hand, and the tables of Markdown."""
+"""Comparing models: differences computed by hand, and the Markdown tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_same_maps_do_not_differ() -> None:
 
 
 def test_a_difference_is_paired_over_images() -> None:
-    """Images differ much, the models by 0.1 in each: the interval does not know the images."""
+    """Images differ widely and the models by 0.1 in each, so the paired interval is narrow."""
     draw = np.random.default_rng(0)
     level = draw.random(40)
     found = difference(
@@ -61,7 +61,7 @@ def test_a_difference_is_paired_over_images() -> None:
     )
 
 
-def test_models_may_say_different_numbers_of_words() -> None:
+def test_models_may_name_different_numbers_of_words() -> None:
     one = rows({1: [1.0, 1.0, 1.0], 2: [0.0], 3: []})
     other = rows({1: [], 2: [0.5], 4: [0.0]})
     found = difference(one, other, "pointing")
@@ -99,5 +99,5 @@ def test_tables(world: Any) -> None:
         assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
-def test_no_text_breaks_a_table() -> None:
+def test_bars_in_a_cell_do_not_break_a_table() -> None:
     assert markdown(["a|b"], [["c|d"]]) == "| a/b |\n| --- |\n| c/d |"

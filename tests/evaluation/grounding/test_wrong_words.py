@@ -1,4 +1,4 @@
-"""Right and wrong words, and big objects, in worlds where the answer is known."""
+"""Right and wrong words, and big objects, in synthetic images with known answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mask(*cells: tuple[int, int]) -> np.ndarray:
 
 
 def judged(words: str, looks: dict[str, tuple[int, int]], **masks: np.ndarray) -> dict[str, Any]:
-    """A caption whose words look at the cells given, by default at the upper left one."""
+    """A caption whose words look at the given cells, by default at the upper left one."""
     said = words.split()
     caption = make_caption(said, [one_hot(*looks.get(word, (0, 0))) for word in said], SIZE)
     return judge_caption(caption, masks, NOUNS)
@@ -48,8 +48,8 @@ def test_a_wrong_word_saw_the_wrong_thing_or_looked_at_the_wrong_place() -> None
         assert word["chance"] == {"dog": {"uniform": 1 / 16, "centre": 1 / 4}}
 
 
-def test_a_right_word_may_be_right_by_luck() -> None:
-    """It looks at its own object, at another one, or at nothing."""
+def test_a_right_word_may_look_elsewhere() -> None:
+    """It may look at its own object, at another one, or at none."""
     scene = {"dog": mask((1, 2), (1, 3)), "car": mask((3, 0))}
     for cell, at, place in (
         ((1, 2), "dog", "own"), ((3, 0), "car", "another"), ((3, 3), None, "none"),
@@ -61,7 +61,7 @@ def test_a_right_word_may_be_right_by_luck() -> None:
         assert word["peak"]["uniform"] == {"own": 2 / 16, "another": 1 / 16, "none": 13 / 16}
 
 
-def test_the_smallest_object_has_the_shared_pixel_unless_it_is_the_words_own() -> None:
+def test_shared_pixels_go_to_the_smallest_object_or_the_words_own() -> None:
     scene = {"dining table": mask((2, 0), (2, 1), (2, 2), (2, 3)), "cup": mask((2, 1))}
     (word,) = judged("a dog", {"dog": (2, 1)}, **scene)["named"]
     assert word["at"] == "cup"
@@ -72,7 +72,7 @@ def test_the_smallest_object_has_the_shared_pixel_unless_it_is_the_words_own() -
     assert word["peak"]["uniform"] == {"own": 4 / 16, "another": 0, "none": 12 / 16}
 
 
-def test_a_peak_that_is_shared_is_shared_out() -> None:
+def test_a_shared_peak_is_divided() -> None:
     even = np.full((4, 4), 1 / 16, np.float32)
     caption = make_caption(["a", "car"], [even, even], SIZE)
     (word,) = judge_caption(caption, {"dog": mask((1, 2), (0, 0))}, NOUNS)["named"]
@@ -83,19 +83,19 @@ def test_a_peak_that_is_shared_is_shared_out() -> None:
 
 
 def test_which_words_are_judged() -> None:
-    # A bike may be a bicycle: right if there is one. What has no category is neither.
+    # "bike" may mean a bicycle, so it is right if there is one. Other words are neither.
     named = judged("a bike near a tree and a car", {}, bicycle=mask((0, 0)))["named"]
     assert [(word["word"], word["right"]) for word in named] == [("bike", True), ("car", False)]
     (word,) = judged("a bike", {}, dog=mask((0, 0)))["named"]
     assert (word["categories"], word["right"]) == (["bicycle", "motorcycle"], False)
-    # Without another word there is nothing to compare it with; without an object nothing to see.
+    # Nothing is judged without another word to compare with, or without an object.
     assert judged("cars", {}, dog=mask((0, 0)))["named"] == []
     assert judged("a car", {}) == {"named": [], "big": []}
     empty = make_caption(["a"], [one_hot(0, 0)], SIZE)
     assert judge_caption(empty, {"dog": mask((0, 0))}, NOUNS)["named"] == []
 
 
-def test_big_objects_said_and_unsaid() -> None:
+def test_big_objects_mentioned_and_overlooked() -> None:
     # Both words look at the upper left: the dog has it; the car has the right half, the cup a cell.
     scene = {"dog": mask((0, 0), (0, 1)), "cup": mask((3, 0))}
     scene["car"] = mask(*((row, col) for row in range(4) for col in (2, 3)))
@@ -130,7 +130,7 @@ def test_shares_add_up() -> None:
         assert shares["mass"]["none"] == pytest.approx(heat[nothing].sum() / heat.sum())
 
 
-def test_confusions_are_counted_beside_chance() -> None:
+def test_confusions_are_counted_with_chance_levels() -> None:
     def word(said: str, at: str | None, area: float, categories: int = 1) -> dict[str, Any]:
         names = [said, f"{said}'s like"][:categories]
         chance = {"cat": {"uniform": area, "centre": 2 * area}}
@@ -149,7 +149,7 @@ def test_confusions_are_counted_beside_chance() -> None:
     assert confusions([word("dog", None, 0.5)]) == []
 
 
-def test_ground_tells_it_all(world: Any) -> None:
+def test_ground_includes_wrong_words(world: Any) -> None:
     """Three images, a dog in cell (1, 2), a circle in (3, 0): it says car and dog."""
     looks = {"dog": (1, 2), "car": (3, 0)}
     fake = Fake(lambda w: one_hot(*looks.get(w, (0, 0))), ("a", "car", "and", "a", "dog"))
@@ -160,7 +160,7 @@ def test_ground_tells_it_all(world: Any) -> None:
     assert where["wrong"]["peak"]["model"] == {"own": 0, "another": 1, "none": 0}
     # The other words: "dog" is on an object, "a", "and", "a" are not.
     assert where["wrong"]["peak"]["other_word"]["another"] == 1 / 4
-    # Every image says the same, so there is no spread.
+    # All images agree, so there is no spread.
     leads = where["wrong"]["interval"]["peak"]["another"]
     assert leads["uniform"] == pytest.approx([14 / 16] * 2)
     assert leads["other_word"] == pytest.approx([3 / 4] * 2)
@@ -173,20 +173,20 @@ def test_ground_tells_it_all(world: Any) -> None:
         }
     ]  # fmt: skip
     assert where["big"]["mentioned"] == where["big"]["overlooked"] == {"objects": 0, "images": 0}
-    # What is known of a caption is enough for the figures of some of them.
+    # The summary can be computed from a part of the captions.
     half = summary(found["captions"][:2])
     assert (half["words"], half["where"]["wrong"]["words"]) == (2, 2)
     assert half["pointing"] == found["pointing"]
 
 
-def test_no_wrong_word_no_figures(world: Any) -> None:
+def test_without_wrong_words_there_are_no_figures(world: Any) -> None:
     where = ground(world / "instances.json", world, Fake(lambda _: one_hot(1, 2)))["where"]
     assert where["wrong"] == {"words": 0, "images": 0}
     assert where["confusions"] == []
     assert where["right"]["words"] == 3
 
 
-def test_intervals_go_over_images(world: Any) -> None:
+def test_intervals_are_over_images(world: Any) -> None:
     """In one image of three the wrong word looks away: means and intervals by hand."""
     calls = iter([(3, 0), (3, 0), (0, 3)])
     fake = Fake(

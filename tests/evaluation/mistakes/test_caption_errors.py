@@ -86,7 +86,7 @@ def test_wider_concepts_and_rivals() -> None:
 
 
 @pytest.mark.parametrize("lexicon", lexicons(), ids=lambda each: each.name)
-def test_the_tables_hang_together(lexicon: Lexicon) -> None:
+def test_the_tables_are_consistent(lexicon: Lexicon) -> None:
     for concept in lexicon.concepts:
         assert lexicon.above(concept) <= set(lexicon.concepts), concept
         assert concept not in lexicon.above(concept)
@@ -157,7 +157,7 @@ def test_figures_against_all_references() -> None:
     assert (colours.model.naming, colours.model.supported, colours.model.wanted) == (1, 1, 0)
 
 
-def test_people_are_judged_by_the_others_and_the_model_by_the_same() -> None:
+def test_people_and_model_are_judged_by_the_same_references() -> None:
     objects = kind(find_errors(REFERENCES, CANDIDATES), "object")
     human, equal = objects.human, objects.model_equal
     assert human is not None
@@ -173,10 +173,10 @@ def test_people_are_judged_by_the_others_and_the_model_by_the_same() -> None:
     assert (equal.wanted, equal.found) == (6, 2)
 
 
-def test_one_reference_leaves_no_one_to_compare() -> None:
+def test_one_reference_gives_no_comparison() -> None:
     report = find_errors({1: ["a dog"]}, {1: "a dog"})
     assert kind(report, "object").human is None
-    assert "people, the others" not in to_markdown(report)
+    assert "people, against the others" not in to_markdown(report)
 
 
 def test_overused_phrases_and_wording() -> None:
@@ -185,7 +185,7 @@ def test_overused_phrases_and_wording() -> None:
     report = find_errors(
         references, candidates, train=["A dog is running.", "the dog number 3 runs"]
     )
-    # The words of 3 within go without saying; "the dog number" is in half of the references.
+    # Phrases of 3 within longer ones are left out; "the dog number" is in half of the references.
     assert [phrase.words for phrase in report.phrases] == ["a dog is running"]
     phrase = report.phrases[0]
     assert (phrase.count, phrase.share, phrase.human_count) == (6, 0.6, 0)
@@ -209,7 +209,7 @@ def test_the_page() -> None:
     assert page.startswith("# What the captions get wrong\n\nMade by\n\n```\nshowattend x\n```\n")
     assert "| cat | dog | 1 |" in page
     assert "| objects | 66.7 % | 16.7 % | 33.3 % | 83.3 % |" in page
-    assert "word for word a training caption" in page
+    assert "identical to a training caption" in page
     for block in page.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
@@ -262,16 +262,16 @@ def test_the_command_prints_the_page_or_writes_it(files: Path) -> None:
 
 
 def test_the_page_says_how_evaluate_made_the_captions(files: Path) -> None:
-    assert "The captions are those of" not in call(files)
+    assert "The captions are from" not in call(files)
     content = json.loads((files / "results.json").read_text())
     settings = {"beam_size": 3, "block_ngrams": 2, "size": 288, "precision": "float32"}
     content["settings"] = {"model": "mine"} | settings
     (files / "results.json").write_text(json.dumps(content))
-    told = "model mine, beam 3, no 2-gram twice, 288 pixels, float32."
-    assert f"The captions are those of `showattend evaluate --output`: {told}" in call(files)
+    how = "model mine, beam 3, no 2-gram twice, 288 pixels, float32."
+    assert f"The captions are from `showattend evaluate --output`: {how}" in call(files)
 
 
-def test_the_command_says_what_is_left_out(files: Path) -> None:
+def test_the_command_reports_what_is_left_out(files: Path) -> None:
     assert "1 of 2 images have no caption" in call(files, results="list.json")
 
 
@@ -294,7 +294,7 @@ def test_the_gallery_shows_the_worst_first(files: Path, monkeypatch: pytest.Monk
     assert seen["advice"] == "give a lower --worst"
 
 
-def test_letters_that_the_gallery_cannot_draw_are_told(files: Path) -> None:
+def test_letters_without_a_glyph_in_the_gallery_are_reported(files: Path) -> None:
     results = files / "results.json"
     results.write_text(results.read_text().replace("three red cats", "three \U00012000 cats"))
     for k in REFERENCES:
@@ -304,7 +304,7 @@ def test_letters_that_the_gallery_cannot_draw_are_told(files: Path) -> None:
     assert f"wrote {files / 'worst.png'}" in told
 
 
-def test_the_gallery_never_takes_the_place_of_a_photo(files: Path) -> None:
+def test_the_error_gallery_never_overwrites_a_photo(files: Path) -> None:
     photo = files / "photos" / "2.png"
     photo.parent.mkdir()
     photo.write_bytes(b"a photo")
@@ -316,7 +316,7 @@ def test_the_gallery_never_takes_the_place_of_a_photo(files: Path) -> None:
     assert not (files / "errors.md").exists()
 
 
-def test_photos_that_cannot_be_opened_are_no_success(run: CommandLine, files: Path) -> None:
+def test_unreadable_photos_give_exit_code_1(run: CommandLine, files: Path) -> None:
     given = ("--annotations", files / "captions.json", "--results", files / "results.json")
     sheet, page = files / "worst.png", files / "errors.md"
     args = ("errors", *given, "--gallery", sheet, "--output", page)
@@ -335,9 +335,7 @@ def test_photos_that_cannot_be_opened_are_no_success(run: CommandLine, files: Pa
         assert drawn.format == "PNG"
 
 
-def test_of_many_photos_that_cannot_be_opened_a_few_are_named(
-    run: CommandLine, files: Path
-) -> None:
+def test_only_a_few_of_many_unreadable_photos_are_listed(run: CommandLine, files: Path) -> None:
     images = [{"id": k, "file_name": f"{k}.jpg"} for k in range(9)]
     said = [{"id": k, "image_id": k, "caption": "a dog"} for k in range(9)]
     (files / "captions.json").write_text(json.dumps({"images": images, "annotations": said}))
@@ -348,7 +346,7 @@ def test_of_many_photos_that_cannot_be_opened_a_few_are_named(
     assert code == 1
     assert err == [
         *(f"showattend: {files / f'{k}.jpg'}: no such file" for k in range(5)),
-        "showattend: 3 other photos cannot be opened either; check --images",
+        "showattend: 3 more photos cannot be opened; check --images",
         f"wrote {files / 'worst.png'}",
     ]
 

@@ -47,7 +47,7 @@ def test_a_word_of_several_kinds_is_there_only_if_all_of_them_are() -> None:
 def test_the_threshold_is_where_wrong_and_right_balance() -> None:
     p = np.linspace(0.005, 0.995, 100)
     random = np.random.default_rng(0)
-    wrong = random.random((200, 100)) < 1 - p  # as often wrong as it says
+    wrong = random.random((200, 100)) < 1 - p  # wrong as often as its probability says
     found = choose_threshold([(np.tile(p, 200).tolist(), wrong.ravel().tolist())])
     assert found == pytest.approx(0.5, abs=0.06)
     assert choose_threshold([([0.1, 0.2, 0.35, 0.8], [True, True, False, False])]) == 0.35
@@ -56,12 +56,12 @@ def test_the_threshold_is_where_wrong_and_right_balance() -> None:
     assert choose_threshold([]) == choose_threshold([([], [])]) == 0.0
 
 
-def test_equal_probabilities_lie_on_one_side() -> None:
+def test_ties_stay_on_one_side_of_the_threshold() -> None:
     p, wrong = [0.3, 0.3, 0.3, 0.9], [True, False, False, False]
     assert choose_threshold([(p, wrong)]) == 0.0
 
 
-def test_every_set_counts_alike() -> None:
+def test_every_set_has_equal_weight() -> None:
     few = ([0.2, 0.4, 0.6], [True, True, False])
     many = ([0.2, 0.4, 0.6] * 100, [True, False, False] * 100)
     assert choose_threshold([few]) == 0.6
@@ -70,7 +70,7 @@ def test_every_set_counts_alike() -> None:
     assert choose_threshold([few, few, many]) == 0.6
 
 
-def test_the_description_counts_right() -> None:
+def test_the_description_counts_correctly() -> None:
     p, wrong = [0.05, 0.05, 0.15, 0.65, 1.0], [True, False, True, False, False]
     found = describe_confidence(p, wrong, 0.15)
     assert found["all"] == {"words": 5, "wrong": pytest.approx(0.4)}

@@ -1,4 +1,4 @@
-"""What the note is worth: who is invented, and how captions fare with it and without."""
+"""The usefulness of the note: invented people, and captions with and without it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_captions_are_judged_one_by_one() -> None:
     assert judged["CIDEr"][1:].max() < 0.1 * judged["CIDEr"][0]
 
 
-def test_the_means_are_of_those_with_the_note_and_of_the_others() -> None:
+def test_means_are_separate_with_and_without_the_note() -> None:
     familiar = np.array([0.0, NOTE_BELOW / 2, NOTE_BELOW, 0.5, 1.0])
     strange = np.array([0.9, 0.8, 0.7, 0.5, 0.1])
     judged = {
@@ -57,7 +57,7 @@ def test_the_means_are_of_those_with_the_note_and_of_the_others() -> None:
     assert table[2].startswith("| mine | 2 of 5 (40.0 %) | 0.50 / 0.33 | 0.75 / 0.20 |")
 
 
-def test_of_photos_that_nobody_has_described_the_notes_are_counted() -> None:
+def test_notes_are_counted_without_human_captions() -> None:
     found = describe_notes(np.array([0.0, 1.0, 1.0]), np.zeros(3), {})
     assert found["noted"] == {"photos": 1}
     assert found["auc"] is None

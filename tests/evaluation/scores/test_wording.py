@@ -1,4 +1,4 @@
-"""Variety, length and broken ends, counted by hand."""
+"""Variety, length and broken endings, counted by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_of_nothing() -> None:
     assert wording([]) == {"distinct": 0, "words": 0, "length": 0, "bad_endings": 0}
 
 
-def test_the_list_holds_what_breaks_off_and_no_noun() -> None:
+def test_bad_endings_are_function_words() -> None:
     listed = {"a", "an", "the", "on", "in", "with", "of", "and", "to", "is"}
     assert listed <= BAD_ENDINGS
     assert not {"dog", "water", "running", "outside", "together", "up"} & BAD_ENDINGS

@@ -1,0 +1,207 @@
+"""What decoders with LSTMs and one attention share, beside the paper's own (`lstm`).
+
+Shape suffixes: B images, K captions or beams of an image, L locations, D feature, A attention,
+E embedding, M hidden, V vocabulary, N real tokens of a batch, T time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from showattend.model.attention.contract import Attended, Keys, build_attention, sizes_of
+from showattend.model.attention.sentinel import Sentinel
+from showattend.model.decoders.protocol import Forced, State, Step, flat, teacher_forcing
+from showattend.model.layers import Linear, wide
+
+
+class Memory(NamedTuple):
+    """What the decoder keeps of a batch of images; nothing in it is repeated for K."""
+
+    features: torch.Tensor  # a [B, L, D]
+    keys: Keys  # the attention's
+
+
+class Said(NamedTuple):
+    """What a step comes to, before words are scored."""
+
+    hidden: torch.Tensor  # what the output layer reads, [B, K, M]
+    state: State
+    seen: Attended
+
+
+class Recurrent(nn.Module):
+    """Embedding, annotations, attention and output layer around a recurrence.
+
+    A kind adds its cells in `_build`, `start`, and `say`.
+
+    Args:
+        vocabulary_size: V, the four special tokens included.
+        feature_dim: D, the encoder's.
+        embedding_dim: E.
+        hidden_dim: M.
+        attention_dim: A.
+        attention: The kind of attention, one of `showattend.model.attention.ATTENTIONS`; or a
+            config's attention section, a kind with its options.
+        embedding_dropout: Dropout on E y.
+        feature_dropout: Dropout on the annotations, one mask for all the captions of an image.
+        dropout: Dropout before the output product.
+        projection_dim: Annotations pass through a trained ReLU layer of this width first, and D
+            is this from there on; 0 takes them as the encoder gives them.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        feature_dim: int,
+        embedding_dim: int = 512,
+        hidden_dim: int = 512,
+        attention_dim: int = 512,
+        attention: str | Mapping[str, Any] = "additive",
+        embedding_dropout: float = 0.0,
+        feature_dropout: float = 0.0,
+        dropout: float = 0.5,
+        projection_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        self.feature_dim, self.hidden_dim = feature_dim, hidden_dim
+        self.attention_dim, self.projection_dim = attention_dim, projection_dim
+        self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
+        self.dropout = dropout
+        self.projection = Linear(feature_dim, projection_dim) if projection_dim else None
+        self.context_dim = projection_dim or feature_dim  # D of what is attended to
+        self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        self.attention = build_attention(
+            attention,
+            feature_dim=self.context_dim,
+            query_dim=hidden_dim,
+            attention_dim=attention_dim,
+        )
+        reads, self.sentinel = self._build(), None
+        if self.attention.section.get("sentinel"):
+            self.sentinel = Sentinel(input_dim=reads, hidden_dim=hidden_dim)
+        self.output = Linear(hidden_dim, vocabulary_size)
+        nn.init.zeros_(self.output.bias)
+
+    def _build(self) -> int:
+        """Make what is the kind's own; the size of what the LSTM that looks reads."""
+        raise NotImplementedError
+
+    def start(self, memory: Memory) -> State:
+        """See `Decoder.start`."""
+        raise NotImplementedError
+
+    def say(self, words_BK: torch.Tensor, state: Any, memory: Memory) -> Said:
+        """Read a word of each caption, look, and say what the output layer is to read."""
+        raise NotImplementedError
+
+    @staticmethod
+    def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
+        """See `Decoder.feature_dim_of`."""
+        raise NotImplementedError
+
+    def memory(self, features: torch.Tensor) -> Memory:
+        """The annotations, projected, and the attention's keys; see `Decoder.memory`."""
+        a_BLD, grid = flat(features)
+        if self.projection is not None:
+            a_BLD = torch.relu(self.projection(a_BLD))
+        a_BLD = F.dropout(a_BLD, self.feature_dropout, self.training)
+        return Memory(a_BLD, self.attention.keys(a_BLD, grid))
+
+    def embed(self, words_BK: torch.Tensor, memory: Memory) -> torch.Tensor:
+        """E y, [B, K, E]."""
+        Ey = self.embedding(words_BK).to(memory.features)
+        return F.dropout(Ey, self.embedding_dropout, self.training)
+
+    def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
+        """One word; see `Decoder.step`."""
+        said = self.say(words_BK, state, memory)
+        logits = self.output(F.dropout(said.hidden, self.dropout, self.training))
+        log_probs = torch.log_softmax(logits.to(wide(logits.dtype)), -1)
+        seen = said.seen
+        return Step(log_probs, said.state, seen.alpha, None, seen.parts, seen.sentinel, seen.aside)
+
+    def forward(
+        self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
+    ) -> Forced:
+        """Teacher forcing, step by step."""
+        return teacher_forcing(self, features, captions_BKT, lengths_BK)
+
+    # Looking ---------------------------------------------------------------------------------
+
+    def look(
+        self,
+        x: torch.Tensor,
+        before: torch.Tensor,
+        h: torch.Tensor,
+        c: torch.Tensor,
+        last: torch.Tensor,
+        memory: Memory,
+    ) -> tuple[Attended, torch.Tensor]:
+        """Attend with h_t.
+
+        Args:
+            x: What the LSTM that looks has read, [B, K, input]; for a sentinel.
+            before: Its h_{t-1}; likewise.
+            h: Its h_t.
+            c: Its c_t; for a sentinel.
+            last: The weights of the step before.
+            memory: The images.
+
+        Returns:
+            What was seen, and the weights for the next step.
+        """
+        s = None if self.sentinel is None else self.sentinel(x, before, c)
+        needs_last = self.attention.needs_last
+        seen = self.attention(h, memory.keys, last if needs_last else None, s)
+        return seen, seen.alpha if needs_last and seen.alpha is not None else last
+
+    def even(self, memory: Memory) -> torch.Tensor:
+        """The weights before the first step, [B, 1, L]; [B, 1, 0] where none are needed."""
+        B, L, _ = memory.features.shape
+        L = L if self.attention.needs_last else 0
+        dtype, device = wide(memory.features.dtype), memory.features.device
+        return torch.full((B, 1, L), 1 / max(L, 1), dtype=dtype, device=device)
+
+    # What others may ask ---------------------------------------------------------------------
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The attention's."""
+        return self.attention.part_names
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """See `Decoder.options`."""
+        names = ("hidden_dim", "attention_dim", "projection_dim")
+        dropouts = ("embedding_dropout", "feature_dropout", "dropout")
+        return {
+            "attention": self.attention.section,
+            "embedding_dim": self.embedding.embedding_dim,
+            **{name: getattr(self, name) for name in (*names, *dropouts)},
+        }
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """See `Decoder.sizes`."""
+        names = ("embedding_dim", "hidden_dim", "attention_dim", "projection_dim")
+        return {
+            **sizes_of(self.attention),
+            **{f"decoder.{name}": self.options[name] for name in names},
+        }
+
+    @staticmethod
+    def with_more_features(
+        weights: Mapping[str, torch.Tensor], more: int
+    ) -> dict[str, torch.Tensor] | None:
+        """New columns of the projection; without one the context itself would grow."""
+        if "projection.weight" not in weights:
+            return None
+        wider = F.pad(weights["projection.weight"], (0, more))
+        return {**weights, "projection.weight": wider}

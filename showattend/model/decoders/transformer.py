@@ -1,0 +1,255 @@
+"""The Transformer's decoder over the grid of the image (Vaswani et al. 2017), pre-norm.
+
+Shape suffixes: B images, K captions or beams of an image, T words, L locations, D feature, M width,
+H heads, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from showattend.model.decoders.blocks import (
+    DecoderBlock,
+    Read,
+    check_width,
+    grid_sinusoids,
+    sinusoids,
+)
+from showattend.model.decoders.protocol import Forced, Step, flat, register
+from showattend.model.layers import LayerNorm, Linear, wide
+
+
+class Memory(NamedTuple):
+    """What the layers attend to in the image, one tensor [B, H, L, M / H] a layer."""
+
+    image_keys: tuple[torch.Tensor, ...]
+    image_values: tuple[torch.Tensor, ...]
+
+
+class State(NamedTuple):
+    """The cache: keys and values of the t words read so far, [B, K, H, t, M / H] a layer."""
+
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+
+
+class Seen(NamedTuple):
+    """What the layers make of words."""
+
+    hidden: torch.Tensor  # [B, K, T, M]
+    state: State  # of all words, those before included
+    image: torch.Tensor  # where each layer's heads looked in the image, [B, K, T, layers * H, L]
+    words: torch.Tensor  # and among the words, [B, K, layers * H, T, S]
+
+
+class Transformer(nn.Module):
+    """What the causal and the masked decoder have in common.
+
+    * a_i = LN(W_a f_i) + p(row of i, column of i): the annotations, in the layers' width
+    * x = sqrt(M) E y_t + p(t) (sections 3.4 and 3.5), then `layers` times `DecoderBlock`
+    * scores of words: L_o LN(x)
+
+    Maps: ``alpha`` is the mean over the heads of the last layer; ``parts`` are the maps of every
+    layer and head, layer by layer.
+
+    Args:
+        vocabulary_size: V, the four special tokens included.
+        feature_dim: D, the encoder's.
+        hidden_dim: M, the width of the layers and of the word embeddings.
+        layers: How many.
+        heads: H.
+        feedforward_dim: The width of the feed-forward layers.
+        sublayer_dropout: Dropout on what each part of a layer adds (section 5.4).
+        embedding_dropout: Dropout on the sum of embedding and position (section 5.4).
+        feature_dropout: Dropout on the annotations, one mask for all the captions of an image.
+        dropout: Dropout before the output product L_o.
+
+    Raises:
+        ConfigError: hidden_dim is no multiple of 4 and of heads.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        feature_dim: int,
+        hidden_dim: int = 512,
+        layers: int = 3,
+        heads: int = 8,
+        feedforward_dim: int = 2048,
+        sublayer_dropout: float = 0.1,
+        embedding_dropout: float = 0.0,
+        feature_dropout: float = 0.0,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        check_width(hidden_dim, heads, "decoder.hidden_dim")
+        self.feature_dim, self.hidden_dim = feature_dim, hidden_dim
+        self.heads, self.feedforward_dim = heads, feedforward_dim
+        self.sublayer_dropout, self.dropout = sublayer_dropout, dropout
+        self.embedding_dropout, self.feature_dropout = embedding_dropout, feature_dropout
+        self.W_a, self.norm_a = Linear(feature_dim, hidden_dim), LayerNorm(hidden_dim)
+        self.embedding = nn.Embedding(vocabulary_size, hidden_dim)
+        nn.init.normal_(self.embedding.weight, std=hidden_dim**-0.5)
+        blocks = [
+            DecoderBlock(hidden_dim, heads, feedforward_dim, sublayer_dropout)
+            for _ in range(layers)
+        ]
+        self.layers = cast("Sequence[DecoderBlock]", nn.ModuleList(blocks))
+        self.norm = LayerNorm(hidden_dim)
+        self.L_o = Linear(hidden_dim, vocabulary_size)
+        nn.init.zeros_(self.L_o.bias)
+
+    def memory(self, features: torch.Tensor) -> Memory:
+        """Keys and values of the image for every layer; see `Decoder.memory`."""
+        f_BLD, (height, width) = flat(features)
+        f_BLD = F.dropout(f_BLD, self.feature_dropout, self.training)
+        a_BLM = self.norm_a(self.W_a(f_BLD))
+        a_BLM = (a_BLM + grid_sinusoids(height, width, self.hidden_dim, a_BLM)).to(f_BLD)
+        pairs = [layer.cross_attention.keys(a_BLM) for layer in self.layers]
+        # In the order in which every step reads them.
+        keys, values = (
+            tuple(each.contiguous() for each in part) for part in zip(*pairs, strict=True)
+        )
+        return Memory(keys, values)
+
+    def read(
+        self,
+        words_BKT: torch.Tensor,
+        memory: Memory,
+        before: State | None = None,
+        allowed: torch.Tensor | None = None,
+    ) -> Seen:
+        """Words through all layers.
+
+        Args:
+            words_BKT: T words of each caption.
+            memory: The images.
+            before: The cache of the words before these; None: there are none.
+            allowed: To which words each may look, broadcast to [B, K, H, T, S]; None: all.
+        """
+        first = 0 if before is None else before.keys[0].shape[3]
+        x = self.embedding(words_BKT) * math.sqrt(self.hidden_dim)
+        x = x.to(wide(x.dtype))
+        positions = torch.arange(first, first + words_BKT.shape[2], device=x.device).to(x)
+        x = x + sinusoids(positions, self.hidden_dim)
+        x = F.dropout(x, self.embedding_dropout, self.training)
+        reads: list[Read] = []
+        for n, layer in enumerate(self.layers):
+            image = memory.image_keys[n], memory.image_values[n]
+            past = None if before is None else (before.keys[n], before.values[n])
+            reads.append(layer(x, image, past, allowed))
+            x = reads[-1].x
+        return Seen(
+            self.norm(x).to(memory.image_keys[0]),
+            State(tuple(r.keys for r in reads), tuple(r.values for r in reads)),
+            torch.cat([r.image for r in reads], 3),
+            torch.cat([r.words for r in reads], 2),
+        )
+
+    def alpha(self, image: torch.Tensor) -> torch.Tensor:
+        """The mean over the last layer's heads, of all maps [..., layers * H, L]: [..., L]."""
+        return image[..., -self.heads :, :].mean(-2)
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Of words, [..., V], from [..., M]."""
+        return self.L_o(F.dropout(hidden, self.dropout, self.training))
+
+    def allowed(self, T: int) -> torch.Tensor | None:  # noqa: ARG002
+        """To which of T words each may look, [T, T]; None: to all."""
+        return None
+
+    def among_words(self, words_BKT: torch.Tensor, memory: Memory) -> torch.Tensor:
+        """Where the words of sentences look among each other, [B, K, layers, H, T, T]."""
+        allowed = self.allowed(words_BKT.shape[2])
+        weights = self.read(words_BKT, memory, allowed=allowed).words
+        return weights.unflatten(2, (len(self.layers), self.heads))
+
+    # What others may ask ---------------------------------------------------------------------
+
+    @property
+    def output(self) -> nn.Linear:
+        """L_o."""
+        return self.L_o
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What the parts of a map are called."""
+        layers, heads = range(1, len(self.layers) + 1), range(1, self.heads + 1)
+        return tuple(f"layer {n}, head {j}" for n in layers for j in heads)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """See `Decoder.options`."""
+        names = ("hidden_dim", "heads", "feedforward_dim")
+        dropouts = ("sublayer_dropout", "embedding_dropout", "feature_dropout", "dropout")
+        return {
+            "layers": len(self.layers),
+            **{name: getattr(self, name) for name in (*names, *dropouts)},
+        }
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """See `Decoder.sizes`."""
+        names = ("hidden_dim", "layers", "heads", "feedforward_dim")
+        return {f"decoder.{name}": self.options[name] for name in names}
+
+    @staticmethod
+    def with_more_features(
+        weights: Mapping[str, torch.Tensor], more: int
+    ) -> dict[str, torch.Tensor] | None:
+        """New columns of W_a."""
+        return {**weights, "W_a.weight": F.pad(weights["W_a.weight"], (0, more))}
+
+    @staticmethod
+    def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
+        """The input of W_a."""
+        return weights["W_a.weight"].shape[1]
+
+
+@register("transformer")
+class TransformerDecoder(Transformer):
+    """p(y_t | y_<t, a): a word sees those before it and itself; see `Transformer` for the rest.
+
+    Teacher forcing reads all words of all captions in one pass. A step reads one word and keeps
+    its keys and values: the state is a cache that grows by a word a step.
+    """
+
+    def start(self, memory: Memory) -> State:
+        """An empty cache."""
+        B, H, _, d = memory.image_keys[0].shape
+        nothing = memory.image_keys[0].new_zeros(B, 1, H, 0, d)
+        return State((nothing,) * len(self.layers), (nothing,) * len(self.layers))
+
+    def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
+        """One word; see `Decoder.step`."""
+        seen = self.read(words_BK.unsqueeze(2), memory, state)
+        logits = self.scores(seen.hidden.squeeze(2))
+        log_probs = torch.log_softmax(logits.to(wide(logits.dtype)), -1)
+        maps = seen.image.squeeze(2)
+        return Step(log_probs, seen.state, self.alpha(maps), None, maps)
+
+    def forward(
+        self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
+    ) -> Forced:
+        """Teacher forcing, all time steps at once; see `teacher_forcing`."""
+        T = int(lengths_BK.max())
+        seen = self.read(captions_BKT[:, :, :T], self.memory(features), allowed=self.allowed(T))
+        real_BKT = torch.arange(T, device=lengths_BK.device) < lengths_BK.unsqueeze(2)
+        number_BK = torch.arange(lengths_BK.numel(), device=lengths_BK.device).view_as(lengths_BK)
+        return Forced(
+            self.scores(seen.hidden[real_BKT]),
+            captions_BKT[:, :, 1 : T + 1][real_BKT],
+            number_BK.unsqueeze(2).expand_as(real_BKT)[real_BKT],
+            (self.alpha(seen.image) * real_BKT.unsqueeze(3)).sum(2),
+        )
+
+    def allowed(self, T: int) -> torch.Tensor:
+        """The causal mask: each word looks at those up to itself."""
+        return torch.ones(T, T, dtype=torch.bool, device=self.L_o.weight.device).tril()
