@@ -62,9 +62,9 @@ def attend(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Layout of a figure. summary: the sharpest words in colour; grid: a panel for each word "
-            "as in the paper; strip: the same, smaller; word: panels as large as the photo; "
-            "parts: each head, hop or level; matrix: words by regions.",
+            help="Layout of a figure. summary: the sharpest words in colour; grid: a panel for "
+            "each word as in the paper; strip: the same, smaller; word: panels as large as the "
+            "photo; parts: each head, hop or level; matrix: words by regions.",
             show_default="summary",
         ),
     ] = None,

@@ -51,11 +51,11 @@ class Said(BaseModel):
 
     caption: str
     words: list[str]
-    log_probs: list[float]
-    log_prob: float
-    score: float
-    confidences: list[float]
-    confidence: float
+    log_probs: list[float | None]
+    log_prob: float | None
+    score: float | None
+    confidences: list[float | None]
+    confidence: float | None
     unsure: list[bool]
     betas: list[float] | None
     attention: list[list[list[float]]]

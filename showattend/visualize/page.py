@@ -314,6 +314,10 @@ def _data(photos: list[dict[str, Any]]) -> str:
     return f'<script type="application/json" id="photos">{text}</script>'
 
 
+_MAYBE_UNKNOWN = ("log_probs", "log_prob", "confidences", "confidence", "score")
+"""Values that are null in a page where they are not known (`Caption.from_maps`)."""
+
+
 def _caption_values(caption: Caption) -> dict[str, Any]:
     """As ``Caption.to_dict``, numbers rounded, what a broken model says made finite."""
     values = caption.to_dict(attention=True)
@@ -326,7 +330,9 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
             continue
         numbers = np.asarray(values[name], np.float64)
         finite = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6)
-        values[name] = plain_numbers(np.where(np.isnan(numbers), np.nan, finite))
+        if name in _MAYBE_UNKNOWN:
+            finite = np.where(np.isnan(numbers), np.nan, finite)
+        values[name] = plain_numbers(finite)
     return values
 
 
