@@ -45,6 +45,7 @@ LAZY = {("caption_forms", "visualize")}  # a Caption draws itself when asked to
 
 # Modules without a test file of their own, and the tests that hold them.
 TESTED_BY = {
+    "visualize/given_maps": "test_any_model.py",
     "config/checking": "config/test_sections.py",
     "config/yaml_files": "config/test_sections.py",
     "model/description": "model/test_checkpoint.py",
@@ -107,6 +108,7 @@ WHOLE = {
     "cli/test_notes.py",
     "cli/test_opens.py",
     "images/test_image_memory.py",
+    "test_any_model.py",
     "test_attention_family.py",
     "test_bad_input.py",
     "test_extending.py",

@@ -46,18 +46,24 @@ class Said(BaseModel):
 
     ``confidences`` are the model's probabilities of the words, ``confidence`` their geometric mean
     with the end's; ``unsure`` marks words of a probability so low that they are often wrong.
+    ``half_area`` is the share of the grid that holds half of each map; ``parts`` are the maps of
+    heads, hops or levels, where there are some, and ``sentinel`` what stayed with the sentinel.
     """
 
     caption: str
     words: list[str]
-    log_probs: list[float]
-    log_prob: float
-    score: float
-    confidences: list[float]
-    confidence: float
+    log_probs: list[float | None]
+    log_prob: float | None
+    score: float | None
+    confidences: list[float | None]
+    confidence: float | None
     unsure: list[bool]
     betas: list[float] | None
     attention: list[list[list[float]]]
+    half_area: list[float]
+    parts: list[list[list[list[float]]]] | None = None
+    part_names: list[str] | None = None
+    sentinel: list[float] | None = None
 
 
 class Answer(BaseModel):
@@ -65,7 +71,8 @@ class Answer(BaseModel):
 
     ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo of
     ``geometry.image_size``. ``fixed`` words at the beginning were given. Words of a lower
-    probability than ``unsure_below`` are unsure, but for function words. ``betas`` is null if the
+    probability than ``unsure_below`` are unsure, but for function words. Words of a ``half_area``
+    up to ``somewhere`` looked somewhere, the others everywhere. ``betas`` is null if the
     model has no gate. ``familiarity`` is the share of ordinary photos that are as unlike the
     training ones, or more (null where the model does not know), and ``note`` says so where it is
     small.
@@ -76,6 +83,7 @@ class Answer(BaseModel):
     captions: list[Said]
     geometry: dict[str, list[float]]
     unsure_below: float
+    somewhere: float
     familiarity: float | None
     note: str | None
     fixed: int
