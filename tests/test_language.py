@@ -128,7 +128,6 @@ TO_DO = {
     "showattend/visualize/family.py",
     "showattend/visualize/figure.py",
     "showattend/visualize/fonts.py",
-    "showattend/visualize/formats.py",
     "showattend/visualize/gallery.py",
     "showattend/visualize/given_maps.py",
     "showattend/visualize/heat.py",
