@@ -57,6 +57,7 @@ TESTED_BY = {
     "cli/loading": "cli/test_app.py",
     "cli/options": "cli/test_app.py",
     "training/comparison": "training/test_compare.py",
+    "training/comparison_page": "training/test_compare.py",
     "training/run_scores": "training/test_compare.py",
     "evaluation/grounding/nouns": "evaluation/grounding/test_ground.py",
     "evaluation/grounding/pointing": "evaluation/grounding/test_ground.py",
