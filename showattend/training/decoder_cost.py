@@ -43,6 +43,52 @@ class Cost(NamedTuple):
     memory: float | None
 
 
+class Work(NamedTuple):
+    """The work that is timed.
+
+    Attributes:
+        step: A training step, forward and backward; it leaves no gradients.
+        search: A beam search for all images.
+    """
+
+    step: Callable[[], None]
+    search: Callable[[], None]
+
+
+def work_of(decoder: Any, grid: tuple[int, int], images: int = IMAGES) -> Work:
+    """Prepare random annotations and captions, and return the work on them.
+
+    Args:
+        decoder: Any, on the CPU or a GPU.
+        grid: Rows and columns of the annotations.
+        images: The number of images.
+    """
+    weight = decoder.output.weight
+    vocabulary_size, device = weight.shape[0], weight.device
+    generator = torch.Generator().manual_seed(0)
+    features = torch.rand(images, *grid, decoder.feature_dim, generator=generator).to(device)
+    captions = torch.randint(
+        Vocabulary.UNK + 1, vocabulary_size, (images, CAPTIONS, WORDS + 2), generator=generator
+    )
+    captions[..., 0], captions[..., -1] = Vocabulary.START, Vocabulary.END
+    captions = captions.to(device)
+    lengths = torch.full((images, CAPTIONS), WORDS + 1, device=device)
+    options = SearchOptions(beam_size=BEAMS, min_length=WORDS, max_length=WORDS)
+
+    def step() -> None:
+        decoder.train()
+        loss = captioning_loss(decoder(features, captions, lengths), lengths)
+        loss.total.backward()
+        for parameter in decoder.parameters():
+            parameter.grad = None
+
+    def find() -> None:
+        decoder.eval()
+        search(decoder, features, options)
+
+    return Work(step, find)
+
+
 def measure_cost(decoder: Any, grid: tuple[int, int]) -> Cost:
     """Measure a decoder; its weights, gradients and mode are as before afterwards.
 
@@ -50,34 +96,12 @@ def measure_cost(decoder: Any, grid: tuple[int, int]) -> Cost:
         decoder: Any, on the CPU or a GPU.
         grid: Rows and columns of the annotations.
     """
-    weight = decoder.output.weight
-    vocabulary_size, device = weight.shape[0], weight.device
-    generator = torch.Generator().manual_seed(0)
-    features = torch.rand(IMAGES, *grid, decoder.feature_dim, generator=generator).to(device)
-    captions = torch.randint(
-        Vocabulary.UNK + 1, vocabulary_size, (IMAGES, CAPTIONS, WORDS + 2), generator=generator
-    )
-    captions[..., 0], captions[..., -1] = Vocabulary.START, Vocabulary.END
-    captions = captions.to(device)
-    lengths = torch.full((IMAGES, CAPTIONS), WORDS + 1, device=device)
-    options = SearchOptions(beam_size=BEAMS, min_length=WORDS, max_length=WORDS)
-
-    def step() -> None:
-        loss = captioning_loss(decoder(features, captions, lengths), lengths)
-        loss.total.backward()
-        for parameter in decoder.parameters():
-            parameter.grad = None
-
-    def find() -> None:
-        search(decoder, features, options)
-
+    work, device = work_of(decoder, grid), decoder.output.weight.device
     training, gradients = decoder.training, [p.grad for p in decoder.parameters()]
     try:
-        decoder.train()
-        memory = _added_memory(step, device)
-        seconds = _median(step, device)
-        decoder.eval()
-        searching = _median(find, device) / IMAGES
+        memory = added_memory(work.step, device)
+        seconds = _median(work.step, device)
+        searching = _median(work.search, device) / IMAGES
     finally:
         decoder.train(training)
         for parameter, gradient in zip(decoder.parameters(), gradients, strict=True):
@@ -97,8 +121,8 @@ def _median(work: Callable[[], None], device: torch.device) -> float:
     return statistics.median(times[1:])
 
 
-def _added_memory(work: Callable[[], None], device: torch.device) -> float | None:
-    """The most memory that this work needs at once, in megabytes."""
+def added_memory(work: Callable[[], None], device: torch.device) -> float | None:
+    """Measure the most memory that this work needs at once, in megabytes; None if unknown."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
