@@ -123,7 +123,10 @@ def _setting(name: str, most: int) -> Any:
 
 
 def create_app(
-    captioner: Captioner, limits: Limits | None = None, hosts: tuple[str, ...] = ()
+    captioner: Captioner,
+    limits: Limits | None = None,
+    hosts: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
 ) -> FastAPI:
     """The application around a model.
 
@@ -131,6 +134,7 @@ def create_app(
         captioner: The model.
         limits: What one request may cost.
         hosts: The names that the server answers to; none means any.
+        origins: Where else its page may come from: the address of a proxy before the server.
     """
     limits = limits or Limits()
     gate = Gate(limits)
@@ -144,7 +148,7 @@ def create_app(
     app = FastAPI(
         title="showattend", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.add_middleware(Guard, limits=limits, hosts=hosts)
+    app.add_middleware(Guard, limits=limits, hosts=hosts, origins=origins)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _wrong_value)
     app.add_exception_handler(UserError, _user_error)

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from showattend.exceptions import ConfigError
 from showattend.system.checks import real_number, whole_number
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORM = 100_000
 """Bytes of a request beside its photo."""
 _DIGITS = re.compile("[0-9]{1,18}")
+_ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_ADVICE = "; behind a proxy, start it with --allowed-origin and the address that browsers show"
 _LOOK = 0.1
 """Seconds between two looks at whether the client of waiting work is still there."""
 
@@ -138,10 +141,19 @@ class Guard:
         app: What it guards.
         limits: How large a request may be, and how slow.
         hosts: The names that the server answers to; none means any.
+        origins: Where else its page may come from: a proxy's address; see ``read_origin``.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, hosts: tuple[str, ...] = ()) -> None:
-        self.app, self.limits, self.hosts = app, limits, hosts
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        hosts: tuple[str, ...] = (),
+        origins: tuple[str, ...] = (),
+    ) -> None:
+        self.app, self.limits, self.origins = app, limits, origins
+        # A proxy passes on the name that it was asked for, or its own name for this server.
+        self.hosts = hosts and (*hosts, *map(_name, origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with what is wrong."""
@@ -161,10 +173,10 @@ class Guard:
         """Status and reason, for headers that keep a request out, however malformed they are."""
         host = headers.get("host", "")
         if self.hosts and _name(f"//{host}") not in self.hosts:
-            return 403, f"this server answers to {', '.join(self.hosts)} only"
+            return 403, f"this server answers to {', '.join(self.hosts)} only{_ADVICE}"
         origin = headers.get("origin")
-        if origin is not None and _netloc(origin) != host:
-            return 403, "pages of other sites may not use this server"
+        if origin is not None and origin not in self.origins and _netloc(origin) != host:
+            return 403, f"pages of other sites may not use this server{_ADVICE}"
         lengths = set(headers.getlist("content-length"))
         if len(lengths) > 1 or not all(map(_DIGITS.fullmatch, lengths)):
             return 400, "the header Content-Length must be one number of bytes"
@@ -215,6 +227,21 @@ class _Body:
         self._got += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         return message
+
+
+def read_origin(text: str) -> str:
+    """The origin of the pages at an address, such as ``https://photos.example``.
+
+    Raises:
+        ConfigError: It is not a scheme, a host and at most a port.
+    """
+    origin = text.strip().rstrip("/").lower()
+    if not _ORIGIN.fullmatch(origin):
+        raise ConfigError(
+            f"--allowed-origin {text}: give what the browser shows before the path, "
+            "such as https://photos.example"
+        )
+    return origin
 
 
 def _netloc(address: str) -> str | None:
