@@ -1,4 +1,4 @@
-"""Values of a config that mean nothing, refused before anything is read or computed."""
+"""Checks of a config's values before anything is read or computed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from showattend.training.optimizer import SCHEDULES
 
 
 def check(config: Config) -> None:
-    """Look at every value that training would only stumble over later.
+    """Check every value that would otherwise fail later in training.
 
     Raises:
-        ConfigError: Names the key, its value, and what it must be.
+        ConfigError: A value is invalid; the message names the key, its value, and what is allowed.
     """
     data, train, decoder = config.data, config.train, config.decoder
     critical = config.self_critical
@@ -111,7 +111,7 @@ def check(config: Config) -> None:
     ):
         if choice not in known:
             raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
-    with torch.device("meta"):  # the parts say themselves what they take, and what goes together
+    with torch.device("meta"):  # the layers check their own options and how they combine
         build_decoder(
             decoder,
             config.attention,
