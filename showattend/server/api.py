@@ -1,9 +1,9 @@
-"""The application: one page, one JSON API.
+"""The web application: a page and a JSON API.
 
-``GET /`` is the page. ``POST /api/caption`` takes a photo and options as a form and answers with
-captions, their maps and the numbers behind them; ``GET /openapi.json`` describes it. Whatever goes
-wrong is answered with ``{"error": "one line"}``. Nothing is kept: a photo lies in a temporary
-folder while it is captioned.
+``GET /`` returns the page. ``POST /api/caption`` takes a photo and options as a form, and returns
+captions with their maps and probabilities; ``GET /openapi.json`` describes it. Errors are returned
+as ``{"error": "one line"}``. Nothing is stored: a photo is in a temporary folder only while it is
+captioned.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
 
 MOST = 20
-"""Beams or samples of one request."""
+"""The most beams or samples of one request."""
 
 
 class Said(BaseModel):
     """One caption.
 
-    ``confidences`` are the model's probabilities of the words, ``confidence`` their geometric mean
-    with the end's; ``unsure`` marks words of a probability so low that they are often wrong.
+    ``confidences`` are the model's probabilities of the words. ``confidence`` is the geometric mean
+    of these and of the end's. ``unsure`` marks words that are often wrong, since their probability
+    is low.
     """
 
     caption: str
@@ -62,12 +63,12 @@ class Said(BaseModel):
 class Answer(BaseModel):
     """A photo's captions, best first, with a map [rows][columns] for each word.
 
-    ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo of
-    ``geometry.image_size``. ``fixed`` words at the beginning were given. Words of a lower
-    probability than ``unsure_below`` are unsure, but for function words. ``betas`` is null if the
-    model has no gate. ``familiarity`` is the share of ordinary photos that are as unlike the
-    training ones, or more (null where the model does not know), and ``note`` says so where it is
-    small.
+    ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo, whose
+    size is ``geometry.image_size``. ``fixed`` is the number of words given as the prefix. Words
+    with a probability below ``unsure_below`` are unsure, except function words. ``betas`` is null
+    if the model has no gate. ``familiarity`` is the share of ordinary photos that differ from the
+    training photos at least as much as this one (null if the model cannot tell); ``note`` warns if
+    it is small.
     """
 
     name: str
@@ -85,14 +86,14 @@ class Answer(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong, in one line."""
+    """An error, in one line."""
 
     error: str
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a request asks for beside its photo."""
+    """The options of a request."""
 
     method: str
     beam_size: int | None
@@ -109,12 +110,12 @@ class Options:
 def create_app(
     captioner: Captioner, limits: Limits | None = None, hosts: tuple[str, ...] = ()
 ) -> FastAPI:
-    """The application around a model.
+    """Create the web application for a model.
 
     Args:
         captioner: The model.
-        limits: What one request may cost.
-        hosts: The names that the server answers to; none means any.
+        limits: The limits on requests; None for the defaults.
+        hosts: The host names that the server answers to; empty for any.
     """
     limits = limits or Limits()
     gate = Gate(limits)
@@ -124,7 +125,7 @@ def create_app(
         yield
         gate.close()
 
-    # No docs_url: FastAPI's page of documentation loads its code from another host.
+    # No docs_url: FastAPI's documentation page loads scripts from another host.
     app = FastAPI(
         title="showattend", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
@@ -174,7 +175,7 @@ def create_app(
             bool, Form(description="Return the photo too: upright, a JPEG as a data: address.")
         ] = False,
     ) -> Answer:
-        """Caption a photo: what it shows, and for every word where the model looked."""
+        """Caption a photo, and show for every word where the model looked."""
         _check_names(name for name, _ in (await request.form()).multi_items())
         content = await image.read()
         if len(content) > limits.bytes:
@@ -206,14 +207,15 @@ def answer(
 
     Args:
         captioner: The model.
-        content: Of the file.
-        name: What to call it.
-        options: What is asked for.
-        limits: For its pixels.
+        content: The content of the file.
+        name: The name of the file, for messages.
+        options: The options of the request.
+        limits: The limits on the image.
 
     Raises:
-        HTTPException: 413 when the image has too many pixels.
-        UserError: The file is no image, or an option has a value that means nothing.
+        HTTPException: 413 if the image has too many pixels or takes too much memory.
+        ImageError: The file is not an image that can be read.
+        UserError: An option has an invalid value.
     """
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="showattend-") as folder:
@@ -224,7 +226,7 @@ def answer(
             best = _caption(captioner, path, options)
             ranked = (best, *best.alternatives)
             preview = picture(ranked, LONGEST_SIDE) if options.preview else None
-        except ImageError as error:  # it names the file in the temporary folder
+        except ImageError as error:  # the message has the path in the temporary folder
             raise ImageError(str(error).replace(str(path), name)) from None
     first = tokenize(options.prefix)
     unknown = [word for word in dict.fromkeys(first) if word not in captioner.vocabulary]
@@ -241,10 +243,10 @@ def answer(
 
 
 def _check_claim(path: Path, name: str, at_least: int, limits: Limits) -> None:
-    """Refuse an image that has too many pixels, or takes more memory than so many in RGB.
+    """Check the number of pixels and the memory that an image claims, before decoding it.
 
     Raises:
-        HTTPException: 413.
+        HTTPException: 413 if one of them is over the limit.
     """
     found = claim(path, at_least)
     pixels = found.width * found.height
@@ -265,7 +267,7 @@ def _check_claim(path: Path, name: str, at_least: int, limits: Limits) -> None:
 def _caption(captioner: Captioner, path: Path, options: Options) -> Caption:
     steer: dict[str, Any] = {"prefix": options.prefix, "banned": options.banned}
     if options.max_length is not None:
-        # The model's own least number of words gives way.
+        # It has priority over the model's own min_length; see below.
         steer["max_length"] = options.max_length
     if options.method == "sample":
         return captioner.sample(
@@ -283,22 +285,22 @@ def _caption(captioner: Captioner, path: Path, options: Options) -> Caption:
 
 
 def _printable(name: str) -> str:
-    """A file's name without folders and controls, and not too long."""
+    """Return a file's name without folders and control characters, limited to 80 characters."""
     name = name.replace("\\", "/").rpartition("/")[2]
     return "".join(sign for sign in name if sign.isprintable())[:80] or "photo"
 
 
 def _model_name(captioner: Captioner) -> str:
-    """The model's name; of a path only the end, the rest is nobody's business."""
+    """Return the model's name, without the folders of a path, which clients must not see."""
     path = Path(captioner.name)
     return (path.parent if path.name == FILE_NAME else path).name or "model"
 
 
 def _check_names(given: Iterable[str]) -> None:
-    """Refuse what would be passed over in silence.
+    """Check the names of the form's fields, which FastAPI would otherwise ignore silently.
 
     Raises:
-        HTTPException: 422 when a field of the form is unknown, or there twice.
+        HTTPException: 422 if a field is unknown, or given twice.
     """
     known = ["image", *(field.name for field in fields(Options))]
     for name, times in Counter(given).items():
@@ -311,7 +313,7 @@ def _check_names(given: Iterable[str]) -> None:
             raise HTTPException(422, f"{name}: {times} {what}")
 
 
-# Problems ------------------------------------------------------------------------------------
+# Errors --------------------------------------------------------------------------------------
 
 
 async def _http_problem(_: Request, error: Exception) -> JSONResponse:
@@ -320,7 +322,7 @@ async def _http_problem(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _wrong_value(_: Request, error: Exception) -> JSONResponse:
-    """The first value that is wrong: "beam_size: input should be greater than ..."."""
+    """Report the first invalid value: "beam_size: input should be greater than ..."."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
@@ -335,5 +337,5 @@ async def _user_error(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _fault(_: Request, __: Exception) -> JSONResponse:
-    """A mistake of ours: uvicorn's log has the traceback."""
+    """Report an internal error; uvicorn's log has the traceback."""
     return JSONResponse({"error": "the server failed; its log says how"}, 500)
