@@ -137,7 +137,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
         ConfigError: The captioner is on another device or in another precision.
     """
     if captioner.device.type != "cpu" or captioner.dtype != torch.float32:
-        raise ConfigError("only a model on the CPU in fp32 is exported; load it so")
+        raise ConfigError("only a model on the CPU in fp32 can be exported; load it with these")
     B, K, side = 2, 3, captioner.preprocessing.size  # torch.export treats axes of size 1 as fixed
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (B, side, side, 3), dtype=torch.uint8, generator=generator)
@@ -207,7 +207,7 @@ def write_graph(graph: Graph, path: Path) -> None:
             )
         except ImportError as error:
             raise ConfigError(
-                f"PyTorch {torch.__version__} and the installed onnxscript do not go together "
+                f"PyTorch {torch.__version__} and the installed onnxscript are incompatible "
                 f"({error}); run: pip install --upgrade onnxscript"
             ) from error
         except (torch.onnx.OnnxExporterError, RuntimeError) as error:

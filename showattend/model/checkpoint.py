@@ -85,7 +85,7 @@ def find_model(model: str | Path | None = None) -> Path:
     shipped = shipped_models()
     if model is None:
         if DEFAULT_MODEL not in shipped:
-            raise CheckpointError(f"the shipped model {DEFAULT_MODEL} is missing; install again")
+            raise CheckpointError(f"the model {DEFAULT_MODEL} is missing; reinstall showattend")
         return shipped[DEFAULT_MODEL] / FILE_NAME
     name, path = str(model), Path(model)
     if path.is_dir() and (path / FILE_NAME).is_file():
@@ -96,7 +96,7 @@ def find_model(model: str | Path | None = None) -> Path:
         return shipped[name] / FILE_NAME
     if path.is_dir():
         exported = (path / "encoder.onnx").is_file()
-        what = "an export, for caption --engine onnx; " if exported else ""
+        what = "an export (for caption --engine onnx), " if exported else ""
         raise CheckpointError(
             f"{path}: {what}holds no {FILE_NAME}; give a model's directory or file"
         )
@@ -166,7 +166,7 @@ def _opened(path: Path, what: str) -> Iterator[tuple[Any, dict[str, Any]]]:
                 raise CheckpointError(f"{path}: a safetensors file, but not {what} of showattend")
             meta = model_schema.parse_json(header["showattend"])
             if not isinstance(meta, dict):
-                raise CheckpointError(f"{path}: damaged, its header is no object")
+                raise CheckpointError(f"{path}: damaged (its header is not an object)")
             yield file, meta
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
@@ -270,10 +270,10 @@ def _take_calibration(path: Path, checkpoint: Checkpoint) -> None:
     try:
         model_schema.section({"calibration": model_schema.CALIBRATION})(meta, "it")
     except ValueError as error:
-        raise CheckpointError(f"{file}: {error}; delete it, or make it again") from error
+        raise CheckpointError(f"{file}: {error}; delete it, or calibrate again") from error
     found = meta["calibration"]
     if (wanted := meta.get("weights")) != weights_digest(path):
-        _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
+        _log.warning("%s: is for other weights (%s) and is ignored; delete it", file, wanted)
         return
     checkpoint.calibration = found
     mine = {k: v for k, v in checkpoint.weights.items() if not k.startswith(FAMILIARITY)}
@@ -317,7 +317,7 @@ def save_calibration(path: Path, checkpoint: Checkpoint) -> Path:
         CheckpointError: The model is not in a model directory, or the file cannot be written.
     """
     if path.name != FILE_NAME:
-        raise CheckpointError(f"{path}: a calibration stands beside a {FILE_NAME} only")
+        raise CheckpointError(f"{path}: not a {FILE_NAME}, so it cannot have a calibration file")
     file = path.with_name(CALIBRATION_NAME)
     tensors = {k: v for k, v in checkpoint.weights.items() if k.startswith(FAMILIARITY)}
     meta = {"weights": weights_digest(path), "calibration": checkpoint.calibration}
@@ -345,13 +345,13 @@ def _search(path: Path) -> dict[str, Any]:
     try:
         found = model_schema.parse_json(beside(path, SEARCH_NAME).decode() or "{}")
         if not isinstance(found, dict):
-            raise CheckpointError(f"{file}: must hold keys of the config's search section")
+            raise CheckpointError(f"{file}: must contain keys of the config's search section")
         wanted = found.pop("weights", None)
         if wanted is None or wanted == weights_digest(path):
             return found
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error})") from error
-    _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
+    _log.warning("%s: is for other weights (%s) and is ignored; delete it", file, wanted)
     return {}
 
 
@@ -363,9 +363,9 @@ def _forget_what_is_beside(file: Path) -> None:
             except OSError as error:
                 reason = error.strerror or error
                 raise CheckpointError(
-                    f"{beside}: was for the model before and cannot be removed ({reason})"
+                    f"{beside}: belongs to the previous model and cannot be deleted ({reason})"
                 ) from error
-            _log.info("removed %s, which was for the model before", beside)
+            _log.info("deleted %s, which belonged to the previous model", beside)
 
 
 def describe(path: Path) -> str:
@@ -389,7 +389,7 @@ def _searched(search: dict[str, Any] | None) -> list[str]:
 def _calibrated(calibration: dict[str, Any]) -> list[str]:
     if not isinstance(below := calibration.get("unsure_below"), int | float):
         return []
-    lines = [f"unsure       words of a probability under {below:g}"]
+    lines = [f"unsure       words with a probability below {below:g}"]
     if known := calibration.get("familiarity"):
         lines.append(f"notes        on photos unlike the training ones, at {known['size']} pixels")
     return lines

@@ -152,27 +152,27 @@ def create_app(
         image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF.")],
         method: Annotated[Literal["beam", "sample"], Form()] = "beam",
         beam_size: Annotated[
-            int | None, Form(ge=1, le=MOST, description="beam: hypotheses; the model's default.")
+            int | None, Form(ge=1, le=MOST, description="beam: hypotheses; default: the model's.")
         ] = None,
         n_best: Annotated[
-            int | None, Form(ge=1, le=MOST, description="beam: captions to return; all of them.")
+            int | None, Form(ge=1, le=MOST, description="beam: captions to return; default: all.")
         ] = None,
-        samples: Annotated[int, Form(ge=1, le=MOST, description="sample: how many to draw.")] = 5,
+        samples: Annotated[int, Form(ge=1, le=MOST, description="sample: number of samples.")] = 5,
         temperature: Annotated[
-            float, Form(ge=0.05, le=5, description="sample: under 1, the likely is likelier.")
+            float, Form(ge=0.05, le=5, description="sample: below 1, favours probable words.")
         ] = 0.7,
         seed: Annotated[
-            int | None, Form(ge=0, lt=2**31, description="sample: the same draws the same.")
+            int | None, Form(ge=0, lt=2**31, description="sample: makes samples reproducible.")
         ] = None,
-        max_length: Annotated[int | None, Form(ge=1, le=60, description="Words at most.")] = None,
+        max_length: Annotated[int | None, Form(ge=1, le=60, description="Most words.")] = None,
         prefix: Annotated[
-            str, Form(max_length=400, description="The first words, given; the caption goes on.")
+            str, Form(max_length=400, description="The first words of every caption.")
         ] = "",
         banned: Annotated[
-            str, Form(max_length=1000, description="Words not to say after them, blanks between.")
+            str, Form(max_length=1000, description="Words to avoid after these, space-separated.")
         ] = "",
         preview: Annotated[
-            bool, Form(description="Return the photo too: upright, a JPEG as a data: address.")
+            bool, Form(description="Also return the upright photo, a JPEG as a data: URL.")
         ] = False,
     ) -> Answer:
         """Caption a photo, and show for every word where the model looked."""
@@ -260,14 +260,14 @@ def _check_claim(path: Path, name: str, at_least: int, limits: Limits) -> None:
         raise HTTPException(
             413,
             f"{name}: decoding the image takes {found.bytes / 1e6:.0f} MB of memory, more than the "
-            f"limit of {limits.decoded / 1e6:.0f}; send it smaller, or as a JPEG",
+            f"limit of {limits.decoded / 1e6:.0f}; send a smaller image, or a JPEG",
         )
 
 
 def _caption(captioner: Captioner, path: Path, options: Options) -> Caption:
     steer: dict[str, Any] = {"prefix": options.prefix, "banned": options.banned}
     if options.max_length is not None:
-        # It has priority over the model's own min_length; see below.
+        # It also lowers the model's min_length, where necessary (see below).
         steer["max_length"] = options.max_length
     if options.method == "sample":
         return captioner.sample(
@@ -338,4 +338,4 @@ async def _user_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _fault(_: Request, __: Exception) -> JSONResponse:
     """Report an internal error; uvicorn's log has the traceback."""
-    return JSONResponse({"error": "the server failed; its log says how"}, 500)
+    return JSONResponse({"error": "internal server error; see the server's log"}, 500)

@@ -113,11 +113,11 @@ class Gate:
                 while gone and not (result.done() or future.running()):
                     await asyncio.wait({result}, timeout=_LOOK)
                     if not future.running() and await gone() and future.cancel():
-                        raise HTTPException(499, "the client has gone")
+                        raise HTTPException(499, "the client has disconnected")
                 return await result
         except TimeoutError:
             seconds = f"{self.limits.seconds:g} seconds"
-            raise HTTPException(504, f"it took longer than {seconds}; try again") from None
+            raise HTTPException(504, f"captioning took longer than {seconds}; try again") from None
         finally:
             result.cancel()  # has an effect only if the work has not started
 

@@ -94,8 +94,8 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.crop_area is {data.crop_area:g}; it must be above 0, at most 1")
     if critical.samples < 2:
         raise ConfigError(
-            f"self_critical.samples is {critical.samples}; it must be 2 or more, for each is "
-            "measured against the others"
+            f"self_critical.samples is {critical.samples}; it must be 2 or more, since each sample "
+            "is compared with the others"
         )
     for key, temperature in (
         ("self_critical.temperature", critical.temperature),
@@ -131,9 +131,9 @@ def check(config: Config) -> None:
         )
     if critical.epochs and config.attention.mode == "hard":
         raise ConfigError(
-            "self_critical.epochs with attention.mode hard: captions are drawn with the expected "
-            "annotation, not with sampled ones, so that the gradient would be of something else; "
-            "set self_critical.epochs to 0, or attention.mode to soft"
+            "self_critical.epochs with attention.mode hard: captions are sampled with the expected "
+            "annotation, not with sampled locations, so the gradient would be wrong; set "
+            "self_critical.epochs to 0, or attention.mode to soft"
         )
     try:
         replace(SearchOptions(**to_dict(config.search)), beam_size=train.validate_beam)

@@ -123,7 +123,7 @@ def plan(files: Sequence[Path], overrides: Sequence[str] = ()) -> list[Row]:
         raise ConfigError("no config to compare; give YAML files, such as configs/flickr8k.yaml")
     for override in overrides:
         if override.partition("=")[0].strip() in ("train.out", "train.seed"):
-            raise ConfigError(f"{override!r}: the comparison sets this itself; see --out, --seeds")
+            raise ConfigError(f"{override!r}: the comparison sets this; use --out and --seeds")
     rows: dict[str, Row] = {}
     for file in (found for pattern in files for found in expand_configs(pattern)):
         config = load_config(file, overrides)
@@ -134,7 +134,7 @@ def plan(files: Sequence[Path], overrides: Sequence[str] = ()) -> list[Row]:
         name = file.stem
         if name.casefold() in rows:  # some file systems ignore case
             other = rows[name.casefold()].file
-            raise ConfigError(f"{file}: has the name of {other}; a row and its folder need one")
+            raise ConfigError(f"{file}: has the name of {other}; names must be different")
         rows[name.casefold()] = Row(name, file, describe(find_config(file)), config)
     return list(rows.values())
 
@@ -164,7 +164,7 @@ def read_finished(config: Config) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(found, dict) or not found.keys() >= _KEPT:
-        raise DataError(f"{path}: holds no results of a run; remove it to score the model again")
+        raise DataError(f"{path}: holds no results of a run; delete it to score the model again")
     free = FREE - {"train.patience"}  # with another patience it might have ended elsewhere
     if changed := differences(found["config"], to_dict(config), except_for=free):
         raise CheckpointError(

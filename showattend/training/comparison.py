@@ -206,10 +206,10 @@ def cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def caption(comparison: Comparison) -> str:
     """Explain the main table in a sentence."""
-    several = f"Mean ± half the range (highest less lowest) of {comparison.seeds} seeds"
+    several = f"Mean ± half the range (highest minus lowest) of {comparison.seeds} seeds"
     told = several if comparison.seeds > 1 else "One run each, seed 0"
-    columns = "ΔCIDEr is to the first row, distinct the share of different captions"
-    return f"{told}; {columns}, minutes those of training."
+    columns = "ΔCIDEr: difference to the first row; distinct: share of different captions"
+    return f"{told}. {columns}; minutes: training time."
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -228,7 +228,7 @@ def notes(comparison: Comparison) -> list[str]:
         if parts:
             lines.append(f"{label}: {next(iter(texts)) if len(texts) == 1 else '; '.join(parts)}")
     if len(references) > 1:
-        lines.append("ΔCIDEr is given only between rows scored on the same images and references")
+        lines.append("ΔCIDEr is given only for rows scored on the same images and references")
     lines += [f"Failed: {title(run)}: {why}" for run, why in comparison.failures.items()]
     ended = comparison.results.keys() | comparison.failures.keys()
     missing = [title(run) for run in comparison.runs() if run not in ended]
@@ -285,9 +285,9 @@ def _differences(found: Mapping[str, Any]) -> Table:
             rows.append((row["name"], *shown))
     first = found["rows"][0]["name"] if found["rows"] else ""
     note = (
-        f"Paired bootstrap over images, 2,000 resamples; each interval holds in {level:.1%} of "
-        "cases, so that all of a column hold in 95 % (Bonferroni). Bold: zero lies outside. It "
-        "says what other images would have done, not what another seed would have."
+        f"Paired bootstrap over images, 2,000 resamples. Each interval has a level of {level:.1%}, "
+        "so that all of a column hold together at 95 % (Bonferroni). Bold: zero is outside. The "
+        "intervals cover the choice of images, not the choice of seeds."
     )
     return Table(f"Differences to {first}", ("name", *METRICS), rows, note)
 
@@ -306,11 +306,11 @@ def _costs(found: Mapping[str, Any]) -> Table:
         memory = "-" if mean["memory"] != mean["memory"] else f"{mean['memory']:.0f}"
         shown = f"{mean['parameters'] / 1e6:.2f}", f"{1000 * mean['step']:.0f}"
         rows.append((row["name"], *shown, f"{1000 * mean['search']:.1f}", memory))
-    header = ("name", "million parameters", "step, ms", "search, ms a photo", "step, MB")
+    header = ("name", "million parameters", "step, ms", "search, ms per photo", "step, MB")
     note = (
-        "Of the decoder, in float32, on random annotations: a training step of 16 images with 5 "
-        "captions of 12 words, a search with 5 beams for 12 words. Compare the rows: the times "
-        "are of one machine, and of what else it was doing."
+        "The decoder's cost in float32, on random annotations: a training step of 16 images with 5 "
+        "captions of 12 words, and a search with 5 beams for 12 words. Times depend on the machine "
+        "and its load; compare them between rows only."
     )
     return Table("Cost", header, rows, note)
 
@@ -320,14 +320,14 @@ def _lengths(found: Mapping[str, Any]) -> Iterator[Table]:
     for metric, key in by_images:
         header, rows = _by_length(found, "scores", key, whole=False)
         note = (
-            f"{metric} of the images whose human captions have so many words on average; below it "
-            "the number of images."
+            f"{metric} of images by the mean number of words of their human captions; the last row "
+            "has the number of images."
         )
         yield Table(f"{metric} by length of the human captions", header, rows, note)
     header, rows = _by_length(found, "likelihood", "log_prob", whole=True)
     note = (
-        "Mean log-probability (nats) of a word of human captions of so many words, which the model "
-        "is made to say; captions with words that it does not know are left out. Below it the "
+        "Mean log-probability (nats) per word that the model gives human captions, by their number "
+        "of words. Captions with words that it does not know are left out. The last row has the "
         "number of captions."
     )
     yield Table("Log-probability of human captions by length", header, rows, note)
@@ -381,10 +381,10 @@ def _maps(found: Mapping[str, Any]) -> Iterator[Table]:
                 rows.append((row["name"], "no maps", "-", "-", "-", "-"))
         note = (
             "Pointing: the share of words naming an object whose map peaks on that object; mass: "
-            "the part of the map on it. Leads are 95 % intervals over images of pointing less that "
-            "of a uniform map, and of one at the centre; of the first seed."
+            "the share of the map on it. Leads: 95 % intervals over images of the difference in "
+            "pointing to a uniform map and to a map at the centre, for the first seed."
         )
-        yield Table(f"Where it looks, {whose}", header, rows, note)
+        yield Table(f"Where the model looks, {whose}", header, rows, note)
 
 
 def _lead(interval: Sequence[float]) -> str:

@@ -87,7 +87,7 @@ def finetune(
     given = {"source": os.path.realpath(source), "model": model or checkpoints.DEFAULT_MODEL}
     report = _begin(out, source, given, resume)
     if "kept" in report:
-        reporter.message("The run is finished: nothing is left to train")
+        reporter.message("The run is already finished")
         _tidy(out)
         return report
     images = _folder_of(overrides)
@@ -113,7 +113,7 @@ def finetune(
     check_folder(out, to_dict(config), resume)
     reporter.message(
         f"{splits['train']:,} photographs: {config.train.epochs} epochs at a rate of "
-        f"{config.train.lr:g}, {config.train.batch_size} photographs a step"
+        f"{config.train.lr:g}, {config.train.batch_size} photographs per step"
     )
     before = _score(captioner, data, images, reporter)
     record, losses = _train(config, resume, reporter)
@@ -202,7 +202,7 @@ def _begin(out: Path, source: Path, given: dict[str, Any], resume: bool) -> dict
     for key, value in given.items():
         if before.get(key) != value:
             raise DataError(
-                f"{out}: was begun with the {key} {before.get(key)}, not {value}; give that one, "
+                f"{out}: was started with the {key} {before.get(key)}, not {value}; give that one, "
                 "or another --out"
             )
     return before
@@ -228,7 +228,7 @@ def _gather(
         if not records:
             raise DataError(
                 f"{source}: none of its photographs has a caption (the first: {skipped[0]}); "
-                "write captions into photo.txt beside photo.jpg, one a line, or into captions.csv"
+                "write captions into photo.txt next to photo.jpg, one per line, or captions.csv"
             )
     else:
         records, skipped = read_dataset(source, images), []

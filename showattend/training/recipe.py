@@ -123,7 +123,7 @@ def derive(
     for each in overrides:
         key = each.partition("=")[0].strip()
         if key in _OPTIONS:
-            raise ConfigError(f"{each!r}: finetune sets {key} by {_OPTIONS[key]}; give that")
+            raise ConfigError(f"{each!r}: finetune sets {key} from {_OPTIONS[key]}; use that")
     override(values, overrides)
     return from_dict(Config, values, model)
 

@@ -109,8 +109,8 @@ def plot_curves(record: dict[str, Any]) -> bytes:
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", ms=3.5, color=colour, label=label)
-    left.set_title("Loss a token (nats)", loc="left", fontsize=10)
-    right.set_title("Captions searched freely, validation split", loc="left", fontsize=10)
+    left.set_title("Loss per token (nats)", loc="left", fontsize=10)
+    right.set_title("Captions of the validation split", loc="left", fontsize=10)
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

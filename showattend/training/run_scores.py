@@ -134,7 +134,7 @@ def _likelihoods(
         if known:
             for said in captioner.attend_all(record.path, known):
                 yield len(said.words), list(said.log_probs)
-        reporter.task("Reading human captions", done, len(records))
+        reporter.task("Scoring human captions", done, len(records))
 
 
 def ground_run(

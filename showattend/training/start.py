@@ -65,14 +65,14 @@ def done_before(source: Captioner | None, config: Config) -> list[str]:
     warnings = []
     if SELF_CRITICAL in phases and critical.epochs and critical.temperature != 1:
         warnings.append(
-            f"warning: {config.train.init_from} was trained by reward before; its scores are "
-            f"divided by self_critical.temperature ({critical.temperature:g}) once more, 1 leaves "
-            "them as they are"
+            f"warning: {config.train.init_from} was already trained with a reward; its scores are "
+            f"divided by self_critical.temperature ({critical.temperature:g}) again; 1 leaves "
+            "them unchanged"
         )
     if ADJUSTED in phases and config.train.rare_words:
         warnings.append(
-            f"warning: {config.train.init_from} favours rare words already; train.rare_words "
-            f"({config.train.rare_words:g}) is added to that, 0 leaves it as it is"
+            f"warning: {config.train.init_from} already favours rare words; train.rare_words "
+            f"({config.train.rare_words:g}) is added to that; 0 leaves it unchanged"
         )
     return warnings
 

@@ -132,8 +132,8 @@ def find_state(folder: Path) -> Path:
         return path
     if (folder / MODEL_NAME).exists():
         raise CheckpointError(
-            f"{folder}: holds a model, but no training state to go on from; move it away, or "
-            "choose another train.out"
+            f"{folder}: holds a model, but no training state to resume; move it away, or choose "
+            "another train.out"
         )
     raise CheckpointError(f"{path}: no state to resume; start without --resume")
 
@@ -162,7 +162,7 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
     )
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise DataError(f"{folder}: cannot be written ({nearest} bars the way); see train.out")
+        raise DataError(f"{folder}: cannot be created ({nearest} is not writable); see train.out")
 
 
 def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> N
         raise CheckpointError(
             f"{path}: the run was started with another config ({'; '.join(changed)}); "
             "restore these values, or start a new run with another train.out. "
-            f"Free to change: {', '.join(sorted(FREE))}"
+            f"Only these may change: {', '.join(sorted(FREE))}"
         )
 
 
@@ -214,7 +214,7 @@ def load_state(
     before = _read_config(path, meta)
     _compare(path, before, config)
     if changed := differences(before, config, except_for={"train.out"}):
-        message(f"Changed since it was started: {'; '.join(changed)}")
+        message(f"Changed since the run was started: {'; '.join(changed)}")
     parts = unflatten(tensors)
     try:
         for name, model in models.items():

@@ -135,7 +135,7 @@ class Trainer:
             self.progress = now
             over = now.phase == len(self.phases) - 1 and self._phase_is_over()
             told = f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"
-            self.reporter.message("The run is finished: nothing is left to train" if over else told)
+            self.reporter.message("The run is already finished" if over else told)
         self.started -= now.seconds  # include earlier processes of a resumed run
         if not resume:  # from here on the run can be resumed
             self._save_state()
@@ -170,7 +170,7 @@ class Trainer:
         """Start from the best model so far with new moments; repeated runs use the same start."""
         if again:
             self.merger.load_start(self._trained())
-            told = "once more, from the same start"
+            told = "again from the same start"
         else:
             best = checkpoints.load(self.out / checkpoints.FILE_NAME)
             put_weights(best.weights, self._trained())
@@ -178,7 +178,7 @@ class Trainer:
             self._save_start()
             told = "from the best model"
         self._restart()
-        self.reporter.message(f"Going on with {self.phase.name} training, {told}")
+        self.reporter.message(f"Continuing with {self.phase.name} training, {told}")
 
     def _go_through_phase(self) -> None:
         """Do what remains of the phase."""
@@ -219,7 +219,7 @@ class Trainer:
         if best.record["history"][-1]["phase"] != ADJUSTED:  # not adjusted before an interruption
             favour_rare_words(self._kept("decoder"), counts, self.config.train.rare_words)
         now.epoch, now.best = now.epoch + 1, float("-inf")
-        self.reporter.message("The best model, its scores adjusted in favour of rare words:")
+        self.reporter.message("The best model, with scores adjusted in favour of rare words:")
         self._enter({"epoch": now.epoch, "phase": ADJUSTED} | self.validate())
 
     def _models(self) -> dict[str, torch.nn.Module]:

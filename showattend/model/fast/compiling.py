@@ -30,7 +30,7 @@ def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
         None on success. If compilation fails, one line with the reason; the decoder is unchanged.
     """
     if not isinstance(decoder, FusedLSTMDecoder):
-        return "train.compile: this decoder has no compiled step; going on without"
+        return "train.compile: this decoder has no compiled step; continuing without it"
     cell = torch.compile(lstm_cell, dynamic=True)
     kernels = Kernels(
         torch.compile(plain_scores, dynamic=True), torch.compile(plain_gradients, dynamic=True)
@@ -49,6 +49,6 @@ def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
     except Exception as error:  # from the compiler, its tools, or because they are missing
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = ": ".join([type(error).__name__, *lines[:1]])[:140]
-        return f"train.compile: no compiled step here ({reason}); going on without"
+        return f"train.compile: no compiled step here ({reason}); continuing without it"
     decoder.cell, decoder.score = cell, score
     return None
