@@ -10,7 +10,16 @@ import typer
 
 from showattend.cli.export_command import Engine, onnx_captioner, refuse_exported
 from showattend.cli.loading import load_captioner
-from showattend.cli.options import BatchSize, BeamSize, Device, Model, NoNotes, Precision, Size
+from showattend.cli.options import (
+    BatchSize,
+    BeamSize,
+    Device,
+    Model,
+    NoNotes,
+    Precision,
+    Size,
+    searching,
+)
 from showattend.cli.terminal import MANY, bars, complain, note, printable, say
 from showattend.exceptions import UserError
 
@@ -24,9 +33,7 @@ def caption(
     recursive: Annotated[bool, typer.Option("--recursive", help="Include subfolders.")] = False,
     model: Model = None,
     beam_size: BeamSize = None,
-    n_best: Annotated[
-        int, typer.Option(help="Captions per image, best first; at most the beam size.", min=1)
-    ] = 1,
+    n_best: Annotated[int, searching("n_best")] = 1,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -54,7 +61,8 @@ def caption(
 ) -> None:
     """Caption image files, folders and globs; prints "path<TAB>caption"."""
     from showattend.cli.caption_writer import CaptionWriter
-    from showattend.images.image_files import find_images
+    from showattend.images.finding import find_images
+    from showattend.images.photo_file import PhotoFile
 
     if overwrite and not sidecar:
         raise UserError("--overwrite is for --sidecar; give both")
@@ -85,7 +93,8 @@ def caption(
     # The progress bars replace sys.stdout to print above themselves; captions must reach the pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
-    stream = captioner.stream(found, batch_size=batch_size, n_best=n_best, **options)
+    photos = found if overlay is None else map(PhotoFile, found)  # drawn from the same bytes
+    stream = captioner.stream(photos, batch_size=batch_size, n_best=n_best, **options)
     captioned = 0
     try:
         with bars(len(found) >= MANY) as progress, writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -39,6 +40,25 @@ def complain(text: str) -> None:
     say(f"showattend: {printable(' '.join(text.split()))}")
 
 
+class Terminal(logging.Handler):
+    """Shows what the library logs as the command line shows its own lines, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A warning is a complaint; anything else a plain line."""
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            complain(text)
+        else:
+            say(printable(text))
+
+
+def show_log() -> None:
+    """Show the library's warnings; without this they are for whoever embeds it to show."""
+    logger = logging.getLogger("showattend")
+    if not any(isinstance(each, Terminal) for each in logger.handlers):
+        logger.addHandler(Terminal(logging.WARNING))
+
+
 def note(path: object, text: str | None) -> None:
     """Say in one line what to know about a photo; nothing where there is nothing."""
     if text is not None:
@@ -52,7 +72,7 @@ def wait_for_the_first() -> None:
     so whoever is still there after a moment has a trouble of its own to tell.
     """
     if int(os.environ.get("RANK", "0")):
-        time.sleep(3)
+        time.sleep(10)
 
 
 def console() -> Console:

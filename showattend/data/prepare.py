@@ -184,7 +184,7 @@ def _usable(
     records: Sequence[Record], out: Path, progress: Progress
 ) -> tuple[list[Record], list[tuple[int, int]], list[str], int]:
     """The usable records, their image sizes, the problems, and the number of empty captions."""
-    from showattend.images.image_files import open_image
+    from showattend.images.upright import open_image
 
     def size(record: Record) -> tuple[int, int] | str:
         try:

@@ -90,7 +90,7 @@ def draw_validation(records: Sequence[Record], count: int, seed: int = 0) -> lis
 
 def _unread_texts(folder: Path, records: Sequence[Record]) -> list[str]:
     """Describe the text files next to photos that a table does not name, if any."""
-    from showattend.images.image_files import find_images
+    from showattend.images.finding import find_images
 
     named = {os.path.realpath(record.path) for record in records}
     images, _ = find_images([folder], recursive=True)
@@ -157,7 +157,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str | None, str | None]]]:
 
 
 def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
-    from showattend.images.image_files import find_images
+    from showattend.images.finding import find_images
 
     images, _ = find_images([folder], recursive=True)
     records, skipped = [], []

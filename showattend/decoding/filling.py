@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from showattend.decoding.beam import BANNED, SPECIAL, Hypothesis, as_numbers, score_of
 from showattend.decoding.forced import force
+from showattend.decoding.hypotheses import BANNED, SPECIAL, Hypothesis, as_numbers, score_of
 from showattend.model.decoders.protocol import Decoder, map_state
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary

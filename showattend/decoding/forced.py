@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from showattend.decoding.beam import SEEN, Hypothesis, score_of, seen
+from showattend.decoding.hypotheses import SEEN, Hypothesis, score_of, seen
 from showattend.model.decoders.protocol import Decoder, repeat
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary

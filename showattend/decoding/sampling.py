@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from showattend.checks import real_number, whole_number
-from showattend.decoding.beam import Hypothesis, as_numbers, score_of
 from showattend.decoding.forced import force_all
+from showattend.decoding.hypotheses import Hypothesis, as_numbers, score_of
 from showattend.model.decoders.protocol import Decoder, choose_images, repeat
 from showattend.model.search_options import check_prefix, check_words, word_numbers
+from showattend.system.checks import real_number, whole_number
 from showattend.text.vocabulary import Vocabulary
 
 

@@ -23,7 +23,7 @@ from torch import nn
 from torch.export import Dim
 
 from showattend.captioner import Captioner
-from showattend.decoding.beam import seen
+from showattend.decoding.hypotheses import seen
 from showattend.exceptions import ConfigError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.encoder import Encoder

@@ -6,53 +6,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from showattend.checks import real_number, whole_number
-from showattend.config import SearchConfig, from_dict, to_dict
+from showattend.config import CallConfig, SearchConfig, from_dict, settings, to_dict
 from showattend.exceptions import ConfigError
+from showattend.system.checks import real_number, whole_number
 from showattend.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class SearchOptions:
-    """The options of caption search.
+class SearchOptions(CallConfig):
+    """The options of caption search: the settings of `showattend.config.settings`, and two more.
 
     Attributes:
-        beam_size: The number of hypotheses kept per image; 1 is greedy search.
-        n_best: The number of hypotheses returned.
-        max_length: The most words of a caption.
-        min_length: The fewest words of a caption.
-        length_penalty: Hypotheses are ranked by log p / length ** length_penalty, where the length
-            includes ``<end>``. 0 ranks by probability (favours short captions), 1 by the mean
-            log-probability per word.
-        block_ngrams: No n-gram of this many words occurs twice; 0 allows repetition.
-        prefix: Word ids that every caption begins with, ``<unk>`` allowed; they have maps too.
-        banned: Word ids that do not occur after the prefix.
+        prefix: Numbers of words that every caption begins with, ``<unk>`` allowed; they have maps
+            too.
+        banned: Numbers of words that do not occur after the prefix.
 
     Raises:
         ConfigError: A value is invalid; the message names it and the values that are allowed.
     """
 
-    beam_size: int = 5
-    n_best: int = 1
-    max_length: int = 30
-    min_length: int = 1
-    length_penalty: float = 0.7
-    block_ngrams: int = 0
     prefix: tuple[int, ...] = ()
     banned: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
         checked: dict[str, Any] = {
-            "beam_size": whole_number("beam_size", self.beam_size, 1, 1000),
-            "n_best": whole_number("n_best", self.n_best, 1, 1000),
-            "max_length": whole_number("max_length", self.max_length, 1, 1000),
-            "min_length": whole_number("min_length", self.min_length, 0, 1000),
-            "length_penalty": real_number("length_penalty", self.length_penalty, 0, 10),
-            "block_ngrams": whole_number("block_ngrams", self.block_ngrams, 0, 1000),
-            "prefix": word_numbers("prefix", self.prefix),
-            "banned": word_numbers("banned", self.banned),
+            name: (whole_number if isinstance(each.default, int) else real_number)(
+                name, getattr(self, name), each.least, each.most
+            )
+            for name, each in settings().items()
         }
+        checked |= {name: word_numbers(name, getattr(self, name)) for name in ("prefix", "banned")}
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # converts NumPy numbers to Python's
         if self.min_length > self.max_length:
@@ -74,11 +58,9 @@ class SearchOptions:
         Raises:
             ConfigError: A key is unknown, or a value is invalid.
         """
-        values = dict(section)
-        n_best = values.pop("n_best", 1)
-        given = to_dict(from_dict(SearchConfig, values, where, "search."))
+        given = to_dict(from_dict(CallConfig, dict(section), where, "search."))
         try:
-            return cls(**given, n_best=n_best)
+            return cls(**given)
         except ConfigError as error:
             raise ConfigError(f"{where}: search.{error}") from error
 

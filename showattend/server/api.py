@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import secrets
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -28,8 +27,10 @@ from starlette.exceptions import HTTPException
 from showattend import __version__
 from showattend.caption import Caption
 from showattend.captioner import Captioner
-from showattend.exceptions import ImageError, UserError
-from showattend.images.image_files import claim
+from showattend.config import settings
+from showattend.exceptions import UserError
+from showattend.images.claims import claim
+from showattend.images.photo_file import PhotoFile
 from showattend.model.checkpoint import FILE_NAME
 from showattend.server.limits import Gate, Guard, Limits
 from showattend.server.upload_page import page
@@ -45,19 +46,25 @@ class Said(BaseModel):
 
     ``confidences`` are the model's probabilities of the words. ``confidence`` is the geometric mean
     of these and of the end's. ``unsure`` marks words that are often wrong, since their probability
-    is low.
+    is low. ``half_area`` is, for each map, the smallest share of the grid that holds half of it.
+    ``parts`` are the maps of heads, hops or levels, if there are any, and ``sentinel`` is the
+    sentinel's share of the attention.
     """
 
     caption: str
     words: list[str]
-    log_probs: list[float]
-    log_prob: float
-    score: float
-    confidences: list[float]
-    confidence: float
+    log_probs: list[float | None]
+    log_prob: float | None
+    score: float | None
+    confidences: list[float | None]
+    confidence: float | None
     unsure: list[bool]
     betas: list[float] | None
     attention: list[list[list[float]]]
+    half_area: list[float]
+    parts: list[list[list[list[float]]]] | None = None
+    part_names: list[str] | None = None
+    sentinel: list[float] | None = None
 
 
 class Answer(BaseModel):
@@ -65,10 +72,11 @@ class Answer(BaseModel):
 
     ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo, whose
     size is ``geometry.image_size``. ``fixed`` is the number of words given as the prefix. Words
-    with a probability below ``unsure_below`` are unsure, except function words. ``betas`` is null
-    if the model has no gate. ``familiarity`` is the share of ordinary photos that differ from the
-    training photos at least as much as this one (null if the model cannot tell); ``note`` warns if
-    it is small.
+    with a probability below ``unsure_below`` are unsure, except function words. Maps with a
+    ``half_area`` up to ``somewhere`` point to a place; the others are spread over the image.
+    ``betas`` is null if the model has no gate. ``familiarity`` is the share of ordinary photos that
+    differ from the training photos at least as much as this one (null if the model cannot tell);
+    ``note`` warns if it is small.
     """
 
     name: str
@@ -76,6 +84,7 @@ class Answer(BaseModel):
     captions: list[Said]
     geometry: dict[str, list[float]]
     unsure_below: float
+    somewhere: float
     familiarity: float | None
     note: str | None
     fixed: int
@@ -105,6 +114,13 @@ class Options:
     prefix: str
     banned: list[str]
     preview: bool
+
+
+def _setting(name: str, most: int) -> Any:
+    """Build the form's field for a setting of the search, with an upper limit."""
+    setting = settings()[name]
+    most = min(most, setting.most)
+    return Form(ge=setting.least, le=most, description=setting.sentence)
 
 
 def create_app(
@@ -151,12 +167,8 @@ def create_app(
         request: Request,
         image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF.")],
         method: Annotated[Literal["beam", "sample"], Form()] = "beam",
-        beam_size: Annotated[
-            int | None, Form(ge=1, le=MOST, description="beam: hypotheses; default: the model's.")
-        ] = None,
-        n_best: Annotated[
-            int | None, Form(ge=1, le=MOST, description="beam: captions to return; default: all.")
-        ] = None,
+        beam_size: Annotated[int | None, _setting("beam_size", MOST)] = None,
+        n_best: Annotated[int | None, _setting("n_best", MOST)] = None,
         samples: Annotated[int, Form(ge=1, le=MOST, description="sample: number of samples.")] = 5,
         temperature: Annotated[
             float, Form(ge=0.05, le=5, description="sample: below 1, favours probable words.")
@@ -164,7 +176,7 @@ def create_app(
         seed: Annotated[
             int | None, Form(ge=0, lt=2**31, description="sample: makes samples reproducible.")
         ] = None,
-        max_length: Annotated[int | None, Form(ge=1, le=60, description="Most words.")] = None,
+        max_length: Annotated[int | None, _setting("max_length", 60)] = None,
         prefix: Annotated[
             str, Form(max_length=400, description="The first words of every caption.")
         ] = "",
@@ -218,16 +230,11 @@ def answer(
         UserError: An option has an invalid value.
     """
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="showattend-") as folder:
-        path = Path(folder) / "photo"
-        path.write_bytes(content)
-        try:
-            _check_claim(path, name, 2 * captioner.preprocessing.size, limits)
-            best = _caption(captioner, path, options)
-            ranked = (best, *best.alternatives)
-            preview = picture(ranked, LONGEST_SIDE) if options.preview else None
-        except ImageError as error:  # the message has the path in the temporary folder
-            raise ImageError(str(error).replace(str(path), name)) from None
+    photo = PhotoFile.of(content, name)
+    _check_claim(photo, name, 2 * captioner.preprocessing.size, limits)
+    best = _caption(captioner, photo, options)
+    ranked = (best, *best.alternatives)
+    preview = picture(ranked, LONGEST_SIDE) if options.preview else None
     first = tokenize(options.prefix)
     unknown = [word for word in dict.fromkeys(first) if word not in captioner.vocabulary]
     notes = [f"the model does not know {', '.join(unknown)}, and reads <unk> there"]

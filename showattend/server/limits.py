@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from showattend.checks import real_number, whole_number
+from showattend.system.checks import real_number, whole_number
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from showattend.exceptions import DataError
@@ -57,6 +57,20 @@ class Vocabulary:
             DataError: No word is frequent enough.
         """
         counts = Counter(token for caption in captions for token in tokenizer(caption))
+        return cls.from_counts(counts, min_count)
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int], min_count: int = 5) -> Vocabulary:
+        """Keep the words seen often enough.
+
+        Args:
+            counts: How often training captions hold each word.
+            min_count: See `from_captions`.
+
+        Raises:
+            DataError: No word is frequent enough.
+        """
+        counts = dict(counts)
         for special in cls.SPECIALS:
             counts.pop(special, None)
         kept = [word for word, count in counts.items() if count >= min_count and is_word(word)]

@@ -18,6 +18,8 @@ from showattend.exceptions import CheckpointError, ConfigError, DataError, UserE
 from showattend.system.files import make_room, write_text
 from showattend.training.check import check
 from showattend.training.comparison import Comparison, Row, Run, title, write
+from showattend.training.comparison_page import NAME as PAGE
+from showattend.training.comparison_page import draw_samples, write_page
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.run_scores import Objects, ground_run, score
 from showattend.training.state import FILE_NAME as STATE_NAME
@@ -37,6 +39,7 @@ def compare(
     seeds: int = 1,
     overrides: Sequence[str] = (),
     objects: Objects | None = None,
+    samples: int = 6,
     watch: Watch = lambda _: nullcontext(Silent()),
     complain: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
@@ -51,6 +54,7 @@ def compare(
         seeds: The number of seeds; each config is trained with the seeds 0 to ``seeds - 1``.
         overrides: ``section.key=value``, applied to all configs.
         objects: Photographs with object masks, on which every run's maps are measured.
+        samples: The number of validation photographs that the page shows with all rows' captions.
         watch: Makes a context manager from a run's title; it returns the run's reporter.
         complain: Called with one line for each run that fails.
 
@@ -102,6 +106,11 @@ def compare(
         except UserError as error:
             fail(run, error)
         write(made)
+    if made.results:
+        try:
+            write_page(made, draw_samples(made, samples))
+        except UserError as error:
+            complain(f"{made.out / PAGE}: not written ({error})")
     return made
 
 

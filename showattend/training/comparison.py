@@ -279,7 +279,7 @@ def _differences(found: Mapping[str, Any]) -> Table:
             if each is not None:
                 level = each["level"]
                 low, high = each["interval"]
-                mark = "**" if each["clear"] else ""
+                mark = "**" if round(low, 3) > 0 or round(high, 3) < 0 else ""
                 shown[-1] = f"{mark}{each['difference']:+.3f}{mark} ({low:+.3f} to {high:+.3f})"
         if known:
             rows.append((row["name"], *shown))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Protocol
 
 
@@ -23,11 +24,15 @@ class Reporter(Protocol):
         """
 
 
+_log = logging.getLogger("showattend.training")
+
+
 class Silent:
-    """A reporter that ignores everything."""
+    """A reporter for programs: it logs messages, and ignores progress."""
 
     def message(self, text: str) -> None:
-        """Ignore the message."""
+        """Log the message."""
+        _log.info("%s", text)
 
     def task(self, name: str, done: int, total: int, note: str = "") -> None:
         """Ignore the progress."""

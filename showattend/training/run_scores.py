@@ -21,7 +21,7 @@ from showattend.exceptions import ImageError, UserError
 from showattend.model.checkpoint import FILE_NAME, weights_digest
 from showattend.system.files import write_text
 from showattend.text.tokenizer import tokenize
-from showattend.training.cost import measure_cost
+from showattend.training.decoder_cost import measure_cost
 from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent
 

@@ -9,15 +9,14 @@ Shape suffixes: B images, K samples of an image, L locations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from showattend.decoding.beam import SPECIAL
+from showattend.decoding.hypotheses import SPECIAL
 from showattend.decoding.sampling import sample
 from showattend.evaluation.scores.wording import wording
-from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
 from showattend.training.cider_d import CiderD
 from showattend.training.losses import attention_penalty, doubly_stochastic_penalty
@@ -46,7 +45,7 @@ class SelfCritical:
     that of the expected reward; with dropout, as in training, it has dropout's noise and bias.
 
     Args:
-        references: The human captions of each training image, as text.
+        references: The human captions of each training image, as lists of words.
         vocabulary: The model's vocabulary.
         samples: K.
         max_length: The most words of a sample.
@@ -55,14 +54,14 @@ class SelfCritical:
 
     def __init__(
         self,
-        references: Sequence[Sequence[str]],
+        references: Iterable[Sequence[Sequence[str]]],
         vocabulary: Vocabulary,
         *,
         samples: int = 5,
         max_length: int = 30,
         doubly_stochastic: float = 1.0,
     ) -> None:
-        self.cider = CiderD([[[*tokenize(t), END] for t in image] for image in references])
+        self.cider = CiderD([[[*words, END] for words in image] for image in references])
         self.vocabulary = vocabulary
         self.samples, self.max_length = samples, max_length
         self.doubly_stochastic = doubly_stochastic

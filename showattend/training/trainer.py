@@ -82,7 +82,7 @@ class Trainer:
         )
         self.self_critical = (
             SelfCritical(
-                [record.captions for record in self.train_loader.records],
+                self.train_loader.spoken,
                 setup.vocabulary,
                 samples=critical.samples,
                 max_length=critical.max_length,

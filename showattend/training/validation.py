@@ -45,9 +45,9 @@ class Validation:
         self.loader, self.vocabulary = loader, vocabulary
         self.options, self.reporter, self.processes = options, reporter, processes
         self.set_of = list(sets or [""] * len(loader.records))
-        references: dict[str, dict[int, tuple[str, ...]]] = {}
-        for row, record in enumerate(loader.records):
-            references.setdefault(self.set_of[row], {})[row] = record.captions
+        references: dict[str, dict[int, list[list[str]]]] = {}
+        for row, name in enumerate(self.set_of):
+            references.setdefault(name, {})[row] = loader.spoken[row]
         self.scorers = {name: CiderValidator(each) for name, each in references.items()}
 
     @torch.no_grad()

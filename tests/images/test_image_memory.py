@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from showattend.exceptions import ImageError
-from showattend.images.image_files import MAX_PIXELS, claim, open_image
-from showattend.images.pixels import MAX_BYTES
+from showattend.images.claims import claim
+from showattend.images.image_files import MAX_PIXELS
+from showattend.images.memory_needed import MAX_BYTES
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.upright import open_image
 from tests.profiles import matrix_profile, png_of_16_bits, tiff
 
 if sys.platform != "linux":
@@ -28,7 +30,8 @@ PROGRAM = """
 import json, os, resource, sys
 import PIL.ImageCms, PIL.ImageFile
 from showattend.exceptions import ImageError
-from showattend.images.image_files import claim, open_image
+from showattend.images.claims import claim
+from showattend.images.upright import open_image
 from showattend.images.preprocessing import Preprocessing
 
 def peak():

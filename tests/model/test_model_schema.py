@@ -13,7 +13,8 @@ import pytest
 
 from showattend.captioner import Captioner
 from showattend.exceptions import CheckpointError
-from showattend.model.checkpoint import describe, save
+from showattend.model.checkpoint import save
+from showattend.model.description import describe
 from showattend.model.model_schema import EXPORT, MODEL, number, parse_json
 
 

@@ -21,9 +21,9 @@ from showattend.captioner import Captioner
 from showattend.config import Config
 from showattend.data.toy import write_toy
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
-from showattend.model.build import build_decoder
+from showattend.model.build import build_decoder, build_encoder
 from showattend.model.checkpoint import FILE_NAME, load, load_tensors
-from showattend.model.encoder import Encoder, build_encoder
+from showattend.model.encoder import Encoder
 from showattend.text.tokenizer import tokenize
 from showattend.training.optimizer import rate_share
 from showattend.training.start import take_decoder

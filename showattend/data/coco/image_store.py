@@ -93,7 +93,7 @@ class ImageFolder:
 
 
 def _opens(path: Path) -> bool:
-    from showattend.images.image_files import open_image
+    from showattend.images.upright import open_image
 
     try:
         open_image(path)
@@ -173,7 +173,7 @@ def fetch_images(
     check_room(folder.folder, total)
     for parent in {job.path.parent for job in jobs}:
         make_folder(parent)
-    from showattend.images.image_files import open_image
+    from showattend.images.upright import open_image
 
     failed: dict[str, str] = {}
     streak = done = received = 0

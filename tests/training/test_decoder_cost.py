@@ -6,7 +6,7 @@ import torch
 
 from showattend.config import DecoderConfig
 from showattend.model.build import build_decoder
-from showattend.training.cost import measure_cost
+from showattend.training.decoder_cost import measure_cost
 
 
 def test_a_larger_decoder_costs_more_and_none_is_changed() -> None:
