@@ -1,4 +1,4 @@
-"""A comparison as one HTML page: its tables, and the rows' captions and maps side by side."""
+"""A comparison as an HTML page: its tables, and the rows' captions and maps side by side."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ ul.references { color: var(--quiet); margin: 4px 0 12px; padding-left: 20px; }
 
 @dataclass
 class Sample:
-    """A validation photograph with what people and every row say about it.
+    """A validation photograph with its human captions and those of every row.
 
     Attributes:
         record: The photograph and its human captions.
-        said: For each row that could caption it, the row's name, caption, and figure as JPEG.
+        said: For each row that could caption it: the row's name, caption, and figure as JPEG.
     """
 
     record: Record
@@ -68,10 +68,13 @@ def draw_samples(
     """Caption a few validation photographs with each row's first finished model.
 
     Args:
-        comparison: At least one of its runs is finished.
-        count: The number of photographs, drawn at random but the same in every comparison of the
-            same data set.
-        reporter: Shows the progress.
+        comparison: A comparison with at least one finished run.
+        count: The number of photographs. They are drawn at random, but are the same in every
+            comparison on the same data set.
+        reporter: Receives the progress; None for none.
+
+    Returns:
+        The photographs that at least one row could caption.
 
     Raises:
         CheckpointError: A model cannot be loaded.
@@ -82,7 +85,7 @@ def draw_samples(
     samples = [Sample(record) for record in _chosen(comparison, count)]
     for number, (row, seed) in enumerate(done, 1):
         folder = Path(row.run(comparison.out, seed).train.out)
-        if not (folder / FILE_NAME).is_file():  # somebody kept the results and removed the model
+        if not (folder / FILE_NAME).is_file():  # the model was deleted, but not the results
             continue
         captioner = Captioner.from_pretrained(folder, device=row.config.train.device)
         for sample in samples:
@@ -105,16 +108,16 @@ def _chosen(comparison: Comparison, count: int) -> list[Record]:
 
 
 def write_page(comparison: Comparison, samples: Sequence[Sample]) -> None:
-    """Write ``comparison.html``, a file that needs no other.
+    """Write ``comparison.html``, a self-contained file.
 
     Raises:
-        UserError: It cannot be written.
+        UserError: The file cannot be written.
     """
     write_text(comparison.out / NAME, to_html(comparison, samples))
 
 
 def to_html(comparison: Comparison, samples: Sequence[Sample]) -> str:
-    """The report as a page."""
+    """Format the report as an HTML page."""
     first, *others = tables(comparison) or [Table("Comparison", (), [], "")]
     how = "".join(f"<li>{html.escape(line)}</li>" for line in notes(comparison))
     body = [_section(first, 3), f'<ul class="references">{how}</ul>']
@@ -133,7 +136,7 @@ def to_html(comparison: Comparison, samples: Sequence[Sample]) -> str:
 
 
 def _section(table: Table, words: int) -> str:
-    """A table; its first ``words`` columns hold text, the others figures."""
+    """Format a table; its first ``words`` columns hold text, the others figures."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         made = []

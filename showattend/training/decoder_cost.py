@@ -1,8 +1,7 @@
-"""What a decoder costs: parameters, time and memory of a training step and of search.
+"""The cost of a decoder: parameters, and time and memory of a training step and of search.
 
-Measured on random annotations, so that kinds of attention and decoders are compared by what they
-compute, whatever the photographs and the disk do. Times are of this machine and this moment:
-compare those of one run.
+It is measured on random annotations, so that only the computation of attention and decoder counts,
+not photographs or disks. Times depend on the machine and its load: compare only times from one run.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ REPEATS = 3
 
 
 class Cost(NamedTuple):
-    """What a decoder costs in float32 on this machine.
+    """The cost of a decoder in float32 on this machine.
 
     Attributes:
-        parameters: The decoder's.
-        step: Seconds of a training step: forward and backward for `IMAGES` images with `CAPTIONS`
+        parameters: The number of the decoder's parameters.
+        step: Seconds per training step: forward and backward for `IMAGES` images with `CAPTIONS`
             captions of `WORDS` words each. The median of `REPEATS`.
-        search: Seconds of a beam search with `BEAMS` hypotheses for one of `IMAGES` images, until
-            all captions have `WORDS` words.
-        memory: Megabytes that a training step adds to the process; None where the system does
-            not say.
+        search: Seconds per image of a beam search with `BEAMS` hypotheses for `IMAGES` images,
+            until all captions have `WORDS` words.
+        memory: Megabytes that a training step adds to the process; None if the system does not
+            report it.
     """
 
     parameters: int
@@ -90,10 +89,10 @@ def work_of(decoder: Any, grid: tuple[int, int], images: int = IMAGES) -> Work:
 
 
 def measure_cost(decoder: Any, grid: tuple[int, int]) -> Cost:
-    """Measure a decoder; its weights, gradients and mode are as before afterwards.
+    """Measure the cost of a decoder, without changing its weights, gradients or mode.
 
     Args:
-        decoder: Any, on the CPU or a GPU.
+        decoder: Any decoder, on the CPU or a GPU.
         grid: Rows and columns of the annotations.
     """
     work, device = work_of(decoder, grid), decoder.output.weight.device
@@ -112,7 +111,7 @@ def measure_cost(decoder: Any, grid: tuple[int, int]) -> Cost:
 
 def _median(work: Callable[[], None], device: torch.device) -> float:
     times = []
-    for _ in range(REPEATS + 1):  # the first warms up
+    for _ in range(REPEATS + 1):  # the first is a warm-up
         started = time.perf_counter()
         work()
         if device.type == "cuda":
@@ -122,16 +121,16 @@ def _median(work: Callable[[], None], device: torch.device) -> float:
 
 
 def added_memory(work: Callable[[], None], device: torch.device) -> float | None:
-    """Measure the most memory that this work needs at once, in megabytes; None if unknown."""
+    """Measure the peak memory of some work, in megabytes; None if the system does not report it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    work()  # once before: libraries keep what they need only once
+    work()  # a warm-up, for memory that libraries allocate once
     try:
-        reset.write_text("5")  # the peak is the present from here on
+        reset.write_text("5")  # resets the peak to the current memory
         before = _kilobytes(status, "VmRSS")
         work()
         return (_kilobytes(status, "VmHWM") - before) / 1024

@@ -251,7 +251,7 @@ def test_an_upload_that_would_take_more_is_refused(tmp_path: Path) -> None:
     assert caught.value.status_code == 413
     assert caught.value.detail == (
         "mine.webp: decoding the image takes 320 MB of memory, more than the limit of 256; "
-        "send it smaller, or as a JPEG"
+        "send a smaller image, or a JPEG"
     )
     _check_claim(path, "mine.webp", 704, Limits(megapixels=80))
     with pytest.raises(HTTPException, match="20 million pixels"):

@@ -240,7 +240,8 @@ def test_a_killed_comparison_goes_on(
     log = Log()
     made = compare([file], out, seeds=2, watch=log.watch)
     assert log.titles == ["a, seed 1"]
-    went_on = ("Resuming at", "The run is finished")  # killed in training, or while being scored
+    # killed in training, or while being scored
+    went_on = ("Resuming at", "The run is already finished")
     assert any(message.startswith(went_on) for message in log.messages)
     assert done.stat().st_mtime_ns == before
     assert set(made.results) == {("a", 0), ("a", 1)}
@@ -306,7 +307,7 @@ def test_several_seeds_by_hand(
     }
     # fmt: on
     page = (tmp_path / "out/comparison.md").read_text(encoding="utf-8")
-    assert "Mean ± half the range (highest less lowest) of 2 seeds" in page
+    assert "Mean ± half the range (highest minus lowest) of 2 seeds" in page
     assert "--seeds 2`" in page
     assert "- Precision: trained in bfloat16, scored in float32\n" in page
     assert "- Machine: cpu, 4 processors, torch 2.6, Python 3.11\n- Threads: 2\n" in page
@@ -565,7 +566,7 @@ def test_the_report_says_what_each_row_costs_where_it_looks_and_how_long_caption
     page = (out / "comparison.md").read_text(encoding="utf-8")
     for heading in ("Differences to small", "Cost", "CIDEr by length of the human captions",
                     "Log-probability of human captions by length",
-                    "Where it looks, human captions"):  # fmt: skip
+                    "Where the model looks, human captions"):  # fmt: skip
         assert f"## {heading}\n" in page
 
     html = (out / "comparison.html").read_text(encoding="utf-8")
