@@ -48,6 +48,7 @@ TESTED_BY = {
     "visualize/given_maps": "test_any_model.py",
     "config/checking": "config/test_sections.py",
     "config/yaml_files": "config/test_sections.py",
+    "model/decoders/lstm_description": "model/decoders/test_lstm.py",
     "model/description": "model/test_checkpoint.py",
     "__main__": "cli/test_app.py",
     "system/checks": "test_captioner.py",
