@@ -109,7 +109,8 @@ def attend(
     contains them all. Photos that cannot be opened are reported and left
     out, and the exit code is 1.
     """
-    from showattend.images.image_files import load_image
+    from showattend.images.finding import find_file
+    from showattend.images.image_files import load_image, not_an_address
     from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare
     from showattend.visualize import check_output
@@ -145,6 +146,9 @@ def attend(
     search = {} if beam_size is None else {"beam_size": beam_size}
     if n_best is not None:
         search["n_best"] = n_best
+    for photo in photos:
+        if not Path(photo).exists() and (address := not_an_address(photo)):
+            raise UserError(address)
     if _are_many(photos):
         if maps is not None:
             raise UserError(f"{maps}: holds the maps of one photo; name one")
@@ -161,7 +165,7 @@ def attend(
         return
     spare([*photos, *([] if maps is None else [str(maps)])], output)
     make_room(output)
-    image = PhotoFile(photos[0])
+    image = PhotoFile(find_file(Path(photos[0])) or photos[0])
     if maps is not None:
         from showattend.visualize.raw import read_maps
 

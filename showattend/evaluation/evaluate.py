@@ -19,6 +19,7 @@ from showattend.evaluation.scores.wording import wording
 from showattend.exceptions import DataError, ImageError
 from showattend.model.score_settings import SEARCH, caption_settings
 from showattend.system.files import spare
+from showattend.system.matching import name_key
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -205,10 +206,16 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
     }
     by_name |= {str(record.path): record.image_id for record in records}
     by_name |= {str(record.image_id): record.image_id for record in records}
+    keys = Counter(map(name_key, by_name))
+    by_key = {name_key(name): i for name, i in by_name.items() if keys[name_key(name)] == 1}
     captions: dict[ImageId, str] = {}
     unknown = []
     for name, caption in _rows(path):
-        image_id = by_name.get(name, by_name.get(Path(name).name))
+        names = (name, Path(name).name)
+        image_id = next((by_name[each] for each in names if each in by_name), None)
+        if image_id is None:  # other case, accents, blanks or slashes
+            key = name_key(name)
+            image_id = by_key.get(key, by_key.get(key.rpartition("/")[2]))
         if image_id is None and files[Path(name).name] > 1:
             raise DataError(
                 f"{path}: {name} may be any of {files[Path(name).name]} images of that file name; "

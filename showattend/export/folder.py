@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ import numpy as np
 from showattend import __version__
 from showattend.exceptions import ConfigError, UserError
 from showattend.model.score_settings import search_settings
+from showattend.system.files import name_aside, remove_stale
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -107,7 +107,8 @@ def export(
     check_folder(out)
     from showattend.export.graphs import build_graphs, write_graph
 
-    aside = out.absolute().with_name(f".{out.absolute().name[:100]}.{secrets.token_hex(4)}.part")
+    remove_stale(out.absolute())
+    aside = name_aside(out.absolute())
     try:
         aside.mkdir()
         graphs = build_graphs(captioner)

@@ -9,6 +9,8 @@ This module needs numpy and Pillow alone: ``showattend export`` writes it into c
 
 from __future__ import annotations
 
+import re
+import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -115,7 +117,7 @@ def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
             return _decode(identify(file, path), str(path), at_least)
     except FileNotFoundError:
         gone = " (a broken link)" if path.is_symlink() else ""
-        raise ImageError(f"{path}: no such file{gone}") from None
+        raise ImageError(not_an_address(str(source)) or f"{path}: no such file{gone}") from None
     except PermissionError:
         raise ImageError(f"{path}: cannot be read (permission denied)") from None
     except (OSError, ValueError) as error:  # a name too long, a null byte in it, a failing disk
@@ -194,3 +196,15 @@ def _decode(image: Image.Image, name: str, at_least: int | None) -> Stored:
 def damaged(name: str, error: Exception) -> ImageError:
     """What to say of a file that a decoder stumbles over."""
     return ImageError(f"{name}: the image is damaged or cut short ({one_line(error)})")
+
+
+def not_an_address(given: str) -> str | None:
+    """A line that says how to download a photo, if its address is given; else None."""
+    found = re.match(r"([a-z][a-z0-9+.-]+):/+(?=.)", given, re.IGNORECASE)
+    if found is None:
+        return None
+    address = f"{found[1]}://{given[found.end() :]}"  # a path has one of the slashes
+    if found[1].lower() not in ("http", "https", "ftp"):
+        return f"{address}: an address, not a file; give the path of a file"
+    command = f"curl -L -o photo.jpg {shlex.quote(address)}"
+    return f"{address}: an address, not a file; download the photo first: {command}"

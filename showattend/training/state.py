@@ -15,6 +15,7 @@ from showattend.config import Config, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import FILE_NAME as MODEL_NAME
 from showattend.model.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
+from showattend.system.files import remove_stale
 from showattend.system.processes import ALONE, Processes
 
 FILE_NAME = "state.safetensors"
@@ -163,6 +164,8 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     )
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise DataError(f"{folder}: cannot be created ({nearest} is not writable); see train.out")
+    for name in (FILE_NAME, MODEL_NAME):
+        remove_stale(folder / name)  # as large as a state, from a process that was killed
 
 
 def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from showattend.evaluation.scores import java
 from showattend.exceptions import DataError
+from showattend.system.matching import normal
 from showattend.text.tokenizer import tokenize
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
@@ -66,6 +67,7 @@ def score_captions(
     ids = _matching_ids(references, candidates, allow_missing)
     counts = [len(references[i]) for i in ids]
     flat = [text for i in ids for text in references[i]] + [candidates[i] for i in ids]
+    flat = list(map(normal, flat))
     missing: list[str] = []
     try:
         tokens, tokenizer = java.tokenize_ptb(flat), "PTB"
@@ -116,7 +118,10 @@ class CiderValidator:
             DataError: There is no image, or an image has no reference.
         """
         self._references = {
-            i: [" ".join(tokenize(text) if isinstance(text, str) else text) for text in texts]
+            i: [
+                normal(" ".join(tokenize(text) if isinstance(text, str) else text))
+                for text in texts
+            ]
             for i, texts in references.items()
         }
         _matching_ids(self._references, self._references, allow_missing=False)
@@ -135,7 +140,7 @@ class CiderValidator:
         """
         ids = _matching_ids(self._references, candidates, allow_missing=False)
         refs = [self._references[i] for i in ids]
-        metrics, _ = _count(refs, [" ".join(candidates[i]) for i in ids], rouge=False)
+        metrics, _ = _count(refs, [normal(" ".join(candidates[i])) for i in ids], rouge=False)
         return {name: metrics[name] for name in ("BLEU-4", "CIDEr")}
 
 
