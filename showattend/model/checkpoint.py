@@ -89,7 +89,7 @@ def find_model(model: str | Path | None = None) -> Path:
         return shipped[name] / FILE_NAME
     if path.is_dir():
         exported = (path / "encoder.onnx").is_file()
-        what = "an export (for caption --engine onnx), " if exported else ""
+        what = "an export, for caption --engine onnx; " if exported else ""
         raise CheckpointError(
             f"{path}: {what}holds no {FILE_NAME}; give a model's directory or file"
         )
@@ -156,7 +156,7 @@ def _opened(path: Path, what: str) -> Iterator[tuple[Any, dict[str, Any]]]:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             if "showattend" not in header:
-                raise CheckpointError(f"{path}: a safetensors file, but not {what} by showattend")
+                raise CheckpointError(f"{path}: a safetensors file, but not {what} of showattend")
             meta = model_schema.parse_json(header["showattend"])
             if not isinstance(meta, dict):
                 raise CheckpointError(f"{path}: damaged (its header is not an object)")
@@ -164,7 +164,7 @@ def _opened(path: Path, what: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise CheckpointError(f"{path}: no such file") from error
-        raise CheckpointError(f"{path}: damaged, or not {what} by showattend") from error
+        raise CheckpointError(f"{path}: damaged, or not {what} of showattend") from error
 
 
 def flatten(models: Mapping[str, Module]) -> dict[str, torch.Tensor]:
