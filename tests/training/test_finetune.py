@@ -327,8 +327,8 @@ def test_photographs_without_captions(
         path.unlink()
     out = tmp_path / "mine"
     refused(
-        r"some: none of its photographs has a caption \(the first: .*beside it\); write captions "
-        "into photo.txt beside photo.jpg",
+        r"some: none of its photographs has a caption \(the first: .*next to it\); write captions "
+        "into photo.txt next to photo.jpg",
         folder,
         out,
         model=str(model),
