@@ -432,7 +432,7 @@ def test_all_configs_are_looked_at_before_one_is_trained(
         ([base, tmp_path / "gone.yaml"], [], r"gone\.yaml: no such config file"),
         ([base, wrong], [], r"wrong\.yaml: train\.epochs is 0"),
         ([base], ["train.epoch=3"], "did you mean train.epochs"),
-        ([base], ["train.out=runs/mine"], "see --out"),
+        ([base], ["train.out=runs/mine"], "use --out"),
         ([base], ["train.seed=3"], "--seeds"),
     ]
     for files, overrides, message in mistakes:

@@ -1,4 +1,4 @@
-"""What an LSTM decoder says about itself: the options and sizes that build it again."""
+"""The description of an LSTM decoder: the options and sizes from which it can be built again."""
 
 from __future__ import annotations
 
