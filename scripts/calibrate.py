@@ -36,7 +36,8 @@ import numpy as np
 import torch
 
 from showattend import __version__
-from showattend.caption import NOTE_BELOW, Caption
+from showattend.caption import Caption
+from showattend.caption_forms import NOTE_BELOW
 from showattend.captioner import Captioner
 from showattend.data.records import Record
 from showattend.evaluation.evaluate import read_references
@@ -48,7 +49,7 @@ from showattend.evaluation.mistakes.confidence import (
 )
 from showattend.evaluation.mistakes.notes import describe_notes, judge_captions, notes_to_markdown
 from showattend.exceptions import DataError, UserError
-from showattend.images.image_files import find_images
+from showattend.images.finding import find_images
 from showattend.model import checkpoint as checkpoints
 from showattend.model.calibration import Calibration
 from showattend.model.encoder import encode

@@ -19,6 +19,7 @@ from pathlib import Path
 from showattend.captioner import Captioner
 from showattend.evaluation.evaluate import evaluate
 from showattend.model import checkpoint
+from showattend.model.description import figures_entry
 from showattend.model.score_settings import describe_settings
 from showattend.system.device import PRECISIONS
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if after["metrics"]["CIDEr"] < before["metrics"]["CIDEr"] - 0.002:
         print("float16 lowers the CIDEr; nothing written", file=sys.stderr)
         return 1
-    entry = checkpoint.figures_entry(args.split_name, after["metrics"], after["settings"])
+    entry = figures_entry(args.split_name, after["metrics"], after["settings"])
     half.record["figures"] = [entry]
     file = checkpoint.save(ROOT / "assets/model" / args.name, half)
     print(f"wrote {file.relative_to(ROOT)} ({file.stat().st_size / 1e6:.1f} MB)")

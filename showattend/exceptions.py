@@ -4,6 +4,8 @@ The command line prints that line and exits with 2, or continues with the other 
 with 1. It never shows a traceback for these errors.
 """
 
+from __future__ import annotations
+
 
 class UserError(Exception):
     """A mistake in the input that the user can fix; ``str(error)`` is one line for them."""
@@ -23,3 +25,9 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A model file that is missing, damaged, or in another format."""
+
+
+def one_line(error: Exception) -> str:
+    """An error's reason in one line."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split()) or type(error).__name__

@@ -16,7 +16,7 @@ from PIL import Image
 
 from showattend.captioner import Captioner
 from showattend.images.preprocessing import Preprocessing
-from showattend.model.encoder import build_encoder
+from showattend.model.build import build_encoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.text.vocabulary import Vocabulary
 from tests.browser import chromium as chromium

@@ -133,7 +133,7 @@ def test_a_huge_image_takes_no_memory(tmp_path: Path) -> None:
         "import resource, sys\n"
         "from showattend.exceptions import ImageError\n"
         "from showattend.images.preprocessing import Preprocessing\n"
-        "from showattend.images.image_files import open_image\n"
+        "from showattend.images.upright import open_image\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
         "for load in (open_image, Preprocessing(size=224).load_pixels):\n"

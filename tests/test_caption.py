@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from showattend.caption import NOTE, NOTE_BELOW, Caption
+from showattend.caption import Caption
+from showattend.caption_forms import NOTE, NOTE_BELOW
 from showattend.images.geometry import Geometry
 from showattend.images.image_files import ImageSource
 

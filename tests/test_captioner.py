@@ -18,8 +18,9 @@ from showattend.caption import Caption
 from showattend.captioner import Captioner
 from showattend.exceptions import ConfigError, ImageError, UserError
 from showattend.images.preprocessing import Preprocessing
+from showattend.model.build import build_encoder
 from showattend.model.checkpoint import describe, load, save
-from showattend.model.encoder import Encoder, build_encoder
+from showattend.model.encoder import Encoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary

@@ -9,7 +9,8 @@ import torch
 from measuring import Row, alternate, row
 from rows import Setting
 
-from showattend.decoding.beam import Hypothesis, search
+from showattend.decoding.beam import search
+from showattend.decoding.hypotheses import Hypothesis
 from showattend.model.decoders.protocol import Step
 from showattend.model.decoders.transformer import Memory, TransformerDecoder
 from showattend.model.search_options import SearchOptions

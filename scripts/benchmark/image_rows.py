@@ -32,7 +32,8 @@ from showattend.evaluation.scores import java
 from showattend.evaluation.scores.metrics import score_captions
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.backbones import parse_name
-from showattend.model.encoder import Encoder, build_encoder
+from showattend.model.build import build_encoder
+from showattend.model.encoder import Encoder
 from showattend.system.device import keep_freed_memory
 from showattend.text.vocabulary import Vocabulary
 from showattend.training.losses import captioning_loss
@@ -189,7 +190,7 @@ def epochs(setting: Setting) -> list[Row]:
             batches: CaptionLoader, dtype: torch.dtype, d: Any = decoder, o: Any = optimizer
         ) -> None:
             for batch in batches.batches(0):
-                forced = d(batch.inputs.flatten(1, 2).to(dtype), batch.captions, batch.lengths)
+                forced = d(batch.inputs.to(dtype), batch.captions, batch.lengths)
                 o.zero_grad(set_to_none=True)
                 captioning_loss(forced, batch.lengths).total.backward()
                 o.step()

@@ -37,7 +37,7 @@ from showattend.data.coco.prepare_coco import prepare_coco
 from showattend.evaluation.scores.metrics import score_captions
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.backbones import RECIPES
-from showattend.model.encoder import build_encoder
+from showattend.model.build import build_encoder
 from showattend.system.device import choose_device, choose_dtype
 from showattend.training.trainer import train
 

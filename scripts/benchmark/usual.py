@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from showattend.decoding.beam import SPECIAL
+from showattend.decoding.hypotheses import SPECIAL
 from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.text.vocabulary import Vocabulary
 

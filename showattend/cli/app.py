@@ -24,7 +24,7 @@ from showattend.cli.ground_command import ground
 from showattend.cli.info_command import info
 from showattend.cli.prepare_command import prepare_app
 from showattend.cli.serve_command import serve
-from showattend.cli.terminal import complain, examples, say, wait_for_the_first
+from showattend.cli.terminal import complain, examples, say, show_log, wait_for_the_first
 from showattend.cli.train_command import train
 from showattend.exceptions import UserError
 
@@ -142,6 +142,7 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(
             errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
         )
+    show_log()
     try:
         _refuse_empty(sys.argv[1:] if args is None else args)
         code = app(args, prog_name="showattend", standalone_mode=False) or 0

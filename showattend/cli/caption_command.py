@@ -10,7 +10,16 @@ import typer
 
 from showattend.cli.export_command import Engine, onnx_captioner, refuse_exported
 from showattend.cli.loading import load_captioner
-from showattend.cli.options import BatchSize, BeamSize, Device, Model, NoNotes, Precision, Size
+from showattend.cli.options import (
+    BatchSize,
+    BeamSize,
+    Device,
+    Model,
+    NoNotes,
+    Precision,
+    Size,
+    searching,
+)
 from showattend.cli.terminal import MANY, bars, complain, note, printable, say
 from showattend.exceptions import UserError
 
@@ -24,9 +33,7 @@ def caption(
     recursive: Annotated[bool, typer.Option("--recursive", help="Include subfolders.")] = False,
     model: Model = None,
     beam_size: BeamSize = None,
-    n_best: Annotated[
-        int, typer.Option(help="Captions per image, best first; at most the beam size.", min=1)
-    ] = 1,
+    n_best: Annotated[int, searching("n_best")] = 1,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -35,9 +42,15 @@ def caption(
             metavar="FILE",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Continue the --output of an interrupted run with the same options."
+        ),
+    ] = False,
     sidecar: Annotated[
         bool,
-        typer.Option("--sidecar", help="Write photo.txt next to photo.jpg, if it does not exist."),
+        typer.Option("--sidecar", help="Write photo.txt next to each photo.jpg that has none."),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --sidecar replace an existing photo.txt.")
@@ -54,15 +67,48 @@ def caption(
 ) -> None:
     """Caption image files, folders and globs; prints "path<TAB>caption"."""
     from showattend.cli.caption_writer import CaptionWriter
-    from showattend.images.image_files import find_images
+    from showattend.cli.resuming import model_digest, photos_without_text
+    from showattend.images.finding import find_images
+    from showattend.images.photo_file import PhotoFile
 
     if overwrite and not sidecar:
         raise UserError("--overwrite is for --sidecar; give both")
+    if resume and output is None:
+        raise UserError(
+            "--resume is for --output FILE; give both (--sidecar skips photos that have a text "
+            "without it)"
+        )
     found, problems = find_images(paths, recursive)
     for problem in problems:
         complain(problem)
     if not found:
         raise typer.Exit(2)
+    if sidecar and not overwrite and output is None and overlay is None:
+        total = len(found)
+        found, texts, clashes = photos_without_text(found)
+        if texts:
+            say(f"{texts:,} of {total:,} photos have a text already; --overwrite replaces it")
+        for problem in clashes:
+            problems.append(problem)
+            complain(problem)
+        if not found:
+            raise typer.Exit(1 if problems else 0)
+    if engine != "onnx":
+        refuse_exported(model)
+    elif size is not None:
+        raise UserError(
+            "an export has a fixed size; make one of this size with showattend export "
+            f"--size {size} --out DIR, and give --model DIR instead of --size"
+        )
+    given = {
+        "engine": engine,
+        "precision": precision,
+        "size": size,
+        "beam_size": beam_size,
+        "n_best": n_best,
+    }
+    if output is not None:
+        given["model"] = model_digest(model, engine)
     writer = CaptionWriter(
         found,
         output=output,
@@ -70,23 +116,25 @@ def caption(
         overwrite=overwrite,
         overlay=overlay,
         say=lambda line: say(printable(line)),
+        resume=resume,
+        options=given,
     )
+    captioned = len(writer.done)
+    found = [path for path in found if path not in writer.done]
+    if not found:
+        with writer:
+            pass
+        raise typer.Exit(1 if problems else 0)
     captioner: Captioner | OnnxCaptioner
     if engine == "onnx":
-        if size is not None:
-            raise UserError(
-                "an export has a fixed size; make one of this size with showattend export "
-                f"--size {size} --out DIR, and give --model DIR instead of --size"
-            )
         captioner = onnx_captioner(model, device, precision)
     else:
-        refuse_exported(model)
         captioner = load_captioner(model, device, precision, size)
     # The progress bars replace sys.stdout to print above themselves; captions must reach the pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
-    stream = captioner.stream(found, batch_size=batch_size, n_best=n_best, **options)
-    captioned = 0
+    photos = found if overlay is None else map(PhotoFile, found)  # drawn from the same bytes
+    stream = captioner.stream(photos, batch_size=batch_size, n_best=n_best, **options)
     try:
         with bars(len(found) >= MANY) as progress, writer:
             for done, (path, (_, result)) in enumerate(zip(found, stream, strict=True), 1):
@@ -105,7 +153,10 @@ def caption(
                 progress("Captioning", done, len(found))
     except BaseException:
         if writer.partial is not None:
-            say(f"the captions made so far are in {printable(writer.partial)}")
+            say(
+                f"the captions made so far are in {printable(writer.partial)}; the same command "
+                "with --resume continues"
+            )
         raise
     if problems:
         raise typer.Exit(1 if captioned else 2)

@@ -6,20 +6,34 @@ import csv
 import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from showattend.cli.resuming import (
+    CSV_COLUMNS,
+    Done,
+    captioned_images,
+    check_options,
+    has_text,
+    image_key,
+    no_text_of_its_own,
+    options_file,
+    recorded_options,
+)
 from showattend.exceptions import UserError
-from showattend.system.files import make_room, unwritable, write_bytes
+from showattend.system.files import (
+    hold,
+    make_room,
+    name_aside,
+    unwritable,
+    write_bytes,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from showattend.caption import Caption
-
-
-CSV_COLUMNS = ("image", "rank", "caption", "words", "log_prob", "score", "confidence",
-               "confidences", "unsure", "familiarity", "note")  # fmt: skip
-"""Columns may be added at the end; none is changed or removed."""
 
 
 class CaptionWriter:
@@ -27,8 +41,9 @@ class CaptionWriter:
 
     The output is written to ``captions.jsonl.part`` and renamed when complete, so an interrupted
     run leaves its captions in the part file and an older complete file unchanged. The next run
-    renames such a part file to ``captions.jsonl.part.1`` and so on. A photo.txt with different
-    text, which a person may have written, is kept unless ``overwrite`` is set.
+    continues that part file with ``resume``, and renames it to ``captions.jsonl.part.1`` and so on
+    without. A photo.txt with different text, which a person may have written, is kept unless
+    ``overwrite`` is set.
 
     Args:
         images: The images to be captioned; figures are not written to their folders, where
@@ -38,13 +53,20 @@ class CaptionWriter:
         sidecar: Write the captions to photo.txt next to photo.jpg, one per line.
         overwrite: Replace an existing photo.txt.
         overlay: Folder for an attention figure of each image, photo.png.
-        say: Called with a line that says where an earlier run's part file is kept.
+        say: Called with a line that says where an earlier run's part file is kept, or how many
+            captions of it are used.
+        resume: Add to the part file of an interrupted run; if there is none, to the output.
+        options: The options that the captions depend on (`resuming.OPTIONS`). They are recorded
+            next to the part file, and must be the same when it is continued.
 
     Attributes:
         partial: The part file, while it contains captions and has not been renamed.
+        done: The images whose captions are in the output already.
 
     Raises:
-        UserError: The output has another suffix, or one of the files cannot be written.
+        UserError: The output has another suffix, one of the files cannot be written, another
+            process is writing the part file, or it was made with other options.
+        DataError: The part file contains something else than captions.
     """
 
     def __init__(
@@ -56,6 +78,8 @@ class CaptionWriter:
         overwrite: bool = False,
         overlay: Path | None = None,
         say: Callable[[str], None] | None = None,
+        resume: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         if output is not None and output.suffix.lower() not in (".jsonl", ".csv"):
             raise UserError(f"{output}: --output takes a name that ends in .jsonl or .csv")
@@ -67,11 +91,45 @@ class CaptionWriter:
             if place is not None:
                 make_room(place)
         self.partial: Path | None = None
-        self._say = say
+        self.done: frozenset[Path] = frozenset()
+        self._say = say or (lambda _: None)
+        self._options = dict(options or {})
         self._part: IO[str] | None = None
         self._written: dict[Path, Path] = {}
+        self._before: Done | None = None
+        self._recorded = False
+        if output is not None:
+            _refuse_if_held(_part_file(output))
+            if resume:
+                self._find_done(output, images)
+
+    def _find_done(self, output: Path, images: Sequence[Path]) -> None:
+        partial = _part_file(output)
+        source = partial if partial.is_file() else output
+        if not source.is_file():
+            return
+        before = recorded_options(partial) if source == partial else {}
+        here = str(Path.cwd())
+        if before.get("folder", here) != here and not all(path.is_absolute() for path in images):
+            raise UserError(
+                f"{partial}: was begun in the folder {before['folder']}; continue it there, or "
+                "give absolute paths"
+            )
+        self._before = captioned_images(
+            source, int(self._options.get("n_best", 1)), before.get("folder", here)
+        )
+        self.done = frozenset(path for path in images if image_key(path) in self._before.images)
+        if self._before.images and len(self.done) < len(images):
+            check_options(partial, before, self._options)
+        many = f"{len(self.done):,} of {len(images):,} photos are in {source} already"
+        self._recorded = bool(before and self._before.images)
+        if self.done and not before:
+            many += "; its options are not recorded, the other photos use those of this run"
+        self._say(many)
 
     def __enter__(self) -> CaptionWriter:
+        if self.output is not None and self._before and _part_file(self.output).is_file():
+            self._open(self.output)  # nothing may be left to do but to rename it
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -81,12 +139,13 @@ class CaptionWriter:
             self._part.close()
             if kind is None:
                 self.partial.replace(self.output)
+                options_file(self.partial).unlink(missing_ok=True)
                 self.partial = None
         except OSError as error:
             raise unwritable(self.output, error) from error
 
     def write(self, path: Path, caption: Caption) -> list[str]:
-        """Write the captions of an image to all outputs.
+        """Write the captions of an image to all outputs; last to the one that says it is done.
 
         Returns:
             One line for each text file or figure that could not be written.
@@ -95,11 +154,6 @@ class CaptionWriter:
             UserError: The output file can no longer be written.
         """
         ranked = (caption, *caption.alternatives)
-        if self.output is not None:
-            try:
-                self._append(self.output, path, ranked)
-            except OSError as error:
-                raise unwritable(self.output, error) from error
         problems = []
         try:
             if self.sidecar:
@@ -111,23 +165,46 @@ class CaptionWriter:
                 caption.save_overlay(self.figures[path])
         except UserError as error:
             problems.append(str(error))
+        if self.output is not None:
+            try:
+                self._append(self.output, path, ranked)
+            except OSError as error:
+                raise unwritable(self.output, error) from error
         return problems
+
+    def _open(self, output: Path) -> IO[str]:
+        """Open the part file; late, so that a run without captions keeps an old part file."""
+        partial = _part_file(output)
+        try:
+            if self._before is None:
+                if partial.is_file():
+                    _refuse_if_held(partial)
+                    self._say(f"what an earlier run left is kept as {_move_aside(partial)}")
+            elif not partial.is_file():
+                aside = name_aside(output)
+                shutil.copyfile(output, aside)
+                aside.replace(partial)
+            if not self._recorded:
+                write_json(options_file(partial), {**self._options, "folder": str(Path.cwd())})
+            # A file name that is not UTF-8 becomes a JSON escape.
+            part = partial.open("a", encoding="utf-8", errors="backslashreplace", newline="")
+            if not hold(part):
+                part.close()
+                raise _held(partial)
+            if self._before is not None:  # without what was cut off
+                part.truncate(self._before.length)
+        except OSError as error:
+            raise unwritable(output, error) from error
+        self._part, self.partial = part, partial
+        if output.suffix.lower() == ".csv" and not (self._before and self._before.length):
+            csv.writer(part).writerow(CSV_COLUMNS)
+        return part
 
     def _append(self, output: Path, path: Path, ranked: tuple[Caption, ...]) -> None:
         is_csv = output.suffix.lower() == ".csv"
-        if self._part is None:  # opened late, so that a run without captions keeps an old part file
-            partial = output.with_name(f"{output.name}.part")
-            if partial.is_file():
-                kept = _move_aside(partial)
-                if self._say is not None:
-                    self._say(f"what an earlier run left is kept as {kept}")
-            # A file name that is not UTF-8 becomes a JSON escape.
-            self._part = partial.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-            self.partial = partial
-            if is_csv:
-                csv.writer(self._part).writerow(CSV_COLUMNS)
+        part = self._part or self._open(output)
         if is_csv:
-            csv.writer(self._part).writerows(
+            csv.writer(part).writerows(
                 (
                     path,
                     rank,
@@ -144,25 +221,41 @@ class CaptionWriter:
                 for rank, each in enumerate(ranked, 1)
             )
         else:
-            self._part.write(json.dumps(ranked[0].to_dict(), ensure_ascii=False) + "\n")
-        self._part.flush()
+            part.write(json.dumps(ranked[0].to_dict(), ensure_ascii=False) + "\n")
+        part.flush()
 
     def _write_sidecar(self, path: Path, ranked: tuple[Caption, ...]) -> None:
         beside = path.with_suffix(".txt")
         content = "".join(f"{each.text}\n" for each in ranked).encode()
         try:
-            if beside.exists() and beside.read_bytes() != content:
+            if has_text(beside) and beside.read_bytes() != content:
                 if beside == path:
                     raise UserError(f"{path}: is named .txt, so its caption cannot be called that")
                 if beside in self._written:
-                    other = self._written[beside].name
-                    raise UserError(f"{path}: has no {beside.name} of its own, {other} has it")
+                    raise UserError(no_text_of_its_own(path, self._written[beside]))
                 if not self.overwrite:
                     raise UserError(f"{beside}: has another text; --overwrite replaces it")
         except OSError as error:
             raise unwritable(beside, error) from error
         write_bytes(beside, content)
         self._written.setdefault(beside, path)
+
+
+def _part_file(output: Path) -> Path:
+    return output.with_name(f"{output.name}.part")
+
+
+def _refuse_if_held(partial: Path) -> None:
+    if partial.is_file() and os.access(partial, os.W_OK):
+        with partial.open("a") as file:
+            if not hold(file):
+                raise _held(partial)
+
+
+def _held(partial: Path) -> UserError:
+    return UserError(
+        f"{partial}: another run is writing it; wait for it to end, or give another --output"
+    )
 
 
 def _move_aside(path: Path) -> Path:

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from showattend.config import settings
+
+
+def searching(name: str, default: str | bool = True) -> Any:
+    """The option of a setting of search.
+
+    Args:
+        name: One of `showattend.config.settings`.
+        default: What the help says that it is when left out.
+    """
+    setting = settings()[name]
+    return typer.Option(
+        help=setting.sentence, show_default=default, min=setting.least, max=setting.most
+    )
+
 
 Model = Annotated[
     str | None,
@@ -19,10 +35,7 @@ Precision = Annotated[
         "processor has them; auto: bf16 where it has, else fp32."
     ),
 ]
-BeamSize = Annotated[
-    int | None,
-    typer.Option(help="Hypotheses an image; 1 is greedy.", show_default="the model's", min=1),
-]
+BeamSize = Annotated[int | None, searching("beam_size", "the model's")]
 Size = Annotated[
     int | None,
     typer.Option(

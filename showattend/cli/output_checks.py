@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from showattend.exceptions import UserError
-from showattend.images.image_files import IMAGE_SUFFIXES
+from showattend.images.finding import IMAGE_SUFFIXES
 
 
 def check_json(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -37,6 +38,25 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Say what is wrong, in one line."""
     say(f"showattend: {printable(' '.join(text.split()))}")
+
+
+class Terminal(logging.Handler):
+    """Shows what the library logs as the command line shows its own lines, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A warning is a complaint; anything else a plain line."""
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            complain(text)
+        else:
+            say(printable(text))
+
+
+def show_log() -> None:
+    """Show the library's warnings; without this they are for whoever embeds it to show."""
+    logger = logging.getLogger("showattend")
+    if not any(isinstance(each, Terminal) for each in logger.handlers):
+        logger.addHandler(Terminal(logging.WARNING))
 
 
 def note(path: object, text: str | None) -> None:

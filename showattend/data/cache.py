@@ -1,86 +1,119 @@
-"""Features of a frozen encoder, computed once and read from a memory-mapped file.
+"""Features of a frozen encoder, computed once an image and read from memory-mapped files.
 
-A cache is a folder named after what its numbers depend on: the encoder's weights, the
-preprocessing, the precision, and the image files. Nothing in it can be stale: a change of any of
-these is another folder.
+A cache is a folder of shelves (`showattend.data.shelf`). A shelf is named after what its numbers
+depend on besides the image: the encoder's weights, the preprocessing, the precision, the view, and
+the reading of files itself. On it an image is known by the digest of its bytes
+(`showattend.data.identity`): a data set that was moved, another one that holds the same images, or
+one that has grown by an image computes nothing twice, and nothing can be stale.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
+import io
+import itertools
 import json
-import os
+import logging
 import re
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
+from showattend.data.identity import DIGEST, Identities, identify_files
+from showattend.data.shelf import (
+    DONE,
+    FAILED,
+    FORMAT,
+    TODO,
+    TOO_LARGE,
+    TYPES,
+    Part,
+    Shelf,
+    find,
+    gigabytes,
+)
 from showattend.data.views import View, show
 from showattend.exceptions import DataError, ImageError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.encoder import Encoder, encode
 from showattend.system.processes import ALONE, Processes
 
-_TODO, _DONE, _FAILED = 0, 1, 2
 _BATCH = 32
-_NOT_RESERVED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # by a file system that cannot
 WHOLE = View()
+_log = logging.getLogger("showattend.cache")
 
 
 class FeatureCache:
-    """Annotations of N images as one float16 file [N, H, W, D], mapped into memory.
-
-    Attributes:
-        folder: Where it lies.
-        features: The mapped array.
-        failed: What could not be read, by row.
-    """
-
-    def __init__(self, folder: Path, features: np.ndarray, failed: dict[int, str]) -> None:
-        self.folder, self.features, self.failed = folder, features, failed
-
-    def read(self, rows: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """The annotations of these rows, [B, H, W, D] float16, as a copy in memory."""
-        return torch.from_numpy(self.features[np.asarray(rows)])
-
-
-class Caches:
-    """Several caches, by the numbers that their images have in a whole of N.
+    """Annotations of N images, mapped into memory.
 
     Args:
-        parts: Each cache, and the number of each of its images.
-        count: N.
+        folder: Where they lie.
+        parts: The files.
+        part_of: Which of them has each image, [N].
+        row_of: And in which row, [N].
+        failed: What could not be read, by image.
+        lock: What keeps others from pruning the folder, held as long as this object.
     """
 
-    def __init__(self, parts: Sequence[tuple[FeatureCache, Sequence[int]]], count: int) -> None:
-        self.parts = [cache for cache, _ in parts]
-        self._part, self._row = np.full(count, -1, np.int32), np.zeros(count, np.int64)
-        for number, (_, images) in enumerate(parts):
-            self._part[np.asarray(images)] = number
-            self._row[np.asarray(images)] = np.arange(len(images))
+    def __init__(
+        self,
+        folder: Path,
+        parts: Sequence[Part],
+        part_of: np.ndarray,
+        row_of: np.ndarray,
+        failed: dict[int, str],
+        lock: object = None,
+    ) -> None:
+        self.folder, self.parts, self.failed = folder, parts, failed
+        self._part_of, self._row_of, self._lock = part_of, row_of, lock
+        self._types = {part.type for part in parts}
 
-    def read(self, rows: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """The annotations of these images, [B, H, W, D] float16, as a copy in memory."""
-        rows = np.asarray(rows)
-        of = self._part[rows]
+    def read(self, images: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """The annotations of these images, [B, H, W, D], as a copy in memory.
+
+        They are float16, or bfloat16 where one of them was too large for that.
+        """
+        images = np.asarray(images)
+        of = self._part_of[images]
         if (of == of[0]).all():
-            return self.parts[of[0]].read(self._row[rows])
-        features: torch.Tensor | None = None
-        for number in np.unique(of):
-            here = of == number
-            part = self.parts[number].read(self._row[rows[here]])
-            if features is None:
-                features = part.new_empty(len(rows), *part.shape[1:])
-            features[torch.from_numpy(here)] = part
-        assert features is not None
-        return features
+            return self.parts[of[0]].read(self._row_of[images])
+        first = self.parts[of[0]]
+        if len(self._types) == 1:  # row by row: nothing is copied twice
+            whole = np.empty((len(images), *first.features.shape[1:]), first.features.dtype)
+            for i, (number, row) in enumerate(zip(of, self._row_of[images], strict=True)):
+                whole[i] = self.parts[number].features[row]
+            return first.tensor(whole)
+        places = [np.flatnonzero(of == number) for number in np.unique(of)]
+        found = [self.parts[of[here[0]]].read(self._row_of[images[here]]) for here in places]
+        return in_places(found, places)
+
+
+def in_places(parts: Sequence[torch.Tensor], places: Sequence[np.ndarray]) -> torch.Tensor:
+    """Put batches of annotations together: each into its places in the whole.
+
+    Args:
+        parts: [b, H, W, D] each, float16 or bfloat16.
+        places: [b] each, all numbers from 0 to B between them.
+
+    Returns:
+        [B, H, W, D], bfloat16 where one of them is.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    types = {each.dtype for each in parts}
+    dtype = types.pop() if len(types) == 1 else torch.bfloat16
+    whole = torch.empty((sum(map(len, places)), *parts[0].shape[1:]), dtype=dtype)
+    for part, here in zip(parts, places, strict=True):
+        whole[torch.from_numpy(here)] = part.to(dtype)
+    return whole
 
 
 def cache_features(
@@ -94,12 +127,13 @@ def cache_features(
     view: View = WHOLE,
     crop_area: float = 1.0,
     processes: Processes = ALONE,
-    message: Callable[[str], None] = lambda _: None,
+    message: Callable[[str], None] = _log.info,
     advance: Callable[[int, int], None] = lambda *_: None,
 ) -> FeatureCache:
     """Open the cache of these images, computing what is not there yet.
 
-    An interrupted extraction goes on where it stopped.
+    An interrupted extraction goes on where it stopped. While another run adds to the same shelf,
+    this one waits, and takes what that one has made.
 
     Args:
         folder: The folder of all caches.
@@ -111,239 +145,291 @@ def cache_features(
         view: How the images are shown.
         crop_area: The least share of an image that a crop keeps.
         processes: Among which the images are divided; all of them call this.
-        message: Told what is about to be written, and how large it will be.
+        message: Called with a line, by default to log it: what is about to be written, and how
+            large it will be.
         advance: Called with (images done, images in all).
 
     Raises:
-        DataError: The folder cannot be read or written, the disk has no room for it, or a file of
-            it is damaged.
+        DataError: The folder cannot be read or written, the disk has no room for it, a file of it
+            is damaged, or the encoder yields numbers that are not finite.
     """
-    device = device or torch.device("cpu")
     rows, columns = encoder.grid(preprocessing.size)
-    shape = (len(paths), rows, columns, encoder.dim)
-    place = folder / _name(encoder, preprocessing, dtype, view, crop_area) / _files_key(paths)
-    try:
-        if processes.first and not (place / "status.npy").exists():
-            message(
-                f"Writing the features of {len(paths):,} {_said(view)}images to "
-                f"{place} "
-                f"({_gigabytes(int(np.prod(shape)) * 2)}, computed once)"
-            )
-            _create(place, shape)
-        processes.wait()
-        features, status, failures, writable = _open(place, shape)
-        if writable and processes.first:  # an earlier run's disk may have filled since
-            _reserve(place)
-    except (FileNotFoundError, EOFError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise DataError(f"{place}: the feature cache is damaged ({said}); delete it") from error
-    except OSError as error:
-        raise DataError(
-            f"{place}: the feature cache cannot be opened ({error.strerror}); make its files "
-            "readable and writable, or set data.cache to another folder"
-        ) from error
-
-    todo = np.flatnonzero(status != _DONE) if writable else np.empty(0, np.intp)
-    processes.wait()  # all have seen the same
-    if len(todo):
-        encoder = encoder.to(device)
-        mine = todo[processes.rank :: processes.count]
-
-        def load(row: int) -> np.ndarray | ImageError:
-            try:
-                pixels = preprocessing.load_pixels(paths[row])[0]
-            except ImageError as error:
-                return error
-            return show(pixels, view, name=paths[row].name, area=crop_area)
-
-        _extract(
-            mine, load, encoder, preprocessing, dtype, device, features, status, failures, advance
-        )
-        failures = {row: why for each in processes.gather(failures) for row, why in each.items()}
-        failures = {row: why for row, why in failures.items() if status[int(row)] != _DONE}
-        if processes.first:
-            _write_failures(place, failures)
-    failed = {
-        row: failures.get(str(row), f"{paths[row]}: could not be read")
-        for row in np.flatnonzero(status != _DONE).tolist()
-    }
+    recipe = recipe_of(encoder, preprocessing, dtype, view, crop_area)
+    shelf = Shelf(folder / _name(encoder, recipe), (rows, columns, encoder.dim))
+    found = _identify(paths, folder, processes, view)
+    keys, there = found.digests, found.digests != b""
+    work = _Work(
+        shelf=shelf,
+        encoder=encoder.to(device or torch.device("cpu")),
+        preprocessing=preprocessing,
+        dtype=dtype,
+        view=view,
+        crop_area=crop_area,
+        keys=keys,
+        paths=paths,
+        recipe=recipe,
+        processes=processes,
+        message=message,
+        advance=advance,
+    )
+    failures = work.fill()
+    parts = shelf.parts()
+    part_of, row_of, status = find(parts, keys)
+    failures = {**shelf.failures(), **failures}
+    failed = dict(found.unread)
+    for image in np.flatnonzero((status != DONE) & there).tolist():
+        unknown = f"{paths[image]}: could not be read"
+        failed[image] = failures.get(keys[image].decode(), unknown)
     # From here on it is only read.
-    return FeatureCache(place, np.load(place / "features.npy", mmap_mode="r"), failed)
+    lock = shelf.use() if processes.first and parts else None
+    return FeatureCache(shelf.place, parts, part_of, row_of, failed, lock)
 
 
-def _create(place: Path, shape: tuple[int, ...]) -> None:
-    """The files of a new cache, in all their size: a mapped file must not outgrow the disk.
+def _identify(paths: Sequence[Path], folder: Path, processes: Processes, view: View) -> Identities:
+    """What the files are, each process having read its share of them.
 
-    Raises:
-        DataError: They cannot be written, or the disk has no room for them.
+    A random crop is drawn by the file's name, which is then a part of what is seen.
     """
-    new = not place.exists()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / ".try").touch()
-        (place / ".try").unlink()
-        size = int(np.prod(shape)) * 2
-        if shutil.disk_usage(place).free < size * 1.02:
-            raise DataError(_no_room(place, size))
-        np.lib.format.open_memmap(place / "features.npy", "w+", np.float16, shape).flush()
-        _reserve(place)
-        np.save(place / "new.npy", np.zeros(shape[0], np.uint8))
-        (place / "new.npy").replace(place / "status.npy")
-    except (OSError, DataError) as error:
-        with contextlib.suppress(OSError):
-            for name in ("features.npy", "new.npy"):
-                (place / name).unlink(missing_ok=True)
-            if new:
-                place.rmdir()
-        if isinstance(error, OSError):
-            raise _cannot_write(place, error) from error
-        raise
+    mine = range(processes.rank, len(paths), processes.count)
+    parts = processes.gather(identify_files([paths[i] for i in mine], folder))
+    digests = np.zeros(len(paths), DIGEST)
+    unread: dict[int, str] = {}
+    for rank, part in enumerate(parts):
+        digests[rank :: processes.count] = part.digests
+        unread |= {rank + i * processes.count: why for i, why in part.unread.items()}
+    if view.crop:
+        for i in np.flatnonzero(digests != b"").tolist():
+            named = bytes(digests[i]) + paths[i].name.encode("utf-8", "surrogateescape")
+            digests[i] = hashlib.blake2b(named, digest_size=16).hexdigest().encode()
+    return Identities(digests, unread)
 
 
-def _write_failures(place: Path, failures: dict[str, str]) -> None:
-    part = place / "failures.json.part"  # a list cut short would make the cache a damaged one
-    try:
-        part.write_text(json.dumps(failures), encoding="utf-8")
-        part.replace(place / "failures.json")
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise _cannot_write(place, error) from error
+Row = tuple[int, int, int]  # which part, which row of it, which image
 
 
-def _open(
-    place: Path, shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, dict[str, str], bool]:
-    """Features, status, what could not be read, and whether there is work to do that can be.
+@dataclass
+class _Work:
+    """The images of one call that a shelf lacks; the arguments are those of `cache_features`."""
 
-    A cache whose images have all been tried may lie on a disk that can only be read.
+    shelf: Shelf
+    encoder: Encoder
+    preprocessing: Preprocessing
+    dtype: torch.dtype
+    view: View
+    crop_area: float
+    keys: np.ndarray
+    paths: Sequence[Path]
+    recipe: dict[str, Any]
+    processes: Processes
+    message: Callable[[str], None]
+    advance: Callable[[int, int], None]
 
-    Raises:
-        OSError: A file cannot be read, or an unfinished one not be written.
-        EOFError: One is empty.
-        ValueError: One is damaged.
-    """
-    files = place / "features.npy", place / "status.npy"
-    tried = np.load(files[1])
-    writable = not (tried == _DONE).all()
-    if writable and not (tried == _TODO).any():
-        writable = all(os.access(file, os.W_OK) for file in files)
-    features, status = (np.lib.format.open_memmap(f, "r+" if writable else "r") for f in files)
-    listed = place / "failures.json"
-    failures = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
-    if features.shape != shape or status.shape != shape[:1] or not isinstance(failures, dict):
-        raise ValueError("its shape is not the one expected")
-    return features, status, failures, writable
+    def fill(self) -> dict[str, str]:
+        """Compute them; all processes call this.
 
+        Returns:
+            Why images could not be read, by key.
+        """
+        failures: dict[str, str] = {}
+        with ExitStack() as stack:
+            todo: list[Row] | None = None
+            if self.processes.first and self._may_begin(stack):
+                todo = self._todo(())
+            while todo := self.processes.gather(todo)[0]:
+                parts = self.shelf.parts(write=True)
+                for each in self.processes.gather(self._extract(todo, parts)):
+                    failures |= each
+                if self.processes.first:
+                    self.shelf.write_failures({**self.shelf.failures(), **failures})
+                    todo = self._todo(failures)  # those that were too large for their part
+        return failures
 
-def _reserve(place: Path) -> None:
-    """Take the whole file's room on the disk: where a mapped file has none, writing to it kills.
+    def _may_begin(self, stack: ExitStack) -> bool:
+        """Whether there is work to do, and the lock for it if there is.
 
-    Raises:
-        DataError: The disk has no room for it.
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with (place / "features.npy").open("r+b") as file:
-        stat = os.fstat(file.fileno())
-        left = max(0, stat.st_size - stat.st_blocks * 512)  # st_blocks counts in 512 bytes
+        A shelf whose images have all been tried may lie on a disk that can only be read.
+        """
+        parts = self.shelf.parts()
+        part_of, _, status = find(parts, self.keys)
+        there = self.keys != b""
+        if (there & ((part_of < 0) | (status == TODO) | (status == TOO_LARGE))).any():
+            stack.enter_context(self.shelf.adding(self.message))
+            return True
+        if not (status[there] == FAILED).any() or not self.shelf.writable():
+            return False
+        return stack.enter_context(self.shelf.adding(None))
+
+    def _todo(self, tried: Container[str]) -> list[Row]:
+        """The rows to compute; for images that are on no part, one is made."""
+        parts = self.shelf.parts()
+        part_of, row_of, status = find(parts, self.keys)
+        _, first = np.unique(self.keys, return_index=True)
+        wanted = np.zeros(len(self.keys), bool)
+        wanted[first] = True  # of images that are the same, the first
+        wanted &= self.keys != b""
+        new = wanted & ((part_of < 0) | (status == TOO_LARGE))
+        if new.any():
+            self._add(new, (status == TOO_LARGE)[new].any(), parts)
+            parts = self.shelf.parts()
+            part_of, row_of, status = find(parts, self.keys)
+        wanted &= (status == TODO) | (status == FAILED)
+        rows = [
+            (int(part_of[i]), int(row_of[i]), i)
+            for i in np.flatnonzero(wanted).tolist()
+            if self.keys[i].decode() not in tried
+        ]
+        self.shelf.reserve([parts[number] for number in sorted({number for number, *_ in rows})])
+        return rows
+
+    def _add(self, new: np.ndarray, too_large: bool, parts: Sequence[Part]) -> None:
+        """Make a part for these images."""
+        count = int(new.sum())
+        held = {kind: sum(len(p.keys) for p in parts if p.type == kind) for kind in TYPES}
+        if too_large:
+            self.message(
+                f"{self.encoder.name}: {count:,} images have features larger than float16 holds "
+                "(65,504); theirs are kept as bfloat16"
+            )
+        kind = "bfloat16" if too_large or held["bfloat16"] > held["float16"] / 2 else "float16"
+        self.message(
+            f"Writing the features of {count:,} {said(self.view)}images to {self.shelf.place} "
+            f"({gigabytes(self.shelf.size_of(count))}, computed once)"
+        )
+        self.shelf.add(self.keys[new], kind, self.recipe)
+
+    @torch.inference_mode()
+    def _extract(self, todo: Sequence[Row], parts: Sequence[Part]) -> dict[str, str]:
+        """Compute this process's share of the rows; why images could not be read, by key."""
+        failures: dict[str, str] = {}
+        mine = todo[self.processes.rank :: self.processes.count]
+        chunks = [mine[i : i + _BATCH] for i in range(0, len(mine), _BATCH)]
+        progress = _Progress(todo, parts, int((self.keys != b"").sum()))
+        with ThreadPoolExecutor(2) as pool:
+            # One chunk is decoded while the one before it is encoded.
+            upcoming = [pool.submit(self._load, image) for *_, image in chunks[0]] if mine else []
+            for number, chunk in enumerate(chunks):
+                loaded = [future.result() for future in upcoming]
+                if number + 1 < len(chunks):
+                    upcoming = [pool.submit(self._load, image) for *_, image in chunks[number + 1]]
+                good = []
+                for (part, row, image), pixels in zip(chunk, loaded, strict=True):
+                    if isinstance(pixels, ImageError):
+                        failures[self.keys[image].decode()] = str(pixels)
+                        parts[part].status[row] = FAILED
+                    else:
+                        good.append(((part, row, image), pixels))
+                small = self._encode(good, parts) if good else 1
+                if small < len(good) / 2:  # most are too large: do not try the others
+                    for part, row, _ in itertools.chain(*chunks[number + 1 :]):
+                        parts[part].status[row] = TOO_LARGE
+                    for future in upcoming:
+                        future.cancel()
+                    break
+                self.advance(*progress())
+        return failures
+
+    def _load(self, image: int) -> np.ndarray | ImageError:
+        path = self.paths[image]
         try:
-            os.posix_fallocate(file.fileno(), 0, stat.st_size)
-        except OSError as error:
-            if error.errno not in _NOT_RESERVED:
-                raise DataError(_no_room(place, left)) from error
+            pixels = self.preprocessing.load_pixels(path).pixels
+        except ImageError as error:
+            return error
+        return show(pixels, self.view, name=path.name, area=self.crop_area)
+
+    def _encode(self, good: Sequence[tuple[Row, np.ndarray]], parts: Sequence[Part]) -> int:
+        """Encode images and keep what comes out; how many of them their part could hold.
+
+        Raises:
+            DataError: What comes out is not finite.
+        """
+        pixels = torch.from_numpy(np.stack([each for _, each in good])).permute(0, 3, 1, 2)
+        device = next(self.encoder.parameters()).device
+        features = encode(self.encoder, pixels.to(device), self.preprocessing, self.dtype)
+        broken = (~features.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+        if broken:
+            (*_, image), _ = good[broken[0]]
+            kind = str(self.dtype).removeprefix("torch.")
+            raise DataError(
+                f"{self.paths[image]}: encoder {self.encoder.name}, computing in {kind}, makes "
+                "numbers of it that are not finite; "
+                + ("use fp32 or bf16" if kind == "float16" else "its weights are of no use")
+            )
+        kept = 0
+        for number in sorted({part for (part, *_), _ in good}):
+            here = [i for i, ((part, *_), _) in enumerate(good) if part == number]
+            kept += parts[number].write([good[i][0][1] for i in here], features[here])
+        return kept
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"
+class _Progress:
+    """How many of a call's images have been tried, by all processes."""
+
+    def __init__(self, todo: Sequence[Row], parts: Sequence[Part], total: int) -> None:
+        self.total, self.before = total, total - len(todo)
+        rows: dict[int, list[int]] = {}
+        for part, row, _ in todo:
+            rows.setdefault(part, []).append(row)
+        self.rows = [(parts[part].status, np.asarray(each)) for part, each in rows.items()]
+
+    def __call__(self) -> tuple[int, int]:
+        tried = sum(int((status[rows] != TODO).sum()) for status, rows in self.rows)
+        return self.before + tried, self.total
 
 
-def _no_room(place: Path, size: int) -> str:
-    return (
-        f"{place}: needs {_gigabytes(size)}, the disk has "
-        f"{_gigabytes(shutil.disk_usage(place).free)}; "
-        "set data.cache to a folder on another disk, or make room on this one"
-    )
-
-
-def _cannot_write(place: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{place}: cannot be written ({error.strerror}); set data.cache to another folder"
-    )
-
-
-@torch.inference_mode()
-def _extract(
-    todo: np.ndarray,
-    load: Callable[[int], np.ndarray | ImageError],
-    encoder: Encoder,
-    preprocessing: Preprocessing,
-    dtype: torch.dtype,
-    device: torch.device,
-    features: np.ndarray,
-    status: np.ndarray,
-    failures: dict[str, str],
-    advance: Callable[[int, int], None],
-) -> None:
-    chunks = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)] or [todo]
-    with ThreadPoolExecutor(2) as pool:
-        # One chunk is decoded while the one before it is encoded.
-        upcoming = [pool.submit(load, row) for row in chunks[0]]
-        for number, chunk in enumerate(chunks):
-            loaded = [future.result() for future in upcoming]
-            if number + 1 < len(chunks):
-                upcoming = [pool.submit(load, row) for row in chunks[number + 1]]
-            good = []
-            for row, image in zip(chunk, loaded, strict=True):
-                if isinstance(image, ImageError):
-                    failures[str(row)] = str(image)
-                    status[row] = _FAILED
-                else:
-                    failures.pop(str(row), None)
-                    good.append((row, image))
-            if good:
-                pixels = torch.from_numpy(np.stack([image for _, image in good]))
-                encoded = encode(
-                    encoder, pixels.permute(0, 3, 1, 2).to(device), preprocessing, dtype
-                )
-                rows = [row for row, _ in good]
-                features[rows] = encoded.cpu().to(torch.float16).numpy()
-                status[rows] = _DONE  # after the features, so that a kill between the two is safe
-            advance(int((status != _TODO).sum()), len(status))
-
-
-def _said(view: View) -> str:
+def said(view: View) -> str:
+    """A view in words, with a blank behind them; nothing for the whole image."""
     words = (f"cropped ({view.crop}) " if view.crop else "", "mirrored " if view.mirrored else "")
     return "".join(words)
 
 
-def _name(
+def recipe_of(
     encoder: Encoder,
     preprocessing: Preprocessing,
     dtype: torch.dtype,
     view: View,
     crop_area: float,
-) -> str:
-    recipe: dict[str, Any] = {
+) -> dict[str, Any]:
+    """What features depend on besides the image, as a shelf's ``recipe.json`` holds it."""
+    return {
+        "format": FORMAT,
+        "encoder": encoder.name,
         "weights": encoder.fingerprint(),
         "preprocessing": preprocessing.to_dict(),
-        "dtype": str(dtype),
+        "reading": reading_of(preprocessing),
+        "dtype": str(dtype).removeprefix("torch."),
         "mirror": view.mirrored,
+        "crop": view.crop,
+        "crop area": crop_area if view.crop else 1.0,
     }
-    if view.crop:
-        recipe |= {"crop": view.crop, "crop area": crop_area}
+
+
+@lru_cache(maxsize=8)
+def reading_of(preprocessing: Preprocessing) -> str:
+    """A digest of what is made of image files before the network sees them.
+
+    Three small pictures are read. It is another one when this package, or Pillow, makes other
+    pixels of a file, turns or crops it otherwise: features made before are then not used.
+    """
+    small = replace(preprocessing, size=32)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 4), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    pictures: list[tuple[np.ndarray, str, dict[str, Any]]] = [
+        (noise[..., :3], "JPEG", {"quality": 90, "exif": exif}),
+        (noise, "PNG", {}),
+        (noise[..., 0].astype(np.uint16) * 257, "PNG", {}),
+    ]
+    digest = hashlib.blake2b(digest_size=8)
+    for pixels, kind, options in pictures:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, kind, **options)
+        with Image.open(file, formats=(kind,)) as opened:
+            seen = small.load_pixels(opened).pixels
+        digest.update(show(seen, View(1, True), name="probe", area=0.75).tobytes())
+    return digest.hexdigest()
+
+
+def _name(encoder: Encoder, recipe: dict[str, Any]) -> str:
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
     name = re.sub(r"[^\w.-]", "_", encoder.name)
-    return f"{name}-{preprocessing.size}-{key}"
-
-
-def _files_key(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            stat = path.stat()
-            state = f"{stat.st_size} {stat.st_mtime_ns}"
-        except OSError:
-            state = "missing"
-        digest.update(f"{path.absolute()}\0{state}\0".encode())
-    return digest.hexdigest()[:12]
+    return f"{name}-{recipe['preprocessing']['size']}-{key}"

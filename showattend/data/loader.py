@@ -16,20 +16,20 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from showattend.data.cache import Caches, FeatureCache
+from showattend.data.cache import FeatureCache, in_places
 from showattend.data.records import Record
+from showattend.data.spoken import Spoken
 from showattend.data.views import View, Views, show
 from showattend.exceptions import DataError, ImageError
 from showattend.images.preprocessing import Preprocessing
 from showattend.system.processes import ALONE, Processes
-from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
 
 _SIDE = re.compile(r"(left|right)(-.*|hand|handed|most|ward|wards)?")
 
 
 class Batch(NamedTuple):
-    """One batch; inputs are annotations [B, H, W, D] float16 or pixels [B, 3, S, S] uint8.
+    """One batch; inputs are annotations [B, H, W, D] or pixels [B, 3, S, S] uint8.
 
     A step of training may take several, one after another and in several processes; the shares
     weigh this one's mean loss in that of the step.
@@ -101,23 +101,20 @@ class CachedFeatures:
     """
 
     def __init__(
-        self, caches: Mapping[View, FeatureCache | Caches], rows: Mapping[View, Sequence[int]]
+        self, caches: Mapping[View, FeatureCache], rows: Mapping[View, Sequence[int]]
     ) -> None:
         self.caches = caches
         self.rows = {view: np.asarray(each) for view, each in rows.items()}
 
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
-        """Annotations [B, H, W, D] float16."""
+        """Annotations [B, H, W, D], float16 or, where that is too small for one, bfloat16."""
         wanted = np.asarray(rows)
-        features: torch.Tensor | None = None
-        for view in set(views):
-            here = np.array([each == view for each in views])
-            part = self.caches[view].read(self.rows[view][wanted[here]])
-            if features is None:
-                features = part.new_empty(len(wanted), *part.shape[1:])
-            features[torch.from_numpy(here)] = part
-        assert features is not None
-        return features
+        places = [np.flatnonzero([each == view for each in views]) for view in set(views)]
+        parts = [
+            self.caches[view].read(self.rows[view][wanted[here]])
+            for view, here in zip(set(views), places, strict=True)
+        ]
+        return in_places(parts, places)
 
 
 class CaptionLoader:
@@ -137,6 +134,7 @@ class CaptionLoader:
             (records of one such weight take turns, so that all are drawn equally often); None: 1.
         accumulate: Batches a step, in each process.
         processes: Among which a step is divided.
+        spoken: The records' captions as words; None tokenizes them.
 
     Raises:
         DataError: There are no records, or one whose captions hold no word.
@@ -156,6 +154,7 @@ class CaptionLoader:
         weights: Sequence[float] | np.ndarray | None = None,
         accumulate: int = 1,
         processes: Processes = ALONE,
+        spoken: Spoken | None = None,
     ) -> None:
         if not records:
             raise DataError("the split holds no images; look at the report of `showattend prepare`")
@@ -167,15 +166,18 @@ class CaptionLoader:
             self._weights = np.asarray(weights, np.float32)
         self._copies = 1 if self._weights is None else max(1, math.ceil(self._weights.max()))
         # All captions in a few flat arrays: a list a caption would be ten times their size.
+        self.spoken = Spoken(records) if spoken is None else spoken
+        number_of = np.array(vocabulary.encode(self.spoken.words), np.int32)
+        has_side = np.array([bool(_SIDE.fullmatch(word)) for word in self.spoken.words], bool)
         tokens, ends, images, sideless = array("i"), array("Q", [0]), array("Q", [0]), array("b")
-        for record in records:
-            spoken = [words for text in record.captions if (words := tokenize(text))]
-            if not spoken:
-                raise wordless(record)
-            for words in spoken:
-                tokens.extend(vocabulary.encode(words)[:max_length])
+        for row in range(len(records)):
+            said = [words for words in self.spoken.numbers(row) if len(words)]
+            if not said:
+                raise wordless(records[row])
+            for words in said:
+                tokens.frombytes(number_of[words[:max_length]].tobytes())
                 ends.append(len(tokens))
-                sideless.append(not any(map(_SIDE.fullmatch, words)))
+                sideless.append(not has_side[words].any())
             images.append(len(sideless))
         self._tokens, self._ends = np.asarray(tokens), np.asarray(ends)
         self._images = np.asarray(images)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from showattend.data.records import PackedRecords
+from showattend.data.spoken import Spoken
 from showattend.exceptions import DataError
 
 
@@ -21,12 +22,14 @@ class Mixture:
         set_of: The index of each record's data set, [N].
         names: The names of the S data sets in reports, all different.
         weights: How often the training images of each data set are drawn in an epoch, [S].
+        spoken: The records' captions as words; None until they are tokenized.
     """
 
     records: PackedRecords
     set_of: np.ndarray
     names: tuple[str, ...]
     weights: tuple[float, ...]
+    spoken: Spoken | None = None
 
     def __len__(self) -> int:
         """The number of records."""
@@ -35,8 +38,11 @@ class Mixture:
     def take(self, rows: Iterable[int]) -> Mixture:
         """Select records by index; all data sets are kept, even if one becomes empty."""
         rows = np.fromiter(rows, np.intp)
-        return Mixture(
-            self.records.take(rows.tolist()), self.set_of[rows], self.names, self.weights
+        return replace(
+            self,
+            records=self.records.take(rows.tolist()),
+            set_of=self.set_of[rows],
+            spoken=None if self.spoken is None else self.spoken.take(rows),
         )
 
     def rows(self, split: str) -> list[int]:

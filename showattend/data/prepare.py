@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from showattend.data.places import as_on_disk
 from showattend.data.readers import check_ids, read_flickr8k, read_json, read_karpathy
 from showattend.data.records import SPLITS, Record
 from showattend.exceptions import DataError, ImageError
@@ -143,6 +144,7 @@ def prepare(
         DataError: No image is left, an id occurs twice, or the folder cannot be written or holds
             another data set.
     """
+    records = as_on_disk(records)
     check_ids(records)
     check_out(out_dir)
     kept, sizes, problems, empty = _usable(records, out_dir, progress or (lambda *_: None))
@@ -184,7 +186,7 @@ def _usable(
     records: Sequence[Record], out: Path, progress: Progress
 ) -> tuple[list[Record], list[tuple[int, int]], list[str], int]:
     """The usable records, their image sizes, the problems, and the number of empty captions."""
-    from showattend.images.image_files import open_image
+    from showattend.images.upright import open_image
 
     def size(record: Record) -> tuple[int, int] | str:
         try:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from showattend.data.places import Files
 from showattend.data.prepare import Report, prepare
 from showattend.data.readers import check_name, read_jsonl, read_lines, read_text
 from showattend.data.records import SPLITS, Record
@@ -90,7 +91,7 @@ def draw_validation(records: Sequence[Record], count: int, seed: int = 0) -> lis
 
 def _unread_texts(folder: Path, records: Sequence[Record]) -> list[str]:
     """Describe the text files next to photos that a table does not name, if any."""
-    from showattend.images.image_files import find_images
+    from showattend.images.finding import find_images
 
     named = {os.path.realpath(record.path) for record in records}
     images, _ = find_images([folder], recursive=True)
@@ -157,14 +158,16 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str | None, str | None]]]:
 
 
 def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
-    from showattend.images.image_files import find_images
+    from showattend.images.finding import find_images
 
-    images, _ = find_images([folder], recursive=True)
-    records, skipped = [], []
+    files = Files()
+    images, skipped = find_images([folder], recursive=True)
+    records = []
     for image in images:
         beside = image.with_suffix(".txt")
+        text = files.find(beside)
         try:
-            captions = tuple(line for _, line in read_lines(beside)) if beside.is_file() else ()
+            captions = tuple(line for _, line in read_lines(text)) if text is not None else ()
         except DataError as error:
             skipped.append(str(error))
             continue

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from showattend.data.places import as_on_disk, relocate
 from showattend.data.records import SPLITS, Record
 from showattend.exceptions import DataError
 
@@ -293,12 +294,21 @@ def read_dataset(path: Path, image_root: Path | None = None) -> list[Record]:
             files, ``dataset_*.json`` (Karpathy), or ``captions_{train,val,test}*.json`` (COCO).
             The split of a COCO file is ``val`` or ``test`` if its name contains that, otherwise
             ``train``.
-        image_root: The folder of the images. None uses the one that the format specifies, or
-            ``images`` next to the file, or the file's folder.
+        image_root: The folder of the images, even if the data set gives absolute paths elsewhere.
+            None uses the one that the format specifies, or ``images`` next to the file, or the
+            file's folder.
+
+    Returns:
+        The records, with the names that the files have on disk (`as_on_disk`).
 
     Raises:
         DataError: The format is unknown, or the data is malformed.
     """
+    records = _read_any(path, image_root)
+    return as_on_disk(records if image_root is None else relocate(records, image_root))
+
+
+def _read_any(path: Path, image_root: Path | None) -> list[Record]:
     if path.is_dir():
         return _read_folder(path, image_root)
     if path.suffix.lower() == ".jsonl":
@@ -326,9 +336,9 @@ def _read_folder(path: Path, image_root: Path | None) -> list[Record]:
     if (path / FLICKR8K_TOKENS).is_file() or (path / "Flickr8k_text").is_dir():
         return read_flickr8k(path, image_root)
     if karpathy := sorted(path.glob("dataset_*.json")):
-        return read_dataset(karpathy[0], image_root)
+        return _read_any(karpathy[0], image_root)
     files = sorted(path.glob("captions_*.json"))
-    records = [record for file in files for record in read_dataset(file, image_root)]
+    records = [record for file in files for record in _read_any(file, image_root)]
     if not records:
         raise DataError(
             f"{path}: no data set found; a folder needs dataset.jsonl, {FLICKR8K_TOKENS}, "

@@ -19,6 +19,7 @@ from showattend.evaluation.scores.wording import wording
 from showattend.exceptions import DataError, ImageError
 from showattend.model.score_settings import SEARCH, caption_settings
 from showattend.system.files import spare
+from showattend.system.matching import name_key
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -55,9 +56,10 @@ def evaluate(
         output: A file that the caller will write afterwards; must not be one of the images.
 
     Returns:
-        Plain values: metrics, by the names in ``METRICS``; captions, each with its image_id and
-        its scores; statistics; skipped, the images that could not be opened; notes, one line for
-        each thing that a reader of the scores should know; settings, how captions and scores
+        Plain values: metrics, by the names in ``METRICS``; captions, each with its image_id, its
+        scores, its BLEU counts (`scores.statistics.BLEU_COUNTS`) and the mean number of words of
+        its references; statistics; skipped, the images that could not be opened; notes, one line
+        for each thing that a reader of the scores should know; settings, how captions and scores
         were made (for ``results``, as far as that file records it); attention, a summary of the
         model's maps (`showattend.evaluation.scores.map_statistics`).
 
@@ -106,7 +108,13 @@ def evaluate(
     return {
         "metrics": scores.metrics,
         "captions": [
-            {"image_id": i, "caption": captions[i], "scores": each}
+            {
+                "image_id": i,
+                "caption": captions[i],
+                "scores": each,
+                "bleu": scores.bleu[i],
+                "reference_words": scores.reference_words[i],
+            }
             for i, each in scores.per_image.items()
         ],
         "statistics": _statistics(scores),
@@ -198,10 +206,16 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
     }
     by_name |= {str(record.path): record.image_id for record in records}
     by_name |= {str(record.image_id): record.image_id for record in records}
+    keys = Counter(map(name_key, by_name))
+    by_key = {name_key(name): i for name, i in by_name.items() if keys[name_key(name)] == 1}
     captions: dict[ImageId, str] = {}
     unknown = []
     for name, caption in _rows(path):
-        image_id = by_name.get(name, by_name.get(Path(name).name))
+        names = (name, Path(name).name)
+        image_id = next((by_name[each] for each in names if each in by_name), None)
+        if image_id is None:  # other case, accents, blanks or slashes
+            key = name_key(name)
+            image_id = by_key.get(key, by_key.get(key.rpartition("/")[2]))
         if image_id is None and files[Path(name).name] > 1:
             raise DataError(
                 f"{path}: {name} may be any of {files[Path(name).name]} images of that file name; "

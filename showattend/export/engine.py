@@ -20,13 +20,13 @@ import numpy as np
 
 from showattend import __version__
 from showattend.caption import Caption, Photo
-from showattend.checks import whole_number
 from showattend.exceptions import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images.geometry import Geometry
 from showattend.images.image_files import ImageSource
 from showattend.images.preprocessing import Preprocessing
 from showattend.model import checkpoint as checkpoints
 from showattend.model.calibration import Calibration
+from showattend.system.checks import whole_number
 
 if TYPE_CHECKING:
     from showattend.export import program as program

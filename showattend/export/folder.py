@@ -7,8 +7,8 @@ search defaults) and caption.py. docs/export.md describes them.
 from __future__ import annotations
 
 import json
+import logging
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -19,6 +19,8 @@ import numpy as np
 
 from showattend import __version__
 from showattend.exceptions import ConfigError, UserError
+from showattend.model.score_settings import search_settings
+from showattend.system.files import name_aside, remove_stale
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -30,11 +32,19 @@ PROGRAM = "caption.py"
 FAMILIARITY = "familiarity.npy"
 """The basis of `showattend.model.familiarity`, if the model has one."""
 _PARTS = (
+    "exceptions.py",
+    "system/quiet.py",
     "images/depth.py",
-    "images/pixels.py",
+    "images/arrays.py",
+    "images/colours.py",
+    "images/memory_needed.py",
+    "images/heif.py",
+    "images/turns.py",
+    "images/image_files.py",
     "text/printable.py",
     "model/model_schema.py",
-)  # modules that caption.py imports, each after those that it imports itself
+)  # modules that caption.py imports, each after those that it imports
+_log = logging.getLogger("showattend.export")
 _PLACE = "# The photo ---"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """The packages of the extra ``onnx``."""
@@ -75,7 +85,7 @@ def check_folder(out: Path) -> None:
 
 
 def export(
-    captioner: Captioner, out: Path, say: Callable[[str], None] = lambda _: None
+    captioner: Captioner, out: Path, say: Callable[[str], None] = _log.info
 ) -> dict[str, int]:
     """Write a captioner as ONNX. The folder appears when everything is written and checked.
 
@@ -97,7 +107,8 @@ def export(
     check_folder(out)
     from showattend.export.graphs import build_graphs, write_graph
 
-    aside = out.absolute().with_name(f".{out.absolute().name[:100]}.{secrets.token_hex(4)}.part")
+    remove_stale(out.absolute())
+    aside = name_aside(out.absolute())
     try:
         aside.mkdir()
         graphs = build_graphs(captioner)
@@ -165,13 +176,7 @@ def _settings(captioner: Captioner, graphs: dict[str, Graph]) -> dict[str, Any]:
         "part_names": list(getattr(captioner.decoder, "part_names", ())),
         "unsure_below": captioner.calibration.unsure_below,
         "familiarity": captioner.calibration.to_dict().get("familiarity"),
-        "search": {
-            "beam_size": options.beam_size,
-            "max_length": options.max_length,
-            "min_length": options.min_length,
-            "length_penalty": options.length_penalty,
-            "block_ngrams": options.block_ngrams,
-        },
+        "search": search_settings(options),
         "vocabulary": [*captioner.vocabulary.SPECIALS, *captioner.vocabulary.words],
     }
 

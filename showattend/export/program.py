@@ -20,13 +20,13 @@ import io
 import os
 import re
 import sys
-import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from showattend.images.pixels import Stored, TooLargeError, decode, turn
+from showattend.exceptions import UserError, one_line
+from showattend.images.image_files import load_image
+from showattend.images.turns import turn
 from showattend.model.model_schema import EXPORT, parse_json
 from showattend.text.printable import is_word
 
@@ -43,16 +43,11 @@ FORMAT, SETTINGS = "showattend onnx 1", "model.json"
 PAD, START, END, UNK = range(4)  # the first entries of the vocabulary; all others are words
 SEEN = ("alpha", "beta", "parts", "sentinel")  # outputs of a step that say where it looked
 BANNED = -1e9  # lower than any sum of log-probabilities, and finite
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 RANGES: dict[str, tuple[int, int, Any]] = {  # minimum, maximum and type of each option
     **dict.fromkeys(("beam_size", "n_best", "max_length"), (1, 1000, int)),
     **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
     "length_penalty": (0, 10, int | float),
 }
-
-
-class UserError(Exception):
-    """A mistake that the user can fix, described in one line."""
 
 
 class Photo(NamedTuple):
@@ -227,7 +222,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     except OSError:
         raise UserError(f"{folder}: no exported model, it has no {SETTINGS}") from None
     except (ValueError, KeyError, TypeError) as error:
-        reason = _one_line(error)
+        reason = one_line(error)
         raise UserError(f"{folder / SETTINGS}: damaged ({reason}); export again") from None
 
 
@@ -238,7 +233,8 @@ def _network(path: Path, threads: int) -> onnxruntime.InferenceSession:
         with contextlib.redirect_stdout(io.StringIO()):  # on some errors it prints there
             return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has many exception classes
-        raise UserError(f"{path}: missing or damaged ({_one_line(error)}); export again") from None
+        reason = one_line(error)[:200]
+        raise UserError(f"{path}: missing or damaged ({reason}); export again") from None
 
 
 # The search ----------------------------------------------------------------------------------
@@ -400,9 +396,9 @@ def load_photo(
     Raises:
         UserError: The file is missing, not an image, damaged, or too large.
     """
-    stored = _open(path, 2 * size)
+    stored = load_image(path, at_least=2 * size)
     on_its_side = stored.orientation >= 5
-    width, height = stored.size[::-1] if on_its_side else stored.size
+    width, height = stored.upright_size
     # In upright pixels: the part of the photo that is used, its new size, and its position.
     used_w, used_h, new_w, new_h = width, height, size, size
     if fit == "crop":
@@ -425,26 +421,6 @@ def load_photo(
     canvas.paste(turn(image, stored.orientation), (pad_x, pad_y))
     box = (left, top, left + size * scale_x, top + size * scale_y)
     return Photo(np.array(canvas), (width, height), box)
-
-
-def _open(path: Path, least: int) -> Stored:
-    """Decode a file; a JPEG may be reduced, with no side below ``least`` pixels."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    for name in ("WebP", "Tiff", "Avif"):  # Pillow imports the others by itself
-        import_module(f"PIL.{name}ImagePlugin")
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about unusual metadata
-            return decode(Image.open(file, formats=IMAGE_FORMATS), least, whole=False)
-    except Image.DecompressionBombError:
-        raise UserError(f"{path}: the image has too many pixels") from None
-    except TooLargeError as error:
-        raise UserError(f"{path}: {error}") from None
-    except Image.UnidentifiedImageError:
-        raise UserError(f"{path}: not an image, or in a format that cannot be read") from None
-    except Exception as error:  # Pillow raises many kinds of exceptions on damaged data
-        raise UserError(f"{path}: damaged, or cannot be read ({_one_line(error)})") from None
 
 
 # The command line ----------------------------------------------------------------------------
@@ -471,14 +447,9 @@ def save_maps(file: Path, path: str, caption: Caption, part_names: Sequence[str]
             np.savez(opened, **held)
         aside.replace(file)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written ({_one_line(error)})") from None
+        raise UserError(f"{file}: cannot be written ({one_line(error)})") from None
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _one_line(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(reason.split())[:200] or type(error).__name__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

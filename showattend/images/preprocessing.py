@@ -6,15 +6,15 @@ A ``Geometry`` records the EXIF rotation, resizing, cropping and padding.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from showattend.exceptions import ConfigError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource, load_image
-from showattend.images.pixels import Stored, turn
+from showattend.images.image_files import ImageSource, Stored, load_image
+from showattend.images.turns import turn
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _FITS = ("squash", "crop", "pad")
+
+
+class Fitted(NamedTuple):
+    """A photograph at the network's size.
+
+    Attributes:
+        pixels: [size, size, 3] uint8, upright, not yet normalised.
+        geometry: Where they lie on the photograph.
+    """
+
+    pixels: np.ndarray
+    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -50,27 +62,13 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ConfigError(f"preprocessing: size is {self.size}; it must be at least 1")
-        if self.fit not in _FITS:
-            raise ConfigError(f"preprocessing: fit is {self.fit!r}; use one of {', '.join(_FITS)}")
-        if self.interpolation not in _FILTERS:
-            raise ConfigError(
-                f"preprocessing: interpolation is {self.interpolation!r}; "
-                f"use one of {', '.join(_FILTERS)}"
-            )
+        for name, known in (("fit", _FITS), ("interpolation", _FILTERS)):
+            if (value := getattr(self, name)) not in known:
+                known_names = ", ".join(known)
+                raise ConfigError(f"preprocessing: {name} is {value!r}; use one of {known_names}")
 
-    def __call__(self, image: Image.Image) -> tuple[torch.Tensor, Geometry]:
-        """Convert an upright RGB image to the network's input, [3, size, size] float32."""
-        import torch
-
-        pixels, geometry = self.pixels(image)
-        return self.normalize(torch.from_numpy(pixels).permute(2, 0, 1)), geometry
-
-    def pixels(self, image: Image.Image) -> tuple[np.ndarray, Geometry]:
-        """Resize an upright RGB image to [size, size, 3] uint8 without normalising it."""
-        return self._fit(Stored(image, image.size, image.size))
-
-    def load_pixels(self, source: ImageSource) -> tuple[np.ndarray, Geometry]:
-        """The same as ``pixels(open_image(source))``, but faster.
+    def load_pixels(self, source: ImageSource) -> Fitted:
+        """Open a photograph at the network's size.
 
         A JPEG is decoded at the smallest of 1/2, 1/4, 1/8 of its size that leaves twice the
         pixels needed, and only the small result is turned upright.
@@ -79,7 +77,7 @@ class Preprocessing:
             The pixels [size, size, 3] uint8, and their geometry.
 
         Raises:
-            ImageError: See ``open_image``.
+            ImageError: See `showattend.images.upright.open_image`.
         """
         return self._fit(load_image(source, at_least=2 * self.size))
 
@@ -103,10 +101,8 @@ class Preprocessing:
         """The inverse of ``to_dict``."""
         return replace(cls(**values), mean=tuple(values["mean"]), std=tuple(values["std"]))
 
-    def _fit(self, stored: Stored) -> tuple[np.ndarray, Geometry]:
-        size, (width, height) = self.size, stored.size
-        if stored.orientation >= 5:
-            width, height = height, width
+    def _fit(self, stored: Stored) -> Fitted:
+        size, (width, height) = self.size, stored.upright_size
         # In upright pixels: the part of the photo that is used, its size after resizing, and its
         # position in the input.
         used_w, used_h, new_w, new_h = width, height, size, size
@@ -127,7 +123,7 @@ class Preprocessing:
             canvas = Image.new("RGB", (size, size), (red, green, blue))
             canvas.paste(image, (pad_x, pad_y))
             image = canvas
-        return np.array(image), geometry
+        return Fitted(np.array(image), geometry)
 
     def _resize(
         self, stored: Stored, share_x: float, share_y: float, size: tuple[int, int]

@@ -6,6 +6,8 @@ The ``*_section`` functions go the other way: from a part to the section that bu
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -19,15 +21,47 @@ from showattend.config import (
 )
 from showattend.exceptions import CheckpointError, ConfigError, UserError
 from showattend.images.preprocessing import Preprocessing
-from showattend.model.backbones import parse_name
+from showattend.model.backbones import build_backbone, parse_name
 from showattend.model.calibration import Calibration
 from showattend.model.checkpoint import Checkpoint, unflatten
 from showattend.model.decoders import DECODERS, RefinedDecoder
 from showattend.model.decoders.refined import GridSelfAttention, innermost
-from showattend.model.encoder import Encoder, build_encoder, float32_by_default
+from showattend.model.encoder import Encoder
 from showattend.model.fast import fast_twin
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary
+
+
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """Build modules in float32, whatever `torch.set_default_dtype` says."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = None) -> Encoder:
+    """Build a frozen encoder.
+
+    Args:
+        name: One of `RECIPES`, or ``timm:MODEL`` or ``torchvision:MODEL``.
+        pretrained: Load ImageNet weights; False leaves them random (a checkpoint that carries
+            encoder weights fills them in). See `build_backbone`.
+        beside: See `Encoder`.
+
+    Raises:
+        ConfigError: The name is unknown, the weights cannot be had, or ``beside`` means nothing.
+        CheckpointError: The weights file is not the one the recipe names.
+    """
+    with float32_by_default():
+        body, stages = build_backbone(name, pretrained)
+    encoder = Encoder(body, stages, name, beside)
+    if pretrained:
+        encoder.delivered = encoder.fingerprint()
+    return encoder
 
 
 def encoder_of(config: EncoderConfig, *, pretrained: bool) -> Encoder:

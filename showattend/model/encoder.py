@@ -9,271 +9,32 @@ Shape suffixes: B images, H and W rows and columns of the grid, D feature dimens
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-from showattend.exceptions import ConfigError
 from showattend.images.preprocessing import Preprocessing
-from showattend.model.backbones import build_backbone, parse_name
+from showattend.model.staged import Staged
 
 
-class Encoder(nn.Module):
+class Encoder(Staged):
     """A backbone that keeps its spatial activation map.
 
-    It stays in eval mode whatever `train` is told: dropout is off and batch normalisation uses
-    its stored statistics, in a frozen encoder as in the fine-tuned stages of an open one.
-
-    Args:
-        body: Maps [B, 3, size, size] to [B, D, H, W].
-        stages: The body's parts in the order in which data passes them, for `finetune_from`
-            and `before`.
-        name: Of the backbone, as `build_encoder` was given it.
-        beside: An earlier stage whose output, on its finer grid, stands beside the last one's,
-            which is interpolated to that grid (hypercolumns: Hariharan et al. 2015).
-
-    Attributes:
-        delivered: The `fingerprint` of the weights that the recipe delivers, if the encoder was
-            built with them; None for an encoder built without. A model is saved without encoder
-            weights only while the two are equal.
-
-    Raises:
-        ConfigError: There is no such stage.
+    It stays in eval mode, whatever mode `train` asks for: dropout is off and batch normalisation
+    uses its stored statistics, in a frozen encoder as in the fine-tuned stages of an open one.
+    `Staged` has its arguments and attributes.
     """
-
-    def __init__(
-        self, body: nn.Module, stages: dict[str, nn.Module], name: str, beside: str | None = None
-    ) -> None:
-        super().__init__()
-        self.body = body
-        self.backbone = name
-        self.beside = beside
-        self.delivered: str | None = None
-        self.name = name if beside is None else f"{name} beside {beside}"
-        inside = set(body.modules())  # a classifier beside the body is never opened
-        self._parts = [(key, part) for key, part in stages.items() if part in inside]
-        self._stages = [
-            (key, part) for key, part in self._parts if any(True for _ in part.parameters())
-        ]
-        self._measured: dict[int, tuple[int, int, int]] = {}
-        self._finer = None if beside is None else self._index(beside, "beside")
-        self.requires_grad_(False)
-        self.train(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode images [B, 3, size, size], normalised as the recipe says, to [B, H, W, D]."""
         images = images.contiguous(memory_format=torch.channels_last)
-        if self._finer is not None:
+        if self.beside is not None:
             return self._run(images, 0)
         return self.body(images).permute(0, 2, 3, 1)
 
-    def train(self, mode: bool = True) -> Encoder:  # noqa: ARG002
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
         """Stay in eval mode (see the class)."""
         return super().train(False)
-
-    def measure(self, size: int) -> tuple[int, int, int]:
-        """Run the backbone once on a blank image: (H, W, D) for that input size.
-
-        Raises:
-            ConfigError: The backbone does not take this size, or the stage that is to stand beside
-                its last one cannot.
-        """
-        if size not in self._measured:
-            parameter = next(self.parameters())
-            try:
-                if self._finer is not None:
-                    self._check_beside(self._finer, size)
-                blank = parameter.new_zeros(1, 3, size, size)
-                with torch.inference_mode():
-                    _, height, width, dim = self(blank).shape
-            except (RuntimeError, AssertionError, ValueError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise ConfigError(
-                    f"encoder {self.name} does not take images of {size} pixels ({reason}); "
-                    "choose another size"
-                ) from error
-            self._measured[size] = (height, width, dim)
-        return self._measured[size]
-
-    def grid(self, size: int) -> tuple[int, int]:
-        """Rows and columns of the feature map for images of size x size pixels."""
-        return self.measure(size)[:2]
-
-    @property
-    def dim(self) -> int:
-        """D, the length of an annotation vector."""
-        measured = next(iter(self._measured.values()), None)
-        return (measured or self.measure(parse_name(self.backbone).size))[2]
-
-    def stride(self, size: int) -> float:
-        """Pixels of the network's input per grid cell."""
-        return size / self.measure(size)[0]
-
-    @property
-    def stages(self) -> list[str]:
-        """The names that `finetune_from` takes, from the input to the output."""
-        return [name for name, _ in self._stages]
-
-    def finetune_from(self, stage: str | None) -> list[nn.Parameter]:
-        """Open this stage and all after it for training; None freezes everything.
-
-        Returns:
-            The parameters opened.
-
-        Raises:
-            ConfigError: There is no such stage.
-        """
-        self.requires_grad_(False)
-        if stage is None:
-            return []
-        opened: list[nn.Parameter] = []
-        for module in self._from(stage):
-            opened += list(module.requires_grad_(True).parameters())
-        return opened
-
-    def _from(self, stage: str) -> list[nn.Module]:
-        """The modules of this stage and of all after it.
-
-        Raises:
-            ConfigError: There is no such stage.
-        """
-        return [part for _, part in self._parts[self._index(stage, "finetune_from") :]]
-
-    def _index(self, stage: str, option: str) -> int:
-        """Which of the parts this stage is.
-
-        Raises:
-            ConfigError: There is no such stage.
-        """
-        if stage not in self.stages:
-            near = difflib.get_close_matches(stage, self.stages, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(
-                f"encoder {self.backbone} has no stage {stage!r}; {hint}{option} takes one of: "
-                + ", ".join(self.stages)
-            )
-        return [key for key, _ in self._parts].index(stage)
-
-    @torch.inference_mode()
-    def _check_beside(self, index: int, size: int) -> None:
-        """Refuse a stage whose grid is not a finer one, or whose output cannot be had.
-
-        Raises:
-            ConfigError: It says which.
-        """
-        x = noise = self._noise(size)
-        wanted = finer = self.body(noise)
-        try:
-            for number, (_, part) in enumerate(self._parts):
-                x = part(x)
-                if number == index:
-                    finer = _map_of(x)
-            chain = torch.allclose(_map_of(x), wanted, rtol=1e-4, atol=1e-4)
-        except (RuntimeError, TypeError, ValueError):
-            chain = False
-        if not chain or finer.shape[2] <= wanted.shape[2]:
-            reason = (
-                f"its grid is {_by(finer)}, no finer than the last one's {_by(wanted)}"
-                if chain
-                else "the network is more than its parts one after another"
-            )
-            raise ConfigError(
-                f"encoder {self.backbone} cannot have {self._parts[index][0]} beside its last "
-                f"stage: {reason}"
-            )
-
-    def _noise(self, size: int) -> torch.Tensor:
-        seeded = torch.Generator().manual_seed(0)
-        drawn = torch.rand(1, 3, size, size, generator=seeded, dtype=torch.float32)
-        return drawn.to(next(self.parameters()))
-
-    def _run(self, x: torch.Tensor, start: int) -> torch.Tensor:
-        """Through the parts from ``start`` on, one after another, to annotations [B, H, W, D]."""
-        finer = x  # where the first of them follows the stage that stands beside the last
-        for number, (_, part) in enumerate(self._parts[start:], start):
-            x = part(x)
-            if number == self._finer:
-                finer = x
-        if self._finer is not None:
-            x, finer = _map_of(x), _map_of(finer)
-            x = F.interpolate(x, finer.shape[2:], mode="bilinear", align_corners=False)
-            x = torch.cat([x, finer], 1)
-        return x.permute(0, 2, 3, 1)
-
-    def _cut(self, stage: str) -> int:
-        """Where `before` ends: a stage that stands beside the last is not frozen out of reach."""
-        index = self._index(stage, "finetune_from")
-        return index if self._finer is None else min(index, self._finer + 1)
-
-    @torch.inference_mode()
-    def before(self, stage: str, size: int) -> Encoder | None:
-        """What precedes a stage, as an encoder of its own that shares the weights.
-
-        Its output is all that fine-tuning from that stage needs to keep of an image:
-        `forward_from` goes the rest of the way. Of an encoder with an earlier stage beside the
-        last, it ends with that one.
-
-        Args:
-            stage: One of `stages`.
-            size: Pixels a side of the images that it is for.
-
-        Returns:
-            The encoder, measured at this size; None where nothing precedes the stage, or where
-            the backbone is more than its parts one after another.
-
-        Raises:
-            ConfigError: There is no such stage.
-        """
-        parts = self._parts[: self._cut(stage)]
-        if not parts:
-            return None
-        body = nn.Sequential(*(part for _, part in parts))
-        front = Encoder(body, dict(parts), f"{self.name} before {stage}")
-        noise = self._noise(size)
-        try:
-            front.measure(size)
-            same = torch.allclose(
-                self.forward_from(stage, front(noise)), self(noise), rtol=1e-4, atol=1e-4
-            )
-        except (RuntimeError, TypeError, ValueError, ConfigError):
-            return None
-        return front if same else None
-
-    def forward_from(self, stage: str, activations: torch.Tensor) -> torch.Tensor:
-        """From the output [B, H', W', D'] of `before` this stage to annotations [B, H, W, D]."""
-        return self._run(activations.permute(0, 3, 1, 2), self._cut(stage))
-
-    def fingerprint(self) -> str:
-        """A checksum of the weights themselves, wherever they came from."""
-        digest = hashlib.sha256(self.name.encode())
-        for key, tensor in self.state_dict().items():
-            digest.update(key.encode())
-            data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-            digest.update(data.numpy().data)
-        return digest.hexdigest()
-
-
-def _map_of(activations: torch.Tensor) -> torch.Tensor:
-    """Activations as [B, D, H, W], also where a backbone keeps channels last.
-
-    Raises:
-        ValueError: They are no square map.
-    """
-    one, two, three = activations.shape[1:] if activations.ndim == 4 else (0, 0, 0)
-    if two == three != one:
-        return activations
-    if one == two != three:
-        return activations.permute(0, 3, 1, 2)
-    raise ValueError("no square map, or one that may lie either way")
-
-
-def _by(activations: torch.Tensor) -> str:
-    return "x".join(map(str, activations.shape[2:]))
 
 
 def encode(
@@ -283,35 +44,3 @@ def encode(
     images = preprocessing.normalize(pixels)
     with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
         return encoder(images).to(dtype)
-
-
-@contextmanager
-def float32_by_default() -> Iterator[None]:
-    """Build modules in float32, whatever `torch.set_default_dtype` was told."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = None) -> Encoder:
-    """Build a frozen encoder.
-
-    Args:
-        name: One of `RECIPES`, or ``timm:MODEL`` or ``torchvision:MODEL``.
-        pretrained: Load ImageNet weights; False leaves them random (a checkpoint that carries
-            encoder weights fills them in). See `build_backbone`.
-        beside: See `Encoder`.
-
-    Raises:
-        ConfigError: The name is unknown, the weights cannot be had, or ``beside`` means nothing.
-        CheckpointError: The weights file is not the one the recipe names.
-    """
-    with float32_by_default():
-        body, stages = build_backbone(name, pretrained)
-    encoder = Encoder(body, stages, name, beside)
-    if pretrained:
-        encoder.delivered = encoder.fingerprint()
-    return encoder

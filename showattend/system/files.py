@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
+import re
 import secrets
+import shutil
 import stat
+import sys
+import time
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from showattend.exceptions import UserError
 
 
 def make_room(path: Path) -> None:
     """Create the folder of a file that will be written, to find mistakes before long work.
+
+    Temporary files that a killed process left for this file are removed.
 
     Raises:
         UserError: The file cannot be written.
@@ -29,6 +38,7 @@ def make_room(path: Path) -> None:
         raise UserError(f"{path}: cannot be written (it is a folder)")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise UserError(f"{path}: cannot be written (permission denied)")
+    remove_stale(path)
 
 
 def spare(
@@ -93,8 +103,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             path.write_bytes(content)
             return
         target = Path(os.path.realpath(path))
-        # The name is truncated, since it may already have the maximum length.
-        aside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
+        aside = name_aside(target)
         try:
             aside.write_bytes(content)
             aside.replace(target)
@@ -102,6 +111,91 @@ def write_bytes(path: Path, content: bytes) -> None:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+_DAY = 24 * 60 * 60  # seconds
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+_ASIDE = r"(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.part"
+_UNOWNED = r"[0-9a-f]{8}\.part"  # of earlier versions
+_WEIGHTS = r"(?P<pid>\d+)"  # `showattend.model.checkpoint.save_tensors`
+
+
+def name_aside(path: Path) -> Path:
+    """A temporary name next to a file or folder, from which it is renamed when complete.
+
+    The name contains the host and the process, so that `remove_stale` can tell whether its owner
+    still exists. The file's own name is truncated, since it may already have the maximum length.
+    """
+    owner = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name[:40]}.{owner}.part")
+
+
+def remove_stale(path: Path) -> list[Path]:
+    """Remove what killed processes left while they wrote a file or folder.
+
+    Only names of `name_aside` for this path, and those of its weights, are considered. They are
+    removed if their process no longer exists on this host, or if they are a day old.
+
+    Args:
+        path: The file or folder that will be written.
+
+    Returns:
+        What was removed; what cannot be removed is left.
+    """
+    name = re.escape(path.name[:40])
+    forms = [rf"\.{name}\.(?:{_ASIDE})", rf"\.{name}\.{_UNOWNED}"]
+    forms.append(rf"\.{re.escape(path.name)}\.{_WEIGHTS}")
+    removed = []
+    with contextlib.suppress(OSError):
+        for entry in list(path.absolute().parent.iterdir()):
+            matches = (re.fullmatch(form, entry.name) for form in forms)
+            match = next((each for each in matches if each), None)
+            if match is None or not _is_stale(entry, match.groupdict()):
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+                removed.append(entry)
+    return removed
+
+
+def _is_stale(path: Path, owner: dict[str, str]) -> bool:
+    try:
+        if time.time() - path.lstat().st_mtime > _DAY:
+            return True
+    except OSError:  # gone by now
+        return False
+    # On Windows a process cannot be looked for without ending it.
+    if sys.platform == "win32" or "pid" not in owner or owner.get("host", _HOST) != _HOST:
+        return False
+    try:
+        os.kill(int(owner["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # somebody else's, or no process id
+        return False
+    return False
+
+
+def hold(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed, or its process ends.
+
+    Returns:
+        Whether no other process has locked it; True where files cannot be locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

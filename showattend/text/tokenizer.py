@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from showattend.system.matching import normal
+
 Tokenizer = Callable[[str], list[str]]
 
 # Typographic characters and their equivalents for the tokenizer.
@@ -81,7 +83,7 @@ def tokenize(text: str) -> list[str]:
     Returns:
         The tokens, in order.
     """
-    text = _COMMA.sub(" ", text.lower()).strip()
+    text = _COMMA.sub(" ", normal(text).lower()).strip()
     if _SIMPLE.fullmatch(text) and not _ABBREVIATION.fullmatch(text.rpartition(" ")[2]):
         tokens = text.rstrip(".").split()
         if _SPLIT_WORDS.isdisjoint(tokens):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from showattend.exceptions import DataError
+from showattend.system.matching import normal
 from showattend.text.printable import is_word
 from showattend.text.tokenizer import Tokenizer, tokenize
 
@@ -40,6 +41,8 @@ class Vocabulary:
                 raise DataError(f"the vocabulary's word {i - 4} is {word!r}, not a word")
             if self._ids[word] != i:
                 raise DataError(f"the vocabulary holds the word {word!r} twice")
+        for i, word in enumerate(self._tokens):  # accents may be spelled in another way
+            self._ids.setdefault(normal(word), i)
 
     @classmethod
     def from_captions(
@@ -57,6 +60,20 @@ class Vocabulary:
             DataError: No word is frequent enough.
         """
         counts = Counter(token for caption in captions for token in tokenizer(caption))
+        return cls.from_counts(counts, min_count)
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int], min_count: int = 5) -> Vocabulary:
+        """Keep the words seen often enough.
+
+        Args:
+            counts: How often training captions hold each word.
+            min_count: See `from_captions`.
+
+        Raises:
+            DataError: No word is frequent enough.
+        """
+        counts = _together(counts)
         for special in cls.SPECIALS:
             counts.pop(special, None)
         kept = [word for word, count in counts.items() if count >= min_count and is_word(word)]
@@ -73,7 +90,7 @@ class Vocabulary:
 
     def __contains__(self, word: object) -> bool:
         """Whether the word is in the vocabulary; special tokens do not count."""
-        return self._ids.get(word, 0) > self.UNK  # type: ignore[call-overload]
+        return isinstance(word, str) and self._number(word) > self.UNK
 
     def __eq__(self, other: object) -> bool:
         """Equal when every word has the same number in both."""
@@ -93,7 +110,11 @@ class Vocabulary:
         """
         if isinstance(tokens, str):
             raise TypeError("encode takes a list of tokens: tokenize the text first")
-        return [max(self._ids.get(token, self.UNK), self.UNK) for token in tokens]
+        return [max(self._number(token), self.UNK) for token in tokens]
+
+    def _number(self, token: str) -> int:
+        found = self._ids.get(token)
+        return self._ids.get(normal(token), self.UNK) if found is None else found
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Convert numbers to words up to ``END``, skipping ``PAD`` and ``START``.
@@ -122,3 +143,11 @@ class Vocabulary:
     def from_list(cls, words: Sequence[str]) -> Vocabulary:
         """The inverse of :meth:`to_list`."""
         return cls(words)
+
+
+def _together(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts of words, whose accents may be spelled in several ways."""
+    total: dict[str, int] = {}
+    for word, count in counts.items():
+        total[normal(word)] = total.get(normal(word), 0) + count
+    return total

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from showattend.config import Config, DataConfig
-from showattend.data.cache import Caches, cache_features
+from showattend.data.cache import FeatureCache, cache_features
 from showattend.data.loader import CachedFeatures, Inputs, Pixels
 from showattend.data.mixture import Mixture, check_apart, name_sets
 from showattend.data.readers import read_dataset
@@ -133,7 +133,7 @@ def cached_inputs(
 ) -> tuple[Mixture, Inputs]:
     """The features of a frozen encoder, computed where they are not in the cache yet.
 
-    Each data set has caches of its own, so that another one beside it computes only its own.
+    An image is computed once, in whichever data sets it is.
 
     Returns:
         The images that could be read, and their inputs in the same order.
@@ -144,34 +144,31 @@ def cached_inputs(
     _not_moved(mixture, config.data)  # before room is taken for their features
     training, _ = split_rows(mixture, config.data)
     records = mixture.records
-    caches: dict[View, Caches] = {}
+    caches: dict[View, FeatureCache] = {}
+    places: dict[View, np.ndarray] = {}
     failed: dict[int, str] = {}
     for view in _views(config.data):
         rows = range(len(records)) if view == View() else training  # validation: as they are
-        parts = []
-        for which in range(len(mixture.names)):
-            mine = [i for i in rows if mixture.set_of[i] == which]
-            if not mine:
-                continue
-            cache = cache_features(
-                Path(config.data.cache or ""),
-                encoder=encoder,
-                preprocessing=preprocessing,
-                paths=[records[i].path for i in mine],
-                dtype=dtype,
-                device=device,
-                view=view,
-                crop_area=config.data.crop_area,
-                processes=processes,
-                message=reporter.message,
-                advance=lambda done, total: reporter.task("Features", done, total),
-            )
-            parts.append((cache, mine))
-            failed |= {mine[row]: reason for row, reason in cache.failed.items()}
-        caches[view] = Caches(parts, len(records))
+        caches[view] = cache_features(
+            Path(config.data.cache or ""),
+            encoder=encoder,
+            preprocessing=preprocessing,
+            paths=[records[i].path for i in rows],
+            dtype=dtype,
+            device=device,
+            view=view,
+            crop_area=config.data.crop_area,
+            processes=processes,
+            message=reporter.message,
+            advance=lambda done, total: reporter.task("Features", done, total),
+        )
+        places[view] = np.zeros(len(records), np.intp)
+        places[view][np.asarray(rows, np.intp)] = np.arange(len(rows))
+        failed |= {rows[image]: reason for image, reason in caches[view].failed.items()}
     _tell(failed.values(), reporter)
     kept = [i for i in range(len(records)) if i not in failed]
-    return mixture.take(kept), CachedFeatures(caches, dict.fromkeys(caches, kept))
+    found = CachedFeatures(caches, {view: each[kept].tolist() for view, each in places.items()})
+    return mixture.take(kept), found
 
 
 def _views(data: DataConfig) -> list[View]:

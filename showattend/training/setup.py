@@ -14,6 +14,7 @@ from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
 from showattend.data.loader import CaptionLoader, wordless
 from showattend.data.mixture import Mixture
+from showattend.data.spoken import Spoken
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.build import build_decoder, build_preprocessing, encoder_of
 from showattend.model.decoders.protocol import sharpen
@@ -22,7 +23,6 @@ from showattend.model.score_settings import describe_settings, search_settings
 from showattend.model.search_options import SearchOptions
 from showattend.system.device import give_back_freed_memory
 from showattend.system.processes import Processes
-from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
 from showattend.training.inputs import (
     Rows,
@@ -96,6 +96,7 @@ def set_up(
         ConfigError: A value of the config means nothing, or the model to start from does not fit.
     """
     mixture = read_mixture(config, processes)
+    mixture = replace(mixture, spoken=Spoken(mixture.records))
     start = config.train.init_from
     source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
     # A model to start from brings its encoder's weights: those of ImageNet need not be installed.
@@ -154,6 +155,7 @@ def set_up(
             accumulate=accumulate,
             weights=mixture.weight_of(rows) if rows is train else None,
             processes=processes,
+            spoken=None if mixture.spoken is None else mixture.spoken.take(rows),
         )
         for rows, accumulate in ((train, config.train.accumulate), (val, 1))
     )
@@ -215,9 +217,10 @@ def _try_words(
         DataError: An image's captions hold no word, or the vocabulary would be empty.
         ConfigError: The model to start from does not fit.
     """
-    for record in mixture.records:
-        if not any(map(tokenize, record.captions)):
-            raise wordless(record)
+    assert mixture.spoken is not None
+    for row in range(len(mixture)):
+        if not any(map(len, mixture.spoken.numbers(row))):
+            raise wordless(mixture.records[row])
     vocabulary = _vocabulary(config, mixture, source)
     if source is not None:
         with torch.random.fork_rng(devices=()):
@@ -234,6 +237,7 @@ def _try_words(
 def _vocabulary(config: Config, mixture: Mixture, source: Captioner | None) -> Vocabulary:
     """The words of the training captions, after those of the model to start from."""
     train, _ = split_rows(mixture, config.data)
-    said = (text for i in train for text in mixture.records[i].captions)
-    vocabulary = Vocabulary.from_captions(said, config.data.min_count)
+    assert mixture.spoken is not None
+    counts = mixture.spoken.take(train).counts()
+    vocabulary = Vocabulary.from_counts(counts, config.data.min_count)
     return vocabulary if source is None else merge_words(source.vocabulary, vocabulary)

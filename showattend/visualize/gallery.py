@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from showattend.exceptions import ImageError, UserError
-from showattend.images.image_files import open_image
+from showattend.images.upright import open_image
 from showattend.system.files import write_bytes
 from showattend.visualize.layout import LONGEST_SIDE
 from showattend.visualize.sheet import INK, QUIET, Sheet, content_of

@@ -17,8 +17,8 @@ from showattend.system.device import PRECISIONS
 from tests.commandline import CommandLine
 
 OPTIONS = {
-    "caption": "PATHS --recursive --model --beam-size --n-best --output --sidecar --overlay "
-    "--size --device",
+    "caption": "PATHS --recursive --model --beam-size --n-best --output --resume --sidecar "
+    "--overlay --size --device",
     "attend": "IMAGE --model --caption --words --layout --scale --style --output --size",
     "train": "CONFIG KEY=VALUE --resume",
     "evaluate": "--annotations --images --model --beam-size --results --output --allow-missing",

@@ -145,7 +145,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     part = tmp_path / "captions.jsonl.part"
     assert result.code == 130
     assert result.err == [
-        f"the captions made so far are in {part}",
+        f"the captions made so far are in {part}; the same command with --resume continues",
         "showattend: interrupted",
     ]
     assert output.read_bytes() == before

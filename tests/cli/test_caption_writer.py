@@ -69,7 +69,9 @@ def test_two_photos_do_not_share_a_text(tmp_path: Path) -> None:
         assert writer.write(first, make("a dog")) == []
         assert writer.write(second, make("a dog")) == []
         (problem,) = writer.write(second, make("a cat"))
-    assert problem == f"{second}: has no photo.txt of its own, photo.jpg has it"
+    assert (
+        problem == f"{second}: has no photo.txt of its own, photo.jpg has it; rename one of the two"
+    )
     assert (tmp_path / "photo.txt").read_text() == "A dog.\n"
 
 

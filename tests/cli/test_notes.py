@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from showattend.caption import NOTE
+from showattend.caption_forms import NOTE
 from showattend.captioner import Captioner
 from showattend.model import checkpoint as checkpoints
 from showattend.model.calibration import Calibration

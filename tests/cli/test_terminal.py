@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import pytest
 
-from showattend.cli.terminal import table
+from showattend.cli.terminal import show_log, table
 
 
 def test_a_table_in_a_file_keeps_its_lines_whole(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,3 +36,11 @@ def test_names_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "gate[vector]" in shown
     assert "x[/y]" in shown
+
+
+def test_the_librarys_warnings_are_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    show_log()
+    show_log()
+    logging.getLogger("showattend.model").warning("%s: is\nodd", "a.json")
+    logging.getLogger("showattend.model").info("no news")
+    assert capsys.readouterr().err == "showattend: a.json: is odd\n"

@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from showattend.data.cache import FeatureCache
 from showattend.data.loader import Batch, CachedFeatures, CaptionLoader, Pixels
 from showattend.data.records import Record
 from showattend.data.views import View
 from showattend.exceptions import DataError
 from showattend.images.preprocessing import Preprocessing
 from showattend.text.vocabulary import Vocabulary
+from tests.data.features import cache_of
 
 PAD, START, END, UNK = Vocabulary.PAD, Vocabulary.START, Vocabulary.END, Vocabulary.UNK
 VOCABULARY = Vocabulary(["a", "dog", "runs"])
@@ -105,14 +105,14 @@ def test_a_split_without_images_or_words_is_refused() -> None:
 
 def test_inputs_come_from_the_rows_of_the_cache(tmp_path: Path) -> None:
     features = np.arange(6, dtype=np.float16).reshape(6, 1, 1, 1)
-    inputs = CachedFeatures({View(): FeatureCache(tmp_path, features, {})}, {View(): [5, 3, 1]})
+    inputs = CachedFeatures({View(): cache_of(tmp_path, features)}, {View(): [5, 3, 1]})
     assert inputs.read([2, 0], [View(), View()]).flatten().tolist() == [1, 5]
 
 
 def test_every_input_comes_from_the_cache_of_its_view(tmp_path: Path) -> None:
     features = np.arange(6, dtype=np.float16).reshape(6, 1, 1, 1)
-    straight, turned = (FeatureCache(tmp_path, sign * features, {}) for sign in (1, -1))
-    cropped = FeatureCache(tmp_path, 10 * features, {})
+    straight, turned = (cache_of(tmp_path, sign * features) for sign in (1, -1))
+    cropped = cache_of(tmp_path, 10 * features)
     caches = {View(): straight, View(mirrored=True): turned, View(2, False): cropped}
     rows = {View(): [5, 3, 1], View(mirrored=True): [5, 3, 1], View(2, False): [0, 1, 2]}
     inputs = CachedFeatures(caches, rows)

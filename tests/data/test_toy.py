@@ -14,7 +14,7 @@ from showattend.data import toy
 from showattend.data.readers import read_dataset
 from showattend.data.toy import COLOURS, SHAPES, Scene, Shape, draw, make_scene, write_toy
 from showattend.exceptions import DataError
-from showattend.images.image_files import open_image
+from showattend.images.upright import open_image
 from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
 

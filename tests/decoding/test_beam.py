@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from showattend.decoding.beam import score_of, search
+from showattend.decoding.beam import search
 from showattend.decoding.forced import force
+from showattend.decoding.hypotheses import score_of
 from showattend.decoding.sampling import sample
 from showattend.exceptions import ConfigError
 from showattend.model.search_options import SearchOptions

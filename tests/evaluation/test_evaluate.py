@@ -18,7 +18,7 @@ from showattend.evaluation.evaluate import evaluate, read_results
 from showattend.evaluation.scores import java
 from showattend.exceptions import DataError, ImageError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import open_image
+from showattend.images.upright import open_image
 from showattend.model.score_settings import describe_settings
 from showattend.model.search_options import SearchOptions
 

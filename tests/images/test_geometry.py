@@ -21,7 +21,7 @@ def test_geometry_records_the_position_of_the_input(size: tuple[int, int], fit: 
     y, x = np.mgrid[:height, :width].astype(np.float64) + 0.5
     for axis, ramp in enumerate((x / width, y / height)):
         image = Image.fromarray(np.rint(ramp * 255).astype(np.uint8)).convert("RGB")
-        pixels, geometry = Preprocessing(56, fit, interpolation="bilinear").pixels(image)
+        pixels, geometry = Preprocessing(56, fit, interpolation="bilinear").load_pixels(image)
         low, high = geometry.box[axis], geometry.box[axis + 2]
         centre = low + (np.arange(56) + 0.5) / 56 * (high - low)
         line = pixels[28, :, 0] if axis == 0 else pixels[:, 28, 0]
@@ -50,7 +50,7 @@ def test_one_hot_maps_land_on_their_cell(
     size: tuple[int, int], fit: str, grid: tuple[int, int]
 ) -> None:
     width, height = size
-    _, geometry = Preprocessing(56, fit).pixels(Image.new("RGB", size))
+    _, geometry = Preprocessing(56, fit).load_pixels(Image.new("RGB", size))
     left, top, right, bottom = geometry.box
     rows, cols = grid
     for row in range(rows):
@@ -63,6 +63,7 @@ def test_one_hot_maps_land_on_their_cell(
                 left + (right - left) * (col + 1) / cols,
                 top + (bottom - top) * (row + 1) / rows,
             )
+            assert geometry.cell_box(row, col, grid) == pytest.approx(cell)
             x, y = (cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2
             # "nearest" against a plain loop-free definition: pixel centres within the cell.
             px, py = np.arange(width) + 0.5, np.arange(height) + 0.5

@@ -11,8 +11,8 @@ from PIL import Image
 
 from showattend.exceptions import ConfigError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import open_image
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.upright import open_image
 from tests.images.test_image_files import RED
 
 
@@ -34,7 +34,7 @@ def test_load_pixels_agrees_with_opening_first(tmp_path: Path, fit: str, orienta
     photo_like(1013, 787).save(path, quality=95, exif=exif)
     preprocessing = Preprocessing(48, fit)
     quick, quick_geometry = preprocessing.load_pixels(path)
-    plain, plain_geometry = preprocessing.pixels(open_image(path))
+    plain, plain_geometry = preprocessing.load_pixels(open_image(path))
     assert quick_geometry == plain_geometry
     difference = np.abs(quick.astype(int) - plain.astype(int))
     assert difference.mean() < 1
@@ -61,25 +61,26 @@ def test_load_pixels_decodes_large_jpegs_at_a_fraction(
 
 def test_pixels_are_pillows_resize() -> None:
     image = photo_like(320, 240)
-    pixels, _ = Preprocessing(64).pixels(image)
+    pixels, _ = Preprocessing(64).load_pixels(image)
     expected = np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC))
     assert np.abs(pixels.astype(int) - expected.astype(int)).max() <= 2
-    pixels, _ = Preprocessing(64, "crop").pixels(image)
+    pixels, _ = Preprocessing(64, "crop").load_pixels(image)
     expected = np.asarray(image.crop((40, 0, 280, 240)).resize((64, 64), Image.Resampling.BICUBIC))
     assert np.abs(pixels.astype(int) - expected.astype(int))[2:-2, 2:-2].max() <= 2
 
 
 def test_padding_has_the_mean_colour() -> None:
     preprocessing = Preprocessing(64, "pad", mean=(0.2, 0.4, 0.6))
-    pixels, _ = preprocessing.pixels(Image.new("RGB", (200, 100), RED))
+    pixels, _ = preprocessing.load_pixels(Image.new("RGB", (200, 100), RED))
     assert (pixels[:16] == (51, 102, 153)).all()
     assert (pixels[48:] == (51, 102, 153)).all()
     assert (pixels[16:48] == RED).all()
 
 
-def test_call_normalises() -> None:
+def test_normalises() -> None:
     preprocessing = Preprocessing(8, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.2))
-    tensor, geometry = preprocessing(Image.new("RGB", (20, 10), (255, 51, 0)))
+    pixels, geometry = preprocessing.load_pixels(Image.new("RGB", (20, 10), (255, 51, 0)))
+    tensor = preprocessing.normalize(torch.from_numpy(pixels).permute(2, 0, 1))
     assert tensor.shape == (3, 8, 8)
     assert tensor.dtype == torch.float32
     assert geometry == Geometry((20, 10), (0, 0, 20, 10))

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from showattend.exceptions import CheckpointError, ConfigError
-from showattend.images.image_files import open_image
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.backbones import RECIPES
-from showattend.model.encoder import build_encoder
+from showattend.model.build import build_encoder
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,8 @@ def test_the_weights_of_the_package_are_in_their_places(photos: list[Path]) -> N
     recipe, lite0 = RECIPES["efficientnet_lite0"], build_encoder(name="efficientnet_lite0")
     chelsea = next(path for path in photos if path.stem == "chelsea")
     prepare = Preprocessing(size=recipe.size, fit="crop", mean=recipe.mean, std=recipe.std)
-    pixels, _ = prepare(open_image(chelsea))
+    shown, _ = prepare.load_pixels(chelsea)
+    pixels = prepare.normalize(torch.from_numpy(shown).permute(2, 0, 1))
     with torch.inference_mode():
         scores = lite0.body.model(pixels[None])[0].softmax(0)  # type: ignore[operator,union-attr]
     assert 281 <= int(scores.argmax()) <= 285  # ImageNet's tabby, tiger, Persian, Siamese, Egyptian

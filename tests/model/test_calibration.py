@@ -15,6 +15,7 @@ from showattend.exceptions import CheckpointError
 from showattend.model import checkpoint as checkpoints
 from showattend.model.calibration import Calibration
 from showattend.model.checkpoint import Checkpoint, save
+from showattend.model.description import describe
 from showattend.model.encoder import encode
 from showattend.model.familiarity import Familiarity
 
@@ -50,7 +51,7 @@ def test_it_travels_in_the_file_or_beside_it(
     drawn = captioner.sample(photo, seed=1)
     for caption in (best, *best.alternatives, given, drawn):
         assert caption.unsure_below == 0.25
-    assert "under 0.25" in checkpoints.describe(file)
+    assert "below 0.25" in describe(file)
 
     later = replace(checkpoint, calibration={"unsure_below": 0.5, "of a later version": 1})
     checkpoints.save_calibration(file, later)
@@ -96,9 +97,9 @@ def test_familiarity_travels_too(
         assert result.alternatives[0].familiarity == result.familiarity
     given, drawn = captioner.attend(photos[0], "a dog"), captioner.sample(photos[0], seed=1)
     assert given.familiarity == drawn.familiarity == pytest.approx(wanted[0], abs=1e-3)
-    assert "on photos unlike the training ones, at 64 pixels" in checkpoints.describe(file)
+    assert "on photos unlike the training ones, at 64 pixels" in describe(file)
     stored = sum(value.numel() for value in checkpoint.weights.values())
-    assert f"{stored:,} stored" in checkpoints.describe(file)
+    assert f"{stored:,} stored" in describe(file)
     captioner.resize(96)
     assert captioner.caption(photos[0]).familiarity is None, "at this size nobody measured"
 
@@ -112,14 +113,14 @@ def test_a_calibration_of_another_model_is_refused(
     checkpoints.save_calibration(file, replace(checkpoint, weights=other, calibration=good))
     refused(tmp_path, "its calibration is of another model")
     basis = {"familiarity.basis": torch.zeros(1280, 4)}
-    for wrong in (
-        {"size": 64},
-        {"size": 64, "residuals": [1, 0]},
-        {"size": "x", "residuals": [0, 1]},
+    for wrong, message in (
+        ({"size": 64}, "familiarity has no residuals"),
+        ({"size": 64, "residuals": [1, 0]}, "its calibration's familiarity is damaged"),
+        ({"size": "x", "residuals": [0, 1]}, "familiarity.size is"),
     ):
         values = good | {"familiarity": wrong}
         checkpoints.save_calibration(file, replace(checkpoint, weights=basis, calibration=values))
-        refused(tmp_path, "its calibration's familiarity is damaged")
+        refused(tmp_path, message)
 
 
 def refused(folder: Path, message: str) -> None:
@@ -132,8 +133,8 @@ def refused(folder: Path, message: str) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"unsure_below": 30}, "unsure_below is 30; it must be a probability"),
-        ({"unsure_below": "low"}, "unsure_below is 'low'"),
+        ({"unsure_below": 30}, "unsure_below is 30; it must be a number from 0 to 1"),
+        ({"unsure_below": "low"}, 'unsure_below is "low"'),
         ({"unsure_below": float("nan")}, "unsure_below is nan"),
         ({"unsure_below": True}, "unsure_below is True"),
         (["a list"], "not a calibration"),
@@ -174,5 +175,5 @@ def test_a_damaged_file_beside_is_refused(tmp_path: Path, checkpoint: Checkpoint
     refused(tmp_path, r"calibration\.safetensors: damaged, or not a calibration")
     beside.write_bytes(file.read_bytes())
     refused(tmp_path, r"calibration\.safetensors: not a calibration")
-    with pytest.raises(CheckpointError, match=r"beside a model\.safetensors only"):
+    with pytest.raises(CheckpointError, match=r"not a model\.safetensors, so"):
         checkpoints.save_calibration(tmp_path / "mine.safetensors", checkpoint)

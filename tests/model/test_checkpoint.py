@@ -15,6 +15,7 @@ from showattend.captioner import Captioner
 from showattend.exceptions import CheckpointError
 from showattend.model import checkpoint as checkpoints
 from showattend.model.checkpoint import FILE_NAME, Checkpoint, load, save, save_tensors
+from showattend.model.description import describe, figures_entry
 
 
 @pytest.fixture
@@ -245,7 +246,7 @@ def test_describe_says_what_the_model_is(tmp_path: Path, untrained: Captioner) -
             "figures": {"BLEU-4": 0.21},
         },
     )
-    text = checkpoints.describe(save(tmp_path, checkpoint))
+    text = describe(save(tmp_path, checkpoint))
     for part in ("efficientnet_lite0, 64 pixels (squash), ImageNet weights", "LSTM 16", "12 words",
                  "6,000 images of data/flickr8k",
                  "CIDEr 0.500 in training, epoch 4 (val split, 1,000 images)",
@@ -258,7 +259,7 @@ def test_figures_are_described_with_their_settings(tmp_path: Path, checkpoint: C
         "model": "x", "beam_size": 5, "length_penalty": 0.7, "block_ngrams": 2, "min_length": 1,
         "max_length": 20, "size": 352, "precision": "bfloat16", "images": 1000, "seconds": {},
     }  # fmt: skip
-    entry = checkpoints.figures_entry("Flickr8k validation split", {"CIDEr": 0.65432}, settings)
+    entry = figures_entry("Flickr8k validation split", {"CIDEr": 0.65432}, settings)
     record = {
         "config": {
             "search": {"beam_size": 5, "length_penalty": 0.7, "block_ngrams": 0},
@@ -271,7 +272,7 @@ def test_figures_are_described_with_their_settings(tmp_path: Path, checkpoint: C
         "best": {"epoch": 4, "CIDEr": 0.5},
         "figures": [entry],
     }
-    lines = checkpoints.describe(save(tmp_path, replace(checkpoint, record=record))).splitlines()
+    lines = describe(save(tmp_path, replace(checkpoint, record=record))).splitlines()
     assert lines[-2:] == [
         "validation   CIDEr 0.500 in training, epoch 4 (beam 3, length penalty 0.7, n-grams may "
         "repeat, 288 pixels, float32, val split, 1,000 images)",
@@ -297,7 +298,7 @@ def test_describe_says_where_the_encoders_weights_are_from(
     config = checkpoint.config | {"encoder": checkpoint.config["encoder"] | encoder}
     record = {"config": {"train": {"init_from": start}}}
     path = save(tmp_path, replace(checkpoint, config=config, record=record))
-    (line,) = (x for x in checkpoints.describe(path).splitlines() if x.startswith("encoder"))
+    (line,) = (x for x in describe(path).splitlines() if x.startswith("encoder"))
     assert line.partition("), ")[2].startswith(told)
 
 
@@ -313,7 +314,7 @@ def test_search_defaults_beside_a_model_are_its_own(tmp_path: Path, checkpoint: 
     assert again.config["search"]["block_ngrams"] == 2  # it travels on
     for text, message in (
         ("{", r"search\.json: cannot be read"),
-        ("[]", r"search\.json: must hold keys"),
+        ("[]", r"search\.json: must contain keys"),
         ('{"block_ngram": 2}', r"search\.json: .*did you mean search\.block_ngrams"),
         ('{"length_penalty": NaN}', r"search\.json: search\.length_penalty is nan"),
         ('{"beam_size": 2.5}', r"search\.json: search\.beam_size is 2\.5"),
@@ -372,7 +373,7 @@ def test_saving_a_model_removes_the_search_defaults_of_the_one_before(
 def test_describe_says_what_stands_beside(tmp_path: Path, checkpoint: Checkpoint) -> None:
     encoder = checkpoint.config["encoder"] | {"beside": "blocks.4"}
     path = save(tmp_path, replace(checkpoint, config=checkpoint.config | {"encoder": encoder}))
-    assert "efficientnet_lite0 beside blocks.4, 64 pixels" in checkpoints.describe(path)
+    assert "efficientnet_lite0 beside blocks.4, 64 pixels" in describe(path)
 
 
 def test_the_header_is_plain_json(tmp_path: Path, checkpoint: Checkpoint) -> None:

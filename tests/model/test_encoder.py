@@ -8,7 +8,8 @@ import torch
 from showattend.exceptions import ConfigError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.backbones import RECIPES
-from showattend.model.encoder import Encoder, build_encoder, encode
+from showattend.model.build import build_encoder
+from showattend.model.encoder import Encoder, encode
 
 # Name: (D, pixels a cell, two input sizes to try).
 EXPECTED: dict[str, tuple[int, int, tuple[int, ...]]] = {

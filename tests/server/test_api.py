@@ -21,7 +21,7 @@ pytest.importorskip("fastapi", reason="the extra serve is absent")
 pytest.importorskip("python_multipart", reason="the extra serve is absent")
 from fastapi.testclient import TestClient
 
-from showattend.caption import NOTE
+from showattend.caption_forms import NOTE
 from showattend.captioner import Captioner
 from showattend.model.calibration import Calibration
 from showattend.model.familiarity import Familiarity
@@ -175,23 +175,19 @@ def test_a_caption_goes_on_from_given_words_without_others(
         assert len(each["attention"]) == len(each["words"])
 
 
-def test_nothing_is_kept(
+def test_a_photo_stays_in_memory(
     client: TestClient, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A name that a file or a folder has here means nothing."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    seen = []
-    rename = tempfile.TemporaryDirectory.__enter__
-
-    def watched(self: Any) -> str:
-        seen.append(self.name)
-        return rename(self)
-
-    monkeypatch.setattr(tempfile.TemporaryDirectory, "__enter__", watched)
-    assert post(client, photo).status_code == 200
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    sent = {"image": ("photos", photo.read_bytes())}
+    answer = client.post("/api/caption", files=sent, data={"preview": "true"})
+    assert answer.status_code == 200
+    assert answer.json()["name"] == "photos"
     assert post(client, b"no image").status_code == 400
-    assert len(seen) == 2
-    assert all(name.startswith(str(tmp_path)) for name in seen)
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

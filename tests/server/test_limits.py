@@ -107,7 +107,7 @@ def test_what_nobody_waits_for_leaves_the_line_before_it_is_begun() -> None:
         others = [asyncio.create_task(run(name)) for name in ("second", "third")]
         await until(lambda: gate._inside == 3)
         here["second"] = False
-        with pytest.raises(HTTPException, match="gone"):
+        with pytest.raises(HTTPException, match="disconnected"):
             await others[0]
         assert gate._inside == 2
         go.set()

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from showattend.exceptions import UserError
-from showattend.system.files import make_room, write_bytes, write_json, write_text
+from showattend.system.files import (
+    hold,
+    make_room,
+    name_aside,
+    remove_stale,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_folders_are_created_or_refused(tmp_path: Path) -> None:
@@ -83,3 +94,70 @@ def test_special_files_are_not_replaced(tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert pipe.is_fifo()
+
+
+# What killed processes leave -------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+out = Path(sys.argv[1])
+def killed(*_): os.kill(os.getpid(), signal.SIGKILL)
+Path.replace = killed
+"""
+WRITERS = {
+    "write_bytes": "from showattend.system.files import write_bytes; write_bytes(out, b'x')",
+    "save_tensors": "import torch; from showattend.model.checkpoint import save_tensors;"
+    "save_tensors(out, {'x': torch.zeros(3)}, {})",
+    "folder": "from showattend.system.files import name_aside; aside = name_aside(out);"
+    "aside.mkdir(); (aside / 'encoder.onnx').touch(); killed()",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not looked for there")
+@pytest.mark.parametrize("writer", WRITERS)
+def test_the_next_run_removes_what_a_killed_one_left(writer: str, tmp_path: Path) -> None:
+    out = tmp_path / "a strange [name].bin"
+    done = subprocess.run([sys.executable, "-c", KILLED + WRITERS[writer], out])
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    others = [tmp_path / name for name in (".notes.bin.part", ".a.bin.part", f".{out.name}.tmp")]
+    for other in others:
+        other.touch()
+    assert remove_stale(tmp_path / "another.bin") == [], "only its own"
+    make_room(out)
+    assert not left.exists()
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def test_what_may_be_in_use_stays(tmp_path: Path) -> None:
+    out = tmp_path / "captions.json"
+    mine, old = name_aside(out), tmp_path / ".captions.json.0123abcd.part"
+    elsewhere = tmp_path / ".captions.json.00000000-1-0123abcd.part"
+    for path in (mine, old, elsewhere, tmp_path / f".captions.json.{os.getppid()}"):
+        path.touch()
+    assert remove_stale(out) == [], "a process of here, of another host, and of an unknown one"
+    for path in (old, elsewhere):
+        os.utime(path, (0, 0))
+    assert sorted(remove_stale(out)) == sorted([old, elsewhere])
+    assert mine.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other locks there")
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    program = (
+        "import sys; from showattend.system.files import hold; file = open(sys.argv[1], 'a');"
+        "assert hold(file); print(flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with path.open("a") as file:
+            assert not hold(file)
+        other.kill()
+        other.wait()
+        with path.open("a") as file:
+            assert hold(file)

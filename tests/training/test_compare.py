@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,11 @@ from showattend.evaluation.scores import java
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
 from showattend.model.checkpoint import FILE_NAME
 from showattend.training import compare as comparisons
-from showattend.training.compare import compare, describe, mean_and_spread, plan
+from showattend.training import comparison as tables
+from showattend.training.compare import compare, describe, plan
+from showattend.training.comparison import mean_and_spread
 from showattend.training.reporter import Silent
+from showattend.training.run_scores import Objects
 from showattend.training.state import FILE_NAME as STATE_NAME
 
 BATCHES = 10  # 40 training pictures (5 in 6 of 48), 4 a batch
@@ -136,9 +140,10 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def table(out: Path) -> dict[str, list[str]]:
     """The cells of ``comparison.md`` by the row's name."""
-    lines = (out / "comparison.md").read_text(encoding="utf-8").splitlines()
+    page = (out / "comparison.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    lines = page.splitlines()
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
-    return {name: cells for name, *cells in [rows[0], *rows[2:]]}
+    return {name: [said, *cells] for name, said, _, *cells in [rows[0], *rows[2:]]}
 
 
 # For real --------------------------------------------------------------------------------------
@@ -235,7 +240,9 @@ def test_a_killed_comparison_goes_on(
     log = Log()
     made = compare([file], out, seeds=2, watch=log.watch)
     assert log.titles == ["a, seed 1"]
-    assert any(message.startswith("Resuming") for message in log.messages)
+    # killed in training, or while being scored
+    went_on = ("Resuming at", "The run is already finished")
+    assert any(message.startswith(went_on) for message in log.messages)
     assert done.stat().st_mtime_ns == before
     assert set(made.results) == {("a", 0), ("a", 1)}
     assert "Not done yet" not in (out / "comparison.md").read_text(encoding="utf-8")
@@ -300,7 +307,7 @@ def test_several_seeds_by_hand(
     }
     # fmt: on
     page = (tmp_path / "out/comparison.md").read_text(encoding="utf-8")
-    assert "Mean ± half the range (highest less lowest) of 2 seeds" in page
+    assert "Mean ± half the range (highest minus lowest) of 2 seeds" in page
     assert "--seeds 2`" in page
     assert "- Precision: trained in bfloat16, scored in float32\n" in page
     assert "- Machine: cpu, 4 processors, torch 2.6, Python 3.11\n- Threads: 2\n" in page
@@ -317,8 +324,8 @@ def test_a_finished_run_is_not_trained_again(
     # Fewer seeds are asked for, so fewer are shown; nothing is trained.
     made = compare([other, base], tmp_path)
     assert len(invented) == 4
-    assert [row[0] for row in comparisons.cells(made)] == ["other", "base"]
-    assert comparisons.cells(made)[1][4:6] == ("0.500", "-0.200")
+    assert [row[0] for row in tables.cells(made)] == ["other", "base"]
+    assert tables.cells(made)[1][4:6] == ("0.500", "-0.200")
     # A folder that is named in another way, or moved, makes no other run of it.
     compare([base], tmp_path / "." / "configs" / "..", overrides=["train.save_every=9"])
     assert len(invented) == 4
@@ -364,10 +371,10 @@ def test_rows_scored_on_other_images_have_no_difference(
     results["evaluation"] |= {"references": "def", "images": 900}
     path.write_text(json.dumps(results))
     made = compare(files, tmp_path)
-    assert [cells[5] for cells in comparisons.cells(made)] == ["", "-"]
-    split = next(line for line in comparisons.notes(made) if line.startswith("Split: "))
+    assert [cells[5] for cells in tables.cells(made)] == ["", "-"]
+    split = next(line for line in tables.notes(made) if line.startswith("Split: "))
     assert "1,000 images (base); validation split of elsewhere, 900 images (other)" in split
-    assert any("scored on the same images" in line for line in comparisons.notes(made))
+    assert any("scored on the same images" in line for line in tables.notes(made))
 
 
 def test_a_row_that_fails_does_not_stop_the_others(
@@ -450,7 +457,7 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(
 def test_shipped_configs_are_found_by_name() -> None:
     (row,) = plan([Path("tiny.yaml")], ["train.epochs=1"])
     assert (row.name, row.config.train.epochs) == ("tiny", 1)
-    assert row.description.startswith("Coloured shapes")
+    assert row.description.startswith("Synthetic coloured shapes")
     assert row.run(Path("out"), 3).train.out == str(Path("out/tiny/seed-3"))
 
 
@@ -476,7 +483,7 @@ def test_the_command_prints_the_table(
     assert {"0.300", "0.800", "+0.150"} <= set(other)
     assert "Split: validation split of" in done.stdout
     assert "base, seed 1\n" in done.stderr
-    assert done.stderr.endswith(f"wrote {out / 'comparison.md'}\n")
+    assert done.stderr.endswith(f"{out / 'comparison.md'} and {out / 'comparison.html'}\n")
     written = json.loads((out / "base/seed-1/results.json").read_text())
     assert written["config"]["train"]["epochs"] == 2
     assert written["config"]["train"]["seed"] == 1
@@ -527,3 +534,65 @@ def test_a_finished_run_says_what_differs(
     (changed,) = plan([config("base")], ["search.beam_size=1"])
     with pytest.raises(CheckpointError, match=r"search\.beam_size was 2, is 1"):
         comparisons.read_finished(changed.run(tmp_path, 0))
+
+
+# Lengths, cost, objects, differences -----------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_java")
+def test_the_report_says_what_each_row_costs_where_it_looks_and_how_long_captions_fare(
+    config: Callable[..., Path], toy: Path, tmp_path: Path
+) -> None:
+    objects = Objects(toy.parent / "instances_val.json", toy.parent / "images", toy)
+    small, large = config("small"), config("large", decoder={"hidden_dim": 32})
+    out = tmp_path / "out"
+    made = compare([small, large], out, objects=objects)
+    assert made.failures == {}
+    summary = json.loads((out / "comparison.json").read_text())
+    costs = [row["cost"][0] for row in summary["rows"]]
+    assert costs[0]["parameters"] < costs[1]["parameters"]
+    assert all(cost["step"] > 0 and cost["search"] > 0 for cost in costs)
+    for row in summary["rows"]:
+        lengths = row["lengths"][0]
+        assert sum(each["images"] for each in lengths["scores"]) == 8
+        assert all(each["log_prob"] < 0 for each in lengths["likelihood"])
+        assert row["objective"] == "cross-entropy, 1 epochs"
+        own = row["grounding"][0]["human"]
+        assert 0 <= own["pointing"]["model"] <= 1
+    difference = summary["rows"][1]["differences"]["CIDEr"]
+    assert difference["difference"] == pytest.approx(summary["rows"][1]["CIDEr_difference"])
+    low, high = difference["interval"]
+    assert low <= difference["difference"] <= high
+    page = (out / "comparison.md").read_text(encoding="utf-8")
+    for heading in ("Differences to small", "Cost", "CIDEr by length of the human captions",
+                    "Log-probability of human captions by length",
+                    "Where the model looks, human captions"):  # fmt: skip
+        assert f"## {heading}\n" in page
+
+    html = (out / "comparison.html").read_text(encoding="utf-8")
+    assert html.count("data:image/jpeg") == 2 * 6  # six photographs, two rows
+    assert "<strong>" not in html or "**" not in html
+    assert html.count("<figcaption>large</figcaption>") == 6
+    assert not re.search(r'(?:src|href)="(?!data:)', html)  # it loads nothing
+
+    kept = out / "small/seed-0/grounding.json"
+    before = kept.stat().st_mtime_ns
+    again = compare([small, large], out, objects=objects)
+    assert kept.stat().st_mtime_ns == before  # measured once
+    assert again.grounding == made.grounding
+    compare([small, large], out, objects=objects._replace(captions=None))
+    assert "human" not in json.loads(kept.read_text())  # other objects are measured again
+
+
+def test_objects_come_whole(config: Callable[..., Path], toy: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    for given, message in (
+        (["--instances", str(toy)], "--instances FILE and --images DIR together"),
+        (["--instances", str(tmp_path / "x"), "--images", str(tmp_path)], "no such file"),
+    ):
+        app = typer.Typer()
+        app.command()(compare_command.compare)
+        found = runner.invoke(app, [str(config("a")), "--out", str(tmp_path / "out"), *given])
+        assert isinstance(found.exception, UserError)
+        assert message in str(found.exception)
+    assert not (tmp_path / "out").exists()

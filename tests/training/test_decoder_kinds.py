@@ -17,8 +17,9 @@ from showattend.data.toy import write_toy
 from showattend.exceptions import ConfigError
 from showattend.export.engine import OnnxCaptioner
 from showattend.export.folder import export
-from showattend.model.checkpoint import describe, find_model
+from showattend.model.checkpoint import find_model
 from showattend.model.decoders import DECODERS
+from showattend.model.description import describe
 from showattend.training.check import check
 from showattend.training.start import fit_temperature
 from showattend.training.trainer import Trainer, train

@@ -16,7 +16,7 @@ from showattend.data.mixture import Mixture
 from showattend.data.records import PackedRecords, Record
 from showattend.exceptions import DataError
 from showattend.images.preprocessing import Preprocessing
-from showattend.model.encoder import build_encoder
+from showattend.model.build import build_encoder
 from showattend.system.processes import ALONE, Processes
 from showattend.training import inputs
 from showattend.training.inputs import cached_inputs, pixel_inputs, read_mixture

@@ -16,9 +16,9 @@ import json, sys
 from pathlib import Path
 import numpy as np, torch
 from showattend.config import from_dict, Config
-from showattend.data.cache import FeatureCache
 from showattend.data.loader import CachedFeatures
 from showattend.data.views import View
+from tests.data.features import cache_of
 from showattend.training import setup, trainer
 
 folder, images = Path(sys.argv[1]), int(sys.argv[2])
@@ -27,7 +27,7 @@ def synthetic(config, mixture, encoder, preprocessing, **_):
     shape = len(mixture), *encoder.grid(preprocessing.size), encoder.dim
     file = folder / "features.npy"
     np.lib.format.open_memmap(file, "w+", np.float16, shape).flush()
-    cache = FeatureCache(folder, np.load(file, mmap_mode="r"), {})
+    cache = cache_of(folder, np.load(file, mmap_mode="r"))
     return mixture, CachedFeatures({View(): cache}, {View(): range(len(mixture))})
 
 def private():

@@ -35,7 +35,9 @@ def decoder(seed: int = 0) -> LSTMDecoder:
 
 def objective(**settings: float) -> SelfCritical:
     values = {"samples": 5, "max_length": 2, "doubly_stochastic": 0.0, **settings}
-    return SelfCritical(REFERENCES, VOCABULARY, **values)  # type: ignore[arg-type]
+    return SelfCritical(
+        [[tokenize(t) for t in image] for image in REFERENCES], VOCABULARY, **values
+    )  # type: ignore[arg-type]
 
 
 def expected_reward(model: LSTMDecoder, image: torch.Tensor, number: int) -> torch.Tensor:
@@ -96,7 +98,7 @@ def test_training_on_it_raises_the_reward() -> None:
 
 def test_broken_ends_are_reported_and_end_is_rewarded() -> None:
     vocabulary = Vocabulary(["a", "dog"])
-    critic = SelfCritical([["A dog."]] + [["x"]] * 3, vocabulary, samples=2, max_length=3)
+    critic = SelfCritical([[["a", "dog"]]] + [[["x"]]] * 3, vocabulary, samples=2, max_length=3)
     END = Vocabulary.END
     said, closed = critic._words(torch.tensor([[[1, 4, 5, END, 0], [1, 4, 5, 4, 0]]]))
     assert said == [["a", "dog"], ["a", "dog", "a"]]

@@ -8,7 +8,7 @@ import pytest
 
 from showattend.data.toy import write_toy
 from showattend.exceptions import DataError
-from showattend.training.compare import score
+from showattend.training.run_scores import score
 from showattend.training.trainer import Silent, Trainer, train
 from tests.tinyrun import tiny_run
 
@@ -69,7 +69,7 @@ def test_another_set_beside_it_computes_only_its_own_features(
     Trainer(tiny_run(Path(sets[0]), tmp_path / "b", data=cache | {"path": sets}), both)
     assert sum("Writing the features of 24 images" in text for text in first.messages) == 1
     assert [text.split(" images")[0] for text in both.messages if "Writing" in text] == [
-        "Writing the features of 36"
+        "Writing the features of 12"
     ]
 
 

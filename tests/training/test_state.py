@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from showattend.exceptions import CheckpointError
+from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import save_tensors
-from showattend.training.state import FILE_NAME, Progress, load_state, save_state
+from showattend.training.state import FILE_NAME, Progress, check_folder, load_state, save_state
 
 CONFIG: dict[str, Any] = {
     "data": {"path": "toy", "cache": "here"},
@@ -131,3 +134,17 @@ def test_a_state_of_another_shape_is_refused_in_one_line(tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="does not fit this config") as caught:
         load_state(tmp_path, {"decoder": wider}, optimizer, CONFIG)
     assert "\n" not in str(caught.value)
+
+
+def test_a_new_sitting_removes_the_state_that_a_killed_one_was_writing(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch()
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    for name in (FILE_NAME, "model.safetensors"):
+        (tmp_path / f".{name}.{gone.pid}").touch()
+    (tmp_path / f".{FILE_NAME}.{os.getppid()}").touch()
+    with pytest.raises(DataError, match="holds a run already"):
+        check_folder(tmp_path, CONFIG, resume=False)
+    (tmp_path / FILE_NAME).unlink()
+    check_folder(tmp_path, CONFIG, resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == [f".{FILE_NAME}.{os.getppid()}"]

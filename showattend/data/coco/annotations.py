@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -125,10 +125,11 @@ def _karpathy(data: Any, path: Path, restval: bool) -> list[Entry]:
 
 
 def _entry(record: Record, source: Path, url: Any = None) -> Entry:
-    name = PurePosixPath(record.path.as_posix())
+    name = PurePosixPath(record.path.as_posix().replace("\\", "/"))  # a path of Windows
     remote = _remote(name, source, url)
     for each in (name, PurePosixPath(remote or "")):
-        if each.is_absolute() or ".." in each.parts or "\\" in str(each):
+        absolute = each.is_absolute() or PureWindowsPath(each).is_absolute()
+        if absolute or ".." in each.parts or "\\" in str(each):
             raise DataError(f"{source}: the image {str(each)!r} is outside the image folder")
     return Entry(record.image_id, str(name), record.captions, record.split, remote)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from showattend.data.coco.download import (
     MissingError,
     UnreachableError,
 )
+from showattend.data.places import Files
 from showattend.exceptions import DataError, ImageError
 from showattend.system.threads import in_order
 
@@ -93,7 +93,7 @@ class ImageFolder:
 
 
 def _opens(path: Path) -> bool:
-    from showattend.images.image_files import open_image
+    from showattend.images.upright import open_image
 
     try:
         open_image(path)
@@ -111,32 +111,16 @@ def find_images(entries: Sequence[Entry], roots: Sequence[Path]) -> dict[int | s
     Returns:
         The paths by image id.
     """
-    listed: dict[
-        tuple[Path, str], frozenset[str]
-    ] = {}  # there may be 120,000 images: list each folder once
-
-    def holds(root: Path, name: str) -> bool:
-        folder, _, file = name.rpartition("/")
-        if (root, folder) not in listed:
-            listed[root, folder] = _files(root / folder)
-        return file in listed[root, folder]
-
+    files = Files()
     found: dict[int | str, Path] = {}
     for entry in entries:
         file = entry.file_name.rpartition("/")[2]
         names = dict.fromkeys((entry.file_name, entry.remote or file, file))
-        place = next(((root, name) for root in roots for name in names if holds(root, name)), None)
+        places = (files.find(root / name) for root in roots for name in names)
+        place = next((path for path in places if path is not None and path.is_file()), None)
         if place is not None:
-            found[entry.image_id] = place[0] / place[1]
+            found[entry.image_id] = place
     return found
-
-
-def _files(folder: Path) -> frozenset[str]:
-    try:
-        with os.scandir(folder) as each:
-            return frozenset(file.name for file in each if file.is_file())
-    except OSError:
-        return frozenset()
 
 
 def fetch_images(
@@ -173,7 +157,7 @@ def fetch_images(
     check_room(folder.folder, total)
     for parent in {job.path.parent for job in jobs}:
         make_folder(parent)
-    from showattend.images.image_files import open_image
+    from showattend.images.upright import open_image
 
     failed: dict[str, str] = {}
     streak = done = received = 0

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.checks import real_number
 from showattend.data.readers import read_dataset
 from showattend.evaluation.evaluate import Progress, skipped_note
 from showattend.evaluation.grounding import wrong_words
@@ -38,7 +37,9 @@ from showattend.evaluation.grounding.pointing import (
     looks_of,
 )
 from showattend.exceptions import DataError, ImageError
+from showattend.images.photo_file import PhotoFile
 from showattend.model.score_settings import SEARCH, caption_settings
+from showattend.system.checks import real_number
 from showattend.system.files import spare
 from showattend.text.tokenizer import tokenize
 
@@ -288,7 +289,7 @@ def _own(
 ) -> Iterator[tuple[int | str, _Found]]:
     """Yield each image with the model's own caption."""
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
-    stream = captioner.stream(paths.values(), batch_size=batch_size, **options)
+    stream = captioner.stream(map(PhotoFile, paths.values()), batch_size=batch_size, **options)
     for image_id, (_, result) in zip(paths, stream, strict=True):
         yield image_id, result if isinstance(result, ImageError) else [result]
 
@@ -302,6 +303,6 @@ def _forced(
     for image_id, texts in sayings.items():
         try:
             said = [text for text in texts if tokenize(text)]
-            yield image_id, captioner.attend_all(paths[image_id], said)
+            yield image_id, captioner.attend_all(PhotoFile(paths[image_id]), said)
         except ImageError as error:
             yield image_id, error

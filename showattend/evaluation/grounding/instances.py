@@ -13,6 +13,7 @@ import numpy as np
 
 from showattend.data.readers import check_name, read_json
 from showattend.exceptions import DataError
+from showattend.images.finding import find_file
 from showattend.images.image_files import MAX_PIXELS
 
 
@@ -63,7 +64,10 @@ class Instances:
     def path(self, folder: Path, image_id: int | str) -> Path:
         """An image's file, with or without the subfolder that its name may contain."""
         named = Path(self.images[image_id]["file_name"])
-        return folder / named if (folder / named).exists() else folder / named.name
+        places = (folder / named, folder / named.name)
+        return next((path for path in places if path.exists()), None) or next(
+            filter(None, map(find_file, places)), places[1]
+        )
 
     def masks(
         self, image_id: int | str, size: tuple[int, int], boxes: bool = False

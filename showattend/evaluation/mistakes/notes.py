@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from showattend.caption import NOTE_BELOW
+from showattend.caption_forms import NOTE_BELOW
 from showattend.evaluation.mistakes.confidence import absent_words, area_under_curve
 from showattend.evaluation.mistakes.people import mentions_people
 from showattend.text.tokenizer import tokenize

@@ -12,6 +12,7 @@ from typing import Any
 
 from showattend.evaluation.scores import java
 from showattend.exceptions import DataError
+from showattend.system.matching import normal
 from showattend.text.tokenizer import tokenize
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
@@ -28,6 +29,8 @@ class Scores:
             Java is missing.
         per_image: The same for each image. (BLEU is a corpus score; it is rough for one sentence.)
         tokens: The tokens of each candidate that were scored, joined by spaces.
+        bleu: The BLEU counts of each image (`statistics.BLEU_COUNTS`).
+        reference_words: The mean number of tokens of each image's references.
         tokenizer: "PTB", or "showattend" if Java is missing.
         missing: One line for each thing that could not be reported, with the remedy.
     """
@@ -35,6 +38,8 @@ class Scores:
     metrics: dict[str, float]
     per_image: dict[ImageId, dict[str, float]]
     tokens: dict[ImageId, str]
+    bleu: dict[ImageId, list[int]]
+    reference_words: dict[ImageId, float]
     tokenizer: str
     missing: list[str]
 
@@ -62,6 +67,7 @@ def score_captions(
     ids = _matching_ids(references, candidates, allow_missing)
     counts = [len(references[i]) for i in ids]
     flat = [text for i in ids for text in references[i]] + [candidates[i] for i in ids]
+    flat = list(map(normal, flat))
     missing: list[str] = []
     try:
         tokens, tokenizer = java.tokenize_ptb(flat), "PTB"
@@ -85,6 +91,11 @@ def score_captions(
         metrics={name: metrics[name] for name in names},
         per_image={i: {name: per_image[name][k] for name in names} for k, i in enumerate(ids)},
         tokens=dict(zip(ids, hyps, strict=True)),
+        bleu={i: _bleu_counts(ref, hyp) for i, ref, hyp in zip(ids, refs, hyps, strict=True)},
+        reference_words={
+            i: sum(len(text.split()) for text in ref) / len(ref)
+            for i, ref in zip(ids, refs, strict=True)
+        },
         tokenizer=tokenizer,
         missing=missing,
     )
@@ -107,7 +118,10 @@ class CiderValidator:
             DataError: There is no image, or an image has no reference.
         """
         self._references = {
-            i: [" ".join(tokenize(text) if isinstance(text, str) else text) for text in texts]
+            i: [
+                normal(" ".join(tokenize(text) if isinstance(text, str) else text))
+                for text in texts
+            ]
             for i, texts in references.items()
         }
         _matching_ids(self._references, self._references, allow_missing=False)
@@ -126,7 +140,7 @@ class CiderValidator:
         """
         ids = _matching_ids(self._references, candidates, allow_missing=False)
         refs = [self._references[i] for i in ids]
-        metrics, _ = _count(refs, [" ".join(candidates[i]) for i in ids], rouge=False)
+        metrics, _ = _count(refs, [normal(" ".join(candidates[i])) for i in ids], rouge=False)
         return {name: metrics[name] for name in ("BLEU-4", "CIDEr")}
 
 
@@ -159,6 +173,16 @@ def _matching_ids(
 
 def _some(ids: Sequence[ImageId]) -> str:
     return ", ".join(str(i) for i in ids[:3])
+
+
+def _bleu_counts(references: Sequence[str], candidate: str) -> list[int]:
+    """What BLEU counts of one image: `statistics.BLEU_COUNTS`."""
+    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
+
+    found = cook_test(candidate, cook_refs(list(references)), eff=None)
+    length = found["testlen"]
+    closest = min((abs(words - length), words) for words in found["reflen"])[1]
+    return [length, closest, *found["correct"]]
 
 
 def _count(

@@ -16,7 +16,7 @@ from showattend.data.coco.download import (
     UnreachableError,
 )
 from showattend.exceptions import DataError
-from showattend.images.image_files import open_image
+from showattend.images.upright import open_image
 from tests.data.server import Server, jpeg
 
 PHOTO = jpeg(0)

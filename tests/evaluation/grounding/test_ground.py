@@ -19,7 +19,7 @@ from showattend.evaluation.grounding.nouns import _NOUNS, NounTable
 from showattend.evaluation.grounding.pointing import Look, centre_map
 from showattend.exceptions import DataError, ImageError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import open_image
+from showattend.images.upright import open_image
 from showattend.model.score_settings import SEARCH
 from showattend.model.search_options import SearchOptions
 

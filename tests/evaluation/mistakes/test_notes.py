@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from showattend.caption import NOTE_BELOW
+from showattend.caption_forms import NOTE_BELOW
 from showattend.evaluation.mistakes.notes import (
     describe_notes,
     invents_person,

@@ -9,21 +9,26 @@ from pathlib import Path
 import pytest
 import torch
 
+from showattend.cli.options import BeamSize
 from showattend.config import (
     Config,
+    SearchConfig,
     expand_configs,
     find_config,
     from_dict,
     load_config,
+    settings,
     to_dict,
 )
 from showattend.exceptions import ConfigError
+from showattend.export import program
 from showattend.model.attention import ATTENTIONS
 from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
+from showattend.model.search_options import SearchOptions
 from showattend.training.check import check
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -35,7 +40,7 @@ def test_shipped_configs_are_read_and_open_with_their_command(path: Path) -> Non
     assert first[0].startswith("#")
 
 
-ABLATION = sorted((Path(__file__).parents[1] / "configs" / "ablation").glob("*.yaml"))
+ABLATION = sorted((Path(__file__).parents[2] / "configs" / "ablation").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", ABLATION, ids=lambda path: path.stem)
@@ -69,7 +74,7 @@ def test_each_row_of_the_ablation_changes_one_thing() -> None:
     assert {section for section, _ in changes[-1] - longer} == {"self_critical"}
 
 
-FAMILY = sorted((Path(__file__).parents[1] / "configs" / "family").glob("*.yaml"))
+FAMILY = sorted((Path(__file__).parents[2] / "configs" / "family").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FAMILY, ids=lambda path: path.stem)
@@ -299,6 +304,30 @@ def test_invalid_lists_are_refused(tmp_path: Path, value: str, said: str) -> Non
     file.write_text(f"data: {{path: {value}}}")
     with pytest.raises(ConfigError, match=said):
         check(load_config(file))
+
+
+def test_search_is_set_in_one_place() -> None:
+    """Whatever takes a setting of search takes its default, its bounds and its help from one."""
+    found = settings()
+    assert dataclasses.asdict(SearchConfig()) == {
+        name: each.default for name, each in found.items() if name != "n_best"
+    }
+    assert {name: getattr(SearchOptions(), name) for name in found} == {
+        name: each.default for name, each in found.items()
+    }
+    for name, each in found.items():
+        kind = float if isinstance(each.default, float) else int
+        for value in (each.least - 1, each.most + 1):
+            with pytest.raises(ConfigError, match=rf"^{name} is {kind(value)}; it must be"):
+                SearchOptions(**{name: kind(value)})
+        # caption.py stands alone: its bounds are written there once more.
+        least, most, wanted = program.RANGES[name]
+        assert (least, most) == (each.least, each.most), name
+        assert wanted in (kind, int | float), name
+    assert set(program.RANGES) == set(found)
+    (option,) = BeamSize.__metadata__
+    beam = found["beam_size"]
+    assert (option.min, option.max, option.help) == (beam.least, beam.most, beam.sentence)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from showattend.images.image_files import open_image
-from showattend.images.pixels import _transform, decode
+from showattend.images.colours import _transform
+from showattend.images.image_files import load_image
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.upright import open_image
 from tests.profiles import (
     P3,
     SRGB,
@@ -376,8 +377,7 @@ def test_tiles_change_no_pixel(tmp_path: Path, mode: str, monkeypatch: pytest.Mo
     for size in ((20, 16), (200, 100), (800, 500)):
         for box in ((0, 0, 701, 403), (101.5, 0, 504.5, 403)):
             for resample in (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR):
-                with Image.open(tmp_path / "a.tif") as opened:
-                    stored = decode(opened)
-                    found = stored.resized(size, resample, box)
-                    wanted = stored.rgb().resize(size, resample, box, reducing_gap=3.0)
+                stored = load_image(tmp_path / "a.tif")
+                found = stored.resized(size, resample, box)
+                wanted = stored.rgb().resize(size, resample, box, reducing_gap=3.0)
                 np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))

@@ -1,0 +1,246 @@
+"""What a caption says of itself, and the forms that it takes: heat, figure, JSON, notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from showattend.exceptions import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from showattend.images.geometry import Geometry
+    from showattend.images.image_files import ImageSource
+
+NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
+NOTE_BELOW = 0.03
+"""Of ordinary photographs so many get the note, measured on the validation ones."""
+
+
+class Gap(NamedTuple):
+    """A word that was missing in a sentence (`Captioner.fill`).
+
+    Attributes:
+        place: Which word of the caption it is.
+        candidates: Words that may stand there and their probabilities, 0 to 1, best first.
+    """
+
+    place: int
+    candidates: tuple[tuple[str, float], ...]
+
+
+class CaptionForms:
+    """The base of `showattend.caption.Caption`, which has the fields."""
+
+    if TYPE_CHECKING:
+        words: tuple[str, ...]
+        log_probs: tuple[float, ...]
+        attention: np.ndarray
+        betas: np.ndarray | None
+        geometry: Geometry
+        score: float
+        image: ImageSource | None
+        alternatives: Sequence[CaptionForms]
+        unsure_below: float
+        familiarity: float | None
+        parts: np.ndarray | None
+        part_names: tuple[str, ...]
+        sentinel: np.ndarray | None
+        gaps: Sequence[Gap]
+
+        @property
+        def text(self) -> str: ...
+        @property
+        def log_prob(self) -> float: ...
+
+    def __post_init__(self) -> None:
+        """Refuse maps that do not match the words, one map per word."""
+        count = len(self.words)
+        gates = count if self.betas is None else len(self.betas)
+        if self.attention.ndim != 3 or not len(self.attention) == gates == count:
+            raise ValueError(
+                f"{count} words need as many maps and gates, not maps of shape "
+                f"{self.attention.shape} and {gates} gates"
+            )
+        if self.sentinel is not None and len(self.sentinel) != count:
+            raise ValueError(f"{count} words need as many sentinels, not {len(self.sentinel)}")
+        T, H, W = self.attention.shape
+        if self.parts is not None and self.parts.shape != (T, len(self.part_names), H, W):
+            raise ValueError(
+                f"parts have the shape {self.parts.shape}, not {(T, len(self.part_names), H, W)}"
+            )
+
+    @classmethod
+    def from_maps(
+        cls,
+        photo: ImageSource,
+        words: Sequence[str],
+        attention: Any,
+        *,
+        grid: tuple[int, int] | None = None,
+        part_names: Sequence[str] | None = None,
+        log_probs: Sequence[float] | None = None,
+        betas: Any = None,
+        sentinel: Any = None,
+        box: Sequence[float] | None = None,
+    ) -> Self:
+        """Make a caption from weights that any model made, to be drawn in every form.
+
+        Args:
+            photo: The image that the weights are of.
+            words: The T words.
+            attention: The weights: [T, H, W]; [T, L] with ``grid``; or [T, P, H, W] for P heads,
+                hops or layers, which are kept as parts, and averaged for the caption's map. Each
+                map sums to one. An array, nested lists, or a tensor on the processor.
+            grid: H and W of [T, L] or [T, P, L] weights, row by row from the photo's upper left.
+            part_names: What the P parts are; "head 1" and so on when left out.
+            log_probs: Natural logarithms of the words' probabilities [T], or with that of the
+                end [T + 1]; unknown when left out.
+            betas: A gate for each word [T].
+            sentinel: What each word kept for its sentinel [T].
+            box: Left, top, right, bottom of what the model saw, in pixels of the upright photo;
+                all of it when left out.
+
+        Raises:
+            UserError: Shapes do not fit together, or weights are negative, not finite, or do not
+                sum to one.
+            ImageError: The image cannot be opened.
+
+        Example:
+            >>> Caption.from_maps("photo.jpg", ["a", "dog"], weights).save_overlay("figure.png")
+        """
+        from showattend.visualize.given_maps import caption_from_maps
+
+        made: Any = caption_from_maps(
+            photo,
+            words,
+            attention,
+            grid=grid,
+            part_names=part_names,
+            log_probs=log_probs,
+            betas=betas,
+            sentinel=sentinel,
+            box=box,
+        )
+        return made
+
+    @property
+    def confidences(self) -> tuple[float, ...]:
+        """The model's probability of each word [T], 0 to 1: exp of its `log_probs`.
+
+        It is the softmax over the whole vocabulary, given the photo and the words before it, as
+        the model is: training may have sharpened it (``self_critical.temperature``) or favoured
+        rare words (``train.rare_words``), so that it is not the share of such words that are
+        right. What the search forbids (special words, repeated n-grams, banned words) keeps its
+        part of the softmax: a word said in place of a forbidden one has a low probability. So has
+        a given word (a prefix, `Captioner.attend`) that the model would not have said; one that
+        it does not know has the probability of ``<unk>``. A sampling temperature changes nothing.
+        """
+        return tuple(
+            math.exp(min(0.0, value)) if value == value else math.nan
+            for value in self.log_probs[: len(self.words)]
+        )
+
+    @property
+    def confidence(self) -> float:
+        """The geometric mean of the probabilities of all words and of the end, 0 to 1.
+
+        The end counts where the search got there. One divided by this is the perplexity.
+        """
+        return math.exp(min(self.log_prob / max(len(self.log_probs), 1), 0.0))
+
+    @property
+    def unsure(self) -> tuple[bool, ...]:
+        """Which words [T] are unsure: of lower probability than ``unsure_below``.
+
+        English function words are not: another "in" or "is" would be said of the same photo.
+        """
+        from showattend.text.tokenizer import FUNCTION_WORDS
+
+        return tuple(
+            self.unsure_below > 0 and not value >= self.unsure_below and word not in FUNCTION_WORDS
+            for word, value in zip(self.words, self.confidences, strict=True)
+        )
+
+    @property
+    def note(self) -> str | None:
+        """What to know about a strange photo before trusting the caption; None for most."""
+        strange = self.familiarity is not None and self.familiarity < NOTE_BELOW
+        return NOTE if strange else None
+
+    def heatmap(self, t: int, sigma: float = 0.0) -> np.ndarray:
+        """The attention of word ``t`` at every pixel of the upright image [height, width].
+
+        Args:
+            t: The word's place in the caption.
+            sigma: Standard deviation of a Gaussian blur; see `Geometry.upsample`.
+        """
+        return self.geometry.upsample(self.attention[t], sigma=sigma)
+
+    def save_overlay(self, path: str | Path, **options: Any) -> None:
+        """Draw the maps over the image, one panel per word, into a file.
+
+        Args:
+            path: The file; its suffix chooses the format.
+            options: Those of ``showattend.visualize.save_figure``.
+
+        Raises:
+            UserError: No such format, an unknown word, a folder that cannot be written to, or
+                a caption that does not know its image.
+        """
+        from showattend.visualize import save_figure
+
+        caption: Any = self
+        save_figure(caption, path, **options)
+
+    def to_dict(self, attention: bool = False) -> dict[str, Any]:
+        """Plain values, for JSON; with ``attention`` also the maps and their geometry."""
+        values: dict[str, Any] = {
+            "caption": self.text,
+            "words": list(self.words),
+            "log_probs": [float(value) for value in self.log_probs],
+            "log_prob": self.log_prob,
+            "confidences": list(self.confidences),
+            "confidence": self.confidence,
+            "unsure": list(self.unsure),
+            "score": float(self.score),
+            "betas": None if self.betas is None else [float(value) for value in self.betas],
+            "familiarity": self.familiarity,
+            "note": self.note,
+        }
+        if self.sentinel is not None:
+            values["sentinel"] = [float(value) for value in self.sentinel]
+        if isinstance(self.image, str | Path):
+            values = {"image": str(self.image)} | values
+        if self.gaps:
+            values["gaps"] = [
+                {"place": gap.place, "candidates": [list(each) for each in gap.candidates]}
+                for gap in self.gaps
+            ]
+        if attention:
+            values["attention"] = self.attention.tolist()
+            values["geometry"] = self.geometry.to_dict()
+            if self.parts is not None:
+                values["parts"] = self.parts.tolist()
+                values["part_names"] = list(self.part_names)
+        if self.alternatives:
+            values["alternatives"] = [other.to_dict(attention) for other in self.alternatives]
+        return values
+
+    def _repr_html_(self) -> str:
+        """The caption and its figure, self-contained, for a notebook."""
+        text = html.escape(self.text)
+        try:
+            from showattend.visualize import figure_bytes
+
+            caption: Any = self
+            data = base64.b64encode(figure_bytes(caption, ".jpg")).decode()
+        except UserError:  # no image, or it has gone since
+            return f"<p>{text}</p>"
+        return f'<img alt="{text}" style="max-width: 100%" src="data:image/jpeg;base64,{data}">'

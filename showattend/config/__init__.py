@@ -1,0 +1,39 @@
+"""Typed configuration: dataclasses filled from a YAML file and ``key=value`` overrides."""
+
+from showattend.config.checking import from_dict, to_dict
+from showattend.config.sections import (
+    AttentionConfig,
+    CallConfig,
+    Config,
+    DataConfig,
+    DataSetConfig,
+    DecoderConfig,
+    EncoderConfig,
+    SearchConfig,
+    SelfCriticalConfig,
+    Setting,
+    TrainConfig,
+    settings,
+)
+from showattend.config.yaml_files import expand_configs, find_config, load_config, override
+
+__all__ = [
+    "AttentionConfig",
+    "CallConfig",
+    "Config",
+    "DataConfig",
+    "DataSetConfig",
+    "DecoderConfig",
+    "EncoderConfig",
+    "SearchConfig",
+    "SelfCriticalConfig",
+    "Setting",
+    "TrainConfig",
+    "expand_configs",
+    "find_config",
+    "from_dict",
+    "load_config",
+    "override",
+    "settings",
+    "to_dict",
+]

@@ -1,0 +1,115 @@
+"""What lies in the folder of the feature caches, and the removal of what nobody needs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from showattend.data.cache import reading_of, said
+from showattend.data.shelf import FORMAT, RECIPE, Shelf
+from showattend.data.views import View
+from showattend.exceptions import DataError
+from showattend.images.preprocessing import Preprocessing
+
+DAY = 24 * 3600
+
+
+class Entry(NamedTuple):
+    """A shelf, as it is listed.
+
+    Attributes:
+        place: Its folder.
+        encoder: The encoder's name; the folder's, where it is of an earlier version.
+        size: Pixels a side of what the encoder saw; 0 where nobody knows.
+        view: How the images are shown: "whole", "mirrored", "cropped (1)".
+        images: How many have features.
+        bytes: On the disk.
+        used: When a run last read it, in seconds since 1970.
+        state: "in use", "ready", or "stale": made by an earlier version, or of pixels that would
+            be read otherwise now; no run will use it again.
+    """
+
+    place: Path
+    encoder: str
+    size: int
+    view: str
+    images: int
+    bytes: int
+    used: float
+    state: str
+
+
+def list_caches(folder: Path) -> list[Entry]:
+    """All shelves of a folder, by name.
+
+    Raises:
+        DataError: There is no such folder, or it cannot be read.
+    """
+    try:
+        places = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise DataError(f"{folder}: no cache there ({error.strerror})") from error
+    return [entry for place in places if (entry := _entry(place)) is not None]
+
+
+def _entry(place: Path) -> Entry | None:
+    """None where the folder is no cache: drawn pictures, anything of the user's."""
+    if not (place / RECIPE).is_file():
+        if not list(place.glob("*/status.npy")):
+            return None
+        used = max(path.stat().st_mtime for path in place.glob("*/status.npy"))
+        return Entry(place, place.name, 0, "", 0, _bytes(place), used, "stale")
+    shelf = Shelf(place, (0, 0, 0))
+    try:
+        recipe = json.loads((place / RECIPE).read_text(encoding="utf-8"))
+        encoder, view = str(recipe["encoder"]), View(int(recipe["crop"]), bool(recipe["mirror"]))
+        preprocessing = Preprocessing.from_dict(recipe["preprocessing"])
+        stale = recipe["format"] != FORMAT or recipe["reading"] != reading_of(preprocessing)
+        size, shown = preprocessing.size, said(view).strip() or "whole"
+    except (OSError, ValueError, KeyError, TypeError):
+        encoder, size, shown, stale = place.name, 0, "", True
+    state = "in use" if shelf.in_use() else "stale" if stale else "ready"
+    return Entry(
+        place, encoder, size, shown, shelf.count(), _bytes(place), shelf.last_used(), state
+    )
+
+
+def _bytes(place: Path) -> int:
+    total = 0
+    for path in place.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def prune(entries: list[Entry], days: float) -> list[Entry]:
+    """Remove what is stale, and what no run has read for so many days; never what is in use.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        DataError: Something cannot be removed.
+    """
+    removed = []
+    for entry in entries:
+        old = time.time() - entry.used >= days * DAY
+        if entry.state == "in use" or not (old or entry.state == "stale"):
+            continue
+        try:
+            with FileLock(entry.place / "lock", timeout=0, thread_local=False):
+                if Shelf(entry.place, (0, 0, 0)).in_use(adding=False):
+                    continue
+                shutil.rmtree(entry.place)
+        except Timeout:
+            continue
+        except OSError as error:
+            raise DataError(f"{entry.place}: cannot be removed ({error.strerror})") from error
+        removed.append(entry)
+    return removed

@@ -1,0 +1,245 @@
+"""Captions that search did not find: given sentences, and captions drawn at random."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from showattend.caption import Caption, Photo
+from showattend.caption_forms import Gap
+from showattend.decoding.filling import fill
+from showattend.decoding.forced import force_all
+from showattend.decoding.hypotheses import Hypothesis
+from showattend.decoding.sampling import sample_ranked
+from showattend.exceptions import UserError
+from showattend.images.image_files import ImageSource
+from showattend.images.preprocessing import Fitted
+from showattend.model.decoders.refined import innermost
+from showattend.model.pretrained import Model
+from showattend.system.checks import whole_number
+from showattend.system.device import exact_float32
+from showattend.text.tokenizer import tokenize
+from showattend.text.vocabulary import Vocabulary
+
+
+class SelfAttention(NamedTuple):
+    """Where the words of a sentence look among each other, and the cells of the grid.
+
+    Attributes:
+        tokens: ``<start>`` and the T words.
+        words: By layer and head, from each token (rows) to each (columns), [layers, heads, T + 1,
+            T + 1]; rows sum to one. None where the decoder has no self-attention.
+        grid: By layer and head, from each cell to each, [layers, heads, L, L]. None where the
+            encoder has none.
+    """
+
+    tokens: tuple[str, ...]
+    words: np.ndarray | None
+    grid: np.ndarray | None
+
+
+_GAP = re.compile("_{2,}")
+
+
+def has_gaps(text: str) -> bool:
+    """Whether words are missing in a sentence, for `Captioner.fill`."""
+    return bool(_GAP.search(text))
+
+
+class Given(Model):
+    """What a `showattend.captioner.Captioner` does besides searching."""
+
+    def attend(self, image: ImageSource, text: str | Sequence[str]) -> Caption:
+        """Make the model say a given sentence, and record where it looks for each word.
+
+        Words that the model does not know are read as ``<unk>``; they keep their map. The words
+        of a caption that the model made have here the log-probabilities that they had there, and
+        the caption has the same score, if it came to its end and the length penalty was the
+        model's own.
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: A sentence, or the words of a caption as they are.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: The sentence holds no word.
+        """
+        return self.attend_all(image, [text])[0]
+
+    def attend_all(self, image: ImageSource, texts: Sequence[str | Sequence[str]]) -> list[Caption]:
+        """`attend` for several sentences about one image, which is encoded once.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: A sentence holds no word.
+        """
+        said = [tuple(tokenize(text)) if isinstance(text, str) else tuple(text) for text in texts]
+        if () in said:
+            text = texts[said.index(())]
+            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+        with torch.inference_mode(), exact_float32():
+            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            numbers = [self.vocabulary.encode(words) for words in said]
+            found = force_all(self.decoder, features, numbers, self.search.length_penalty)
+        return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
+
+    def fill(self, image: ImageSource, text: str, *, candidates: int = 5) -> Caption:
+        """Say the words that are missing in a sentence about a photo: ``a ___ catches a ___``.
+
+        Two or more underscores stand for one word. A masked model (``decoder.kind: masked``) is
+        asked for each word given all the others; any other model searches for the likeliest
+        sentences with these words (`showattend.decoding.filling`).
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: The sentence.
+            candidates: Most words to name for a gap.
+
+        Returns:
+            The likeliest sentence found, with its maps, and in `Caption.gaps` what else each gap
+            may hold, with probabilities. Words that the model does not know are read as
+            ``<unk>``, as in `attend`.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: Nothing is missing in the sentence.
+            ConfigError: ``candidates`` is invalid.
+        """
+        candidates = whole_number("candidates", candidates, 1, 1000)
+        words: list[str | None] = []
+        for number, part in enumerate(_GAP.split(text)):
+            words += ([None] if number else []) + [*tokenize(part)]
+        gaps = [t for t, word in enumerate(words) if word is None]
+        if not gaps:
+            raise UserError(f"the sentence {text!r} has no gap; write ___ where a word is missing")
+        with torch.inference_mode(), exact_float32():
+            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            numbers = [None if w is None else self._numbers([w])[0] for w in words]
+            filled = fill(
+                self.decoder, features, numbers, candidates=candidates,
+                length_penalty=self.search.length_penalty,
+            )  # fmt: skip
+        said = self.vocabulary.decode(filled.found.words)
+        whole = tuple(given or found for given, found in zip(words, said, strict=True))
+        found = [
+            Gap(t, tuple((self.vocabulary.decode([word])[0], p) for word, p in each))
+            for t, each in zip(gaps, filled.candidates, strict=True)
+        ]
+        return replace(self._to_caption(filled.found, whole, photo), gaps=tuple(found))
+
+    def sample(
+        self,
+        image: ImageSource,
+        *,
+        samples: int = 5,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        max_length: int | None = None,
+        prefix: str = "",
+        banned: Iterable[str] = (),
+    ) -> Caption:
+        """Draw captions from the model's distribution instead of searching for the likeliest.
+
+        Args:
+            image: A path, a PIL image or an array.
+            samples: How many to draw; those that turn out alike are returned once.
+            temperature: Under 1 the likely words become likelier, over 1 the others.
+            seed: The same seed draws the same captions; None draws others every time.
+            max_length: Most words of a caption, by default that of `search`.
+            prefix: The captions' first words, as for `stream`.
+            banned: Words that do not come after the prefix.
+
+        Returns:
+            The one that search would rank best, with the others as its alternatives.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            ConfigError: An option has an invalid value.
+        """
+        samples = whole_number("samples", samples, 1, 10_000)
+        most = self.search.max_length if max_length is None else max_length
+        if seed is not None:
+            seed = whole_number("seed", seed, -(2**63), 2**63 - 1)
+        first = tuple(tokenize(prefix))
+        numbers, without = self._numbers(first), self._banned(banned)
+        generator = torch.Generator(self.device)
+        generator.manual_seed(generator.seed() if seed is None else seed)
+        with torch.inference_mode(), exact_float32():
+            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            found = sample_ranked(
+                self.decoder, features, length_penalty=self.search.length_penalty,
+                samples=samples, temperature=temperature, max_length=most, prefix=numbers,
+                banned=without, generator=generator,
+            )  # fmt: skip
+        return self._ranked(found, first, photo)
+
+    def self_attention(
+        self, image: ImageSource, text: str | Sequence[str] | None = None
+    ) -> SelfAttention:
+        """Where words look among each other, and cells of the grid: models that have such layers.
+
+        Args:
+            image: A path, a PIL image or an array.
+            text: A sentence about it, or its words; None: the model's own caption.
+
+        Raises:
+            ImageError: The image cannot be opened.
+            UserError: The model has no self-attention, or the sentence holds no word.
+        """
+        decoder = self.decoder
+        inner, over_grid = innermost(decoder), decoder is not innermost(decoder)
+        if not over_grid and not hasattr(inner, "among_words"):
+            raise UserError(
+                "this model has no self-attention; decoder.kind transformer and masked have it, "
+                "and encoder.self_attention gives it to any"
+            )
+        said = self.caption(image).words if text is None else text
+        words = tuple(tokenize(said) if isinstance(said, str) else said)
+        if not words:
+            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+        among = grid = None
+        with torch.inference_mode(), exact_float32():
+            features, _ = self._look([(image, self.preprocessing.load_pixels(image))])
+            if over_grid:
+                maps = decoder.refine.look(features)[1][0]
+                grid = maps.unflatten(0, (-1, decoder.refine.heads)).float().cpu().numpy()
+            if hasattr(inner, "among_words"):
+                numbers = [Vocabulary.START, *self._numbers(words)]
+                given = torch.tensor([[numbers]], device=self.device)
+                weights = inner.among_words(given, decoder.memory(features))
+                among = weights[0, 0].float().cpu().numpy()
+        return SelfAttention((Vocabulary.SPECIALS[Vocabulary.START], *words), among, grid)
+
+    def _numbers(self, words: Iterable[str]) -> tuple[int, ...]:
+        return tuple(self.vocabulary.encode(list(words)))
+
+    def _banned(self, words: Iterable[str]) -> tuple[int, ...]:
+        """The numbers of words not to say; those that the model cannot say need no ban."""
+        texts = [words] if isinstance(words, str) else words
+        tokens = [token for text in texts for token in tokenize(text)]
+        return self._numbers(dict.fromkeys(t for t in tokens if t in self.vocabulary))
+
+    # What the captioner has for all of its ways (`showattend.captioner`).
+
+    def caption(self, images: Any, **options: Any) -> Any:
+        """See `showattend.captioner.Captioner`."""
+        raise NotImplementedError
+
+    def _look(
+        self, photos: Sequence[tuple[ImageSource, Fitted]]
+    ) -> tuple[torch.Tensor, list[Photo]]:
+        raise NotImplementedError
+
+    def _to_caption(self, found: Hypothesis, words: tuple[str, ...], photo: Photo) -> Caption:
+        raise NotImplementedError
+
+    def _ranked(
+        self, hypotheses: list[Hypothesis], first: tuple[str, ...], photo: Photo
+    ) -> Caption:
+        raise NotImplementedError

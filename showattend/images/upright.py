@@ -1,0 +1,30 @@
+"""Open an image whole: all of its pixels, upright and in sRGB, for drawing."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from showattend.images.image_files import ImageSource, load_image
+from showattend.images.turns import turn
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """Open an image, upright, in sRGB and fully loaded.
+
+    Its ICC profile is applied, greyscale of more than 8 bits is scaled to 8, transparency is
+    composited over white, of an animation the first frame is taken.
+
+    Args:
+        source: A file's path, a PIL image, or an array of shape (H, W), (H, W, 1), (H, W, 3) or
+            (H, W, 4) that is uint8, uint16 (scaled as a file of 16 bits), bool, or float in [0, 1].
+
+    Raises:
+        ImageError: The file is missing, a folder, empty, not an image, damaged, has more than
+            `image_files.MAX_PIXELS` pixels, or takes more than `memory_needed.MAX_BYTES` to
+            decode; or the array is none of the above.
+    """
+    stored = load_image(source)
+    image = stored.rgb()
+    if isinstance(source, Image.Image) and image.im is source.im:
+        image = image.copy()
+    return turn(image, stored.orientation)

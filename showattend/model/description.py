@@ -1,0 +1,149 @@
+"""A description of a model in a few lines, for `showattend info`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from showattend.exceptions import CheckpointError
+from showattend.model.checkpoint import FAMILIARITY, Checkpoint, load, weights_digest
+from showattend.model.score_settings import (
+    SEARCH,
+    describe_settings,
+    search_settings,
+    validation_settings,
+)
+from showattend.text.printable import visible
+
+
+def describe(path: Path) -> str:
+    """Describe a model file in a few lines.
+
+    Raises:
+        CheckpointError: The file is not a model, or its header is incomplete.
+    """
+    checkpoint = load(path)
+    try:
+        return _lines(path, checkpoint)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its header is incomplete ({error})") from error
+
+
+def _searched(search: dict[str, Any] | None) -> list[str]:
+    text = describe_settings(search_settings(search or {}))
+    return [f"search       {text}"] if text else []
+
+
+def _calibrated(calibration: dict[str, Any]) -> list[str]:
+    if not isinstance(below := calibration.get("unsure_below"), int | float):
+        return []
+    lines = [f"unsure       words with a probability below {below:g}"]
+    if known := calibration.get("familiarity"):
+        lines.append(f"notes        on photos unlike the training ones, at {known['size']} pixels")
+    return lines
+
+
+def _looking(config: dict[str, Any], decoder: dict[str, Any]) -> str:
+    """Describe the attention in a few words; the default kind, additive, only by its size."""
+    section = config.get("attention") or {}
+    kind = section.get("kind", "additive")
+    name = "" if kind == "additive" else f"{kind} "
+    others = [f"{key} {value}" for key, value in section.items() if key not in ("kind", "sentinel")]
+    others += ["sentinel"] if section.get("sentinel") else []
+    size = f"attention {decoder['attention_dim']}"
+    return name + size + (f" ({', '.join(others)})" if others else "")
+
+
+def _decoded(config: dict[str, Any], decoder: dict[str, Any]) -> str:
+    """Describe the decoder in a few words."""
+    kind, width = decoder.get("kind", "lstm"), decoder["hidden_dim"]
+    if kind in ("transformer", "masked"):
+        return f"{kind} {width}, {decoder['layers']} layers of {decoder['heads']} heads"
+    if kind != "lstm":
+        return f"{kind} {width}, {_looking(config, decoder)}"
+    return (
+        f"LSTM {width}, {_looking(config, decoder)} with the "
+        f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}"
+    )
+
+
+def _lines(path: Path, checkpoint: Checkpoint) -> str:
+    encoder, decoder = checkpoint.config["encoder"], checkpoint.config["decoder"]
+    parameters = sum(
+        tensor.numel()
+        for key, tensor in checkpoint.weights.items()
+        if not key.startswith(FAMILIARITY)
+    )
+    record = checkpoint.record
+    start = record.get("config", {}).get("train", {}).get("init_from")
+    beside = f" beside {encoder['beside']}" if encoder.get("beside") else ""
+    stored = any(key.startswith("encoder.") for key in checkpoint.weights)
+    if encoder.get("pretrained", True) and stored and not encoder.get("finetune_from"):
+        trained = "weights of its own"
+    elif encoder.get("pretrained", True):
+        trained = "fine-tuned" if encoder.get("finetune_from") else "ImageNet weights"
+    elif start:
+        trained = f"weights of {start}" + (", fine-tuned" if encoder.get("finetune_from") else "")
+    else:
+        trained = "trained from scratch" if encoder.get("finetune_from") else "random weights"
+    lines = [
+        f"model        {path} ({path.stat().st_size / 1e6:.1f} MB)",
+        f"encoder      {encoder['name']}{beside}, {checkpoint.preprocessing['size']} pixels "
+        f"({checkpoint.preprocessing['fit']}), {trained}",
+        f"decoder      {_decoded(checkpoint.config, decoder)}",
+        f"parameters   {parameters:,} stored (digest {weights_digest(path)})",
+        f"vocabulary   {len(checkpoint.vocabulary):,} words",
+        *_searched(checkpoint.config.get("search")),
+        *_calibrated(checkpoint.calibration),
+    ]
+    if data := record.get("data"):
+        source = record["config"]["data"]["path"]
+        if isinstance(source, list):
+            source = ", ".join(str(each.get("path", each)) for each in source)
+        lines.append(f"trained on   {data['train_images']:,} images of {source}")
+    if best := record.get("best"):
+        how = describe_settings(validation_settings(record))
+        lines.append(
+            f"validation   CIDEr {best['CIDEr']:.3f} in training, epoch {best['epoch']}"
+            + (f" ({how})" if how else "")
+        )
+    return "\n".join(map(visible, [*lines, *_figures(record.get("figures") or [])]))
+
+
+def figures_entry(
+    data: str, metrics: Mapping[str, float], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Build an entry for a record's figures: scores, and how they were measured.
+
+    Args:
+        data: A description of the data set and split.
+        metrics: The scores.
+        settings: The settings from ``evaluate``; those that do not affect scores are left out.
+    """
+    keys = (*SEARCH, "size", "precision", "images")
+    return {
+        "data": data,
+        "settings": {key: settings[key] for key in keys if key in settings},
+        "metrics": {name: round(value, 4) for name, value in metrics.items()},
+    }
+
+
+def _figures(figures: list[dict[str, Any]] | dict[str, Any]) -> list[str]:
+    """Return a line per entry; in older models, figures are scores by label, without settings."""
+    if isinstance(figures, dict):
+        entries = [
+            (f"{label} (how they were measured is not recorded)", value)
+            for label, value in figures.items()
+        ]
+    else:
+        entries = [
+            (f"{each['data']} ({describe_settings(each['settings'])})", each["metrics"])
+            for each in figures
+        ]
+    lines = []
+    for label, value in entries:
+        pairs = value.items() if isinstance(value, dict) else ()
+        text = ", ".join(f"{name} {number}" for name, number in pairs) or value
+        lines.append(f"figures      {label}: {text}")
+    return lines

@@ -1,0 +1,199 @@
+"""A model's parts as one object: built, loaded, resized, saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from showattend.exceptions import ConfigError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model import checkpoint as checkpoints
+from showattend.model.build import decoder_sections, encoder_section, parts_of
+from showattend.model.calibration import Calibration
+from showattend.model.checkpoint import Checkpoint
+from showattend.model.encoder import Encoder
+from showattend.model.search_options import SearchOptions
+from showattend.system.checks import whole_number
+from showattend.system.device import choose_device, choose_dtype
+from showattend.text.vocabulary import Vocabulary
+
+
+class Model:
+    """Encoder, decoder, vocabulary and preprocessing, and what travels with them.
+
+    Attributes:
+        encoder: The backbone.
+        decoder: A module that follows `showattend.model.decoders.protocol.Decoder`.
+        vocabulary: Its words.
+        preprocessing: From a photograph to the network's input.
+        search: Search defaults. They may be replaced, and are saved with the model.
+        config: The sections of a config that build the parts again.
+        record: How the model was trained, and its figures.
+        calibration: What it knows of its own limits.
+        name: What the model was loaded from.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        decoder: Any,
+        vocabulary: Vocabulary,
+        preprocessing: Preprocessing,
+        search: SearchOptions | None = None,
+        config: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        name: str = "",
+        device: str | torch.device = "cpu",
+        precision: str = "fp32",
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = choose_dtype(precision, self.device)
+        self.encoder = encoder.to(self.device, torch.float32).eval()
+        self.decoder = decoder.to(self.device, self.dtype).eval()
+        self.vocabulary, self.preprocessing = vocabulary, preprocessing
+        self.search = search or SearchOptions()  # checked by the property below
+        self.calibration = calibration or Calibration()
+        self.config, self.record, self.name = config or {}, record or {}, name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+        size: int | None = None,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            model: A shipped model's name, a directory or a file; None is the shipped default.
+            device: auto, cpu, cuda, mps.
+            precision: fp32, with which a photograph has the same caption on every device;
+                bf16 or fp16, which round, and are faster where the processor has them; auto
+                (bf16 where the processor has it, else fp32).
+            size: Input size in pixels, see `resize`; None is the model's.
+
+        Raises:
+            CheckpointError: There is no such model, or it is damaged.
+            ConfigError: The device or precision does not exist, the encoder's weights are
+                not installed, or it does not take this size.
+        """
+        chosen = choose_device(device)
+        found = checkpoints.load(checkpoints.find_model(model))
+        name = str(model or checkpoints.DEFAULT_MODEL)
+        captioner = cls.from_checkpoint(found, name=name, device=chosen, precision=precision)
+        if size is not None:
+            captioner.resize(size)
+        return captioner
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        name: str = "",
+        device: str | torch.device = "cpu",
+        precision: str = "fp32",
+    ) -> Self:
+        """Build the model that a checkpoint describes.
+
+        Raises:
+            CheckpointError: Its parts do not fit together.
+        """
+        return cls(
+            **parts_of(checkpoint, name)._asdict(),
+            config=checkpoint.config,
+            record=checkpoint.record,
+            name=name,
+            device=device,
+            precision=precision,
+        )
+
+    @property
+    def search(self) -> SearchOptions:
+        """Search defaults, of which each call may override some."""
+        return self._search
+
+    @search.setter
+    def search(self, options: SearchOptions) -> None:
+        """Replace the search defaults.
+
+        Raises:
+            ConfigError: They hold a prefix or banned words, which belong to a single call.
+        """
+        if options.prefix or options.banned:
+            raise ConfigError(
+                "prefix and banned are no defaults of a model; give them to caption() each time"
+            )
+        self._search = options
+
+    def resize(self, size: int) -> None:
+        """Look at photos at another size from now on: a larger one makes a finer grid.
+
+        Convolutional encoders take other sizes than they were trained at, and a little more than
+        in training can help (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+
+        Args:
+            size: Pixels a side of the network's input.
+
+        Raises:
+            ConfigError: The encoder does not take this size.
+        """
+        size = whole_number("size", size, 1, 10_000)
+        if size != self.preprocessing.size:
+            self.encoder.measure(size)
+            self.preprocessing = replace(self.preprocessing, size=size)
+            encoder = {**self.config.get("encoder", {}), "size": size}
+            self.config = {**self.config, "encoder": encoder}
+
+    @property
+    def carries_encoder(self) -> bool:
+        """Whether a checkpoint holds the encoder: its weights are not those that are installed."""
+        encoder = self.config.get("encoder", {})
+        delivered = encoder.get("pretrained", True) and not encoder.get("finetune_from")
+        return not delivered or self.encoder.fingerprint() != self.encoder.delivered
+
+    def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
+        """The model as a `Checkpoint`, whose config describes the parts as they are now.
+
+        A model that was loaded with precision bf16 has rounded weights: load it with fp32 first.
+
+        Args:
+            half: Store weights as float16.
+
+        Raises:
+            ConfigError: The encoder is not one that a name builds (`build_encoder`).
+        """
+        encoder_config = self.config.get("encoder", {}) | encoder_section(
+            self.encoder, self.preprocessing, self.decoder
+        )
+        fingerprint = self.encoder.fingerprint()
+        models: dict[str, torch.nn.Module] = {"decoder": self.decoder}
+        if self.carries_encoder:
+            models["encoder"] = self.encoder
+        dtype = torch.float16 if half else torch.float32
+        weights = {
+            key: value.to(dtype) if value.is_floating_point() else value
+            for key, value in checkpoints.flatten(models).items()
+        }
+        if (known := self.calibration.familiarity) is not None:
+            weights["familiarity.basis"] = torch.from_numpy(known.basis).half()
+        return Checkpoint(
+            weights=weights,
+            config=self.config
+            | {
+                "encoder": encoder_config,
+                "search": self.search.to_section(),
+                **decoder_sections(self.decoder),
+            },
+            vocabulary=self.vocabulary.to_list(),
+            preprocessing=self.preprocessing.to_dict(),
+            encoder_fingerprint=fingerprint,
+            record=self.record,
+            calibration=self.calibration.to_dict(),
+        )

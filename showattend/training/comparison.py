@@ -1,0 +1,413 @@
+"""The results of a comparison: rows, figures and their intervals, as values and as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from showattend.config import Config
+from showattend.evaluation.scores.lengths import range_text
+from showattend.evaluation.scores.statistics import METRICS, over_seeds, paired_difference
+from showattend.model.score_settings import describe_settings, search_settings
+from showattend.system.files import write_text
+
+HEADER = ("name", *METRICS, "ΔCIDEr", "distinct", "minutes")
+
+Run = tuple[str, int]
+"""The name of a row, and a seed."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One config of a comparison.
+
+    Attributes:
+        name: The file's name without the suffix.
+        file: The path of the file, as given.
+        description: The file's first comment line.
+        config: The config with overrides applied; seed and folder are set for each run.
+    """
+
+    name: str
+    file: Path
+    description: str
+    config: Config
+
+    def run(self, out: Path, seed: int) -> Config:
+        """Return the config of the run with this seed, in a folder below ``out``."""
+        folder = str(out / self.name / f"seed-{seed}")
+        return replace(self.config, train=replace(self.config.train, out=folder, seed=seed))
+
+
+@dataclass
+class Comparison:
+    """The results so far.
+
+    Attributes:
+        rows: The configs, in the order given.
+        out: The folder of the comparison.
+        seeds: The number of runs per config.
+        command: The command line that makes the comparison.
+        results: The content of ``results.json`` for each finished run.
+        failures: The reason, in one line, for each failed run.
+        grounding: The result of `ground_run` for each finished run, if objects were given.
+    """
+
+    rows: list[Row]
+    out: Path
+    seeds: int
+    command: str
+    results: dict[Run, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[Run, str] = field(default_factory=dict)
+    grounding: dict[Run, dict[str, Any]] = field(default_factory=dict)
+
+    def of(self, row: Row) -> dict[int, dict[str, Any]]:
+        """Return the results of a row's finished runs, by seed."""
+        found = ((seed, self.results.get((row.name, seed))) for seed in range(self.seeds))
+        return {seed: results for seed, results in found if results is not None}
+
+    def runs(self) -> dict[Run, Config]:
+        """Return all runs, finished or not, with their configs."""
+        every = ((row, seed) for row in self.rows for seed in range(self.seeds))
+        return {(row.name, seed): row.run(self.out, seed) for row, seed in every}
+
+
+class Table(NamedTuple):
+    """A table of the report.
+
+    Attributes:
+        title: The heading.
+        header: The names of the columns.
+        rows: The cells, as text.
+        note: An explanation of the figures, in a sentence or two.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    note: str
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean, and half the range; None instead of the latter for a single value."""
+    mean = sum(values) / len(values)
+    return mean, (max(values) - min(values)) / 2 if len(values) > 1 else None
+
+
+def write(comparison: Comparison) -> None:
+    """Write ``comparison.json`` and ``comparison.md``.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    values = json.dumps(summarize(comparison), indent=1) + "\n"
+    write_text(comparison.out / "comparison.json", values)
+    write_text(comparison.out / "comparison.md", to_markdown(comparison))
+
+
+def summarize(comparison: Comparison) -> dict[str, Any]:
+    """Convert the comparison to plain values."""
+    rows = [_summary(row, comparison) for row in comparison.rows]
+    alike = [len(row["references"]) == 1 and row["references"] == rows[0]["references"]
+             for row in rows]  # fmt: skip
+    of_first = _images(comparison.of(comparison.rows[0]))
+    for row, config, comparable in zip(rows, comparison.rows, alike, strict=True):
+        cider, first = (each["figures"].get("CIDEr", {}).get("mean") for each in (row, rows[0]))
+        row["CIDEr_difference"] = cider - first if comparable else None
+        mine = _images(comparison.of(config))
+        if comparable and row is not rows[0] and mine.keys() == of_first.keys():
+            row["differences"] = paired_difference(
+                list(mine.values()), [of_first[key] for key in mine], len(rows) - 1
+            )
+    return {
+        "command": comparison.command,
+        "seeds": comparison.seeds,
+        "spread": "half the range",
+        "rows": rows,
+        "failed": {title(run): problem for run, problem in comparison.failures.items()},
+        "notes": notes(comparison),
+    }
+
+
+def _summary(row: Row, comparison: Comparison) -> dict[str, Any]:
+    found = comparison.of(row)
+    runs = list(found.values())
+    columns = {name: [run["metrics"].get(name) for run in runs] for name in METRICS}
+    columns["distinct"] = [run["wording"]["distinct"] for run in runs]
+    columns["minutes"] = [run["seconds"] / 60 for run in runs]
+    figures = {}
+    for name, values in columns.items():
+        if values and None not in values:  # METEOR needs Java
+            mean, spread = mean_and_spread(values)
+            figures[name] = over_seeds(values) | {"mean": mean, "spread": spread, "values": values}
+    return {
+        "name": row.name,
+        "config": str(row.file),
+        "description": row.description,
+        "objective": objective(row.config),
+        "seeds": list(found),
+        "figures": figures,
+        "best_epochs": [run["best"]["epoch"] for run in runs],
+        "epochs": [run["epochs"] for run in runs],
+        "wording": [run["wording"] for run in runs],
+        "references": sorted({run["evaluation"]["references"] for run in runs}),
+        "cost": [run.get("cost") for run in runs],
+        "lengths": [run.get("lengths") for run in runs],
+        "grounding": [comparison.grounding.get((row.name, seed)) for seed in found],
+    }
+
+
+def objective(config: Config) -> str:
+    """Describe the objective of a config in a few words."""
+    parts = []
+    if config.train.epochs:
+        parts.append(f"cross-entropy, {config.train.epochs} epochs")
+    if reward := config.self_critical.epochs:
+        parts.append(f"CIDEr-D as the reward, {reward} epochs")
+    return ", then ".join(parts)
+
+
+def _images(runs: Mapping[int, Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
+    """Return the mean scores and the sum of the BLEU counts of each image over all seeds."""
+    gathered: dict[Any, list[Mapping[str, Any]]] = {}
+    for run in runs.values():
+        for each in run["captions"]:
+            gathered.setdefault((each.get("set"), str(each["image_id"])), []).append(each)
+    found: dict[Any, dict[str, Any]] = {}
+    for key, several in gathered.items():
+        if len(several) < len(runs) or any("scores" not in each for each in several):
+            continue
+        names = several[0]["scores"].keys()
+        mean = {name: sum(each["scores"][name] for each in several) / len(several)
+                for name in names if all(name in each["scores"] for each in several)}  # fmt: skip
+        found[key] = {"scores": mean, "set": key[0]}
+        if all("bleu" in each for each in several):
+            found[key]["bleu"] = [sum(counts) for counts in zip(*(e["bleu"] for e in several),
+                                                                strict=True)]  # fmt: skip
+    return found
+
+
+def cells(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Return the rows of the main table as text, under `HEADER`; a dash for a missing value."""
+    table = []
+    for number, row in enumerate(summarize(comparison)["rows"]):
+        shown = {"name": row["name"]}
+        for name, figure in row["figures"].items():
+            figures = [figure[key] for key in ("mean", "spread") if figure[key] is not None]
+            shown[name] = " ± ".join(f"{x:.{1 if name == 'minutes' else 3}f}" for x in figures)
+        if row["CIDEr_difference"] is not None:
+            shown["ΔCIDEr"] = f"{row['CIDEr_difference']:+.3f}" if number else ""
+        table.append(tuple(shown.get(column, "-") for column in HEADER))
+    return table
+
+
+def caption(comparison: Comparison) -> str:
+    """Explain the main table in a sentence."""
+    several = f"Mean ± half the range (highest minus lowest) of {comparison.seeds} seeds"
+    told = several if comparison.seeds > 1 else "One run each, seed 0"
+    columns = "ΔCIDEr: difference to the first row; distinct: share of different captions"
+    return f"{told}. {columns}; minutes: training time."
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Return the lines below the table: how it was made, and what is missing."""
+    lines = [f"Command: {comparison.command}"]
+    told: dict[str, dict[str, list[str]]] = {}  # by label and text, the names of the rows
+    references = set()
+    for row in comparison.rows:
+        for found in comparison.of(row).values():
+            references.add(found["evaluation"]["references"])
+            for label, text in _conditions(found["evaluation"], found["machine"]).items():
+                names = told.setdefault(label, {}).setdefault(text, [])
+                names += [] if row.name in names else [row.name]
+    for label, texts in told.items():
+        parts = [f"{text} ({', '.join(names)})" for text, names in texts.items() if text]
+        if parts:
+            lines.append(f"{label}: {next(iter(texts)) if len(texts) == 1 else '; '.join(parts)}")
+    if len(references) > 1:
+        lines.append("ΔCIDEr is given only for rows scored on the same images and references")
+    lines += [f"Failed: {title(run)}: {why}" for run, why in comparison.failures.items()]
+    ended = comparison.results.keys() | comparison.failures.keys()
+    missing = [title(run) for run in comparison.runs() if run not in ended]
+    return [*lines, f"Not done yet: {'; '.join(missing)}"] if missing else lines
+
+
+def _conditions(how: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
+    """Return what a run's figures depend on in addition to its config, as text by label."""
+    trained = machine["precision"]
+    scored = how.get("precision", trained)  # older versions scored in the precision of training
+    used = {key: how[key] for key in ("size", "precision") if key in how}
+    return {
+        "Split": f"validation split of {how['data']}, {how['images']:,} images",
+        "Captions": describe_settings(search_settings(how["search"]) | used),
+        "Scorer": f"{how['scorer']}, {how['tokenizer']} tokens",
+        "Precision": f"trained in {trained}, scored in {scored}",
+        "Machine": f"{machine['device']}, {machine['processors']} processors, "
+        f"torch {machine['torch']}, Python {machine['python']}",
+        "Threads": str(machine["threads"]),
+        "Note": "; ".join(how["notes"]),
+    }
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """Return all tables of the report that have rows."""
+    found = summarize(comparison)
+    main = [(each["name"], row.description, each["objective"], *cells_[1:]) for each, row, cells_ in
+            zip(found["rows"], comparison.rows, cells(comparison), strict=True)]  # fmt: skip
+    header = ("name", "description", "objective", *HEADER[1:])
+    made = [
+        Table("Comparison", header, main, caption(comparison)),
+        _differences(found),
+        _costs(found),
+        *_lengths(found),
+        *_maps(found),
+    ]
+    return [table for table in made if table.rows]
+
+
+def _differences(found: Mapping[str, Any]) -> Table:
+    rows, level = [], 0.95
+    for row in found["rows"][1:]:
+        known = row.get("differences", {})
+        shown = []
+        for metric in METRICS:
+            each = known.get(metric)
+            shown.append("-")
+            if each is not None:
+                level = each["level"]
+                low, high = each["interval"]
+                mark = "**" if round(low, 3) > 0 or round(high, 3) < 0 else ""
+                shown[-1] = f"{mark}{each['difference']:+.3f}{mark} ({low:+.3f} to {high:+.3f})"
+        if known:
+            rows.append((row["name"], *shown))
+    first = found["rows"][0]["name"] if found["rows"] else ""
+    note = (
+        f"Paired bootstrap over images, 2,000 resamples. Each interval has a level of {level:.1%}, "
+        "so that all of a column hold together at 95 % (Bonferroni). Bold: zero is outside. The "
+        "intervals cover the choice of images, not the choice of seeds."
+    )
+    return Table(f"Differences to {first}", ("name", *METRICS), rows, note)
+
+
+def _costs(found: Mapping[str, Any]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for row in found["rows"]:
+        known = [each for each in row["cost"] if each]
+        if not known:
+            continue
+        mean = {
+            key: float("nan") if None in (values := [each[key] for each in known])
+            else sum(values) / len(values)
+            for key in known[0]
+        }  # fmt: skip
+        memory = "-" if mean["memory"] != mean["memory"] else f"{mean['memory']:.0f}"
+        shown = f"{mean['parameters'] / 1e6:.2f}", f"{1000 * mean['step']:.0f}"
+        rows.append((row["name"], *shown, f"{1000 * mean['search']:.1f}", memory))
+    header = ("name", "million parameters", "step, ms", "search, ms per photo", "step, MB")
+    note = (
+        "The decoder's cost in float32, on random annotations: a training step of 16 images with 5 "
+        "captions of 12 words, and a search with 5 beams for 12 words. Times depend on the machine "
+        "and its load; compare them between rows only."
+    )
+    return Table("Cost", header, rows, note)
+
+
+def _lengths(found: Mapping[str, Any]) -> Iterator[Table]:
+    by_images = (("CIDEr", "CIDEr"), ("BLEU-4", "BLEU-4"))
+    for metric, key in by_images:
+        header, rows = _by_length(found, "scores", key, whole=False)
+        note = (
+            f"{metric} of images by the mean number of words of their human captions; the last row "
+            "has the number of images."
+        )
+        yield Table(f"{metric} by length of the human captions", header, rows, note)
+    header, rows = _by_length(found, "likelihood", "log_prob", whole=True)
+    note = (
+        "Mean log-probability (nats) per word that the model gives human captions, by their number "
+        "of words. Captions with words that it does not know are left out. The last row has the "
+        "number of captions."
+    )
+    yield Table("Log-probability of human captions by length", header, rows, note)
+
+
+def _by_length(
+    found: Mapping[str, Any], part: str, key: str, whole: bool
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    count = "images" if part == "scores" else "captions"
+    known = [
+        (row["name"], [each[part] for each in row["lengths"] if each]) for row in found["rows"]
+    ]
+    known = [(name, several) for name, several in known if several]
+    ranges = {range_text(each, whole): each["from"] for _, several in known for each in several[0]}
+    names = sorted(ranges, key=lambda name: ranges[name])
+    rows, counts = [], {}
+    for name, several in known:
+        values: dict[str, list[float]] = {}
+        for run in several:
+            for each in run:
+                values.setdefault(range_text(each, whole), []).append(each[key])
+                counts[range_text(each, whole)] = each[count]
+        shown = [
+            f"{sum(values[each]) / len(values[each]):.3f}" if each in values else "-"
+            for each in names
+        ]
+        rows.append((name, *shown))
+    if rows:
+        rows.append((count, *(f"{counts[each]:,}" for each in names)))
+    return ("name", *names), rows
+
+
+def _maps(found: Mapping[str, Any]) -> Iterator[Table]:
+    header = ("name", "pointing", "lead over uniform", "lead over centre", "mass", "words")
+    for which, whose in (("own", "the model's own captions"), ("human", "human captions")):
+        rows = []
+        for row in found["rows"]:
+            known = [each[which] for each in row["grounding"] if each and which in each]
+            good = [each for each in known if "pointing" in each]
+            if good:
+                first = good[0]
+                pointing, mass = (
+                    sum(each[name]["model"] for each in good) / len(good)
+                    for name in ("pointing", "mass")
+                )
+                leads = [_lead(first["interval"]["pointing"][name]) for name in
+                         ("uniform", "centre")]  # fmt: skip
+                rows.append((row["name"], f"{pointing:.3f}", *leads, f"{mass:.3f}",
+                             f"{first['words']:,}"))  # fmt: skip
+            elif known:
+                rows.append((row["name"], "no maps", "-", "-", "-", "-"))
+        note = (
+            "Pointing: the share of words naming an object whose map peaks on that object; mass: "
+            "the share of the map on it. Leads: 95 % intervals over images of the difference in "
+            "pointing to a uniform map and to a map at the centre, for the first seed."
+        )
+        yield Table(f"Where the model looks, {whose}", header, rows, note)
+
+
+def _lead(interval: Sequence[float]) -> str:
+    return f"{interval[0]:+.3f} to {interval[1]:+.3f}"
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """Format the report as Markdown: the tables, and how they were made."""
+    lines: list[str] = []
+    for number, table in enumerate(tables(comparison)):
+        words = 3 if number == 0 else 1  # the number of left-aligned columns
+        rows = [table.header, *table.rows]
+        grid = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+        grid.insert(1, "|---" * words + "|" + "---:|" * (len(table.header) - words))
+        heading = "#" if number == 0 else "##"
+        lines += [f"{heading} {table.title}", "", *grid, "", table.note, ""]
+        if number == 0:
+            below = [f"- {line}" for line in notes(comparison)]
+            below[0] = f"- Command: `{comparison.command}`"
+            lines += [*below, ""]
+    return "\n".join(lines)
+
+
+def title(run: Run) -> str:
+    """Return a run's name for display."""
+    return f"{run[0]}, seed {run[1]}"
