@@ -36,7 +36,7 @@ class Caption(CaptionForms):
         words: The T words as the model said them, without special tokens.
         log_probs: Each word's log-probability, then that of the end: T + 1 values, or T when
             the search was cut off at its maximum length. They are the model's own, over its whole
-            vocabulary: words that were banned count as well.
+            vocabulary: words that were banned count as well. NaN where it is not known.
         attention: One map per word over the feature grid [T, H, W] float32, each sums to one.
         betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1). None
             for a model without a gate.

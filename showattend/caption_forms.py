@@ -6,7 +6,7 @@ import base64
 import html
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -76,6 +76,60 @@ class CaptionForms:
                 f"parts have the shape {self.parts.shape}, not {(T, len(self.part_names), H, W)}"
             )
 
+    @classmethod
+    def from_maps(
+        cls,
+        photo: ImageSource,
+        words: Sequence[str],
+        attention: Any,
+        *,
+        grid: tuple[int, int] | None = None,
+        part_names: Sequence[str] | None = None,
+        log_probs: Sequence[float] | None = None,
+        betas: Any = None,
+        sentinel: Any = None,
+        box: Sequence[float] | None = None,
+    ) -> Self:
+        """Make a caption from weights that any model made, to be drawn in every form.
+
+        Args:
+            photo: The image that the weights are of.
+            words: The T words.
+            attention: The weights: [T, H, W]; [T, L] with ``grid``; or [T, P, H, W] for P heads,
+                hops or layers, which are kept as parts, and averaged for the caption's map. Each
+                map sums to one. An array, nested lists, or a tensor on the processor.
+            grid: H and W of [T, L] or [T, P, L] weights, row by row from the photo's upper left.
+            part_names: What the P parts are; "head 1" and so on when left out.
+            log_probs: Natural logarithms of the words' probabilities [T], or with that of the
+                end [T + 1]; unknown when left out.
+            betas: A gate for each word [T].
+            sentinel: What each word kept for its sentinel [T].
+            box: Left, top, right, bottom of what the model saw, in pixels of the upright photo;
+                all of it when left out.
+
+        Raises:
+            UserError: Shapes do not fit together, or weights are negative, not finite, or do not
+                sum to one.
+            ImageError: The image cannot be opened.
+
+        Example:
+            >>> Caption.from_maps("photo.jpg", ["a", "dog"], weights).save_overlay("figure.png")
+        """
+        from showattend.visualize.given_maps import caption_from_maps
+
+        made: Any = caption_from_maps(
+            photo,
+            words,
+            attention,
+            grid=grid,
+            part_names=part_names,
+            log_probs=log_probs,
+            betas=betas,
+            sentinel=sentinel,
+            box=box,
+        )
+        return made
+
     @property
     def confidences(self) -> tuple[float, ...]:
         """The model's probability of each word [T], 0 to 1: exp of its `log_probs`.
@@ -88,7 +142,10 @@ class CaptionForms:
         a given word (a prefix, `Captioner.attend`) that the model would not have said; one that
         it does not know has the probability of ``<unk>``. A sampling temperature changes nothing.
         """
-        return tuple(math.exp(min(value, 0.0)) for value in self.log_probs[: len(self.words)])
+        return tuple(
+            math.exp(min(0.0, value)) if value == value else math.nan
+            for value in self.log_probs[: len(self.words)]
+        )
 
     @property
     def confidence(self) -> float:
@@ -107,7 +164,7 @@ class CaptionForms:
         from showattend.text.tokenizer import FUNCTION_WORDS
 
         return tuple(
-            not value >= self.unsure_below and word not in FUNCTION_WORDS
+            self.unsure_below > 0 and not value >= self.unsure_below and word not in FUNCTION_WORDS
             for word, value in zip(self.words, self.confidences, strict=True)
         )
 

@@ -19,7 +19,8 @@ from showattend.captioner import Captioner
 from showattend.exceptions import ConfigError, ImageError, UserError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.build import build_encoder
-from showattend.model.checkpoint import describe, load, save
+from showattend.model.checkpoint import load, save
+from showattend.model.description import describe
 from showattend.model.encoder import Encoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.model.search_options import SearchOptions

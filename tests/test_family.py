@@ -24,8 +24,9 @@ from showattend.export import graphs
 from showattend.export.engine import OnnxCaptioner
 from showattend.export.folder import export
 from showattend.model.attention import ATTENTIONS
-from showattend.model.checkpoint import describe, load_tensors
+from showattend.model.checkpoint import load_tensors
 from showattend.model.decoders import DECODERS
+from showattend.model.description import describe
 from showattend.training.check import check
 from showattend.training.reporter import Silent
 from showattend.training.state import FILE_NAME as STATE_NAME

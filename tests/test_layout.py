@@ -45,8 +45,10 @@ LAZY = {("caption_forms", "visualize")}  # a Caption draws itself when asked to
 
 # Modules without a test file of their own, and the tests that hold them.
 TESTED_BY = {
+    "visualize/given_maps": "test_any_model.py",
     "config/checking": "config/test_sections.py",
     "config/yaml_files": "config/test_sections.py",
+    "model/decoders/lstm_description": "model/decoders/test_lstm.py",
     "model/description": "model/test_checkpoint.py",
     "__main__": "cli/test_app.py",
     "system/checks": "test_captioner.py",
@@ -56,6 +58,7 @@ TESTED_BY = {
     "cli/loading": "cli/test_app.py",
     "cli/options": "cli/test_app.py",
     "training/comparison": "training/test_compare.py",
+    "training/comparison_page": "training/test_compare.py",
     "training/run_scores": "training/test_compare.py",
     "evaluation/grounding/nouns": "evaluation/grounding/test_ground.py",
     "evaluation/grounding/pointing": "evaluation/grounding/test_ground.py",
@@ -73,7 +76,7 @@ TESTED_BY = {
     "given": "test_captioner.py",
     "images/arrays": "images/test_image_files.py",
     "images/claims": "images/test_image_memory.py",
-    "images/cost": "images/test_image_memory.py",
+    "images/memory_needed": "images/test_image_memory.py",
     "images/depth": "images/test_colours.py",
     "images/photo_file": "cli/test_opens.py",
     "images/upright": "images/test_image_files.py",
@@ -107,6 +110,7 @@ WHOLE = {
     "cli/test_notes.py",
     "cli/test_opens.py",
     "images/test_image_memory.py",
+    "test_any_model.py",
     "test_attention_family.py",
     "test_bad_input.py",
     "test_extending.py",

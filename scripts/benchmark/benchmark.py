@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 from cached_rows import cached_searching
+from family_rows import family
 from growth import grow
 from image_rows import epochs, evaluation, extraction
 from measuring import Rates, Row, as_json, as_markdown, machine, peak
@@ -36,6 +37,7 @@ ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "search": searching,
     "cache": cached_searching,
     "training": training,
+    "family": family,
 }
 
 

@@ -15,6 +15,7 @@ from showattend.cli.terminal import MANY, bars, complain, note, printable, say
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
+    from showattend.caption import Caption
     from showattend.captioner import Captioner
 
 PAGE = ".html"
@@ -50,26 +51,42 @@ def attend(
     words: Annotated[
         str | None, typer.Option(help="Show only these words, such as dog,ball.")
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the words and weights of this .npz or .json file, whichever model made "
+            "them, and run none.",
+            metavar="FILE",
+        ),
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Layout of a figure. grid; strip: all panels in a row; word: panels as large as "
-            "the photo.",
-            show_default="grid",
+            help="Layout of a figure. summary: the sharpest words in colour; grid: a panel for "
+            "each word as in the paper; strip: the same, smaller; word: panels as large as the "
+            "photo; parts: each head, hop or level; matrix: words by regions.",
+            show_default="summary",
         ),
     ] = None,
+    theme: Annotated[
+        str | None,
+        typer.Option(help="Of a figure: light or dark.", show_default="light"),
+    ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="In a figure: each word's gate and entropy too.")
+    ] = False,
     scale: Annotated[
         str | None,
         typer.Option(
-            help="word: scale each map to its own maximum; common: one scale for all maps.",
+            help="word: each map has its own brightness scale; common: one scale for all.",
             show_default="word",
         ),
     ] = None,
     style: Annotated[
         str | None,
         typer.Option(
-            help="heat: a colour map; light: the photo brightens where the model looks.",
-            show_default="heat",
+            help="light: the photo brightens where the model looks; heat: a colour map over it.",
+            show_default="light; heat in animations",
         ),
     ] = None,
     beam_size: BeamSize = None,
@@ -96,7 +113,7 @@ def attend(
     from showattend.images.image_files import load_image, not_an_address
     from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare
-    from showattend.visualize import check_output, lettering
+    from showattend.visualize import check_output
 
     chosen = None if words is None else [word for word in words.split(",") if word.strip()]
     if chosen == []:
@@ -104,7 +121,24 @@ def attend(
     if given is not None and (beam_size, n_best) != (None, None):
         option = "--n-best" if beam_size is None else "--beam-size"
         raise UserError(f"--caption says the words, there is no search; leave {option} out")
-    asked = {"words": chosen, "layout": layout, "scale": scale, "style": style}
+    if maps is not None:
+        _no_model(
+            {
+                "--caption": given,
+                "--beam-size": beam_size,
+                "--n-best": n_best,
+                "--model": model,
+                "--size": size,
+            }
+        )
+    asked = {
+        "words": chosen,
+        "layout": layout,
+        "scale": scale,
+        "style": style,
+        "theme": theme,
+        "details": details or None,
+    }
     options = {name: value for name, value in asked.items() if value is not None}
     suffix = check_output(output, options)
     if n_best is not None and suffix != PAGE:
@@ -116,6 +150,8 @@ def attend(
         if not Path(photo).exists() and (address := not_an_address(photo)):
             raise UserError(address)
     if _are_many(photos):
+        if maps is not None:
+            raise UserError(f"{maps}: holds the maps of one photo; name one")
         if suffix != PAGE:
             raise UserError(
                 f"{output}: a {suffix} file shows one photo; name an {PAGE} file for a gallery, or "
@@ -127,9 +163,14 @@ def attend(
         how = (model, device, precision, size)
         _gallery(photos, output, recursive, search, how, notes=not no_notes)
         return
-    spare(photos, output)
+    spare([*photos, *([] if maps is None else [str(maps)])], output)
     make_room(output)
     image = PhotoFile(find_file(Path(photos[0])) or photos[0])
+    if maps is not None:
+        from showattend.visualize.raw import read_maps
+
+        _write(read_maps(maps, image), image, output, options, suffix)
+        return
     load_image(image, at_least=1)  # fail before loading the model
     captioner = _captioner(model, device, precision, size)
     if given is None:
@@ -144,6 +185,27 @@ def attend(
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
             complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
+    _write(result, image, output, options, suffix, notes=given is None and not no_notes)
+
+
+def _no_model(asked: dict[str, Any]) -> None:
+    """Refuse options that say something to a model."""
+    for option, value in asked.items():
+        if value is not None:
+            raise UserError(f"--maps draws what the file holds, no model runs; leave {option} out")
+
+
+def _write(
+    result: Caption,
+    image: str,
+    output: Path,
+    options: dict[str, Any],
+    suffix: str,
+    notes: bool = False,
+) -> None:
+    """Draw a caption into a file and say so."""
+    from showattend.visualize import lettering
+
     result.save_overlay(output, **options)
     if suffix not in (PAGE, ".npz", ".json"):  # these formats store text and need no font
         shortage = lettering(result.raw).shortage
@@ -152,7 +214,7 @@ def attend(
     print(f"{printable(image)}\t{result.text}")
     for gap in result.gaps:
         print("\t".join(("___", *(f"{word} {share:.2f}" for word, share in gap.candidates))))
-    if given is None and not no_notes:
+    if notes:
         note(image, result.note)
     say(f"wrote {printable(output)}")
 

@@ -38,6 +38,10 @@ def compare(
     images: Annotated[
         Path | None, typer.Option(help="The photographs of --instances.", metavar="DIR")
     ] = None,
+    samples: Annotated[
+        int,
+        typer.Option(help="Validation photographs that the page shows with all captions.", min=0),
+    ] = 6,
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -52,6 +56,7 @@ def compare(
     """
     from showattend.training import compare as comparisons
     from showattend.training import comparison as tables
+    from showattend.training.comparison_page import NAME as PAGE
     from showattend.training.run_scores import Objects
 
     objects = None
@@ -76,6 +81,7 @@ def compare(
             seeds=seeds,
             overrides=overrides,
             objects=objects,
+            samples=samples,
             watch=_display,
             complain=complain,
         )
@@ -88,7 +94,7 @@ def compare(
     table(tables.caption(made), tables.cells(made), tables.HEADER)
     for line in tables.notes(made):
         print(printable(line))
-    say(f"wrote {page}")
+    say(f"wrote {page} and {printable(out / PAGE)}")
     if made.failures:
         raise typer.Exit(1)
 

@@ -28,6 +28,10 @@ def serve(
     ] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds allowed per photo.", min=1)] = 30,
     queue: Annotated[int, typer.Option(help="Photos that may wait.", min=0)] = 8,
+    allowed_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Address of a proxy before it: https://photos.example."),
+    ] = None,
     size: Size = None,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -40,14 +44,15 @@ def serve(
 
     from showattend.captioner import Captioner
     from showattend.server.api import create_app
-    from showattend.server.limits import LOOPBACK, Limits
+    from showattend.server.limits import LOOPBACK, Limits, read_origin
 
     limits = Limits(max_megabytes, max_megapixels, timeout, queue)
+    origins = tuple(map(read_origin, allowed_origin or ()))
     listening = listen(host, port)
     try:
         captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
         private = host in LOOPBACK
-        app = create_app(captioner, limits, hosts=LOOPBACK if private else ())
+        app = create_app(captioner, limits, LOOPBACK if private else (), origins)
         config = uvicorn.Config(
             app, log_level="warning", server_header=False, limit_concurrency=64, access_log=False
         )

@@ -72,7 +72,7 @@ def wait_for_the_first() -> None:
     so whoever is still there after a moment has a trouble of its own to tell.
     """
     if int(os.environ.get("RANK", "0")):
-        time.sleep(3)
+        time.sleep(10)
 
 
 def console() -> Console:

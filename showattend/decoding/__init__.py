@@ -1,1 +1,1 @@
-"""Captions from a decoder: searched, drawn, or given."""
+"""Captions from a decoder: found by search, sampled, or given."""

@@ -1,14 +1,14 @@
-"""Greedy and beam search over a batch of images, attention maps included.
+"""Greedy and beam search over a batch of images, including attention maps.
 
-Search knows decoders only by their protocol (`showattend.model.decoders.protocol.Decoder`), and
-keeps one record a time step: the word of each hypothesis, the hypothesis it continues, and where
-the model looked. A caption and its maps are read back along those links, so a map always belongs to
-the word beside it.
+The search uses only the decoder protocol (`showattend.model.decoders.protocol.Decoder`). For each
+time step it records the word of each hypothesis, the hypothesis that the word extends, and the
+attention maps. Captions and maps are read back along the same links, so each map belongs to its
+word.
 
-Log-probabilities and scores are the same whether a caption was searched, sampled or forced. A
-word's log-probability is the model's own, over all of the vocabulary: special and banned words are
-left out of the choice, but what is left is not scaled up to one, so that steering the search does
-not change what the model thinks of a word. A caption's score is `score_of` them.
+Log-probabilities and scores are the same whether a caption was found by search, sampled or forced.
+A word's log-probability is the model's own, over the whole vocabulary: special and banned words
+cannot be chosen, but the remaining probabilities are not renormalised, so options of the search do
+not change the probability of a word. `score_of` computes a caption's score from them.
 
 Shape suffixes: B images, K hypotheses (beams) of an image, L locations, V vocabulary, T time.
 """
@@ -37,38 +37,38 @@ from showattend.text.vocabulary import Vocabulary
 
 
 class _Trace(NamedTuple):
-    """What happened at one time step, [B, K] each; what was `seen`, by the *source* beams."""
+    """The record of one time step."""
 
-    images: torch.Tensor  # [B]: which images the rows are of; those that are done are left out
-    words: torch.Tensor
-    parents: torch.Tensor
-    log_probs: torch.Tensor
-    looked: dict[str, torch.Tensor | None]
+    images: torch.Tensor  # [B]: the image of each row; finished images are left out
+    words: torch.Tensor  # [B, K]
+    parents: torch.Tensor  # [B, K]: the beam before the step that each hypothesis extends
+    log_probs: torch.Tensor  # [B, K]
+    looked: dict[str, torch.Tensor | None]  # `seen(step)`, in the order of the parents' beams
 
 
 @torch.inference_mode()
 def search(
     decoder: Decoder, features: torch.Tensor, options: SearchOptions | None = None
 ) -> list[list[Hypothesis]]:
-    """Find the best captions of a batch of images.
+    """Find the best captions for a batch of images.
 
-    All hypotheses of an image, finished or not, compete in one pool of ``beam_size``, by their
-    length-normalised log-probability. An image is done when everything in its pool has ended or
-    the maximum length is reached; what has not ended by then is returned as it stands. Images
-    that are done leave the batch. Special words other than ``<end>`` are never produced, nor are
-    words that `options` ban: where nothing else may be said before the minimum length, the
-    caption is cut off there, and may have no words at all.
+    All hypotheses of an image, finished or not, compete in one pool of ``beam_size`` by their
+    length-normalised log-probability. An image is done when every hypothesis in its pool has ended
+    or the maximum length is reached; hypotheses that have not ended by then are returned as they
+    are. Finished images leave the batch. Special words other than ``<end>`` and words banned by
+    ``options`` are never produced. If no other word is possible before the minimum length, the
+    caption is cut off there; it may then be empty.
 
     Args:
-        decoder: Any decoder; put it in eval mode first.
+        decoder: Any decoder, in eval mode.
         features: Annotations [B, H, W, D].
-        options: How to search.
+        options: Options of the search; None for the defaults.
 
     Returns:
-        For each image ``n_best`` hypotheses, best first; fewer where so few exist, never none.
+        For each image, ``n_best`` hypotheses, best first; fewer if fewer exist, but at least one.
 
     Raises:
-        ConfigError: The prefix or the banned words are not all of the decoder's vocabulary.
+        ConfigError: A word of the prefix or a banned word is not in the decoder's vocabulary.
     """
     options = options or SearchOptions()
     memory = decoder.memory(features)
@@ -83,11 +83,11 @@ def search(
     total = torch.zeros((B, 1), dtype=torch.float32, device=device)  # sums of log-probabilities
     length = torch.zeros_like(total)  # words and <end>
     done = torch.zeros((B, 1), dtype=torch.bool, device=device)
-    images = torch.arange(B, device=device)  # which images the rows are of
+    images = torch.arange(B, device=device)  # the image of each row
     scores: dict[int, list[float]] = {}
     trace: list[_Trace] = []
     never = dict.fromkeys([PAD, Vocabulary.START, Vocabulary.UNK, *options.banned])
-    banned = torch.tensor([*never, END], device=device)  # <end> before the minimum length only
+    banned = torch.tensor([*never, END], device=device)  # <end> only before the minimum length
 
     for t in range(options.max_length):
         step = decoder.step(words, state, memory)
@@ -113,7 +113,7 @@ def search(
         over = done.all(1)
         if t + 1 == options.max_length:
             over = torch.ones_like(over)
-        # Taking rows out copies the others: only where it saves a good part of the work.
+        # Dropping finished images copies the others, so wait until at least a quarter is done.
         if (count := int(over.sum())) * 4 >= len(over):
             ended = (total / length.clamp(min=1) ** options.length_penalty)[over]
             scores |= zip(images[over].tolist(), ended.tolist(), strict=True)
@@ -134,7 +134,7 @@ def search(
 
 
 def _take(part_BK: torch.Tensor, parents_BK: torch.Tensor) -> torch.Tensor:
-    """Rows of the K axis, image by image: [B, K, ...] to [B, K', ...]."""
+    """Select rows along the K axis for each image: [B, K, ...] to [B, K', ...]."""
     images = torch.arange(part_BK.shape[0], device=part_BK.device).unsqueeze(1)
     return part_BK[images, parents_BK]
 
@@ -151,7 +151,7 @@ def _read_back(
         order = sorted(range(len(ranks)), key=lambda beam: -ranks[beam])
         for beam in order:
             each = steps.hypothesis(image, beam, ranks[beam], forced)
-            # A beam that only a ban could fill (more beams than words, say) is no caption.
+            # A beam that holds a banned word (if there are more beams than words) is not a caption.
             allowed = allowed_of(each, forced)
             if allowed == len(each.log_probs):
                 found.append(each)
@@ -164,7 +164,7 @@ def _read_back(
 
 
 class _Steps:
-    """A trace as Python's numbers, which are read one by one; its maps in one tensor."""
+    """A trace as Python numbers, which are faster to read one by one, and its maps as tensors."""
 
     def __init__(self, trace: list[_Trace]) -> None:
         self.rows = [{image: i for i, image in enumerate(s.images.tolist())} for s in trace]
@@ -173,14 +173,14 @@ class _Steps:
             for name in ("words", "parents", "log_probs")
         )
         self.looked = {name: _joined([step.looked[name] for step in trace]) for name in SEEN}
-        # How many source beams an image has in a step, and where its rows begin in what is joined.
-        # The first step has one, for there is one hypothesis.
+        # The number of beams of an image before each step (one before the first), and the step's
+        # first row in the joined maps.
         self.sources = [1, *(step.words.shape[1] for step in trace[:-1])]
         rows = (len(step.images) * k for step, k in zip(trace, self.sources, strict=True))
         self.first = [0, *itertools.accumulate(rows)]
 
     def hypothesis(self, image: int, beam: int, score: float, forced: int) -> Hypothesis:
-        """The hypothesis that ends in a beam of an image."""
+        """Read back the hypothesis that ends in a beam of an image."""
         words: list[int] = []
         log_probs: list[float] = []
         rows_read: list[int] = []
@@ -188,7 +188,7 @@ class _Steps:
             row = self.rows[t][image]
             word, parent = self.words[t][row][beam], self.parents[t][row][beam]
             log_prob = self.log_probs[t][row][beam]
-            if word != Vocabulary.PAD or log_prob:  # <pad> at no cost: it had ended before
+            if word != Vocabulary.PAD or log_prob:  # <pad> with log-probability 0: already ended
                 log_probs.append(log_prob)
             if word not in SPECIAL or t < forced:
                 words.append(word)
@@ -200,6 +200,6 @@ class _Steps:
 
 
 def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    """What the steps have for their beams, one row a beam, on the CPU."""
+    """Join the steps' tensors [B, K, ...] into one with a row for each beam, on the CPU."""
     found = [part.flatten(0, 1) for part in parts if part is not None]
     return torch.cat(found).float().cpu() if found else None

@@ -1,7 +1,7 @@
-"""Sentences with gaps: the words that are missing, given the photograph and the words around them.
+"""Filling the gaps of a sentence about a photograph.
 
-A decoder that reads masked sentences (`Decoder.fill`) is asked for the words themselves. Any other
-says words from left to right only, and is searched: by Bayes' rule
+A masked decoder (`MaskedDecoder.fill`) predicts the missing words from the words on both sides. Any
+other decoder writes from left to right only, so a search is used: by Bayes' rule
 p(gap | left, right) is proportional to p(gap | left) p(right | left, gap).
 
 Shape suffixes: K sentences, T words, L locations, V vocabulary.
@@ -21,19 +21,19 @@ from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary
 
 WIDTH = 100
-"""Sentences that a search through the gaps keeps."""
+"""The number of sentences that the search keeps."""
 MASK = Vocabulary.PAD
-"""What stands in a gap that `Decoder.fill` reads."""
+"""The word that marks a gap for `MaskedDecoder.fill`."""
 
 
 class Filling(NamedTuple):
-    """A sentence without gaps, and what else each gap might hold.
+    """A sentence with its gaps filled, and the candidates for each gap.
 
     Attributes:
-        found: The likeliest sentence that was found, with its maps. Of a decoder that reads masked
-            sentences each log-probability is that of a word given all the others, and there is
-            none of the end, which is given.
-        candidates: Of each gap, in their order: words and their probabilities, best first.
+        found: The most probable sentence found, with its maps. With a masked decoder, each
+            log-probability is that of a word given all the others, and there is none for
+            ``<end>``, which is given.
+        candidates: For each gap, in order: words and their probabilities, best first.
     """
 
     found: Hypothesis
@@ -52,11 +52,14 @@ def fill(
     """Fill the gaps of a sentence about one image.
 
     Args:
-        decoder: Any; put it in eval mode first.
+        decoder: Any decoder, in eval mode.
         features: Annotations of the image, [1, H, W, D].
-        words: Word ids, ``<unk>`` allowed; None for a gap, which takes one word.
-        candidates: Most words to return for a gap.
-        length_penalty: For the score.
+        words: Word ids, ``<unk>`` allowed; None for a gap of one word.
+        candidates: The most words to return for a gap.
+        length_penalty: The length penalty of the score (`score_of`).
+
+    Returns:
+        The filled sentence, and the candidates for each gap.
     """
     gaps = [t for t, word in enumerate(words) if word is None]
     ask: Callable[..., Any] | None = getattr(decoder, "fill", None)
@@ -74,13 +77,13 @@ def _by_asking(
     candidates: int,
     length_penalty: float,
 ) -> Filling:
-    """The surest gap first; then each again, given the others, until nothing changes."""
+    """Fill the most certain gap first; then revise each, given the others, until none changes."""
     memory = decoder.memory(features)
     numbers = [Vocabulary.START, *(MASK if w is None else w for w in words), Vocabulary.END]
     row = torch.tensor(numbers, device=features.device)
 
     def masked(places: Sequence[Sequence[int]]) -> Any:
-        """The sentence several times, each with other places masked."""
+        """Read copies of the sentence, each with its own places masked."""
         rows = row.repeat(len(places), 1)
         for each, hidden in zip(rows, places, strict=True):
             each[[t + 1 for t in hidden]] = MASK
@@ -127,7 +130,7 @@ def _by_asking(
 
 
 def _words(log_probs_TV: torch.Tensor) -> torch.Tensor:
-    """With special words banned."""
+    """Ban special words in log-probabilities [T, V]."""
     allowed = as_numbers(log_probs_TV.float())
     allowed[:, list(SPECIAL)] = BANNED
     return allowed
@@ -141,7 +144,10 @@ def _by_search(
     candidates: int,
     length_penalty: float,
 ) -> Filling:
-    """The `WIDTH` likeliest sentences with these words; candidates by their shares of them."""
+    """Search for the `WIDTH` most probable sentences with these words.
+
+    A candidate's probability is the share of those sentences' probability that has it in the gap.
+    """
     device = features.device
     memory = decoder.memory(features)
     state = decoder.start(memory)

@@ -1,6 +1,6 @@
-"""Given sentences: their log-probabilities, and where the model looks for each word.
+"""Scoring given sentences: their log-probabilities, and where the model looks for each word.
 
-Shape suffixes: L locations, D feature.
+Shape suffixes: K sentences, T words, L locations, D feature.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def force(
     words: Sequence[int],
     length_penalty: float = SearchOptions.length_penalty,
 ) -> Hypothesis:
-    """`force_all` for one sentence."""
+    """Score one sentence about one image, features [1, H, W, D]; see `force_all`."""
     return force_all(decoder, features, [words], length_penalty)[0]
 
 
@@ -32,17 +32,17 @@ def force_all(
     sentences: Sequence[Sequence[int]],
     length_penalty: float = SearchOptions.length_penalty,
 ) -> list[Hypothesis]:
-    """Make the model say the given sentences about one image, and record where it looks.
+    """Score the given sentences about one image, and record where the model looks.
 
     Args:
-        decoder: Any decoder; put it in eval mode first.
+        decoder: Any decoder, in eval mode.
         features: Annotations of the image, [1, H, W, D].
-        sentences: Word ids, ``<unk>`` allowed, no ``<start>`` or ``<end>``.
-        length_penalty: For the scores.
+        sentences: Word ids, ``<unk>`` allowed, without ``<start>`` and ``<end>``.
+        length_penalty: The length penalty of the scores (`score_of`).
 
     Returns:
-        The words with their log-probabilities (of ``<unk>`` where that was given; T + 1, with
-        ``<end>``'s), maps and score, as search returns them.
+        One hypothesis per sentence, as search returns them: T words, T + 1 log-probabilities
+        (including ``<end>``), maps and score.
     """
     if not sentences:
         return []
@@ -72,6 +72,6 @@ def force_all(
 
 
 def _in_order(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    """What the steps have for the K captions of one image, [K, T, ...], on the CPU."""
+    """Stack the steps' tensors [1, K, ...] to [K, T, ...], on the CPU; None if there are none."""
     found = [part[0] for part in parts if part is not None]
     return torch.stack(found, 1).float().cpu() if found else None

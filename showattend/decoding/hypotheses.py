@@ -1,6 +1,7 @@
-"""A caption as the decoder found it, its score, and what may not be said.
+"""Captions with their scores, and the words that a search may choose.
 
-Shape suffixes: B images, K hypotheses (beams) of an image, T time, L locations, N banned words.
+Shape suffixes: B images, K hypotheses (beams) of an image, T time, L locations, P parts (heads,
+hops or levels), V vocabulary, C candidates, N words that would repeat an n-gram.
 """
 
 from __future__ import annotations
@@ -14,39 +15,43 @@ from showattend.model.decoders.protocol import Step
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary
 
-# Lower than any sum of log-probabilities, and finite: sums and comparisons stay ordinary numbers.
+# Lower than any sum of log-probabilities, but finite, so that sums never become NaN.
 BANNED = -1e9
 SPECIAL = (Vocabulary.PAD, Vocabulary.START, Vocabulary.END, Vocabulary.UNK)
 
 
 class Hypothesis(NamedTuple):
-    """One caption as search found it."""
+    """One caption with its log-probabilities and maps."""
 
-    words: list[int]  # T word ids, no special ones
-    log_probs: list[float]  # T + 1 with <end>'s, T when cut off at the maximum length
-    alpha: torch.Tensor | None  # [T, L] float32; None of a decoder without maps
-    beta: torch.Tensor | None  # [T]; None of one without a gate
-    score: float  # `score_of` the log-probabilities
+    words: list[int]  # T word ids without special words
+    log_probs: list[float]  # T + 1, including <end>; T if cut off at the maximum length
+    alpha: torch.Tensor | None  # [T, L] float32; None for a decoder without maps
+    beta: torch.Tensor | None  # [T]; None for a decoder without a gate
+    score: float  # `score_of(log_probs)`
     parts: torch.Tensor | None = None  # [T, P, L]: the maps of each head, hop or level
-    sentinel: torch.Tensor | None = None  # [T]: the share of the attention that it got
+    sentinel: torch.Tensor | None = None  # [T]: the sentinel's share of the attention
 
 
 SEEN = ("alpha", "beta", "parts", "sentinel")
-"""What a hypothesis tells of where the model looked, by its fields; each may be None."""
+"""The fields of a hypothesis that describe where the model looked; each may be None."""
 
 
 def seen(step: Step) -> dict[str, torch.Tensor | None]:
-    """Where the model looked in a step, [B, K, ...], by the names of a hypothesis' fields."""
+    """Return where the model looked in a step, under the names of `Hypothesis`' fields.
+
+    Returns:
+        alpha [B, K, L], beta [B, K], parts [B, K, P, L] and sentinel [B, K], or None for each.
+    """
     return dict(zip(SEEN, (step.alpha, step.gate, step.parts, step.sentinel), strict=True))
 
 
 def score_of(log_probs: Sequence[float], length_penalty: float) -> float:
-    """What captions are ranked by: log p / length ** length_penalty.
+    """Compute the score that ranks captions: log p / length ** length_penalty.
 
     Args:
-        log_probs: One a word and, unless the caption was cut off, ``<end>``'s; their number is
-            the length.
-        length_penalty: 0 ranks by probability, 1 by the mean.
+        log_probs: The log-probabilities of the words and, unless the caption was cut off, of
+            ``<end>``. The length is their number.
+        length_penalty: 0 ranks by the total log-probability, 1 by the mean.
     """
     return sum(log_probs) / max(len(log_probs), 1) ** length_penalty
 
@@ -58,15 +63,21 @@ def ways_on(
     banned: torch.Tensor,
     options: SearchOptions,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The words that may follow each hypothesis and lead into the pool: its ``beam_size`` best.
+    """Find the candidates for the next word of each hypothesis.
 
-    The vocabulary is read once, here: of a row's words, the best are taken, so many more than the
-    beam that enough are left when special words, early ends and repeated n-grams are banned. A
-    broken model's NaN is a ban too. Up to the prefix's last word, the one that is forced is all
-    there is.
+    This is the only pass over the vocabulary. It keeps enough of the best words that at least
+    ``beam_size`` remain after special words, early ends and repeated n-grams are banned. NaN from a
+    broken model counts as banned. Within the prefix, the forced word is the only candidate.
+
+    Args:
+        log_probs_BKV: The log-probabilities of the next word.
+        history_BKT: The words so far.
+        t: The number of words so far.
+        banned: The words that may not be chosen now.
+        options: The options of the search.
 
     Returns:
-        The words [B, K, C] and their log-probabilities, `BANNED` for what is banned.
+        The words [B, K, C] and their log-probabilities [B, K, C], `BANNED` for banned words.
     """
     V = log_probs_BKV.shape[-1]
     if t < len(options.prefix):
@@ -76,7 +87,7 @@ def ways_on(
     said = _completing(history_BKT, options.block_ngrams)
     count = min(options.beam_size + len(banned) + said.shape[2], V)
     best, words = log_probs_BKV.topk(count, dim=2)
-    if (best.isnan() | best.isposinf()).any():  # they count as greatest
+    if (best.isnan() | best.isposinf()).any():  # topk ranks them highest
         best, words = as_numbers(log_probs_BKV).topk(count, dim=2)
     ban = torch.isin(words, banned)
     if said.shape[2]:
@@ -85,29 +96,29 @@ def ways_on(
 
 
 def as_numbers(log_probs: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities [...] in which NaN, infinity and what is lower are `BANNED`."""
+    """Replace NaN, infinities and anything below `BANNED` by `BANNED`; the shape [...] is kept."""
     return log_probs.nan_to_num(nan=BANNED, neginf=BANNED, posinf=BANNED).clamp(min=BANNED)
 
 
 def _completing(history_BKT: torch.Tensor, n: int) -> torch.Tensor:
-    """The words [B, K, N] that would complete an n-gram said before; ``<pad>`` where none would."""
+    """Find the words [B, K, N] that would repeat an n-gram; ``<pad>`` for windows without one."""
     t = history_BKT.shape[2]
     if not n or t < n:
         return history_BKT[:, :, :0]
-    windows = history_BKT.unfold(2, n, 1)  # every n-gram said so far
-    last = history_BKT[:, :, t - n + 1 :]  # the n - 1 words that the next one would complete
+    windows = history_BKT.unfold(2, n, 1)  # every n-gram so far
+    last = history_BKT[:, :, t - n + 1 :]  # the last n - 1 words
     seen = (windows[..., : n - 1] == last.unsqueeze(2)).all(-1)
     return torch.where(seen, windows[..., -1], Vocabulary.PAD)
 
 
 def allowed_of(found: Hypothesis, forced: int) -> int:
-    """How many of the words (and ``<end>``) come before the first that is banned."""
+    """Count the words (and ``<end>``) before the first banned one after ``forced`` given words."""
     choices = enumerate(found.log_probs[forced:], forced)
     return next((t for t, each in choices if each < BANNED / 2), len(found.log_probs))
 
 
 def cut_short(found: Hypothesis, length: int, length_penalty: float) -> Hypothesis:
-    """A hypothesis of its first words only."""
+    """Cut a hypothesis to its first ``length`` words, and compute its score again."""
     words, log_probs = found.words[:length], found.log_probs[:length]
     score = score_of(log_probs, length_penalty)
     looked = {name: getattr(found, name) for name in SEEN}

@@ -1,4 +1,4 @@
-"""Captions drawn from the model's distribution, for self-critical training and for people.
+"""Captions sampled from the model's distribution, for self-critical training and for users.
 
 Shape suffixes: B images, K captions of an image, V vocabulary, T time.
 """
@@ -18,13 +18,13 @@ from showattend.text.vocabulary import Vocabulary
 
 
 class Samples(NamedTuple):
-    """Captions drawn from the model, as teacher forcing takes them."""
+    """Captions sampled from the model, in the form that teacher forcing takes."""
 
     captions: torch.Tensor  # [B, K, T + 2]: <start>, words, <end>, padded with <pad>
-    lengths: torch.Tensor  # [B, K]: words and <end>; the words alone where it was cut off
+    lengths: torch.Tensor  # [B, K]: words and <end>; only the words if the caption was cut off
 
     def distinct(self, image: int) -> list[tuple[int, ...]]:
-        """The different captions of an image, in the order drawn: word numbers, ``<end>`` too."""
+        """Return the distinct captions of an image in the order drawn, as word ids with <end>."""
         lines = zip(self.captions[image].tolist(), self.lengths[image].tolist(), strict=True)
         return list(dict.fromkeys(tuple(line[1 : length + 1]) for line, length in lines))
 
@@ -41,23 +41,26 @@ def sample(
     banned: tuple[int, ...] = (),
     generator: torch.Generator | None = None,
 ) -> Samples:
-    """Draw captions word by word from the model's distribution.
+    """Sample captions word by word from the model's distribution.
 
-    Special words other than ``<end>`` are never drawn.
+    Special words other than ``<end>`` are never sampled.
 
     Args:
-        decoder: Any decoder; put it in eval mode first.
+        decoder: Any decoder, in eval mode.
         features: Annotations [B, H, W, D].
-        samples: K, captions an image.
-        max_length: Most words of a caption.
-        temperature: The words' scores are divided by it: under 1 the likely become likelier.
+        samples: K, the number of captions per image.
+        max_length: The most words of a caption.
+        temperature: Divides the log-probabilities: below 1, probable words become more probable.
         prefix: Words that every caption begins with, ``<unk>`` allowed.
-        banned: Words that are not drawn after the prefix.
-        generator: Of the random numbers; PyTorch's own when left out.
+        banned: Words that are not sampled after the prefix.
+        generator: The source of random numbers; None for PyTorch's default.
+
+    Returns:
+        The captions [B, K, T + 2] and their lengths [B, K].
 
     Raises:
-        ConfigError: A number means nothing; the prefix holds what is no word, or leaves no room
-            for another.
+        ConfigError: A number is out of range, the prefix holds a special word or leaves no room
+            for another word, or a word is not in the decoder's vocabulary.
     """
     samples = whole_number("samples", samples, 1, 100_000)
     max_length = whole_number("max_length", max_length, 1, 1000)
@@ -72,18 +75,18 @@ def sample(
     captions = torch.full((B, samples, max_length + 2), PAD, device=device)
     captions[:, :, 0] = Vocabulary.START
     done = torch.zeros_like(words, dtype=torch.bool)
-    images = torch.arange(B, device=device)  # those that are not done
+    images = torch.arange(B, device=device)  # the image of each row; finished images leave
     never = torch.tensor([PAD, Vocabulary.START, Vocabulary.UNK, *banned], device=device)
     for t in range(max_length):
         step = decoder.step(words, state, memory)
         if t == 0:
             check_words((*prefix, *banned), step.log_probs.shape[-1])
         state, log_probs = step.state, as_numbers(step.log_probs.float()) / temperature
-        log_probs[:, :, never] = -torch.inf  # lower still than what a broken model leaves
-        # One random number a word: torch.multinomial would draw one for all of the vocabulary.
+        log_probs[:, :, never] = -torch.inf  # below BANNED, which a broken model may leave
+        # One random number per word: torch.multinomial would draw one per vocabulary entry.
         cumulated = log_probs.softmax(-1).cumsum(-1)
         total = cumulated[:, :, -1:]
-        # Below the total, rounding or not: the word found is then one that has a probability.
+        # Stay below the total despite rounding, so that the word found has a probability above 0.
         random = (
             torch.rand_like(total)
             if generator is None
@@ -112,22 +115,25 @@ def sample(
 def sample_ranked(
     decoder: Decoder, features: torch.Tensor, *, length_penalty: float, **options: Any
 ) -> list[Hypothesis]:
-    """Captions of one image drawn by `sample`, with their maps, ranked as search would rank them.
+    """Sample captions of one image, and rank them as search would.
 
     Args:
-        decoder: Any decoder; put it in eval mode first.
+        decoder: Any decoder, in eval mode.
         features: Annotations [1, H, W, D].
-        length_penalty: Of the scores.
-        options: Of `sample`.
+        length_penalty: The length penalty of the scores (`score_of`).
+        **options: Options of `sample`.
 
     Returns:
-        The different ones, best first.
+        The distinct captions with their maps, best first.
+
+    Raises:
+        ConfigError: See `sample`.
     """
     said = sample(decoder, features, **options).distinct(0)
     words = [[word for word in each if word != Vocabulary.END] for each in said]
     found = []
     for each, hypothesis in zip(said, force_all(decoder, features, words), strict=True):
-        log_probs = hypothesis.log_probs[: len(each)]  # one that was cut off has no end
+        log_probs = hypothesis.log_probs[: len(each)]  # without <end> if it was cut off
         score = score_of(log_probs, length_penalty)
         found.append(hypothesis._replace(log_probs=log_probs, score=score))
     return sorted(found, key=lambda each: -each.score)

@@ -37,7 +37,7 @@ _PARTS = (
     "images/depth.py",
     "images/arrays.py",
     "images/colours.py",
-    "images/cost.py",
+    "images/memory_needed.py",
     "images/heif.py",
     "images/turns.py",
     "images/image_files.py",

@@ -46,7 +46,7 @@ class Graph(NamedTuple):
 
     @property
     def growing(self) -> dict[str, int]:
-        """The axis along which an input is longer in every step, of those that grow."""
+        """The axis along which each growing input becomes longer in every step, by name."""
         return {name: axes.index("T") for name, axes in self.inputs.items() if "T" in axes}
 
 
@@ -81,7 +81,7 @@ class StepGraph(nn.Module):
     def __init__(self, decoder: Any, features: torch.Tensor) -> None:
         super().__init__()
         self.decoder = decoder
-        self.memory = decoder.memory(features)  # for the weights that it has prepared for the steps
+        self.memory = decoder.memory(features)  # for the weights prepared for the steps
         self.state = decoder.start(self.memory)
 
     def forward(self, words: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -99,7 +99,7 @@ class StepGraph(nn.Module):
 
 
 def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
-    """The tensors of a decoder's memory or state by field name, with an index within tuples."""
+    """Return the tensors [B, ...] of a memory or state by field, with an index within tuples."""
     found: dict[str, torch.Tensor] = {}
     for name, part in zip(memory._fields, memory, strict=True):
         if isinstance(part, torch.Tensor):
@@ -110,7 +110,7 @@ def tensors_of(memory: Any) -> dict[str, torch.Tensor]:
 
 
 def with_tensors(memory: Any, tensors: Sequence[torch.Tensor]) -> Any:
-    """Replace the tensors of a memory or state, in the order of `tensors_of`."""
+    """Replace the tensors [B, ...] of a memory or state, in the order of `tensors_of`."""
     left = iter(tensors)
     parts: list[Any] = []
     for part in memory:
@@ -124,7 +124,7 @@ def with_tensors(memory: Any, tensors: Sequence[torch.Tensor]) -> Any:
 
 
 def _free(before: torch.Tensor, after: torch.Tensor) -> str:
-    """The free axes of a state's tensor, from what it was before a step and after it."""
+    """Find the free axes of a state's tensor from its shapes before and after a step."""
     grows = [before.shape[i] != after.shape[i] for i in range(2, before.ndim)]
     return "BK" + "".join("T" if each else "-" for each in grows).rstrip("-")
 
@@ -137,7 +137,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
         ConfigError: The captioner is on another device or in another precision.
     """
     if captioner.device.type != "cpu" or captioner.dtype != torch.float32:
-        raise ConfigError("only a model on the CPU in fp32 is exported; load it so")
+        raise ConfigError("only a model on the CPU in fp32 can be exported; load it with these")
     B, K, side = 2, 3, captioner.preprocessing.size  # torch.export treats axes of size 1 as fixed
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (B, side, side, 3), dtype=torch.uint8, generator=generator)
@@ -155,7 +155,7 @@ def build_graphs(captioner: Captioner) -> dict[str, Graph]:
     after = tensors_of(looked.state)
     axes = {name: _free(one, after[name]) for name, one in zip(fields, beams, strict=True)}
     if any("T" in each for each in axes.values()):
-        for _ in range(2):  # traced where some words were read: no axis may be of 0 or 1
+        for _ in range(2):  # trace after some words, since axes of size 0 and 1 would be fixed
             looked = captioner.decoder.step(words, looked.state, step.memory)
         beams = [*tensors_of(looked.state).values()]
     told = [name for name, found in seen(looked).items() if found is not None]
@@ -207,7 +207,7 @@ def write_graph(graph: Graph, path: Path) -> None:
             )
         except ImportError as error:
             raise ConfigError(
-                f"PyTorch {torch.__version__} and the installed onnxscript do not go together "
+                f"PyTorch {torch.__version__} and the installed onnxscript are incompatible "
                 f"({error}); run: pip install --upgrade onnxscript"
             ) from error
         except (torch.onnx.OnnxExporterError, RuntimeError) as error:

@@ -26,6 +26,23 @@ class Geometry:
     image_size: tuple[int, int]
     box: tuple[float, float, float, float]
 
+    def cell_box(
+        self, row: int, col: int, grid: tuple[int, int]
+    ) -> tuple[float, float, float, float]:
+        """Compute the rectangle of one cell of a grid of (rows, columns): left, top, right, bottom.
+
+        The unit is pixels of the upright image. A cell on padding extends beyond the image.
+        """
+        rows, cols = grid
+        left, top, right, bottom = self.box
+        width, height = (right - left) / cols, (bottom - top) / rows
+        return (
+            left + col * width,
+            top + row * height,
+            left + (col + 1) * width,
+            top + (row + 1) * height,
+        )
+
     def upsample(self, map_HW: np.ndarray, mode: str = "smooth", sigma: float = 0.0) -> np.ndarray:
         """Resample a map to the pixels of the upright image.
 

@@ -1,8 +1,8 @@
 """Open any image file safely: decoded, not yet upright nor at the network's size.
 
 An ordinary photograph, a JPEG in sRGB, passes through here alone. What others need is elsewhere:
-`colours` and `depth` bring other numbers to sRGB, `cost` knows what decoding takes, `heif` and
-`arrays` read what Pillow does not.
+`colours` and `depth` bring other numbers to sRGB, `memory_needed` knows what decoding takes,
+`heif` and `arrays` read what Pillow does not.
 
 This module needs numpy and Pillow alone: ``showattend export`` writes it into caption.py.
 """
@@ -21,8 +21,8 @@ from PIL import Image, UnidentifiedImageError
 from showattend.exceptions import ImageError, one_line
 from showattend.images.arrays import from_array
 from showattend.images.colours import Conversion, conversion_of, stated_depth
-from showattend.images.cost import buffers_of, bytes_needed, refuse_costly
 from showattend.images.heif import is_heif, open_heif
+from showattend.images.memory_needed import buffers_of, bytes_needed, refuse_costly
 from showattend.images.turns import orientation_of
 from showattend.system.quiet import quiet
 

@@ -20,8 +20,8 @@ def open_image(source: ImageSource) -> Image.Image:
 
     Raises:
         ImageError: The file is missing, a folder, empty, not an image, damaged, has more than
-            `image_files.MAX_PIXELS` pixels, or takes more than `cost.MAX_BYTES` to decode; or the
-            array is none of the above.
+            `image_files.MAX_PIXELS` pixels, or takes more than `memory_needed.MAX_BYTES` to
+            decode; or the array is none of the above.
     """
     stored = load_image(source)
     image = stored.rgb()

@@ -1,8 +1,8 @@
-"""A model as one thing: a safetensors file that carries weights and everything beside them.
+"""Model files: weights and everything that belongs to them in one safetensors file.
 
-The file's header holds, as JSON, the format version, the config, the vocabulary, the preprocessing
-and the training record; a model directory is a folder with such a ``model.safetensors`` and its
-card. Nothing is ever unpickled.
+The file's header holds the format version, config, vocabulary, preprocessing and training record
+as JSON. A model directory is a folder with such a ``model.safetensors`` and a model card. Pickle is
+never used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 FILE_NAME = "model.safetensors"
 SEARCH_NAME, CALIBRATION_NAME = BESIDE = ("search.json", "calibration.safetensors")
-"""Files beside a directory's model that take the place of what its header says."""
+"""Files in a model directory that override parts of the model's header."""
 FAMILIARITY = "familiarity."
 DEFAULT_MODEL = "everyday"
 
@@ -36,18 +36,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Checkpoint:
-    """What a model file holds.
+    """The content of a model file.
 
     Attributes:
-        weights: ``decoder.*``, and ``encoder.*`` unless the encoder is as its recipe delivers it;
-            ``familiarity.basis`` where the model knows what is familiar (`Familiarity`).
-        config: The sections encoder, decoder and search as plain values.
-        vocabulary: The words, without the special ones.
+        weights: ``decoder.*``, and ``encoder.*`` unless the encoder has its published weights;
+            ``familiarity.basis`` if the model can tell unfamiliar photographs (`Familiarity`).
+        config: The sections encoder, attention, decoder and search as plain values.
+        vocabulary: The words without special ones.
         preprocessing: `showattend.images.preprocessing.Preprocessing` as plain values.
         encoder_fingerprint: The checksum of the encoder's weights (`Encoder.fingerprint`).
         record: The training record: data, recipe, figures.
         calibration: `showattend.model.calibration.Calibration` as plain values, and how they were
-            measured; empty where nobody has.
+            measured; empty if the model is not calibrated.
     """
 
     weights: dict[str, torch.Tensor]
@@ -60,25 +60,25 @@ class Checkpoint:
 
 
 def shipped_models() -> dict[str, Path]:
-    """The models that come with the package, by name."""
+    """Return the directories of the models that come with the package, by name."""
     found: dict[str, Path] = {}
     here = Path(__file__).parents[1]
-    for root in (here, here.parent):  # in an installed package, then in a checkout
+    for root in (here, here.parent):  # an installed package, then a checkout
         for file in sorted(root.glob(f"assets/model/*/{FILE_NAME}")):
             found.setdefault(file.parent.name, file.parent)
     return found
 
 
 def find_model(model: str | Path | None = None) -> Path:
-    """The model file for a shipped model's name, a directory or a file; None: the default.
+    """Find the model file for a shipped model's name, a directory or a file; None for the default.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is no such model.
     """
     shipped = shipped_models()
     if model is None:
         if DEFAULT_MODEL not in shipped:
-            raise CheckpointError(f"the shipped model {DEFAULT_MODEL} is missing; install again")
+            raise CheckpointError(f"the model {DEFAULT_MODEL} is missing; reinstall showattend")
         return shipped[DEFAULT_MODEL] / FILE_NAME
     name, path = str(model), Path(model)
     if path.is_dir() and (path / FILE_NAME).is_file():
@@ -98,10 +98,15 @@ def find_model(model: str | Path | None = None) -> Path:
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
-    """Write a safetensors file aside and rename it, so that a good one is never half replaced.
+    """Write a safetensors file atomically: to a temporary file, which then replaces the old one.
+
+    Args:
+        path: The file.
+        tensors: Tensors [...] of any shape, by name.
+        meta: Plain values for the header.
 
     Raises:
-        CheckpointError: It cannot be written.
+        CheckpointError: The file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -112,7 +117,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, A
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             save_file(plain, aside, {"showattend": json.dumps(meta)})
-            aside.chmod(0o644)  # save_file lets nobody else read it
+            aside.chmod(0o644)  # save_file makes it unreadable for others
             with aside.open("rb") as file:
                 os.fsync(file.fileno())
             aside.replace(path)
@@ -124,18 +129,21 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, A
 
 
 def load_tensors(path: Path, what: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read a file of `save_tensors`.
+    """Read the tensors [...] and the header of a file from `save_tensors`.
+
+    Args:
+        path: The file.
+        what: What the file should be, such as "a model", for messages.
 
     Raises:
-        CheckpointError: It is missing, damaged, or something else; ``what`` names what it
-            should be.
+        CheckpointError: The file is missing, damaged, or something else.
     """
     with _opened(path, what) as (file, meta):
         return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
 
 
 def load_meta(path: Path, what: str) -> dict[str, Any]:
-    """Read what stands beside the tensors only; the errors are those of `load_tensors`."""
+    """Read only the header of a file from `save_tensors`; see `load_tensors`."""
     with _opened(path, what) as (_, meta):
         return meta
 
@@ -151,7 +159,7 @@ def _opened(path: Path, what: str) -> Iterator[tuple[Any, dict[str, Any]]]:
                 raise CheckpointError(f"{path}: a safetensors file, but not {what} of showattend")
             meta = model_schema.parse_json(header["showattend"])
             if not isinstance(meta, dict):
-                raise CheckpointError(f"{path}: damaged, its header is no object")
+                raise CheckpointError(f"{path}: damaged (its header is not an object)")
             yield file, meta
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
@@ -160,7 +168,7 @@ def _opened(path: Path, what: str) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def flatten(models: Mapping[str, Module]) -> dict[str, torch.Tensor]:
-    """The weights of several models in one dictionary, as ``NAME.*``."""
+    """Join the weights [...] of several models in one dictionary, with the keys ``NAME.*``."""
     return {
         f"{name}.{key}": value
         for name, model in models.items()
@@ -169,7 +177,7 @@ def flatten(models: Mapping[str, Module]) -> dict[str, torch.Tensor]:
 
 
 def unflatten(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    """What `flatten` made one dictionary of, by name."""
+    """Split the result of `flatten` into the weights [...] of each model, by its name."""
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         name, _, rest = key.partition(".")
@@ -178,13 +186,16 @@ def unflatten(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.
 
 
 def save(path: str | Path, checkpoint: Checkpoint) -> Path:
-    """Write the model into a directory, or as one file when the path ends in .safetensors.
+    """Write the model into a directory, or as one file if the path ends in .safetensors.
 
-    What stands beside a model in the directory (`BESIDE`) is removed: it was written for the model
-    that was there before, and the checkpoint has search defaults and a calibration of its own.
+    The directory's files in `BESIDE` are removed: they belong to the previous model, and the
+    checkpoint has its own search defaults and calibration.
+
+    Returns:
+        The path of the model file.
 
     Raises:
-        CheckpointError: It cannot be written.
+        CheckpointError: The file cannot be written, or a file of `BESIDE` cannot be removed.
     """
     path = Path(path)
     file = path if path.suffix == ".safetensors" else path / FILE_NAME
@@ -192,7 +203,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> Path:
         key: getattr(checkpoint, key)
         for key in ("config", "vocabulary", "preprocessing", "encoder_fingerprint", "record")
     }
-    if checkpoint.calibration:  # a key that older versions do not know
+    if checkpoint.calibration:  # older versions do not know this key
         meta["calibration"] = checkpoint.calibration
     save_tensors(file, checkpoint.weights, meta)
     _forget_what_is_beside(file)
@@ -202,15 +213,18 @@ def save(path: str | Path, checkpoint: Checkpoint) -> Path:
 def load(model: str | Path | None = None) -> Checkpoint:
     """Read a model.
 
-    A ``search.json`` beside a directory's model holds search defaults that take the place of
-    those in the header: they were chosen on validation data when the weights were there already.
-    Its key ``weights`` says which weights those were (`weights_digest`); beside other weights the
-    file is not read, and a warning says so. Its key ``figures`` holds the scores with these
-    defaults, in the place of the record's. A ``calibration.safetensors`` takes the place of the
-    file's own calibration likewise.
+    A ``search.json`` in a model directory overrides the search defaults in the header: it was
+    chosen on validation data after training. Its key ``weights`` identifies the weights that it is
+    for (`weights_digest`); with other weights the file is ignored with a warning. Its key
+    ``figures`` holds the scores with these defaults, and replaces the record's. In the same way, a
+    ``calibration.safetensors`` overrides the calibration in the model file.
+
+    Args:
+        model: A shipped model's name, a directory or a file; None for the default.
 
     Raises:
-        CheckpointError: There is none, it is damaged, of another kind, or of a newer format.
+        CheckpointError: There is no such model, or it is damaged, of another kind, or of a newer
+            format.
     """
     path = find_model(model)
     weights, meta = load_tensors(path, "a model")
@@ -241,7 +255,7 @@ def load(model: str | Path | None = None) -> Checkpoint:
 
 
 def _take_calibration(path: Path, checkpoint: Checkpoint) -> None:
-    """That of a ``calibration.safetensors`` beside the model's file, if it is for these weights."""
+    """Apply the model directory's ``calibration.safetensors``, if it is for these weights."""
     file = path.with_name(CALIBRATION_NAME)
     if path.name != FILE_NAME or not file.is_file():
         return
@@ -250,11 +264,11 @@ def _take_calibration(path: Path, checkpoint: Checkpoint) -> None:
         model_schema.section({"calibration": model_schema.CALIBRATION})(meta, "it")
     except ValueError as error:
         raise CheckpointError(
-            f"{file}: not a calibration ({error}); delete it, or make it again"
+            f"{file}: not a calibration ({error}); delete it, or calibrate again"
         ) from error
     found = meta["calibration"]
     if (wanted := meta.get("weights")) != weights_digest(path):
-        _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
+        _log.warning("%s: is for other weights (%s) and is ignored; delete it", file, wanted)
         return
     checkpoint.calibration = found
     mine = {k: v for k, v in checkpoint.weights.items() if not k.startswith(FAMILIARITY)}
@@ -262,7 +276,7 @@ def _take_calibration(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _check_search(search: dict[str, Any], beside: Path) -> None:
-    from showattend.model.search_options import SearchOptions  # it imports torch
+    from showattend.model.search_options import SearchOptions  # here, since it imports torch
 
     try:
         SearchOptions.from_section(search, str(beside))
@@ -271,31 +285,34 @@ def _check_search(search: dict[str, Any], beside: Path) -> None:
 
 
 def weights_digest(path: Path) -> str:
-    """16 hexadecimal digits that identify a model file's weights, whatever its header says.
+    """Compute 16 hexadecimal digits that identify a model file's weights, without its header.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        file.seek(8 + int.from_bytes(file.read(8), "little"))  # the header, its length first
+        file.seek(8 + int.from_bytes(file.read(8), "little"))  # skip the header and its length
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()[:16]
 
 
 def save_calibration(path: Path, checkpoint: Checkpoint) -> Path:
-    """Write a model's calibration beside its file, which stays as it is.
+    """Write a model's calibration into its directory, without changing the model file.
 
     Args:
-        path: The model's file.
-        checkpoint: What holds the calibration.
+        path: The model file.
+        checkpoint: The model with its calibration.
+
+    Returns:
+        The path of the calibration file.
 
     Raises:
-        CheckpointError: The file is not one of a directory, or cannot be written.
+        CheckpointError: The model is not in a model directory, or the file cannot be written.
     """
     if path.name != FILE_NAME:
-        raise CheckpointError(f"{path}: a calibration stands beside a {FILE_NAME} only")
+        raise CheckpointError(f"{path}: not a {FILE_NAME}, so it cannot have a calibration file")
     file = path.with_name(CALIBRATION_NAME)
     tensors = {k: v for k, v in checkpoint.weights.items() if k.startswith(FAMILIARITY)}
     meta = {"weights": weights_digest(path), "calibration": checkpoint.calibration}
@@ -304,32 +321,32 @@ def save_calibration(path: Path, checkpoint: Checkpoint) -> Path:
 
 
 def beside(path: Path, *names: str) -> bytes:
-    """What the files beside a model's file hold, one after another; empty where there are none.
+    """Concatenate the contents of files next to a model file; missing files are skipped.
 
     Args:
-        path: The model's file.
-        names: Of `BESIDE`; all of them when left out.
+        path: The model file.
+        *names: Names in `BESIDE`; all of them by default.
 
     Raises:
-        OSError: One cannot be read.
+        OSError: A file cannot be read.
     """
     files = [path.with_name(name) for name in names or BESIDE if path.name == FILE_NAME]
     return b"".join(file.read_bytes() for file in files if file.is_file())
 
 
 def _search(path: Path) -> dict[str, Any]:
-    """Its keys, checked or not, if it is for these weights."""
+    """Read ``search.json`` without checking its keys; empty if it is for other weights."""
     file = path.with_name(SEARCH_NAME)
     try:
         found = model_schema.parse_json(beside(path, SEARCH_NAME).decode() or "{}")
         if not isinstance(found, dict):
-            raise CheckpointError(f"{file}: must hold keys of the config's search section")
+            raise CheckpointError(f"{file}: must contain keys of the config's search section")
         wanted = found.pop("weights", None)
         if wanted is None or wanted == weights_digest(path):
             return found
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error})") from error
-    _log.warning("%s: is for other weights (%s) and is not read; remove it", file, wanted)
+    _log.warning("%s: is for other weights (%s) and is ignored; delete it", file, wanted)
     return {}
 
 
@@ -341,6 +358,6 @@ def _forget_what_is_beside(file: Path) -> None:
             except OSError as error:
                 reason = error.strerror or error
                 raise CheckpointError(
-                    f"{beside}: was for the model before and cannot be removed ({reason})"
+                    f"{beside}: belongs to the previous model and cannot be deleted ({reason})"
                 ) from error
-            _log.info("removed %s, which was for the model before", beside)
+            _log.info("deleted %s, which belonged to the previous model", beside)

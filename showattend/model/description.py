@@ -1,4 +1,4 @@
-"""What a model is, in a few lines for people: `showattend info`."""
+"""A description of a model in a few lines, for `showattend info`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from showattend.text.printable import visible
 
 
 def describe(path: Path) -> str:
-    """Describe a model file in a few lines for people.
+    """Describe a model file in a few lines.
 
     Raises:
-        CheckpointError: It is not a model, or its header is incomplete.
+        CheckpointError: The file is not a model, or its header is incomplete.
     """
     checkpoint = load(path)
     try:
@@ -38,14 +38,14 @@ def _searched(search: dict[str, Any] | None) -> list[str]:
 def _calibrated(calibration: dict[str, Any]) -> list[str]:
     if not isinstance(below := calibration.get("unsure_below"), int | float):
         return []
-    lines = [f"unsure       words of a probability under {below:g}"]
+    lines = [f"unsure       words with a probability below {below:g}"]
     if known := calibration.get("familiarity"):
         lines.append(f"notes        on photos unlike the training ones, at {known['size']} pixels")
     return lines
 
 
 def _looking(config: dict[str, Any], decoder: dict[str, Any]) -> str:
-    """The attention in a few words; of the additive kind, which was once the only one, its size."""
+    """Describe the attention in a few words; the default kind, additive, only by its size."""
     section = config.get("attention") or {}
     kind = section.get("kind", "additive")
     name = "" if kind == "additive" else f"{kind} "
@@ -56,7 +56,7 @@ def _looking(config: dict[str, Any], decoder: dict[str, Any]) -> str:
 
 
 def _decoded(config: dict[str, Any], decoder: dict[str, Any]) -> str:
-    """What a decoder is, by the config."""
+    """Describe the decoder in a few words."""
     kind, width = decoder.get("kind", "lstm"), decoder["hidden_dim"]
     if kind in ("transformer", "masked"):
         return f"{kind} {width}, {decoder['layers']} layers of {decoder['heads']} heads"
@@ -114,12 +114,12 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
 def figures_entry(
     data: str, metrics: Mapping[str, float], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """One entry of a record's figures: scores, and how they were measured.
+    """Build an entry for a record's figures: scores, and how they were measured.
 
     Args:
-        data: The data set and split, for people.
+        data: A description of the data set and split.
         metrics: The scores.
-        settings: Those of ``evaluate``; what does not make scores differ is left out.
+        settings: The settings from ``evaluate``; those that do not affect scores are left out.
     """
     keys = (*SEARCH, "size", "precision", "images")
     return {
@@ -130,7 +130,7 @@ def figures_entry(
 
 
 def _figures(figures: list[dict[str, Any]] | dict[str, Any]) -> list[str]:
-    """A line for each entry; models of before have scores by a label that says little."""
+    """Return a line per entry; in older models, figures are scores by label, without settings."""
     if isinstance(figures, dict):
         entries = [
             (f"{label} (how they were measured is not recorded)", value)

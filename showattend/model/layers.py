@@ -1,7 +1,7 @@
-"""Layers that run in the precision of what they are given.
+"""Layers that compute in the precision of their input.
 
-A model's weights stay in float32 while it is trained; annotations come in the precision that the
-products are to run in (float32, bf16, float16; float64 in tests). Weights are cast to it.
+A model's weights stay in float32 during training. The annotations come in the precision of the
+matrix products (float32, bf16, float16; float64 in tests), and the weights are cast to it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ class Linear(nn.Linear):
     """x W^T + b in the precision of x."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The product for x [..., in], [..., out]."""
+        """Map x [..., in] to [..., out]."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """float32, or float64 where the work is done in it: for what must not be rounded further."""
+    """Return float32, or float64 for float64: the type of sums that need full precision."""
     return torch.promote_types(dtype, torch.float32)
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation in float32 at least, whatever the precision of the products."""
+    """Layer normalisation in at least float32, whatever the precision of the products."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise x [..., M] over its last axis; the result is `wide`."""
@@ -36,13 +36,13 @@ class LayerNorm(nn.LayerNorm):
 
 
 class LSTMCell(nn.Module):
-    """One step of an LSTM, with the cell in float32 at least.
+    """One step of an LSTM, with the cell in at least float32.
 
     i, f, g, o = W_x x + W_h h + b; c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
 
     Args:
-        input_dim: Of x.
-        hidden_dim: M, of h and c.
+        input_dim: The size of x.
+        hidden_dim: M, the size of h and c.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
@@ -50,14 +50,14 @@ class LSTMCell(nn.Module):
         self.W_x = Linear(input_dim, 4 * hidden_dim)
         self.W_h = Linear(hidden_dim, 4 * hidden_dim, bias=False)
         nn.init.orthogonal_(self.W_h.weight)
-        with torch.no_grad():  # an open forget gate lets gradients through from the first step
+        with torch.no_grad():  # an open forget gate lets gradients through from the start
             self.W_x.bias.zero_()
             self.W_x.bias[hidden_dim : 2 * hidden_dim] = 1.0
 
     def forward(
         self, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next h (in the precision of x) and c, from x [..., input] and h, c [..., M]."""
+        """Compute the next h (in the precision of x) and c [..., M] from x [..., input], h, c."""
         gates = self.W_x(x) + self.W_h(h)
         i, f, g, o = gates.to(c.dtype).chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)

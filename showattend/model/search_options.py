@@ -1,4 +1,4 @@
-"""How captions are searched, checked once, wherever the values come from."""
+"""The options of caption search, with their checks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from showattend.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class SearchOptions(CallConfig):
-    """How captions are searched: the settings of `showattend.config.settings`, and two more.
+    """The options of caption search: the settings of `showattend.config.settings`, and two more.
 
     Attributes:
-        prefix: Numbers of words that every caption begins with, ``<unk>`` allowed; they keep their
-            maps.
+        prefix: Numbers of words that every caption begins with, ``<unk>`` allowed; they have maps
+            too.
         banned: Numbers of words that do not occur after the prefix.
+
+    Raises:
+        ConfigError: A value is invalid; the message names it and the values that are allowed.
     """
 
     prefix: tuple[int, ...] = ()
     banned: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing.
-
-        Raises:
-            ConfigError: Names the value and what it must be.
-        """
+        """Check the values."""
         checked: dict[str, Any] = {
             name: (whole_number if isinstance(each.default, int) else real_number)(
                 name, getattr(self, name), each.least, each.most
@@ -39,7 +38,7 @@ class SearchOptions(CallConfig):
         }
         checked |= {name: word_numbers(name, getattr(self, name)) for name in ("prefix", "banned")}
         for name, value in checked.items():
-            object.__setattr__(self, name, value)  # NumPy's numbers become Python's
+            object.__setattr__(self, name, value)  # converts NumPy numbers to Python's
         if self.min_length > self.max_length:
             raise ConfigError(f"min_length {self.min_length} is over max_length {self.max_length}")
         if self.n_best > self.beam_size:
@@ -50,14 +49,14 @@ class SearchOptions(CallConfig):
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any], where: str) -> SearchOptions:
-        """The options that a model's search section holds.
+        """Build the options from a model's search section.
 
         Args:
             section: Keys of the config's search section, and ``n_best``.
-            where: What holds them, for messages.
+            where: The file that holds the section, for messages.
 
         Raises:
-            ConfigError: A key is unknown, or a value means nothing.
+            ConfigError: A key is unknown, or a value is invalid.
         """
         given = to_dict(from_dict(CallConfig, dict(section), where, "search."))
         try:
@@ -66,16 +65,23 @@ class SearchOptions(CallConfig):
             raise ConfigError(f"{where}: search.{error}") from error
 
     def to_section(self) -> dict[str, Any]:
-        """What `from_section` reads; ``prefix`` and ``banned`` are of one call, not of a model."""
+        """Return the section that `from_section` reads, without ``prefix`` and ``banned``.
+
+        Those two belong to a single call, not to a model.
+        """
         section = {each.name: getattr(self, each.name) for each in fields(SearchConfig)}
         return section | ({} if self.n_best == 1 else {"n_best": self.n_best})
 
 
 def word_numbers(name: str, words: Iterable[int]) -> tuple[int, ...]:
-    """Word numbers as a tuple.
+    """Convert word numbers to a tuple of int.
+
+    Args:
+        name: The name of the option, for messages.
+        words: The word numbers.
 
     Raises:
-        ConfigError: They are something else.
+        ConfigError: ``words`` is not a list of word numbers.
     """
     if isinstance(words, str) or not isinstance(words, Iterable):
         raise ConfigError(f"{name} is {words!r}; it must be a list of word numbers")
@@ -83,10 +89,10 @@ def word_numbers(name: str, words: Iterable[int]) -> tuple[int, ...]:
 
 
 def check_words(words: Iterable[int], vocabulary_size: int) -> None:
-    """Refuse numbers of words that the decoder does not have.
+    """Check that word numbers are in the vocabulary.
 
     Raises:
-        ConfigError: Names the first.
+        ConfigError: One is not; the message names the first.
     """
     for word in words:
         if not 0 <= word < vocabulary_size:
@@ -94,10 +100,11 @@ def check_words(words: Iterable[int], vocabulary_size: int) -> None:
 
 
 def check_prefix(prefix: tuple[int, ...], max_length: int) -> None:
-    """Refuse first words that are none, or that leave no room for another.
+    """Check a prefix.
 
     Raises:
-        ConfigError: Says which.
+        ConfigError: It holds a special word other than ``<unk>``, or leaves no room for another
+            word.
     """
     if {Vocabulary.PAD, Vocabulary.START, Vocabulary.END} & set(prefix):
         raise ConfigError("the prefix must hold words only, no <pad>, <start> or <end>")

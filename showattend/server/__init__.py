@@ -1,1 +1,1 @@
-"""The web page and its JSON API."""
+"""The web server: a page and its JSON API."""

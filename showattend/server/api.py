@@ -1,9 +1,9 @@
-"""The application: one page, one JSON API.
+"""The web application: a page and a JSON API.
 
-``GET /`` is the page. ``POST /api/caption`` takes a photo and options as a form and answers with
-captions, their maps and the numbers behind them; ``GET /openapi.json`` describes it. Whatever goes
-wrong is answered with ``{"error": "one line"}``. Nothing is kept: a photo lies in a temporary
-folder while it is captioned.
+``GET /`` returns the page. ``POST /api/caption`` takes a photo and options as a form, and returns
+captions with their maps and probabilities; ``GET /openapi.json`` describes it. Errors are returned
+as ``{"error": "one line"}``. Nothing is stored: a photo is in a temporary folder only while it is
+captioned.
 """
 
 from __future__ import annotations
@@ -38,37 +38,45 @@ from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
 
 MOST = 20
-"""Beams or samples of one request."""
+"""The most beams or samples of one request."""
 
 
 class Said(BaseModel):
     """One caption.
 
-    ``confidences`` are the model's probabilities of the words, ``confidence`` their geometric mean
-    with the end's; ``unsure`` marks words of a probability so low that they are often wrong.
+    ``confidences`` are the model's probabilities of the words. ``confidence`` is the geometric mean
+    of these and of the end's. ``unsure`` marks words that are often wrong, since their probability
+    is low. ``half_area`` is, for each map, the smallest share of the grid that holds half of it.
+    ``parts`` are the maps of heads, hops or levels, if there are any, and ``sentinel`` is the
+    sentinel's share of the attention.
     """
 
     caption: str
     words: list[str]
-    log_probs: list[float]
-    log_prob: float
-    score: float
-    confidences: list[float]
-    confidence: float
+    log_probs: list[float | None]
+    log_prob: float | None
+    score: float | None
+    confidences: list[float | None]
+    confidence: float | None
     unsure: list[bool]
     betas: list[float] | None
     attention: list[list[list[float]]]
+    half_area: list[float]
+    parts: list[list[list[list[float]]]] | None = None
+    part_names: list[str] | None = None
+    sentinel: list[float] | None = None
 
 
 class Answer(BaseModel):
     """A photo's captions, best first, with a map [rows][columns] for each word.
 
-    ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo of
-    ``geometry.image_size``. ``fixed`` words at the beginning were given. Words of a lower
-    probability than ``unsure_below`` are unsure, but for function words. ``betas`` is null if the
-    model has no gate. ``familiarity`` is the share of ordinary photos that are as unlike the
-    training ones, or more (null where the model does not know), and ``note`` says so where it is
-    small.
+    ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo, whose
+    size is ``geometry.image_size``. ``fixed`` is the number of words given as the prefix. Words
+    with a probability below ``unsure_below`` are unsure, except function words. Maps with a
+    ``half_area`` up to ``somewhere`` point to a place; the others are spread over the image.
+    ``betas`` is null if the model has no gate. ``familiarity`` is the share of ordinary photos that
+    differ from the training photos at least as much as this one (null if the model cannot tell);
+    ``note`` warns if it is small.
     """
 
     name: str
@@ -76,6 +84,7 @@ class Answer(BaseModel):
     captions: list[Said]
     geometry: dict[str, list[float]]
     unsure_below: float
+    somewhere: float
     familiarity: float | None
     note: str | None
     fixed: int
@@ -86,14 +95,14 @@ class Answer(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong, in one line."""
+    """An error, in one line."""
 
     error: str
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a request asks for beside its photo."""
+    """The options of a request."""
 
     method: str
     beam_size: int | None
@@ -108,21 +117,25 @@ class Options:
 
 
 def _setting(name: str, most: int) -> Any:
-    """The form's field of a setting of search, of which the server grants no more than this."""
+    """Build the form's field for a setting of the search, with an upper limit."""
     setting = settings()[name]
     most = min(most, setting.most)
     return Form(ge=setting.least, le=most, description=setting.sentence)
 
 
 def create_app(
-    captioner: Captioner, limits: Limits | None = None, hosts: tuple[str, ...] = ()
+    captioner: Captioner,
+    limits: Limits | None = None,
+    hosts: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
 ) -> FastAPI:
-    """The application around a model.
+    """Create the web application for a model.
 
     Args:
         captioner: The model.
-        limits: What one request may cost.
-        hosts: The names that the server answers to; none means any.
+        limits: The limits on requests; None for the defaults.
+        hosts: The host names that the server answers to; empty for any.
+        origins: Other origins that the page may come from, such as a reverse proxy's address.
     """
     limits = limits or Limits()
     gate = Gate(limits)
@@ -132,11 +145,11 @@ def create_app(
         yield
         gate.close()
 
-    # No docs_url: FastAPI's page of documentation loads its code from another host.
+    # No docs_url: FastAPI's documentation page loads scripts from another host.
     app = FastAPI(
         title="showattend", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.add_middleware(Guard, limits=limits, hosts=hosts)
+    app.add_middleware(Guard, limits=limits, hosts=hosts, origins=origins)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _wrong_value)
     app.add_exception_handler(UserError, _user_error)
@@ -160,25 +173,25 @@ def create_app(
         method: Annotated[Literal["beam", "sample"], Form()] = "beam",
         beam_size: Annotated[int | None, _setting("beam_size", MOST)] = None,
         n_best: Annotated[int | None, _setting("n_best", MOST)] = None,
-        samples: Annotated[int, Form(ge=1, le=MOST, description="sample: how many to draw.")] = 5,
+        samples: Annotated[int, Form(ge=1, le=MOST, description="sample: number of samples.")] = 5,
         temperature: Annotated[
-            float, Form(ge=0.05, le=5, description="sample: under 1, the likely is likelier.")
+            float, Form(ge=0.05, le=5, description="sample: below 1, favours probable words.")
         ] = 0.7,
         seed: Annotated[
-            int | None, Form(ge=0, lt=2**31, description="sample: the same draws the same.")
+            int | None, Form(ge=0, lt=2**31, description="sample: makes samples reproducible.")
         ] = None,
         max_length: Annotated[int | None, _setting("max_length", 60)] = None,
         prefix: Annotated[
-            str, Form(max_length=400, description="The first words, given; the caption goes on.")
+            str, Form(max_length=400, description="The first words of every caption.")
         ] = "",
         banned: Annotated[
-            str, Form(max_length=1000, description="Words not to say after them, blanks between.")
+            str, Form(max_length=1000, description="Words to avoid after these, space-separated.")
         ] = "",
         preview: Annotated[
-            bool, Form(description="Return the photo too: upright, a JPEG as a data: address.")
+            bool, Form(description="Also return the upright photo, a JPEG as a data: URL.")
         ] = False,
     ) -> Answer:
-        """Caption a photo: what it shows, and for every word where the model looked."""
+        """Caption a photo, and show for every word where the model looked."""
         _check_names(name for name, _ in (await request.form()).multi_items())
         content = await image.read()
         if len(content) > limits.bytes:
@@ -210,14 +223,15 @@ def answer(
 
     Args:
         captioner: The model.
-        content: Of the file.
-        name: What to call it.
-        options: What is asked for.
-        limits: For its pixels.
+        content: The content of the file.
+        name: The name of the file, for messages.
+        options: The options of the request.
+        limits: The limits on the image.
 
     Raises:
-        HTTPException: 413 when the image has too many pixels.
-        UserError: The file is no image, or an option has a value that means nothing.
+        HTTPException: 413 if the image has too many pixels or takes too much memory.
+        ImageError: The file is not an image that can be read.
+        UserError: An option has an invalid value.
     """
     began = time.perf_counter()
     photo = PhotoFile.of(content, name)
@@ -240,10 +254,10 @@ def answer(
 
 
 def _check_claim(path: Path, name: str, at_least: int, limits: Limits) -> None:
-    """Refuse an image that has too many pixels, or takes more memory than so many in RGB.
+    """Check the number of pixels and the memory that an image claims, before decoding it.
 
     Raises:
-        HTTPException: 413.
+        HTTPException: 413 if one of them is over the limit.
     """
     found = claim(path, at_least)
     pixels = found.width * found.height
@@ -257,14 +271,14 @@ def _check_claim(path: Path, name: str, at_least: int, limits: Limits) -> None:
         raise HTTPException(
             413,
             f"{name}: decoding the image takes {found.bytes / 1e6:.0f} MB of memory, more than the "
-            f"limit of {limits.decoded / 1e6:.0f}; send it smaller, or as a JPEG",
+            f"limit of {limits.decoded / 1e6:.0f}; send a smaller image, or a JPEG",
         )
 
 
 def _caption(captioner: Captioner, path: Path, options: Options) -> Caption:
     steer: dict[str, Any] = {"prefix": options.prefix, "banned": options.banned}
     if options.max_length is not None:
-        # The model's own least number of words gives way.
+        # It also lowers the model's min_length, where necessary (see below).
         steer["max_length"] = options.max_length
     if options.method == "sample":
         return captioner.sample(
@@ -282,22 +296,22 @@ def _caption(captioner: Captioner, path: Path, options: Options) -> Caption:
 
 
 def _printable(name: str) -> str:
-    """A file's name without folders and controls, and not too long."""
+    """Return a file's name without folders and control characters, limited to 80 characters."""
     name = name.replace("\\", "/").rpartition("/")[2]
     return "".join(sign for sign in name if sign.isprintable())[:80] or "photo"
 
 
 def _model_name(captioner: Captioner) -> str:
-    """The model's name; of a path only the end, the rest is nobody's business."""
+    """Return the model's name, without the folders of a path, which clients must not see."""
     path = Path(captioner.name)
     return (path.parent if path.name == FILE_NAME else path).name or "model"
 
 
 def _check_names(given: Iterable[str]) -> None:
-    """Refuse what would be passed over in silence.
+    """Check the names of the form's fields, which FastAPI would otherwise ignore silently.
 
     Raises:
-        HTTPException: 422 when a field of the form is unknown, or there twice.
+        HTTPException: 422 if a field is unknown, or given twice.
     """
     known = ["image", *(field.name for field in fields(Options))]
     for name, times in Counter(given).items():
@@ -310,7 +324,7 @@ def _check_names(given: Iterable[str]) -> None:
             raise HTTPException(422, f"{name}: {times} {what}")
 
 
-# Problems ------------------------------------------------------------------------------------
+# Errors --------------------------------------------------------------------------------------
 
 
 async def _http_problem(_: Request, error: Exception) -> JSONResponse:
@@ -319,7 +333,7 @@ async def _http_problem(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _wrong_value(_: Request, error: Exception) -> JSONResponse:
-    """The first value that is wrong: "beam_size: input should be greater than ..."."""
+    """Report the first invalid value: "beam_size: input should be greater than ..."."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
@@ -334,5 +348,5 @@ async def _user_error(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _fault(_: Request, __: Exception) -> JSONResponse:
-    """A mistake of ours: uvicorn's log has the traceback."""
-    return JSONResponse({"error": "the server failed; its log says how"}, 500)
+    """Report an internal error; uvicorn's log has the traceback."""
+    return JSONResponse({"error": "internal server error; see the server's log"}, 500)

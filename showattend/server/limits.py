@@ -1,4 +1,4 @@
-"""What keeps the server small and private: limits, and a guard in front of the application."""
+"""Limits on requests, and a guard in front of the application."""
 
 from __future__ import annotations
 
@@ -16,28 +16,34 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from showattend.exceptions import ConfigError
 from showattend.system.checks import real_number, whole_number
 
 T = TypeVar("T")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORM = 100_000
-"""Bytes of a request beside its photo."""
+"""The most bytes of a request in addition to its photo."""
 _DIGITS = re.compile("[0-9]{1,18}")
+_ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_ADVICE = "; behind a proxy, start it with --allowed-origin and the address that browsers show"
 _LOOK = 0.1
-"""Seconds between two looks at whether the client of waiting work is still there."""
+"""Seconds between checks whether the client of a waiting request is still connected."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost.
+    """The limits on requests.
 
     Attributes:
-        megabytes: Size of the uploaded file.
-        megapixels: Of the image, as its header claims. One that takes more memory to decode than
-            so many pixels in RGB (4 bytes each) is refused too.
-        seconds: For uploading, and again for waiting and computing.
-        waiting: Requests in line behind the one that is computed.
+        megabytes: The largest size of an uploaded file.
+        megapixels: The most pixels of an image, in millions, according to its header. Images that
+            take more memory to decode than 4 bytes for each of these pixels are refused too.
+        seconds: The longest time for the upload, and again for waiting and computing.
+        waiting: The most requests waiting behind the current one.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
     megabytes: float = 20.0
@@ -46,33 +52,33 @@ class Limits:
     waiting: int = 8
 
     def __post_init__(self) -> None:
-        """Refuse values that would refuse everything.
-
-        Raises:
-            ConfigError: Names the value.
-        """
+        """Check the values."""
         for name, most in (("megabytes", 1e6), ("megapixels", 1e6), ("seconds", 1e6)):
             real_number(name, getattr(self, name), 0, most, above_least=True)
         whole_number("waiting", self.waiting, 0, 1_000_000)
 
     @property
     def bytes(self) -> int:
-        """Of the uploaded file."""
+        """The largest size of an uploaded file in bytes."""
         return round(self.megabytes * 1e6)
 
     @property
     def decoded(self) -> int:
-        """The bytes of memory that decoding an image may take."""
+        """The most memory for decoding an image, in bytes."""
         return round(4e6 * self.megapixels)
 
     @property
     def too_large(self) -> str:
-        """What to say of a larger file."""
+        """The message for a larger file."""
         return f"the file is larger than {self.megabytes:g} MB"
 
 
 class Gate:
-    """Runs one computation at a time in a thread, with a short line behind it."""
+    """Runs one computation at a time in a thread, with a short queue.
+
+    Args:
+        limits: The limits on waiting.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -83,18 +89,18 @@ class Gate:
     async def run(
         self, work: Callable[[], T], gone: Callable[[], Awaitable[bool]] | None = None
     ) -> T:
-        """The result of ``work``.
+        """Run ``work`` and return its result.
 
-        A computation that takes too long is not waited for any longer, but keeps its place until
-        it is over. One that has not begun leaves the line.
+        A computation that takes too long is no longer waited for, but still occupies the thread
+        until it ends. One that has not started is removed from the queue.
 
         Args:
             work: The computation.
-            gone: Whether nobody wants it any more; asked while it is in line.
+            gone: Whether the client has disconnected; called repeatedly while the work waits.
 
         Raises:
-            HTTPException: 503 when the line is full, 504 when it takes too long, 499 when nobody
-                wants it any more.
+            HTTPException: 503 if the queue is full, 504 if the work takes too long, 499 if the
+                client has disconnected.
         """
         with self._lock:
             if self._inside > self.limits.waiting:
@@ -110,16 +116,16 @@ class Gate:
                 while gone and not (result.done() or future.running()):
                     await asyncio.wait({result}, timeout=_LOOK)
                     if not future.running() and await gone() and future.cancel():
-                        raise HTTPException(499, "the client has gone")
+                        raise HTTPException(499, "the client has disconnected")
                 return await result
         except TimeoutError:
             seconds = f"{self.limits.seconds:g} seconds"
-            raise HTTPException(504, f"it took longer than {seconds}; try again") from None
+            raise HTTPException(504, f"captioning took longer than {seconds}; try again") from None
         finally:
-            result.cancel()  # if it has not begun, it never does
+            result.cancel()  # has an effect only if the work has not started
 
     def close(self) -> None:
-        """Let nothing in any more."""
+        """Cancel waiting work and accept no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _leave(self, _: Future[T]) -> None:
@@ -128,23 +134,32 @@ class Gate:
 
 
 class Guard:
-    """Stands before the application: who may ask, and how much may be sent.
+    """ASGI middleware that checks where requests come from and how large they are.
 
-    A page of another site must not use the server through its visitor's browser: requests are
-    answered only under the server's own name (a foreign name may point to this machine), and only
-    when they do not come from another origin.
+    A page of another site must not use the server through its visitor's browser. Requests are
+    therefore answered only under the server's own host names (a foreign name may point to this
+    machine), and only if they do not come from another origin.
 
     Args:
-        app: What it guards.
-        limits: How large a request may be, and how slow.
-        hosts: The names that the server answers to; none means any.
+        app: The application.
+        limits: The limits on requests.
+        hosts: The host names that the server answers to; empty for any.
+        origins: Other origins that the page may come from: a proxy's address; see ``read_origin``.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, hosts: tuple[str, ...] = ()) -> None:
-        self.app, self.limits, self.hosts = app, limits, hosts
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        hosts: tuple[str, ...] = (),
+        origins: tuple[str, ...] = (),
+    ) -> None:
+        self.app, self.limits, self.origins = app, limits, origins
+        # A proxy passes on the name that it was asked for, or its own name for this server.
+        self.hosts = hosts and (*hosts, *map(_name, origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with what is wrong."""
+        """Pass a request to the application, or answer it with an error."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -154,17 +169,17 @@ class Guard:
         if refused is None:
             await self.app(scope, body.receive, _with_headers(send))
             return
-        await body.drain()  # a client that is still sending would not read the answer
+        await body.drain()  # clients do not read the answer while they are still sending
         await _answer(_with_headers(send), *refused)
 
     def _refused(self, headers: Headers, most: int) -> tuple[int, str] | None:
-        """Status and reason, for headers that keep a request out, however malformed they are."""
+        """Return status and reason if the headers are refused; they may be malformed."""
         host = headers.get("host", "")
         if self.hosts and _name(f"//{host}") not in self.hosts:
-            return 403, f"this server answers to {', '.join(self.hosts)} only"
+            return 403, f"this server answers to {', '.join(self.hosts)} only{_ADVICE}"
         origin = headers.get("origin")
-        if origin is not None and _netloc(origin) != host:
-            return 403, "pages of other sites may not use this server"
+        if origin is not None and origin not in self.origins and _netloc(origin) != host:
+            return 403, f"pages of other sites may not use this server{_ADVICE}"
         lengths = set(headers.getlist("content-length"))
         if len(lengths) > 1 or not all(map(_DIGITS.fullmatch, lengths)):
             return 400, "the header Content-Length must be one number of bytes"
@@ -174,7 +189,7 @@ class Guard:
 
 
 class _Body:
-    """A request's body, counted and timed as it comes in."""
+    """A request's body, with limits on its size and time."""
 
     def __init__(self, receive: Receive, limits: Limits) -> None:
         self._receive, self._limits = receive, limits
@@ -183,10 +198,10 @@ class _Body:
         self._end = asyncio.get_running_loop().time() + limits.seconds
 
     async def receive(self) -> Message:
-        """The next part.
+        """Receive the next part.
 
         Raises:
-            HTTPException: 413 when it is too much, 408 when it is too slow.
+            HTTPException: 413 if the body is too large, 408 if the upload is too slow.
         """
         message = await self._next()
         if self._got > self.most:
@@ -195,7 +210,7 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Throw the rest away, within reason."""
+        """Receive and discard the rest, up to a limit."""
         while not self._whole and self._got <= 20 * self.most:
             try:
                 await self._next()
@@ -203,7 +218,7 @@ class _Body:
                 return
 
     async def _next(self) -> Message:
-        if self._whole:  # only the end of the connection is left to come
+        if self._whole:  # the next message is the end of the connection
             return await self._receive()
         try:
             async with asyncio.timeout_at(self._end):
@@ -215,6 +230,21 @@ class _Body:
         self._got += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         return message
+
+
+def read_origin(text: str) -> str:
+    """The origin of the pages at an address, such as ``https://photos.example``.
+
+    Raises:
+        ConfigError: It is not a scheme, a host and at most a port.
+    """
+    origin = text.strip().rstrip("/").lower()
+    if not _ORIGIN.fullmatch(origin):
+        raise ConfigError(
+            f"--allowed-origin {text}: give what the browser shows before the path, "
+            "such as https://photos.example"
+        )
+    return origin
 
 
 def _netloc(address: str) -> str | None:
@@ -232,7 +262,7 @@ def _name(address: str) -> str:
 
 
 def _with_headers(send: Send) -> Send:
-    """Add what every answer carries: nothing is framed, guessed, remembered or told on."""
+    """Add headers to every answer: no framing, no type guessing, no caching, no referrer."""
     extra = [
         (b"x-content-type-options", b"nosniff"),
         (b"x-frame-options", b"DENY"),

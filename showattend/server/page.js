@@ -1,4 +1,4 @@
-// The server's page: take a photo, ask for its captions, show them, steer.
+// The server's page: takes a photo, requests captions, shows them, and lets the user steer them.
 "use strict";
 
 (() => {
@@ -8,8 +8,8 @@
   showattend.theme($("theme"));
   $("address").textContent = location.origin;
 
-  // What is shown, and what was asked for last: the photo, the words it begins with, those that are
-  // rejected. The photo's preview is null until the server has sent it.
+  // What is shown, and what was requested last: the photo, the first words and the rejected words.
+  // The photo's preview is null until the server has sent it.
   let shown = { photo: null, preview: null, prefix: "", rejected: [] }, wanted = shown;
   let request = null, later = 0;
 
@@ -19,7 +19,7 @@
     extra: [steer],
     actions: [
       {
-        label: (caption, t) => `Keep “${caption.words.slice(0, t + 1).join(" ")}”, go on`,
+        label: (caption, t) => `Keep “${caption.words.slice(0, t + 1).join(" ")}” and continue`,
         run: (caption, t) => guide({ prefix: caption.words.slice(0, t + 1).join(" ") }),
       },
       {
@@ -32,9 +32,9 @@
     ],
   });
 
-  // --- asking -----------------------------------------------------------------------------------
+  // --- requests ---------------------------------------------------------------------------------
 
-  // Ask for captions, steered anew; what was asked before is not waited for any longer.
+  // Request captions with changed options; an earlier request is aborted.
   async function ask(changed = {}, from = wanted) {
     clearTimeout(later);
     const asked = { ...from, ...changed };
@@ -57,7 +57,7 @@
       const answer = await response.json();
       if (mine.signal.aborted) return;
       if (!response.ok) {
-        if ([400, 413].includes(response.status)) wanted = shown; // the photo or the words are wrong
+        if ([400, 413].includes(response.status)) wanted = shown; // invalid photo or words
         throw new Error(answer.error);
       }
       await show(answer, asked, acting, mine.signal);
@@ -74,11 +74,11 @@
     }
   }
 
-  // Steer the photo that is shown, whatever other one is waited for or was refused.
+  // Steer the photo that is shown, even if another one is pending or was refused.
   const guide = (changed) => ask(changed, basis());
   const basis = () => (request && wanted.photo === shown.photo ? wanted : shown);
 
-  // Ask when a slider has come to rest: each step of a key is a change of its own.
+  // Wait until a slider rests, since every key press is a change.
   function askSoon() {
     clearTimeout(later);
     later = setTimeout(ask, 300);
@@ -102,14 +102,14 @@
       click: () => guide({ rejected: basis().rejected.filter((each) => each !== word) }),
     }, word));
     $("rejected").replaceChildren(...(chips.length ? ["Rejected:", ...chips] : []));
-    if (signal.aborted) return; // the photo is there, but no longer what is asked for
+    if (signal.aborted) return; // the photo is no longer the one requested
     wanted = shown;
     $("prefix").value = shown.prefix;
     const how = answer.seed === null ? "" : `, seed ${answer.seed}`;
     $("progress").textContent =
       [`Caption: ${answer.captions[0].caption || "(no words)"}`, ...answer.notes].join(" ") +
       ` (${answer.name}, ${answer.seconds.toFixed(1)} s${how})`;
-    // Whoever steered with a word's buttons, which are gone, goes on at the first new word.
+    // The word's buttons are gone after steering, so the focus moves to the first new word.
     if (acting) viewer.focus(answer.fixed);
   }
 
@@ -127,7 +127,7 @@
   // --- a photo: chosen, dropped, pasted, taken --------------------------------------------------
 
   function take(file) {
-    if (!file) return complain("That is no file. Drop or paste a photo.");
+    if (!file) return complain("That is not a file. Drop or paste a photo.");
     if (file.size > settings.megabytes * 1e6)
       return complain(`${file.name}: the file is larger than ${settings.megabytes} MB.`);
     ask({ photo: file, preview: null, prefix: "", rejected: [] });
@@ -140,7 +140,7 @@
     });
   $("choose").addEventListener("click", () => $("file").click());
 
-  let within = 0; // dragenter and dragleave come for every element on the way
+  let within = 0; // dragenter and dragleave fire for every element on the way
   const over = (step) => {
     within = Math.max(0, step ? within + step : 0);
     $("drop").classList.toggle("over", within > 0);
@@ -160,7 +160,7 @@
     take(file);
   });
 
-  // A phone's own camera where there is one; else the browser's.
+  // Use a phone's camera app if there is one, otherwise the browser's camera.
   const dialog = $("shooting"), video = dialog.querySelector("video");
   $("camera").addEventListener("click", async () => {
     if (matchMedia("(pointer: coarse)").matches || !navigator.mediaDevices?.getUserMedia)
@@ -175,7 +175,7 @@
   });
   $("shoot").addEventListener("click", () => {
     const frame = make("canvas", { width: video.videoWidth, height: video.videoHeight });
-    if (!frame.width) return; // no picture has come yet
+    if (!frame.width) return; // no frame yet
     frame.getContext("2d").drawImage(video, 0, 0);
     dialog.close();
     frame.toBlob((blob) => take(new File([blob], "camera.jpg")), "image/jpeg", 0.92);

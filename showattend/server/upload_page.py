@@ -1,4 +1,4 @@
-"""The server's page: a place to drop a photo, the viewer, and what steers the caption."""
+"""The server's page: an upload area, the viewer, and controls for the caption."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from showattend.visualize.page import asset, shell
 
 
 def page(*, model: str, limits: Limits, beam_size: int, most: int) -> str:
-    """The page as HTML.
+    """Build the page as HTML.
 
     Args:
-        model: What the model is called.
-        limits: The page says at once what the server would refuse.
-        beam_size: The model's own.
-        most: Beams or samples at most.
+        model: The model's name.
+        limits: The limits on uploads, which the page checks before uploading.
+        beam_size: The model's default beam size.
+        most: The most beams or samples.
     """
     settings = {
         "model": model,

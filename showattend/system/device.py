@@ -9,9 +9,15 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from showattend.exceptions import ConfigError
+
+# numpy before 2.4 measures its floats when it is first asked, and would warn in the middle of a
+# training run, which rounds the smallest ones to zero.
+np.finfo(np.float64)
+np.finfo(np.float32)
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 

@@ -1,1 +1,1 @@
-"""Training: what a run is made of."""
+"""Training: runs, their objectives, validation, state and comparison."""

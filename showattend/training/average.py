@@ -1,4 +1,4 @@
-"""Averages of weights: along one run of training, and over several from one start."""
+"""Averages of weights: a moving average within a run, and the average of several runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ _META = {"kind": "run"}
 
 
 class MovingAverage(nn.Module):
-    """A copy of a model that follows its weights slowly.
+    """A copy of a model with a moving average of its weights.
 
-    theta' <- d theta' + (1 - d) theta after every step, with d rising to ``decay`` over the first
-    steps, min(decay, (1 + n) / (10 + n)), so that the random start is soon forgotten.
+    theta' <- d theta' + (1 - d) theta after every step n, where d = min(decay, (1 + n) / (10 + n))
+    rises to ``decay``, so that the random initial weights are soon forgotten.
 
     Args:
-        model: The model being trained; only what it trains moves.
-        decay: d.
+        model: The model being trained; only its trainable weights are averaged.
+        decay: The final d.
+
+    Attributes:
+        model: The averaged copy, in eval mode.
+        updates: n, a scalar.
     """
 
     updates: torch.Tensor
@@ -36,7 +40,7 @@ class MovingAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Follow the model after a step of the optimizer."""
+        """Update the average after a step of the optimizer."""
         n = int(self.updates)
         decay = min(self.decay, (1 + n) / (10 + n))
         for mine, theirs in zip(self.model.parameters(), model.parameters(), strict=True):
@@ -46,18 +50,18 @@ class MovingAverage(nn.Module):
 
 
 class Merger:
-    """The average of what several runs of training from the same start came to.
+    """Averages the weights of several training runs from the same start.
 
-    The runs differ by chance only and part little enough for the mean of their weights to be a
-    model, better than each; a share of the start brings back some of what they have forgotten
+    The runs differ only by chance, and stay close enough that the mean of their weights is a better
+    model than each of them. A share of the start restores some of what they have forgotten
     (Wortsman et al. 2022, "Model soups"; Rame et al. 2024, "WARP: On the Benefits of Weight
-    Averaged Rewarded Policies", with straight lines for its arcs). The weights are kept in the
-    run's folder: a resumed run finds them, and other shares can be tried.
+    Averaged Rewarded Policies", with linear instead of spherical interpolation). The weights are
+    kept in the run's folder, so that a resumed run finds them and other shares can be tried.
 
     Args:
         folder: The folder of the run.
-        runs: How many.
-        start_share: s of (1 - s) mean_k theta_k + s theta_start.
+        runs: The number of runs.
+        start_share: s in (1 - s) mean_k theta_k + s theta_start.
     """
 
     def __init__(self, folder: Path, runs: int, start_share: float) -> None:
@@ -66,15 +70,15 @@ class Merger:
         self.start_share = start_share
 
     def save_start(self, models: Mapping[str, nn.Module]) -> None:
-        """Keep the weights that every run starts from."""
+        """Save the weights that every run starts from."""
         save_tensors(self.start, flatten(models), _META)
 
     def save_run(self, number: int, models: Mapping[str, nn.Module]) -> None:
-        """Keep what run ``number`` (from 0) came to."""
+        """Save the final weights of run ``number``, counted from 0."""
         save_tensors(self.files[number], flatten(models), _META)
 
     def load_start(self, models: Mapping[str, nn.Module]) -> None:
-        """Put the models back where every run starts.
+        """Load the weights that every run starts from.
 
         Raises:
             CheckpointError: The file is missing or damaged.
@@ -82,7 +86,7 @@ class Merger:
         put_weights(load_tensors(self.start, "the weights of a run")[0], models)
 
     def merge(self, models: Mapping[str, nn.Module]) -> None:
-        """Put the average into the models.
+        """Load the average into the models.
 
         Raises:
             CheckpointError: A file is missing or damaged.
@@ -100,7 +104,7 @@ class Merger:
 
 
 def put_weights(weights: Weights, models: Mapping[str, nn.Module]) -> None:
-    """Load ``NAME.*`` into the model of that name."""
+    """Load the weights ``NAME.*``, tensors [...] of the models' shapes, into the model ``NAME``."""
     parts = unflatten(weights)
     for name, model in models.items():
         model.load_state_dict(parts[name])

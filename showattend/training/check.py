@@ -1,4 +1,4 @@
-"""Values of a config that mean nothing, refused before anything is read or computed."""
+"""Checks of a config's values before anything is read or computed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from showattend.training.optimizer import SCHEDULES
 
 
 def check(config: Config) -> None:
-    """Look at every value that training would only stumble over later.
+    """Check every value that would otherwise fail later in training.
 
     Raises:
-        ConfigError: Names the key, its value, and what it must be.
+        ConfigError: A value is invalid; the message names the key, its value, and what is allowed.
     """
     data, train, decoder = config.data, config.train, config.decoder
     critical = config.self_critical
@@ -94,8 +94,8 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.crop_area is {data.crop_area:g}; it must be above 0, at most 1")
     if critical.samples < 2:
         raise ConfigError(
-            f"self_critical.samples is {critical.samples}; it must be 2 or more, for each is "
-            "measured against the others"
+            f"self_critical.samples is {critical.samples}; it must be 2 or more, since each sample "
+            "is compared with the others"
         )
     for key, temperature in (
         ("self_critical.temperature", critical.temperature),
@@ -111,7 +111,7 @@ def check(config: Config) -> None:
     ):
         if choice not in known:
             raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
-    with torch.device("meta"):  # the parts say themselves what they take, and what goes together
+    with torch.device("meta"):  # the layers check their own options and how they combine
         build_decoder(
             decoder,
             config.attention,
@@ -131,9 +131,9 @@ def check(config: Config) -> None:
         )
     if critical.epochs and config.attention.mode == "hard":
         raise ConfigError(
-            "self_critical.epochs with attention.mode hard: captions are drawn with the expected "
-            "annotation, not with sampled ones, so that the gradient would be of something else; "
-            "set self_critical.epochs to 0, or attention.mode to soft"
+            "self_critical.epochs with attention.mode hard: captions are sampled with the expected "
+            "annotation, not with sampled locations, so the gradient would be wrong; set "
+            "self_critical.epochs to 0, or attention.mode to soft"
         )
     try:
         replace(SearchOptions(**to_dict(config.search)), beam_size=train.validate_beam)

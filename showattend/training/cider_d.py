@@ -1,13 +1,13 @@
-"""CIDEr-D as a reward: references and document frequencies prepared once, many captions at once.
+"""CIDEr-D as a reward, for many captions at once and with references prepared in advance.
 
 The score is that of Vedantam et al. 2015, "CIDEr: Consensus-based Image Description Evaluation",
-section 5 (CIDEr-D: clipped counts, a Gaussian penalty on the difference in length), as
-pycocoevalcap counts it. Every n-gram of the references has a number, and all that is known of it
-lies in sorted arrays: a batch of captions is scored by a few array operations, and the references
-of COCO's 120,000 images take some hundreds of megabytes.
+section 5 (CIDEr-D: clipped counts, a Gaussian penalty on the difference in length), as implemented
+by pycocoevalcap. Every n-gram of the references has a number, and its statistics are in sorted
+arrays. A batch of captions is scored with a few array operations, and the references of COCO's
+120,000 images take some hundreds of megabytes.
 
-Shape suffixes: N captions, R references of an image, P flat positions of n-grams, U n-grams of a
-caption counted once.
+Shape suffixes: N captions, R references of an image, P flat positions of n-grams, U distinct
+n-grams of each caption.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ SIGMA = 6.0
 
 
 class _Order(NamedTuple):
-    """What is known of the n-grams of one order."""
+    """The n-grams of one order; all arrays have one axis."""
 
-    codes: np.ndarray  # sorted; n-gram i is that of codes[i]
-    idf: np.ndarray  # log(images / images whose references hold it)
-    keys: np.ndarray  # image * len(codes) + n-gram, sorted; one entry for each reference with it
-    references: np.ndarray  # which reference such an entry is of
+    codes: np.ndarray  # sorted; codes[i] identifies n-gram i
+    idf: np.ndarray  # log(images / images with the n-gram in a reference)
+    keys: np.ndarray  # image * len(codes) + n-gram, sorted; one entry per reference with it
+    references: np.ndarray  # the reference of each entry
     values: np.ndarray  # tf-idf of the n-gram in that reference
-    norms: np.ndarray  # of every reference
+    norms: np.ndarray  # the norm of each reference's tf-idf vector
 
 
 class CiderD:
     """CIDEr-D against a fixed set of references.
 
     Args:
-        references: For each image its human captions, as lists of words. A word is anything
-            hashable; where ``<end>`` is to be rewarded, both sides hold it as a word.
+        references: For each image, its human captions as lists of words. A word may be any hashable
+            object. To reward ``<end>``, include it as a word in references and captions.
 
     Raises:
-        DataError: There are no images, or one of them has no reference.
+        DataError: There are no images, or an image has no reference.
     """
 
     def __init__(self, references: Sequence[Sequence[Sequence[Hashable]]]) -> None:
@@ -88,14 +88,15 @@ class CiderD:
     def score(
         self, images: Sequence[int] | np.ndarray, captions: Sequence[Sequence[Hashable]]
     ) -> np.ndarray:
-        """Score captions, each against the references of its image.
+        """Score each caption against the references of its image.
 
         Args:
-            images: For each of the N captions the number of its image.
-            captions: N lists of words; a word that is in no reference matches nothing.
+            images: The index of the image of each of the N captions.
+            captions: N lists of words. Words that are in no reference match nothing.
 
         Returns:
-            [N] float64. As pycocoevalcap's: 10 for a caption that says all references again.
+            The scores, [N] float64, scaled as in pycocoevalcap: 10 for a caption that is equal to
+            all its references.
         """
         image_N = np.asarray(images, np.int64)
         unknown: dict[Hashable, int] = {}
@@ -105,13 +106,13 @@ class CiderD:
         R = int(count_N.max(initial=1))
         there_NR = np.arange(R) < count_N[:, None]
         reference_NR = np.where(there_NR, self._first[image_N][:, None] + np.arange(R), 0)
-        # pycocoevalcap's length of a caption is its number of bigrams.
+        # pycocoevalcap measures the length of a caption in bigrams.
         difference = (
             np.maximum(lengths - 1, 0)[:, None] - np.maximum(self._lengths - 1, 0)[reference_NR]
         )
         similarity_NR = np.zeros((N, R))
-        # Two names for the (n-1)-gram at a place: one within its caption, to count repetitions,
-        # known to the references or not; and its number there, -1 where it has none.
+        # Two numbers for the (n-1)-gram at each position: `within` identifies it within its
+        # caption, to count repetitions; `grams` within the references, -1 if it is not in them.
         within, grams = np.repeat(np.arange(N), lengths), np.zeros(len(words), np.int64)
         for n, order in enumerate(self._orders, 1):
             places, rows_P = _places(lengths, n)
@@ -132,7 +133,7 @@ class CiderD:
             value_U = times * idf_U
             norm_N = np.sqrt(np.bincount(rows_U, value_U**2, N))
 
-            # Every reference of the image that holds the n-gram adds to its dot product.
+            # Add up the dot products with the references of the image that have the n-gram.
             key_U = image_N[rows_U] * len(order.codes) + gram_U
             key_U[gram_U < 0] = -1
             start_U = np.searchsorted(order.keys, key_U, "left")
@@ -154,13 +155,13 @@ class CiderD:
 
 
 def _flatten(captions: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The words of all captions one after another, and each caption's length."""
+    """Concatenate the words of all captions; return them and the length of each caption [N]."""
     lengths = np.array([len(caption) for caption in captions], np.int64)
     return np.array([word for caption in captions for word in caption], np.int64), lengths
 
 
 def _places(lengths: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where n-grams begin among the flat words, and the caption of each."""
+    """Return where n-grams begin among the flat words, [P], and the caption of each, [P]."""
     grams = np.maximum(lengths - n + 1, 0)
     rows = np.repeat(np.arange(len(lengths)), grams)
     starts = lengths.cumsum() - lengths
@@ -168,7 +169,7 @@ def _places(lengths: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _find(table: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The index of each in a sorted table, -1 where it is not there."""
+    """Return the index of each wanted value in a sorted table; -1 if it is missing."""
     if not len(table):
         return np.full(len(wanted), -1)
     index = np.minimum(np.searchsorted(table, wanted), len(table) - 1)

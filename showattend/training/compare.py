@@ -1,7 +1,7 @@
-"""Several configs trained, scored by the official metrics, and laid side by side in one table.
+"""Train several configs, score them with the official metrics, and compare them in one table.
 
-Every run has a folder of its own, ``OUT/NAME/seed-S``. Its ``results.json`` says that it is
-finished, the state of its training that it was begun: what was interrupted goes on from there.
+Each run has its own folder, ``OUT/NAME/seed-S``. A run with a ``results.json`` is finished; a run
+with only a training state was interrupted, and continues from that state.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from showattend.exceptions import CheckpointError, ConfigError, DataError, UserE
 from showattend.system.files import make_room, write_text
 from showattend.training.check import check
 from showattend.training.comparison import Comparison, Row, Run, title, write
+from showattend.training.comparison_page import NAME as PAGE
+from showattend.training.comparison_page import draw_samples, write_page
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.run_scores import Objects, ground_run, score
 from showattend.training.state import FILE_NAME as STATE_NAME
@@ -37,25 +39,30 @@ def compare(
     seeds: int = 1,
     overrides: Sequence[str] = (),
     objects: Objects | None = None,
+    samples: int = 6,
     watch: Watch = lambda _: nullcontext(Silent()),
     complain: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """Train each config with each seed, score it on the whole validation split, and compare.
 
-    A finished run is not repeated, an interrupted one goes on. One that fails is left out, and
-    the others are made. After each, ``comparison.json`` and ``comparison.md`` are written anew.
+    Finished runs are not repeated, and interrupted runs continue. If a run fails, the others are
+    still trained. After each run, ``comparison.json`` and ``comparison.md`` are written again.
 
     Args:
-        files: YAML configs, each of another name.
+        files: YAML configs with distinct names.
         out: The folder of the runs and of the comparison.
-        seeds: Train each with the seeds 0 to this, exclusive.
-        overrides: section.key=value, for all of them.
-        objects: Photographs with object masks, to measure every row's maps on.
-        watch: Makes the reporter of a run from its title; opened and closed around it.
-        complain: Told in one line why a run failed.
+        seeds: The number of seeds; each config is trained with the seeds 0 to ``seeds - 1``.
+        overrides: ``section.key=value``, applied to all configs.
+        objects: Photographs with object masks, on which every run's maps are measured.
+        samples: The number of validation photographs that the page shows with all rows' captions.
+        watch: Makes a context manager from a run's title; it returns the run's reporter.
+        complain: Called with one line for each run that fails.
+
+    Returns:
+        The results of all runs.
 
     Raises:
-        ConfigError: A config is missing, wrong, or there twice; nothing has been trained.
+        ConfigError: A config is missing, invalid or given twice; nothing has been trained.
         UserError: The comparison cannot be written.
     """
     if seeds < 1:
@@ -99,23 +106,33 @@ def compare(
         except UserError as error:
             fail(run, error)
         write(made)
+    if made.results:
+        try:
+            write_page(made, draw_samples(made, samples))
+        except UserError as error:
+            complain(f"{made.out / PAGE}: not written ({error})")
     return made
 
 
-# Before anything is trained ------------------------------------------------------------------
+# Before training -----------------------------------------------------------------------------
 
 
 def plan(files: Sequence[Path], overrides: Sequence[str] = ()) -> list[Row]:
     """Load and check all configs.
 
+    Args:
+        files: YAML configs; see `expand_configs`.
+        overrides: ``section.key=value``, applied to all configs.
+
     Raises:
-        ConfigError: There is none, one is missing or wrong, or two have the same name.
+        ConfigError: There are no configs, one is missing or invalid, two have the same name, or an
+            override sets what the comparison sets.
     """
     if not files:
         raise ConfigError("no config to compare; give YAML files, such as configs/flickr8k.yaml")
     for override in overrides:
         if override.partition("=")[0].strip() in ("train.out", "train.seed"):
-            raise ConfigError(f"{override!r}: the comparison sets this itself; see --out, --seeds")
+            raise ConfigError(f"{override!r}: the comparison sets this; use --out and --seeds")
     rows: dict[str, Row] = {}
     for file in (found for pattern in files for found in expand_configs(pattern)):
         config = load_config(file, overrides)
@@ -124,15 +141,15 @@ def plan(files: Sequence[Path], overrides: Sequence[str] = ()) -> list[Row]:
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from error
         name = file.stem
-        if name.casefold() in rows:  # there are file systems that see no difference
+        if name.casefold() in rows:  # some file systems ignore case
             other = rows[name.casefold()].file
-            raise ConfigError(f"{file}: has the name of {other}; a row and its folder need one")
+            raise ConfigError(f"{file}: has the name of {other}; names must be different")
         rows[name.casefold()] = Row(name, file, describe(find_config(file)), config)
     return list(rows.values())
 
 
 def describe(file: Path) -> str:
-    """The first line of comment above a YAML file's content, or nothing."""
+    """Return the first comment line above a YAML file's content, or an empty string."""
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.strip("- \t") and not line.startswith("#"):
             break
@@ -142,10 +159,10 @@ def describe(file: Path) -> str:
 
 
 def read_finished(config: Config) -> dict[str, Any] | None:
-    """What a run left when it was finished; None where it is not.
+    """Read the results of a finished run; None if it is not finished.
 
     Raises:
-        DataError: The file is damaged.
+        DataError: The file of the results is damaged.
         CheckpointError: The run had another config.
     """
     path = Path(config.train.out) / RESULTS
@@ -156,8 +173,8 @@ def read_finished(config: Config) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(found, dict) or not found.keys() >= _KEPT:
-        raise DataError(f"{path}: holds no results of a run; remove it to score the model again")
-    # The run is over: nothing may end it elsewhere, and no digest of its data is kept.
+        raise DataError(f"{path}: holds no results of a run; delete it to score the model again")
+    # With another patience it might have ended elsewhere; no digest of its data is kept.
     free = FREE - {"train.patience", "data.path", "data.images"}
     if changed := differences(found["config"], to_dict(config), except_for=free):
         raise CheckpointError(
@@ -173,10 +190,19 @@ def read_finished(config: Config) -> dict[str, Any] | None:
 def train_and_score(
     config: Config, overrides: Sequence[str] = (), reporter: Reporter | None = None
 ) -> dict[str, Any]:
-    """Train or go on training, score the model kept, and write ``results.json``.
+    """Train or continue training, score the best model, and write ``results.json``.
+
+    Args:
+        config: The config of the run.
+        overrides: The overrides to record in the results.
+        reporter: Receives progress and messages; None for none.
+
+    Returns:
+        The content of ``results.json``.
 
     Raises:
-        UserError: It cannot be trained, resumed, scored or written.
+        DataError: The folder holds a model, but neither results nor a training state.
+        UserError: The run cannot be trained, resumed, scored or written.
     """
     reporter, out = reporter or Silent(), Path(config.train.out)
     begun = has_begun(out)

@@ -1,4 +1,4 @@
-"""What a comparison has found: its rows, figures and their intervals, as values and as Markdown."""
+"""The results of a comparison: rows, figures and their intervals, as values and as Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from showattend.system.files import write_text
 HEADER = ("name", *METRICS, "ΔCIDEr", "distinct", "minutes")
 
 Run = tuple[str, int]
-"""A row's name and a seed."""
+"""The name of a row, and a seed."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Row:
     """One config of a comparison.
 
     Attributes:
-        name: Its file's name without the suffix.
-        file: The file, as it was given.
-        description: The file's first line of comment.
-        config: What it says, overrides applied; seed and folder are set for each run.
+        name: The file's name without the suffix.
+        file: The path of the file, as given.
+        description: The file's first comment line.
+        config: The config with overrides applied; seed and folder are set for each run.
     """
 
     name: str
@@ -37,23 +37,23 @@ class Row:
     config: Config
 
     def run(self, out: Path, seed: int) -> Config:
-        """The config of the run with this seed."""
+        """Return the config of the run with this seed, in a folder below ``out``."""
         folder = str(out / self.name / f"seed-{seed}")
         return replace(self.config, train=replace(self.config.train, out=folder, seed=seed))
 
 
 @dataclass
 class Comparison:
-    """What is known so far.
+    """The results so far.
 
     Attributes:
         rows: The configs, in the order given.
         out: The folder of the comparison.
-        seeds: How many runs each of them gets.
-        command: The command line that makes it.
-        results: What each finished run left in its ``results.json``.
-        failures: Why a run came to nothing, in one line.
-        grounding: What `ground_run` found for each finished run, where there are objects.
+        seeds: The number of runs per config.
+        command: The command line that makes the comparison.
+        results: The content of ``results.json`` for each finished run.
+        failures: The reason, in one line, for each failed run.
+        grounding: The result of `ground_run` for each finished run, if objects were given.
     """
 
     rows: list[Row]
@@ -65,12 +65,12 @@ class Comparison:
     grounding: dict[Run, dict[str, Any]] = field(default_factory=dict)
 
     def of(self, row: Row) -> dict[int, dict[str, Any]]:
-        """The results of a row's finished runs, by seed."""
+        """Return the results of a row's finished runs, by seed."""
         found = ((seed, self.results.get((row.name, seed))) for seed in range(self.seeds))
         return {seed: results for seed, results in found if results is not None}
 
     def runs(self) -> dict[Run, Config]:
-        """All that belong to it, done or not, and what each is to train."""
+        """Return all runs, finished or not, with their configs."""
         every = ((row, seed) for row in self.rows for seed in range(self.seeds))
         return {(row.name, seed): row.run(self.out, seed) for row, seed in every}
 
@@ -79,10 +79,10 @@ class Table(NamedTuple):
     """A table of the report.
 
     Attributes:
-        title: Its heading.
-        header: The names of the columns; the first column has words, the others figures.
-        rows: Cells as text.
-        note: What the figures are, in a sentence or two.
+        title: The heading.
+        header: The names of the columns.
+        rows: The cells, as text.
+        note: An explanation of the figures, in a sentence or two.
     """
 
     title: str
@@ -92,7 +92,7 @@ class Table(NamedTuple):
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean, and half of the distance from the lowest to the highest; None for one value."""
+    """Return the mean, and half the range; None instead of the latter for a single value."""
     mean = sum(values) / len(values)
     return mean, (max(values) - min(values)) / 2 if len(values) > 1 else None
 
@@ -109,7 +109,7 @@ def write(comparison: Comparison) -> None:
 
 
 def summarize(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values."""
+    """Convert the comparison to plain values."""
     rows = [_summary(row, comparison) for row in comparison.rows]
     alike = [len(row["references"]) == 1 and row["references"] == rows[0]["references"]
              for row in rows]  # fmt: skip
@@ -161,7 +161,7 @@ def _summary(row: Row, comparison: Comparison) -> dict[str, Any]:
 
 
 def objective(config: Config) -> str:
-    """What a config trains for."""
+    """Describe the objective of a config in a few words."""
     parts = []
     if config.train.epochs:
         parts.append(f"cross-entropy, {config.train.epochs} epochs")
@@ -171,7 +171,7 @@ def objective(config: Config) -> str:
 
 
 def _images(runs: Mapping[int, Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
-    """What all seeds say of each image: the mean of its scores, and the sum of its counts."""
+    """Return the mean scores and the sum of the BLEU counts of each image over all seeds."""
     gathered: dict[Any, list[Mapping[str, Any]]] = {}
     for run in runs.values():
         for each in run["captions"]:
@@ -191,7 +191,7 @@ def _images(runs: Mapping[int, Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
 
 
 def cells(comparison: Comparison) -> list[tuple[str, ...]]:
-    """The table's rows as text, under `HEADER`; a dash where there is nothing yet."""
+    """Return the rows of the main table as text, under `HEADER`; a dash for a missing value."""
     table = []
     for number, row in enumerate(summarize(comparison)["rows"]):
         shown = {"name": row["name"]}
@@ -205,17 +205,17 @@ def cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def caption(comparison: Comparison) -> str:
-    """What the table shows, in a sentence."""
-    several = f"Mean ± half the range (highest less lowest) of {comparison.seeds} seeds"
+    """Explain the main table in a sentence."""
+    several = f"Mean ± half the range (highest minus lowest) of {comparison.seeds} seeds"
     told = several if comparison.seeds > 1 else "One run each, seed 0"
-    columns = "ΔCIDEr is to the first row, distinct the share of different captions"
-    return f"{told}; {columns}, minutes those of training."
+    columns = "ΔCIDEr: difference to the first row; distinct: share of different captions"
+    return f"{told}. {columns}; minutes: training time."
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Below the table: how it was made, and what is missing; a line each."""
+    """Return the lines below the table: how it was made, and what is missing."""
     lines = [f"Command: {comparison.command}"]
-    told: dict[str, dict[str, list[str]]] = {}  # label, text, the rows that it is about
+    told: dict[str, dict[str, list[str]]] = {}  # by label and text, the names of the rows
     references = set()
     for row in comparison.rows:
         for found in comparison.of(row).values():
@@ -228,7 +228,7 @@ def notes(comparison: Comparison) -> list[str]:
         if parts:
             lines.append(f"{label}: {next(iter(texts)) if len(texts) == 1 else '; '.join(parts)}")
     if len(references) > 1:
-        lines.append("ΔCIDEr is given only between rows scored on the same images and references")
+        lines.append("ΔCIDEr is given only for rows scored on the same images and references")
     lines += [f"Failed: {title(run)}: {why}" for run, why in comparison.failures.items()]
     ended = comparison.results.keys() | comparison.failures.keys()
     missing = [title(run) for run in comparison.runs() if run not in ended]
@@ -236,9 +236,9 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def _conditions(how: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
-    """What a run's figures depend on, beside its config."""
+    """Return what a run's figures depend on in addition to its config, as text by label."""
     trained = machine["precision"]
-    scored = how.get("precision", trained)  # older runs were scored as they were trained
+    scored = how.get("precision", trained)  # older versions scored in the precision of training
     used = {key: how[key] for key in ("size", "precision") if key in how}
     return {
         "Split": f"validation split of {how['data']}, {how['images']:,} images",
@@ -253,7 +253,7 @@ def _conditions(how: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """All tables of the report; those that nothing is known for are left out."""
+    """Return all tables of the report that have rows."""
     found = summarize(comparison)
     main = [(each["name"], row.description, each["objective"], *cells_[1:]) for each, row, cells_ in
             zip(found["rows"], comparison.rows, cells(comparison), strict=True)]  # fmt: skip
@@ -279,15 +279,15 @@ def _differences(found: Mapping[str, Any]) -> Table:
             if each is not None:
                 level = each["level"]
                 low, high = each["interval"]
-                mark = "**" if each["clear"] else ""
+                mark = "**" if round(low, 3) > 0 or round(high, 3) < 0 else ""
                 shown[-1] = f"{mark}{each['difference']:+.3f}{mark} ({low:+.3f} to {high:+.3f})"
         if known:
             rows.append((row["name"], *shown))
     first = found["rows"][0]["name"] if found["rows"] else ""
     note = (
-        f"Paired bootstrap over images, 2,000 resamples; each interval holds in {level:.1%} of "
-        "cases, so that all of a column hold in 95 % (Bonferroni). Bold: zero lies outside. It "
-        "says what other images would have done, not what another seed would have."
+        f"Paired bootstrap over images, 2,000 resamples. Each interval has a level of {level:.1%}, "
+        "so that all of a column hold together at 95 % (Bonferroni). Bold: zero is outside. The "
+        "intervals cover the choice of images, not the choice of seeds."
     )
     return Table(f"Differences to {first}", ("name", *METRICS), rows, note)
 
@@ -306,11 +306,11 @@ def _costs(found: Mapping[str, Any]) -> Table:
         memory = "-" if mean["memory"] != mean["memory"] else f"{mean['memory']:.0f}"
         shown = f"{mean['parameters'] / 1e6:.2f}", f"{1000 * mean['step']:.0f}"
         rows.append((row["name"], *shown, f"{1000 * mean['search']:.1f}", memory))
-    header = ("name", "million parameters", "step, ms", "search, ms a photo", "step, MB")
+    header = ("name", "million parameters", "step, ms", "search, ms per photo", "step, MB")
     note = (
-        "Of the decoder, in float32, on random annotations: a training step of 16 images with 5 "
-        "captions of 12 words, a search with 5 beams for 12 words. Compare the rows: the times "
-        "are of one machine, and of what else it was doing."
+        "The decoder's cost in float32, on random annotations: a training step of 16 images with 5 "
+        "captions of 12 words, and a search with 5 beams for 12 words. Times depend on the machine "
+        "and its load; compare them between rows only."
     )
     return Table("Cost", header, rows, note)
 
@@ -320,14 +320,14 @@ def _lengths(found: Mapping[str, Any]) -> Iterator[Table]:
     for metric, key in by_images:
         header, rows = _by_length(found, "scores", key, whole=False)
         note = (
-            f"{metric} of the images whose human captions have so many words on average; below it "
-            "the number of images."
+            f"{metric} of images by the mean number of words of their human captions; the last row "
+            "has the number of images."
         )
         yield Table(f"{metric} by length of the human captions", header, rows, note)
     header, rows = _by_length(found, "likelihood", "log_prob", whole=True)
     note = (
-        "Mean log-probability (nats) of a word of human captions of so many words, which the model "
-        "is made to say; captions with words that it does not know are left out. Below it the "
+        "Mean log-probability (nats) per word that the model gives human captions, by their number "
+        "of words. Captions with words that it does not know are left out. The last row has the "
         "number of captions."
     )
     yield Table("Log-probability of human captions by length", header, rows, note)
@@ -381,10 +381,10 @@ def _maps(found: Mapping[str, Any]) -> Iterator[Table]:
                 rows.append((row["name"], "no maps", "-", "-", "-", "-"))
         note = (
             "Pointing: the share of words naming an object whose map peaks on that object; mass: "
-            "the part of the map on it. Leads are 95 % intervals over images of pointing less that "
-            "of a uniform map, and of one at the centre; of the first seed."
+            "the share of the map on it. Leads: 95 % intervals over images of the difference in "
+            "pointing to a uniform map and to a map at the centre, for the first seed."
         )
-        yield Table(f"Where it looks, {whose}", header, rows, note)
+        yield Table(f"Where the model looks, {whose}", header, rows, note)
 
 
 def _lead(interval: Sequence[float]) -> str:
@@ -392,10 +392,10 @@ def _lead(interval: Sequence[float]) -> str:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The report as Markdown: the tables, and how they were made."""
+    """Format the report as Markdown: the tables, and how they were made."""
     lines: list[str] = []
     for number, table in enumerate(tables(comparison)):
-        words = 3 if number == 0 else 1  # columns of words come first
+        words = 3 if number == 0 else 1  # the number of left-aligned columns
         rows = [table.header, *table.rows]
         grid = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
         grid.insert(1, "|---" * words + "|" + "---:|" * (len(table.header) - words))
@@ -409,5 +409,5 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def title(run: Run) -> str:
-    """A run's name for people."""
+    """Return a run's name for display."""
     return f"{run[0]}, seed {run[1]}"

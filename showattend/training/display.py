@@ -1,4 +1,4 @@
-"""The progress of a run on the terminal: bars with the time left, a line an epoch."""
+"""The progress of a run on the terminal: bars with the time left, and a line per epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from rich.progress import (
 
 
 class Display:
-    """A `showattend.training.trainer.Reporter` for people; a context manager."""
+    """A `showattend.training.reporter.Reporter` for the terminal; a context manager.
+
+    Args:
+        console: The console to print on.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -34,12 +38,12 @@ class Display:
         self.tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Display:
-        if self.console.is_terminal:  # a log file gets the lines, not the bars
+        if self.console.is_terminal:  # log files receive only the lines
             self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:  # older rich ends what was never begun with an empty line
+        if self.console.is_terminal:  # older versions of rich print an empty line here otherwise
             self.bars.stop()
 
     def message(self, text: str) -> None:
@@ -47,7 +51,7 @@ class Display:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def task(self, name: str, done: int, total: int, note: str = "") -> None:
-        """Move a bar; it disappears when it is full, unless it is the training's."""
+        """Update a bar; it disappears when it is full, except the one for training."""
         if name not in self.tasks:
             self.tasks[name] = self.bars.add_task(name, total=total, note=note)
         self.bars.update(self.tasks[name], completed=done, total=total, note=note)

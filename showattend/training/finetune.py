@@ -1,4 +1,4 @@
-"""Somebody's own photographs and captions, and a model to start from, to a model of theirs."""
+"""Fine-tuning: train an existing model further on a user's own photographs and captions."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from showattend.training.state import can_go_on, check_folder, has_begun
 from showattend.training.trainer import Trainer
 
 REPORT_NAME = "finetune.json"
-WORSE_NAME = "trained.safetensors"  # the trained model, where the start is kept instead
+WORSE_NAME = "trained.safetensors"  # the trained model, if the start is kept instead
 FEWEST_TRAIN, FEWEST_VAL = 4, 1
-LISTED = 10  # photographs left out that are named
-SHOWN = 4  # photographs whose captions are shown
+LISTED = 10  # the most skipped photographs to list
+SHOWN = 4  # the most photographs whose captions are shown
 
 
 def finetune(
@@ -47,36 +47,38 @@ def finetune(
     resume: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Train a model further on one's own photographs, and compare it with its start.
+    """Train a model further on a user's photographs, and compare it with the model it started from.
 
-    The folder ``out`` gets the model, the training record and curves, the prepared data set
-    (unless it is one already) and the report that is returned, as ``finetune.json``. Where the
-    trained model scores lower than its start on the validation images, the start is the model
-    that is kept, and the trained one is beside it.
+    The folder ``out`` receives the model, the training record and curves, the prepared data set
+    (unless ``source`` already is one) and the returned report, as ``finetune.json``. If the trained
+    model scores lower than the start on the validation images, the start is kept as the model, and
+    the trained one is saved next to it as ``trained.safetensors``.
 
     Args:
-        source: A folder of photographs with captions (`prepare_folder`), or a data set that has
-            been prepared. Where it has no validation split, one is drawn (`validation_count`).
+        source: A folder of photographs with captions (`prepare_folder`), or a prepared data set. If
+            it has no validation split, one is drawn (`validation_count`).
         out: The folder of the run.
-        model: To start from: a shipped model's name, a folder or a file; None: the default.
-        overrides: ``section.key=value`` of the config, to use instead of what suits the number
-            of photographs (`showattend.training.recipe`).
-        resume: Go on with what was interrupted.
-        reporter: Told how it goes.
+        model: The model to start from: a shipped model's name, a folder or a file; None for the
+            default.
+        overrides: ``section.key=value`` of the config, to replace the recipe's values
+            (`showattend.training.recipe`).
+        resume: Continue an interrupted run.
+        reporter: Receives progress and messages; None for none.
 
     Returns:
-        Plain values: source, model and temperature, what the run began with; images of each
-        split; kept, "trained" or "start"; before and after, the scores of the start and of the
-        trained model on the validation images; loss, training's validation losses of both; gain,
+        Plain values: source, model and temperature, the start of the run; images, the number of
+        images per split; kept, "trained" or "start"; before and after, the scores of the start and
+        of the trained model on the validation images; loss, the validation losses of both; gain,
         the difference of their CIDEr and the half width of its 95 % interval (None for a single
-        image); examples, captions of some of these images; skipped, a line for each photograph
-        that was not prepared, and unread, how many others could not be read; evaluate, the
-        arguments that score the model; settings, notes and seconds.
+        image); examples, captions of some validation images; skipped, a line for each photograph
+        that was not prepared; unread, the number of other photographs that could not be read;
+        evaluate, the arguments that score the model; settings, notes and seconds.
 
     Raises:
         CheckpointError: There is no such model, or nothing to resume.
-        ConfigError: An override means nothing.
+        ConfigError: An override is invalid.
         DataError: There are no captions, too few photographs, or the folder holds another run.
+        UserError: Several processes were started.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("finetune runs in one process; for several, use train and train.init_from")
@@ -85,7 +87,7 @@ def finetune(
     given = {"source": os.path.realpath(source), "model": model or checkpoints.DEFAULT_MODEL}
     report = _begin(out, source, given, resume)
     if "kept" in report:
-        reporter.message("The run is finished: nothing is left to train")
+        reporter.message("The run is already finished")
         _tidy(out)
         return report
     images = _folder_of(overrides)
@@ -106,21 +108,21 @@ def finetune(
         training = [record for record in records if record.split == "train"]
         report["temperature"] = fit_temperature(captioner, training)
     config = with_temperature(config, report["temperature"], overrides)
-    write_json(out / REPORT_NAME, report)  # from here on there is something to resume
+    write_json(out / REPORT_NAME, report)  # from here on the run can be resumed
     resume = resume and can_go_on(out)
     check_folder(out, to_dict(config), resume)
     reporter.message(
         f"{splits['train']:,} photographs: {config.train.epochs} epochs at a rate of "
-        f"{config.train.lr:g}, {config.train.batch_size} photographs a step"
+        f"{config.train.lr:g}, {config.train.batch_size} photographs per step"
     )
     before = _score(captioner, data, images, reporter)
     record, losses = _train(config, resume, reporter)
-    trained = out / WORSE_NAME  # it is there already, where a kill came just before the end
+    trained = out / WORSE_NAME  # exists if an earlier process was killed just before the end
     if not trained.exists():
         trained = out / checkpoints.FILE_NAME
     captioner = Captioner.from_pretrained(trained, device=config.train.device)
     after = _score(captioner, data, images, reporter)
-    # On a single image, and on few, CIDEr may stand still: then the lower loss wins.
+    # With few images, CIDEr may not change at all: then the lower loss decides.
     ranks = [
         (each["metrics"]["CIDEr"], -loss)
         for each, loss in zip((before, after), losses, strict=True)
@@ -154,10 +156,10 @@ def finetune(
 
 
 def _train(config: Config, resume: bool, reporter: Reporter) -> tuple[dict[str, Any], list[float]]:
-    """Run the config: its record, and the validation losses of the start and of the best epoch."""
+    """Train; return the record, and the validation losses of the start and of the best epoch."""
     try:
         trainer = Trainer(config, reporter)
-        start = trainer.validate()["val_loss"]  # nothing has been trained or resumed yet
+        start = trainer.validate()["val_loss"]  # before anything is trained or resumed
         record = trainer.run(resume)
     finally:
         leave()
@@ -166,7 +168,7 @@ def _train(config: Config, resume: bool, reporter: Reporter) -> tuple[dict[str, 
 
 
 def validation_count(images: int) -> int:
-    """How many of so many photographs to validate on: a tenth, and of few a fifth; at most 500."""
+    """Return how many photographs to validate on: a tenth, or a fifth of few; 1 to 500."""
     return max(1, min(round(images / 10), 500), min(10, images // 5))
 
 
@@ -174,11 +176,11 @@ def validation_count(images: int) -> int:
 
 
 def _begin(out: Path, source: Path, given: dict[str, Any], resume: bool) -> dict[str, Any]:
-    """What the folder's report says, or a new one; refused where it is another run's.
+    """Read the folder's report, or start a new one.
 
     Raises:
-        DataError: There are no photographs, the folder holds a run, there is none to resume, or
-            it was begun with others.
+        DataError: There are no photographs, the folder holds a run, there is none to resume, or it
+            was started with another source or model.
     """
     if not source.exists():
         raise DataError(
@@ -200,7 +202,7 @@ def _begin(out: Path, source: Path, given: dict[str, Any], resume: bool) -> dict
     for key, value in given.items():
         if before.get(key) != value:
             raise DataError(
-                f"{out}: was begun with the {key} {before.get(key)}, not {value}; give that one, "
+                f"{out}: was started with the {key} {before.get(key)}, not {value}; give that one, "
                 "or another --out"
             )
     return before
@@ -209,7 +211,10 @@ def _begin(out: Path, source: Path, given: dict[str, Any], resume: bool) -> dict
 def _gather(
     source: Path, images: Path | None, out: Path, resume: bool, reporter: Reporter
 ) -> tuple[Path, list[str]]:
-    """The data set to train on, prepared where it is not yet; and the photographs left out.
+    """Prepare the data set, if it is not prepared yet.
+
+    Returns:
+        The data set's file, and a line for each photograph that was left out.
 
     Raises:
         DataError: There are no captions, or too few photographs.
@@ -223,7 +228,7 @@ def _gather(
         if not records:
             raise DataError(
                 f"{source}: none of its photographs has a caption (the first: {skipped[0]}); "
-                "write captions into photo.txt beside photo.jpg, one a line, or into captions.csv"
+                "write captions into photo.txt next to photo.jpg, one per line, or captions.csv"
             )
     else:
         records, skipped = read_dataset(source, images), []
@@ -264,7 +269,7 @@ def _enough(source: Path, records: Sequence[Record], skipped: Sequence[str]) -> 
 
 
 def _folder_of(overrides: Sequence[str]) -> Path | None:
-    """The image folder that ``data.images=DIR`` names."""
+    """Return the image folder given as ``data.images=DIR``, or None."""
     values: dict[str, Any] = {}
     override(values, overrides)
     images = values.get("data", {}).get("images")
@@ -277,14 +282,14 @@ def _folder_of(overrides: Sequence[str]) -> Path | None:
 def _score(
     captioner: Captioner, data: Path, images: Path | None, reporter: Reporter
 ) -> dict[str, Any]:
-    """What `evaluate` finds on the validation images."""
+    """Score a model on the validation images with `evaluate`."""
     return evaluate(data, captioner=captioner, images=images, split="val", progress=reporter.task)
 
 
 def _gain(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> tuple[float, float | None]:
-    """The mean difference of the images' CIDEr, and the half width of its 95 % interval."""
+    """Return the mean difference of the images' CIDEr, and the half width of its 95 % interval."""
     pairs = zip(before, after, strict=True)
     each = [new["scores"]["CIDEr"] - old["scores"]["CIDEr"] for old, new in pairs]
     half = 1.96 * stdev(each) / math.sqrt(len(each)) if len(each) > 1 else None
@@ -296,7 +301,7 @@ def _examples(
     before: Sequence[Mapping[str, Any]],
     after: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, str]]:
-    """The captions of a few validation images, not chosen by what the captions say."""
+    """Return the captions of a few validation images, chosen at regular intervals."""
     known = {record.image_id: record for record in records}
     pairs = list(zip(before, after, strict=True))
     step = max(1, len(pairs) // SHOWN)
@@ -312,6 +317,6 @@ def _examples(
 
 
 def _tidy(out: Path) -> None:
-    """Remove what only an interrupted run needs: many times the size of the model."""
+    """Remove the files that only an interrupted run needs, much larger than the model."""
     shutil.rmtree(out / CACHE_NAME, ignore_errors=True)
     (out / STATE_NAME).unlink(missing_ok=True)

@@ -13,11 +13,11 @@ _AT_ONCE = 1 << 18  # logits at a time
 
 
 class Loss(NamedTuple):
-    """What is minimised, and its parts for people to read."""
+    """The loss and its parts, all scalars."""
 
-    total: torch.Tensor  # a caption: cross-entropy (smoothed) plus penalties, summed over it
-    cross_entropy: torch.Tensor  # a token: without smoothing, detached
-    penalty: torch.Tensor  # a caption: sum_i (1 - sum_t alpha_ti)^2, detached
+    total: torch.Tensor  # per caption: smoothed cross-entropy plus penalties, summed over words
+    cross_entropy: torch.Tensor  # per token, without smoothing, detached
+    penalty: torch.Tensor  # per caption: sum_i (1 - sum_t alpha_ti)^2, detached
     attention: Mapping[str, torch.Tensor] = {}  # the attention's figures, detached
 
 
@@ -30,14 +30,17 @@ def captioning_loss(
 ) -> Loss:
     """L = -log p(y | a) + lambda sum_i (1 - sum_t alpha_ti)^2 (equation 14) + the attention's own.
 
-    All terms are summed over one caption and averaged over captions, so that lambda means what
-    it means in the paper; padding counts in none.
+    All terms are summed over the words of a caption and averaged over captions, so that lambda has
+    the same meaning as in the paper. Padding does not count.
 
     Args:
-        forced: What teacher forcing yielded.
-        lengths: Targets of each caption [B, K]; 0 where there is no caption.
-        label_smoothing: Probability spread evenly over the vocabulary.
+        forced: The result of teacher forcing.
+        lengths: The number of targets of each caption, [B, K]; 0 if there is no caption.
+        label_smoothing: The probability that is spread evenly over the vocabulary.
         doubly_stochastic: lambda.
+
+    Returns:
+        The loss and its parts, scalars.
     """
     real = lengths > 0
     captions = real.sum()
@@ -52,12 +55,14 @@ def captioning_loss(
 
 
 def doubly_stochastic_penalty(coverage: torch.Tensor | None, lengths: torch.Tensor) -> torch.Tensor:
-    """sum_i (1 - sum_t alpha_ti)^2, the mean of the captions that are there (equation 14).
+    """Compute sum_i (1 - sum_t alpha_ti)^2 (equation 14), averaged over captions.
 
     Args:
-        coverage: The sums of the maps of each caption, [B, K, L]; None where there are no maps,
-            and then nothing to penalise: zero.
-        lengths: Its targets [B, K]; 0 where there is no caption.
+        coverage: The sum of each caption's maps, [B, K, L]; None if there are no maps.
+        lengths: The number of targets of each caption, [B, K]; 0 if there is no caption.
+
+    Returns:
+        A scalar; zero if there are no maps.
     """
     if coverage is None:
         return torch.zeros((), device=lengths.device)
@@ -66,7 +71,12 @@ def doubly_stochastic_penalty(coverage: torch.Tensor | None, lengths: torch.Tens
 
 
 def attention_penalty(forced: Forced, lengths: torch.Tensor) -> torch.Tensor | float:
-    """What the attention adds (`Forced.penalty`), the mean of the captions that are there."""
+    """Average the attention's own loss (`Forced.penalty`, [B, K]) over captions; 0 without one.
+
+    Args:
+        forced: The result of teacher forcing.
+        lengths: The number of targets of each caption, [B, K]; 0 if there is no caption.
+    """
     if forced.penalty is None:
         return 0.0
     real = lengths > 0
@@ -74,11 +84,11 @@ def attention_penalty(forced: Forced, lengths: torch.Tensor) -> torch.Tensor | f
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Sums of the cross-entropy over tokens, smoothed and not, in float32 (at least).
+    """The cross-entropy summed over tokens, with and without smoothing, in at least float32.
 
-    Logits are the largest tensor of a step by far, N x V. They are read a few rows at a time, and
-    neither probabilities nor anything else of that size is kept for backward, which computes the
-    softmax anew and writes its gradient once.
+    The logits, N x V, are by far the largest tensor of a step. They are read a few rows at a time,
+    and nothing else of that size is kept for the backward pass, which recomputes the softmax and
+    writes the gradient once.
     """
 
     @staticmethod
@@ -113,7 +123,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _rows(logits_NV: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """A few rows of each at a time on a CPU, so that they stay in its cache."""
+    """Split tensors [N, ...] into blocks of rows that stay in a CPU's cache."""
     N, V = logits_NV.shape
     rows = max(1, _AT_ONCE // V) if logits_NV.device.type == "cpu" else max(1, N)
     return zip(*(each.split(rows) for each in (logits_NV, *others)), strict=True)

@@ -18,11 +18,16 @@ def build_optimizer(
     *,
     weight_decay: float,
 ) -> torch.optim.AdamW:
-    """AdamW over the decoder and the opened encoder stages.
+    """Build AdamW for the decoder and the trainable encoder stages.
 
-    A group's ``part``, "decoder" or "encoder", says whose learning rate it is to be given. Weight
-    decay is on matrices; biases, scales and word embeddings (most of whose rows see no gradient
-    in a step) are free of it.
+    The ``part`` of a parameter group, "decoder" or "encoder", selects its learning rate. Weight
+    decay applies to matrices only, not to biases, scales or word embeddings (most rows of which
+    receive no gradient in a step).
+
+    Args:
+        decoder: The decoder.
+        encoder_parameters: The trainable parameters of the encoder.
+        weight_decay: The weight decay of matrices.
     """
     embeddings = {
         id(module.weight) for module in decoder.modules() if isinstance(module, nn.Embedding)
@@ -42,7 +47,14 @@ def build_optimizer(
 
 
 def rate_share(step: int, steps: int, *, warmup: float, schedule: str) -> float:
-    """The share of the peak learning rate at a step (counted from 0) of ``steps``."""
+    """Return the learning rate of a step as a share of the peak rate.
+
+    Args:
+        step: The step, from 0.
+        steps: The number of steps.
+        warmup: The share of the steps in which the rate rises linearly.
+        schedule: "cosine" or "constant".
+    """
     rising = max(1, round(warmup * steps))
     if step < rising:
         return (step + 1) / rising

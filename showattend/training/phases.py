@@ -1,8 +1,8 @@
-"""What a run consists of: cross-entropy first, then self-critical training, once or several times.
+"""The phases of a run: cross-entropy, then self-critical training, once or several times.
 
-The self-critical phases all start from the same model, and what they come to is averaged
-(`showattend.training.average.Merger`). The average and the adjustment of rare words train nothing;
-each is a phase of one epoch, so that a run knows what is done and what is still to come.
+All self-critical phases start from the same model, and their results are averaged
+(`showattend.training.average.Merger`). The averaging and the adjustment for rare words train
+nothing; each is a phase of one epoch, so that a resumed run knows whether it is done.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from showattend.config import Config
 
 @dataclass(frozen=True)
 class Phase:
-    """One objective for a number of epochs, with a learning rate schedule of its own.
+    """One objective for a number of epochs, with its own learning rate schedule.
 
-    The defaults are those of a phase that trains nothing.
+    The defaults are for a phase that trains nothing.
 
     Attributes:
-        name: As the record calls it.
-        epochs: How many.
-        rates: The peak learning rates of the decoder and of the opened encoder stages.
-        validate_from: The first of its epochs after which captions are scored.
-        shown: Which of the loss's figures a progress bar shows.
-        encoder_from: How many of its epochs the opened encoder stages wait before they learn.
-        names: What the record calls the loss's figures, where it is another name.
+        name: The name in the training record.
+        epochs: The number of epochs.
+        rates: The peak learning rates of the decoder and of the trainable encoder stages.
+        validate_from: The first epoch of the phase after which captions are scored.
+        shown: The figure of the loss that a progress bar shows.
+        encoder_from: The number of epochs before the encoder stages are trained.
+        names: Other names in the training record for figures of the loss.
     """
 
     name: str
@@ -43,7 +43,7 @@ AVERAGE, ADJUSTED = "average", "adjusted"
 
 
 def plan(config: Config) -> list[Phase]:
-    """The phases of a run; those without epochs are left out."""
+    """Return the phases of a run, without those of zero epochs."""
     train, critical = config.train, config.self_critical
     phases = [
         Phase(
@@ -59,7 +59,7 @@ def plan(config: Config) -> list[Phase]:
             Phase(
                 SELF_CRITICAL,
                 critical.epochs,
-                {"decoder": critical.lr, "encoder": 0.0},  # it sees enough of the words by then
+                {"decoder": critical.lr, "encoder": 0.0},  # the encoder has learned enough by then
                 1,
                 "reward",
             )
@@ -68,7 +68,7 @@ def plan(config: Config) -> list[Phase]:
     ]
     phases = [phase for phase in phases if phase.epochs]
     runs = sum(phase.name == SELF_CRITICAL for phase in phases)
-    # A single run is averaged with its start alone, where that has a share.
+    # A single run is averaged only with its start, if that has a share.
     if runs > 1 or (runs and critical.start_share):
         phases.append(Phase(AVERAGE))
     if train.rare_words:

@@ -1,4 +1,4 @@
-"""The config that trains a model further on somebody's own photographs."""
+"""Configs for fine-tuning, chosen by the number of photographs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _KEPT = ("label_smoothing", "doubly_stochastic")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast, for up to so many training images; measured in docs/finetune.md.
+    """Training settings for up to a number of training images, measured in docs/finetune.md.
 
     Attributes:
-        images: The most training images it is for.
-        epochs: Passes over them.
-        batch_size: Images a step.
-        lr: Peak learning rate of the decoder; the encoder rests.
-        min_count: Occurrences that make a word known.
-        validate_from: The first epoch that is scored: on a few validation images the best of many
-            scores is the luckiest.
-        patience: Epochs without a better score after which it stops; 0: never.
+        images: The most training images for this recipe.
+        epochs: The number of epochs.
+        batch_size: Images per step.
+        lr: Peak learning rate of the decoder; the encoder is not trained.
+        min_count: The fewest occurrences of a word in the vocabulary.
+        validate_from: The first epoch that is scored. With few validation images, the best of many
+            scores would be a lucky one.
+        patience: Training stops after this many epochs without a better score; 0 for never.
         ema: Decay of the moving average of the weights.
     """
 
@@ -51,7 +51,7 @@ RECIPES = (
 
 
 def choose(images: int) -> Recipe:
-    """The recipe for so many training images."""
+    """Return the recipe for a number of training images."""
     return next(recipe for recipe in RECIPES if images <= recipe.images)
 
 
@@ -64,23 +64,23 @@ def derive(
     out: Path,
     overrides: Sequence[str] = (),
 ) -> Config:
-    """The config of a run that starts from a model and suits a number of photographs.
+    """Build the config of a run that starts from a model.
 
-    Encoder, decoder, preprocessing, search, and what the loss is made of are the model's. Its
-    encoder is not trained, and rare words are not favoured once more. What undoes the sharpening
-    of its words' scores is known only once the photographs are looked at (`with_temperature`).
+    Encoder, decoder, preprocessing, search and the terms of the loss are the model's. The encoder
+    is not trained, and rare words are not favoured again. The temperature of the words' scores
+    depends on the photographs (`with_temperature`).
 
     Args:
         source: The model to start from.
-        model: Where it was found, as ``train.init_from`` takes it.
-        images: How many photographs there are to train on.
+        model: The model's name or path, for ``train.init_from``.
+        images: The number of photographs to train on.
         data: The data set.
         out: The folder of the run.
-        overrides: ``section.key=value``, to use instead.
+        overrides: ``section.key=value``, to replace these values.
 
     Raises:
         CheckpointError: The model's header is incomplete.
-        ConfigError: An override means nothing.
+        ConfigError: An override is invalid.
     """
     recipe = choose(images)
     try:
@@ -123,18 +123,19 @@ def derive(
     for each in overrides:
         key = each.partition("=")[0].strip()
         if key in _OPTIONS:
-            raise ConfigError(f"{each!r}: finetune sets {key} by {_OPTIONS[key]}; give that")
+            raise ConfigError(f"{each!r}: finetune sets {key} from {_OPTIONS[key]}; use that")
     override(values, overrides)
     return from_dict(Config, values, model)
 
 
 def with_temperature(config: Config, temperature: float, overrides: Sequence[str]) -> Config:
-    """The config with what the model's word scores are to be divided by (`fit_temperature`).
+    """Set the temperature by which the start's logits are divided.
 
     Args:
-        config: Of `derive`.
-        temperature: What was found.
-        overrides: Those of ``config``; one of ``train.init_temperature`` stays.
+        config: The config, from `derive`.
+        temperature: The temperature, from `fit_temperature`.
+        overrides: The overrides of ``config``. If they set ``train.init_temperature``, the config
+            is returned unchanged.
     """
     if any(each.partition("=")[0].strip() == "train.init_temperature" for each in overrides):
         return config

@@ -1,4 +1,4 @@
-"""The training record as JSON, and the curves as a picture."""
+"""The training record as JSON, and the training curves as a picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from showattend.training.state import Progress
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What a run is made on."""
+    """Describe the machine and the software of a run."""
     return {
         "device": device.type,
         "precision": str(dtype).removeprefix("torch."),
@@ -36,9 +36,15 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 def run_record(
     config: Config, data: dict[str, Any], progress: Progress, machine: dict[str, Any]
 ) -> dict[str, Any]:
-    """What is known of a run: its config, its data in numbers, every epoch, the machine.
+    """Build the training record: config, size of the data, every epoch, and the machine.
 
     ``validation`` holds the settings of the validation scores (`showattend.model.score_settings`).
+
+    Args:
+        config: The config of the run.
+        data: The size of the data, as plain values.
+        progress: The progress of the run.
+        machine: The result of `machine`.
     """
     best = {"epoch": progress.best_epoch, "CIDEr": progress.best}
     record = {
@@ -56,8 +62,13 @@ def run_record(
 def check_finite(figures: Mapping[str, float], epoch: int, out: Path) -> None:
     """Stop a run that has diverged.
 
+    Args:
+        figures: Values by name.
+        epoch: The epoch, for the message.
+        out: The folder of the run, for the message.
+
     Raises:
-        UserError: A figure is no finite number any more.
+        UserError: A value is not finite.
     """
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
@@ -79,7 +90,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def plot_curves(record: dict[str, Any]) -> bytes:
-    """Losses and validation figures over the epochs as a PNG; the best epoch is marked."""
+    """Plot losses and validation scores over the epochs, with the best epoch marked, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -98,8 +109,8 @@ def plot_curves(record: dict[str, Any]) -> bytes:
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", ms=3.5, color=colour, label=label)
-    left.set_title("Loss a token (nats)", loc="left", fontsize=10)
-    right.set_title("Captions searched freely, validation split", loc="left", fontsize=10)
+    left.set_title("Loss per token (nats)", loc="left", fontsize=10)
+    right.set_title("Captions of the validation split", loc="left", fontsize=10)
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,4 @@
-"""Who is told how a run goes."""
+"""The interface for reporting the progress of a run."""
 
 from __future__ import annotations
 
@@ -7,30 +7,35 @@ from typing import Any, Protocol
 
 
 class Reporter(Protocol):
-    """Who is told how the run goes (`showattend.training.display` shows it on a terminal)."""
+    """Receives messages and progress from a run; `showattend.training.display` shows them."""
 
     def message(self, text: str) -> None:
-        """Something worth a line."""
+        """Report one line of text."""
 
     def task(self, name: str, done: int, total: int, note: str = "") -> None:
-        """How far something has come."""
+        """Report the progress of a task: ``done`` of ``total`` steps, with a note."""
 
     def epoch(self, entry: dict[str, Any], best: bool) -> None:
-        """An epoch is over."""
+        """Report a finished epoch.
+
+        Args:
+            entry: The epoch's entry in the training record.
+            best: Whether it is the best so far.
+        """
 
 
 _log = logging.getLogger("showattend.training")
 
 
 class Silent:
-    """A reporter for programs: messages go to the log, progress nowhere."""
+    """A reporter for programs: it logs messages, and ignores progress."""
 
     def message(self, text: str) -> None:
-        """Log it."""
+        """Log the message."""
         _log.info("%s", text)
 
     def task(self, name: str, done: int, total: int, note: str = "") -> None:
-        """Nothing."""
+        """Ignore the progress."""
 
     def epoch(self, entry: dict[str, Any], best: bool) -> None:
-        """Nothing."""
+        """Ignore the epoch."""

@@ -1,4 +1,4 @@
-"""A finished run scored: captions of the validation split, lengths, maps on objects, cost."""
+"""Scores of a finished run: captions of the validation split, lengths, maps on objects, cost."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ GROUNDING = "grounding.json"
 
 
 class Objects(NamedTuple):
-    """Photographs with object masks, on which every row's maps are measured.
+    """Photographs with object masks, on which a run's maps are measured.
 
     Attributes:
-        instances: COCO's instances format.
+        instances: A file in COCO's instances format.
         images: The folder of its photographs.
-        captions: Human captions of them, which each model is made to say; None measures only the
-            maps of each model's own captions.
+        captions: Human captions of the photographs, for which maps are measured too; None measures
+            only the maps of the model's own captions.
     """
 
     instances: Path
@@ -46,14 +46,22 @@ class Objects(NamedTuple):
 def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
     """Score a run's best model on all validation images by free decoding, as ``evaluate`` does.
 
-    In float32, whatever precision it was trained in. ``data.val_images`` shortens only the
-    validations while training: a choice that follows the seed would give each run other images to
-    be scored on. Of several data sets each is scored on its own (``evaluation.sets``), and the
-    metrics are their means.
+    The model runs in float32, whatever the precision in training. ``data.val_images`` limits only
+    the validation during training: its choice of images depends on the seed, so that runs would be
+    scored on different images. Several data sets are scored one by one (``evaluation.sets``), and
+    the metrics are the means over them.
+
+    Args:
+        config: The config of the run.
+        reporter: Receives the progress; None for none.
+
+    Returns:
+        Plain values: metrics, wording, evaluation (how the scores were made), lengths (scores and
+        log-probabilities by length), cost (`measure_cost`) and captions.
 
     Raises:
         CheckpointError: There is no model.
-        DataError: The data set cannot be read, or no image of it.
+        DataError: The data set cannot be read, or none of its images.
     """
     reporter, data = reporter or Silent(), config.data
     captioner = Captioner.from_pretrained(Path(config.train.out), device=config.train.device)
@@ -63,7 +71,7 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
     for which, name in enumerate(names):
         path, images = dataset_file(data, which=which)
         if len(names) > 1 and not any(r.split == "val" for r in read_dataset(path, images)):
-            continue  # it is only trained on
+            continue  # only for training
         records = read_references(path, images, "val")
         found = evaluate(
             path, captioner=captioner, images=images, split="val", progress=reporter.task
@@ -115,7 +123,7 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
 def _likelihoods(
     captioner: Captioner, records: Sequence[Record], reporter: Reporter
 ) -> Iterator[tuple[int, list[float]]]:
-    """The words and log-probabilities of the human captions whose words the model all knows."""
+    """Yield the number of words and the log-probabilities of captions with only known words."""
     for done, record in enumerate(records, 1):
         sentences = [tokenize(text) for text in record.captions]
         known = [
@@ -126,18 +134,25 @@ def _likelihoods(
         if known:
             for said in captioner.attend_all(record.path, known):
                 yield len(said.words), list(said.log_probs)
-        reporter.task("Reading human captions", done, len(records))
+        reporter.task("Scoring human captions", done, len(records))
 
 
 def ground_run(
     config: Config, objects: Objects, reporter: Reporter | None = None
 ) -> dict[str, Any]:
-    """Measure the maps of a run's best model on objects, once: ``grounding.json`` keeps it.
+    """Measure the maps of a run's best model on objects, and keep the result in ``grounding.json``.
+
+    If the file already has the result for these weights and objects, it is returned.
+
+    Args:
+        config: The config of the run.
+        objects: The photographs with object masks.
+        reporter: Receives the progress; None for none.
 
     Returns:
-        "own", of the model's own captions, and "human" where there are human captions: the
-        figures of `showattend.evaluation.grounding.ground.ground` without its lists of captions,
-        or "problem", why there are none (a decoder without maps looks at nothing).
+        "own", for the model's own captions, and "human", if there are human captions. Each holds
+        the figures of `showattend.evaluation.grounding.ground.ground` without its lists of
+        captions, or "problem", the reason why there are none (for example a decoder without maps).
 
     Raises:
         CheckpointError: There is no model.

@@ -1,8 +1,10 @@
-"""Self-critical training: captions drawn from the model, rewarded by CIDEr-D.
+"""Self-critical training: captions sampled from the model, rewarded by CIDEr-D.
 
-Rennie et al. 2017, "Self-critical Sequence Training for Image Captioning", with several samples
-an image, each of which the mean reward of the others is the baseline of (Luo 2020, "A Better
+This is Rennie et al. 2017, "Self-critical Sequence Training for Image Captioning", with several
+samples per image: the baseline of each is the mean reward of the others (Luo 2020, "A Better
 Variant of Self-Critical Sequence Training").
+
+Shape suffixes: B images, K samples of an image, L locations.
 """
 
 from __future__ import annotations
@@ -24,30 +26,30 @@ _BANNED = [word for word in SPECIAL if word != Vocabulary.END]  # search never p
 
 
 class PolicyLoss(NamedTuple):
-    """What is minimised, and figures for people to read."""
+    """The loss, and figures to report."""
 
-    total: torch.Tensor
-    reward: float  # CIDEr-D of the samples, ``<end>`` counted
-    penalty: torch.Tensor  # a caption: sum_i (1 - sum_t alpha_ti)^2, detached
-    broken_samples: float  # share of the samples that end with what cannot end a caption
+    total: torch.Tensor  # a scalar
+    reward: float  # mean CIDEr-D of the samples, including <end>
+    penalty: torch.Tensor  # per caption: sum_i (1 - sum_t alpha_ti)^2, detached
+    broken_samples: float  # the share of samples whose last word cannot end a caption
     attention: Mapping[str, torch.Tensor] = {}  # the attention's figures, detached
 
 
 class SelfCritical:
     """The policy gradient of CIDEr-D.
 
-    The loss of one image is - 1/K sum_k (r_k - b_k) log p(y_k), b_k the mean reward of its K - 1
-    other samples: unbiased, and needing no greedy caption. ``<end>`` is a word of samples and
-    references; a caption that breaks off without it scores less. Samples are drawn without
-    dropout, and scored in the mode that the decoder is in: with dropout, as a run trains, the
-    gradient is that of the expected reward but for dropout's noise and pull; without, exactly.
+    The loss of one image is - 1/K sum_k (r_k - b_k) log p(y_k), where b_k is the mean reward of the
+    other K - 1 samples. The estimator is unbiased and needs no greedy caption. ``<end>`` counts as
+    a word of samples and references, so a caption without it scores less. Samples are drawn without
+    dropout, but scored in the decoder's mode. Without dropout, the expected gradient is exactly
+    that of the expected reward; with dropout, as in training, it has dropout's noise and bias.
 
     Args:
-        references: The human captions of each training image, as words.
-        vocabulary: What the model's word numbers mean.
+        references: The human captions of each training image, as lists of words.
+        vocabulary: The model's vocabulary.
         samples: K.
-        max_length: Most words of a sample.
-        doubly_stochastic: lambda of the paper's equation 14, on the maps of the samples.
+        max_length: The most words of a sample.
+        doubly_stochastic: lambda of the paper's equation 14, for the maps of the samples.
     """
 
     def __init__(
@@ -67,19 +69,22 @@ class SelfCritical:
     def __call__(
         self, decoder: Any, annotations: torch.Tensor, images: Sequence[int]
     ) -> PolicyLoss:
-        """Draw, reward, and score the draws again with gradients.
+        """Sample captions, reward them, and score them again with gradients.
 
         Args:
-            decoder: In the mode (dropout or not) that the gradient is to be taken in.
-            annotations: [B, H, W, D] in the precision to run in.
-            images: Which of the references belong to each of the B images.
+            decoder: The decoder, in training mode (with dropout) or eval mode.
+            annotations: Annotations [B, H, W, D] in the precision of the computation.
+            images: The index of each of the B images in the references.
+
+        Returns:
+            The loss, a scalar, and figures to report.
         """
         learning = decoder.training
         drawn = sample(
             decoder.eval(), annotations, samples=self.samples, max_length=self.max_length
         )
         decoder.train(learning)
-        captions = drawn.captions.clone()  # what inference mode makes, autograd does not take
+        captions = drawn.captions.clone()  # autograd does not accept tensors from inference mode
         lengths = drawn.lengths.clone()
         said, closed = self._words(captions)
         rewards = self.rewards(images, closed).to(annotations.device)
@@ -102,13 +107,13 @@ class SelfCritical:
         )
 
     def rewards(self, images: Sequence[int], captions: list[list[str]]) -> torch.Tensor:
-        """CIDEr-D [B, K] of B·K captions, the K of one image beside each other."""
+        """Compute CIDEr-D [B, K] for B·K captions, with the K captions of an image in a row."""
         rows = [image for image in images for _ in range(self.samples)]
         scores = torch.from_numpy(self.cider.score(rows, captions))
         return scores.float().view(len(images), self.samples)
 
     def _words(self, captions: torch.Tensor) -> tuple[list[list[str]], list[list[str]]]:
-        """The words of the samples, and the same with ``<end>`` where it was said."""
+        """Return the words of the samples, and the same with ``<end>`` if it was sampled."""
         said, closed = [], []
         for numbers in captions.flatten(0, 1).tolist():
             words = self.vocabulary.decode(numbers)

@@ -1,4 +1,4 @@
-"""Starting a run from a model that is there already: its weights and its words."""
+"""Starting a run from an existing model: its weights and its vocabulary."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ _FEATURES = "an encoder with features of size"
 
 
 def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, where: str) -> bool:
-    """Give the encoder the weights of the source's.
+    """Copy the weights of the source's encoder.
+
+    The input size may differ, since the weights do not depend on it. The config may also add an
+    earlier stage (``encoder.beside``) if the source has none and its decoder can be extended
+    (`take_decoder`).
 
     Args:
         source: The model to start from.
-        encoder: Built as the config says.
-        config: What the run wants.
-        where: What the source was loaded from, for messages.
+        encoder: The encoder built from the config.
+        config: The config's encoder section.
+        where: The path or name of the source, for messages.
 
     Returns:
-        Whether a model with this encoder has to carry its weights, as the source does.
+        Whether a model with this encoder must include the encoder's weights, as the source does.
 
     Raises:
-        ConfigError: The source sees images through another encoder than the config's. Another
-            size is no hindrance: the weights are the same. Nor is a stage beside the last one
-            where the source has none and projects its annotations (`take_decoder`).
+        ConfigError: The source has another encoder than the config.
     """
     kept = [
         ("name", encoder.backbone, source.encoder.backbone),
@@ -57,45 +59,44 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
 
 
 def done_before(source: Captioner | None, config: Config) -> list[str]:
-    """What a run would do to the scores of words although the source's have had it; a line each."""
+    """Return a warning for each adjustment of the words' scores that the source already had."""
     history = source.record.get("history", []) if source is not None else []
     phases, critical = {entry.get("phase") for entry in history}, config.self_critical
     warnings = []
     if SELF_CRITICAL in phases and critical.epochs and critical.temperature != 1:
         warnings.append(
-            f"warning: {config.train.init_from} was trained by reward before; its scores are "
-            f"divided by self_critical.temperature ({critical.temperature:g}) once more, 1 leaves "
-            "them as they are"
+            f"warning: {config.train.init_from} was already trained with a reward; its scores are "
+            f"divided by self_critical.temperature ({critical.temperature:g}) again; 1 leaves "
+            "them unchanged"
         )
     if ADJUSTED in phases and config.train.rare_words:
         warnings.append(
-            f"warning: {config.train.init_from} favours rare words already; train.rare_words "
-            f"({config.train.rare_words:g}) is added to that, 0 leaves it as it is"
+            f"warning: {config.train.init_from} already favours rare words; train.rare_words "
+            f"({config.train.rare_words:g}) is added to that; 0 leaves it unchanged"
         )
     return warnings
 
 
 def merge_words(known: Vocabulary, vocabulary: Vocabulary) -> Vocabulary:
-    """The words of a model, each with the number it has there, then those it lacks."""
+    """Extend a model's vocabulary: its words keep their numbers, and new words follow."""
     return Vocabulary([*known.words, *(word for word in vocabulary.words if word not in known)])
 
 
 def take_decoder(source: Captioner, decoder: Any, where: str) -> None:
-    """Give the decoder the weights of the source's.
+    """Copy the weights of the source's decoder.
 
-    Words that the source lacks begin as the mean of the words it knows (Hewitt 2021,
-    "Initializing New Word Embeddings for Pretrained Language Models"), and as unlikely as the
-    least likely of them. Where an earlier encoder stage has come to stand beside the last one, its
-    features get weights of zero in the projection: the model begins by saying what it said, on a
-    finer grid, and learns to use them.
+    New words start with the mean embedding of the known words (Hewitt 2021, "Initializing New Word
+    Embeddings for Pretrained Language Models"), and with the lowest of their biases. If the config
+    adds an earlier encoder stage, the weights for its features start at zero: at first the model
+    captions as before, on a finer grid, and then learns to use them.
 
     Args:
         source: The model to start from.
-        decoder: Built as the config says, for the words of `merge_words`.
-        where: What the source was loaded from, for messages.
+        decoder: The decoder built from the config, for the vocabulary from `merge_words`.
+        where: The path or name of the source, for messages.
 
     Raises:
-        ConfigError: Its decoder is of another shape.
+        ConfigError: The source's decoder has another shape.
     """
     theirs, wanted = _make(source.decoder), _make(decoder)
     weights = source.decoder.state_dict()
@@ -126,19 +127,18 @@ def take_decoder(source: Captioner, decoder: Any, where: str) -> None:
 
 @torch.inference_mode()
 def fit_temperature(source: Captioner, records: Sequence[Record], images: int = 64) -> float:
-    """What to divide a model's word scores by, for people's captions to be likeliest.
+    """Find the temperature that makes human captions most probable when it divides the logits.
 
-    Self-critical training leaves a model far too sure of its words. Cross-entropy would spend its
-    first epochs on that alone, and forget much meanwhile.
+    Self-critical training leaves a model far too confident. Cross-entropy training would spend its
+    first epochs on correcting that, and forget much in the process.
 
     Args:
         source: The model.
-        records: Images with captions; some of them are looked at, and those that cannot be opened
-            are passed over.
-        images: How many.
+        records: Images with captions. Images that cannot be opened are skipped.
+        images: About how many of them to use.
 
     Returns:
-        From 0.25 to 8, in two decimals; 1 where no image can be opened.
+        A temperature from 0.25 to 8 with two decimals; 1 if no image can be opened.
     """
     logits, targets = [], []
     for record in records[:: max(1, len(records) // images)]:
@@ -155,7 +155,7 @@ def fit_temperature(source: Captioner, records: Sequence[Record], images: int = 
         batch = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(source.device)
         features = encode(source.encoder, batch, source.preprocessing, source.dtype)
         forced = source.decoder(features, captions.to(source.device), lengths.to(source.device))
-        known = forced.targets != Vocabulary.UNK  # a model says that never
+        known = forced.targets != Vocabulary.UNK  # never produced by search
         logits.append(forced.logits[known].float())
         targets.append(forced.targets[known])
     if not targets:
@@ -166,7 +166,7 @@ def fit_temperature(source: Captioner, records: Sequence[Record], images: int = 
         return float(F.cross_entropy(scores / math.exp(log_temperature), wanted))
 
     low, high = math.log(0.25), math.log(8)
-    while high - low > 0.01:  # it has one minimum
+    while high - low > 0.01:  # ternary search: the loss has one minimum
         third = (high - low) / 3
         if loss(low + third) < loss(high - third):
             high -= third
@@ -176,5 +176,5 @@ def fit_temperature(source: Captioner, records: Sequence[Record], images: int = 
 
 
 def _make(decoder: Any) -> dict[str, Any]:
-    """What is the same of decoders that weights fit; shapes alone would not tell all of it."""
+    """Return the options that must agree for weights to fit; shapes do not reveal all of them."""
     return {**decoder.sizes, _FEATURES: decoder.feature_dim}

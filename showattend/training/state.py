@@ -1,4 +1,4 @@
-"""The state of a run, for resuming: safetensors and JSON, nothing pickled."""
+"""The state of a run, for resuming it: safetensors and JSON, without pickle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from showattend.system.processes import ALONE, Processes
 
 FILE_NAME = "state.safetensors"
 
-# What may differ between sittings: where the run goes, when it ends, and how often it saves.
+# The keys that may change when a run is resumed.
 FREE = {
     "train.out",
     "train.save_every",
@@ -36,17 +36,18 @@ _PLACES = {"path", "images"}  # where data is; what it is, the digest "data set"
 
 @dataclass
 class Progress:
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes:
-        epoch: The epoch under way, from 0.
-        batch: Steps of it that are done.
-        phase: Which of the run's phases, from 0.
-        phase_start: Epochs that were done when it began.
-        sums: The figures of this epoch's steps so far, added up.
-        best: The best validation CIDEr, and the epoch it belongs to.
-        history: One entry a finished epoch.
-        seconds: Time spent, in this and earlier sittings.
+        epoch: The current epoch, from 0.
+        batch: The number of its steps that are done.
+        phase: The current phase, from 0.
+        phase_start: The number of epochs before the phase.
+        sums: The sums of the figures of this epoch's steps so far.
+        best: The best validation CIDEr.
+        best_epoch: The epoch with the best CIDEr, from 1; -1 before the first.
+        history: One entry for each finished epoch.
+        seconds: The time spent, including earlier processes of a resumed run.
     """
 
     epoch: int = 0
@@ -70,9 +71,21 @@ def save_state(
     scaler: torch.amp.GradScaler | None = None,
     processes: Processes = ALONE,
 ) -> None:
-    """Write weights, optimizer moments, random states and progress; the last state survives.
+    """Write weights, optimizer moments, random states and progress, replacing the file atomically.
 
-    All processes call this; the first one writes.
+    All processes must call this; the first one writes.
+
+    Args:
+        folder: The folder of the run.
+        models: The models by name.
+        optimizer: The optimizer of their parameters.
+        progress: The progress of the run.
+        config: The config with the identity of the data set, which `load_state` compares.
+        scaler: The scaler of float16 gradients.
+        processes: The processes of the run.
+
+    Raises:
+        CheckpointError: The file cannot be written.
     """
     random = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -97,47 +110,51 @@ def save_state(
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether the run in a folder has something to lose: a model, or steps that were made."""
+    """Whether a folder holds a run with something to lose: a model, or completed steps."""
     if (folder / MODEL_NAME).exists() or not (folder / FILE_NAME).exists():
         return (folder / MODEL_NAME).exists()
     try:
         progress = Progress(**load_meta(folder / FILE_NAME, "a training state")["progress"])
     except (CheckpointError, KeyError, TypeError):
-        return True  # whatever it is, it is not ours to write over
+        return True  # an unknown file must not be overwritten
     return progress.epoch + progress.batch > 0
 
 
 def can_go_on(folder: Path) -> bool:
-    """Whether ``--resume`` saves the run in a folder any steps."""
+    """Whether a folder holds a run that ``--resume`` can continue."""
     return (folder / FILE_NAME).is_file() and has_begun(folder)
 
 
 def find_state(folder: Path) -> Path:
-    """The state of the run in a folder.
+    """Return the path of the state of the run in a folder.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is no state.
     """
     path = folder / FILE_NAME
     if path.is_file():
         return path
     if (folder / MODEL_NAME).exists():
         raise CheckpointError(
-            f"{folder}: holds a model, but no training state to go on from; move it away, or "
-            "choose another train.out"
+            f"{folder}: holds a model, but no training state to resume; move it away, or choose "
+            "another train.out"
         )
     raise CheckpointError(f"{path}: no state to resume; start without --resume")
 
 
 def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
-    """Look whether a run may begin or go on in a folder: building one may take minutes.
+    """Check that a run can start or continue in a folder, before minutes are spent on building it.
 
-    What is known only once data and model are there, `load_state` compares.
+    `load_state` compares what is known only when data and model are loaded.
+
+    Args:
+        folder: The folder of the run.
+        config: The config of the run.
+        resume: Whether the run is to be resumed.
 
     Raises:
-        CheckpointError: There is no state to go on from, it is damaged, or the run had another
-            config.
-        DataError: The folder holds a run already, or cannot be written.
+        CheckpointError: There is no state to resume, it is damaged, or the run had another config.
+        DataError: The folder already holds a run, or cannot be written.
     """
     if resume:
         path = find_state(folder)
@@ -149,7 +166,7 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
     )
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise DataError(f"{folder}: cannot be written ({nearest} bars the way); see train.out")
+        raise DataError(f"{folder}: cannot be created ({nearest} is not writable); see train.out")
     for name in (FILE_NAME, MODEL_NAME):
         remove_stale(folder / name)  # as large as a state, from a process that was killed
 
@@ -167,7 +184,7 @@ def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> N
         raise CheckpointError(
             f"{path}: the run was started with another config ({'; '.join(changed)}); "
             "restore these values, or start a new run with another train.out. "
-            f"Free to change: {', '.join(sorted(FREE))}"
+            f"Only these may change: {', '.join(sorted(FREE))}"
         )
 
 
@@ -193,16 +210,19 @@ def load_state(
     processes: Processes = ALONE,
     message: Callable[[str], None] = lambda _: None,
 ) -> Progress:
-    """Put everything back as `save_state` found it.
+    """Restore everything that `save_state` saved.
 
     Args:
         folder: The folder of the run.
-        models: What `save_state` was given.
-        optimizer: Of these models.
-        config: Of now; what of it may differ from the run's is in `FREE`.
-        scaler: Of float16's gradients.
-        processes: As many as the run was started with.
-        message: Told what differs, where it may.
+        models: The models that `save_state` was called with.
+        optimizer: The optimizer of their parameters.
+        config: The current config; only the keys in `FREE` may differ from the run's.
+        scaler: The scaler of float16 gradients.
+        processes: The processes of the run; their number must be the same.
+        message: Called with one line about the keys that differ.
+
+    Returns:
+        The progress of the run.
 
     Raises:
         CheckpointError: There is no state, it is damaged, or the run had another config.
@@ -212,7 +232,7 @@ def load_state(
     before = _read_config(path, meta)
     _compare(path, before, config)
     if changed := differences(before, config, except_for={"train.out"}):
-        message(f"Changed since it was started: {'; '.join(changed)}")
+        message(f"Changed since the run was started: {'; '.join(changed)}")
     parts = unflatten(tensors)
     try:
         for name, model in models.items():
@@ -236,16 +256,21 @@ def load_state(
 
 
 def _cached(config: Mapping[str, Any]) -> bool:
-    """Whether features come from a cache, in half precision; from pixels they are not the same."""
+    """Whether features come from a cache, where they are rounded to half precision."""
     return config.get("data", {}).get("cache", "") is not None
 
 
 def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], *, except_for: Collection[str]
 ) -> list[str]:
-    """How two configs differ, as "section.key was this, is that"; but for these keys.
+    """Describe how two configs differ, as "section.key was this, is that".
 
-    A key that one of them lacks has its default there: it is younger than a run, say.
+    A key that is missing in one of them counts as its default, since it may be newer than the run.
+
+    Args:
+        before: The config of the run.
+        now: The current config.
+        except_for: Keys to ignore.
     """
     default, old, new = _flat(to_dict(Config())), _flat(before), _flat(now)
     keys = sorted((old.keys() | new.keys()) - set(except_for))

@@ -1,4 +1,4 @@
-"""The training run: data, features, epochs, validation by free decoding, the best model kept."""
+"""A training run: data, features, epochs, validation by free decoding, and the best model."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Trainer:
 
     Args:
         config: The whole configuration.
-        reporter: Told how it goes.
+        reporter: Receives progress and messages; None for none.
 
     Raises:
-        DataError: The data set cannot be read, or a split of it is empty.
-        ConfigError: A value of the config means nothing.
+        DataError: The data set cannot be read, or one of its splits is empty.
+        ConfigError: A value of the config is invalid.
     """
 
     def __init__(self, config: Config, reporter: Reporter | None = None) -> None:
@@ -68,7 +68,7 @@ class Trainer:
         self.encoder, self.decoder = setup.encoder, setup.decoder
         self.train_loader, self.val_loader = setup.train_loader, setup.val_loader
         self.setup, self.identity = setup, setup.identity
-        if self.processes.rank:  # the same weights everywhere, but not the same dropout
+        if self.processes.rank:  # all processes have the same weights, but different dropout
             torch.manual_seed(config.train.seed + 1_000_003 * self.processes.rank)
         if config.train.compile and (trouble := compile_step(innermost(self.decoder), self.dtype)):
             self.reporter.message(trouble)
@@ -93,8 +93,8 @@ class Trainer:
         )
 
     def _restart(self) -> None:
-        """A new optimizer, and averages that begin with the weights as they are."""
-        # Gradients of half precision are scaled up, for the smallest of them not to be zero.
+        """Make a new optimizer, and new averages that start from the current weights."""
+        # float16 gradients are scaled up so that small ones do not become zero.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.optimizer = build_optimizer(
             self.decoder,
@@ -110,16 +110,16 @@ class Trainer:
     # Running ---------------------------------------------------------------------------------
 
     def run(self, resume: bool = False) -> dict[str, Any]:
-        """Train, and leave the best model, its record and curves in ``train.out``.
+        """Train, and write the best model, its record and its curves to ``train.out``.
 
         Args:
-            resume: Go on where the run in ``train.out`` stopped.
+            resume: Continue the run in ``train.out``.
 
         Returns:
             The training record.
 
         Raises:
-            CheckpointError: Nothing to resume, or the config or the data set has changed.
+            CheckpointError: There is nothing to resume, or the config or the data set has changed.
         """
         now = self.progress
         if resume:
@@ -135,11 +135,11 @@ class Trainer:
             self.progress = now
             over = now.phase == len(self.phases) - 1 and self._phase_is_over()
             told = f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"
-            self.reporter.message("The run is finished: nothing is left to train" if over else told)
-        self.started -= now.seconds  # building, and what earlier sittings took
-        if not resume:  # from here on there is something to resume, whatever happens
+            self.reporter.message("The run is already finished" if over else told)
+        self.started -= now.seconds  # include earlier processes of a resumed run
+        if not resume:  # from here on the run can be resumed
             self._save_state()
-        # Numbers too small for float32's full precision cost a CPU a hundred times an ordinary one.
+        # Denormal numbers take a CPU about a hundred times as long as others.
         torch.set_flush_denormal(True)
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -158,19 +158,19 @@ class Trainer:
         return self._record()
 
     def _begin(self, number: int) -> None:
-        """The next phase."""
+        """Begin the next phase."""
         now, before = self.progress, self.phase
         now.phase, now.phase_start = number, now.epoch
         if self.phase.name == SELF_CRITICAL:
             self._begin_self_critical(again=before.name == SELF_CRITICAL)
-        # A kill from here on must not begin again from a model that this phase has made.
+        # A resumed run must not start this phase from a model that the phase itself has made.
         self._save_state()
 
     def _begin_self_critical(self, again: bool) -> None:
-        """With fresh moments, from the best model so far; runs that repeat it, from there too."""
+        """Start from the best model so far with new moments; repeated runs use the same start."""
         if again:
             self.merger.load_start(self._trained())
-            told = "once more, from the same start"
+            told = "again from the same start"
         else:
             best = checkpoints.load(self.out / checkpoints.FILE_NAME)
             put_weights(best.weights, self._trained())
@@ -178,10 +178,10 @@ class Trainer:
             self._save_start()
             told = "from the best model"
         self._restart()
-        self.reporter.message(f"Going on with {self.phase.name} training, {told}")
+        self.reporter.message(f"Continuing with {self.phase.name} training, {told}")
 
     def _go_through_phase(self) -> None:
-        """What of the phase has not been done yet."""
+        """Do what remains of the phase."""
         now = self.progress
         while not self._phase_is_over():
             if self.phase.name == AVERAGE:
@@ -200,35 +200,35 @@ class Trainer:
             self.merger.save_start(self._trained())
 
     def _merge(self) -> None:
-        """The average of the self-critical runs, judged like an epoch."""
+        """Average the self-critical runs, and validate the average like an epoch."""
         now = self.progress
-        self.processes.wait()  # for the file of the last run
+        self.processes.wait()  # until the last run's file is written
         self.merger.merge(self._kept_models())
         now.epoch += 1
         self.reporter.message("The average of the weights:")
         self._enter({"epoch": now.epoch, "phase": AVERAGE} | self.validate())
 
     def _favour_rare_words(self) -> None:
-        """The best model with its scores adjusted: it is kept, though its CIDEr be lower."""
+        """Adjust the scores of the best model; the result is kept even if its CIDEr is lower."""
         now, kept = self.progress, self._kept_models()
         best = checkpoints.load(self.out / checkpoints.FILE_NAME)
         put_weights(best.weights, kept)
         counts = torch.zeros(len(self.setup.vocabulary), dtype=torch.long)
         found = torch.from_numpy(self.train_loader.target_counts())
         counts[: len(found)] = found
-        if best.record["history"][-1]["phase"] != ADJUSTED:  # else a kill came just after it
+        if best.record["history"][-1]["phase"] != ADJUSTED:  # not adjusted before an interruption
             favour_rare_words(self._kept("decoder"), counts, self.config.train.rare_words)
         now.epoch, now.best = now.epoch + 1, float("-inf")
-        self.reporter.message("The best model, its scores adjusted in favour of rare words:")
+        self.reporter.message("The best model, with scores adjusted in favour of rare words:")
         self._enter({"epoch": now.epoch, "phase": ADJUSTED} | self.validate())
 
     def _models(self) -> dict[str, torch.nn.Module]:
-        """What the state of the run holds."""
+        """Return the models in the state of the run, by name."""
         averages = {f"average_{name}": average for name, average in self.averages.items()}
         return self._trained() | averages
 
     def _kept(self, name: str) -> Any:
-        """The model that is validated and saved: the average where there is one."""
+        """Return the model that is validated and saved: the average, if there is one."""
         if name in self.averages:
             return self.averages[name].model
         return self.decoder if name == "decoder" else self.encoder
@@ -244,16 +244,16 @@ class Trainer:
 
     @property
     def phase(self) -> Phase:
-        """What is under way."""
+        """The current phase."""
         return self.phases[self.progress.phase]
 
     @property
     def loader(self) -> CaptionLoader:
-        """The training images of the phase under way."""
+        """The training images of the current phase."""
         return self.reward_loader if self.phase.name == SELF_CRITICAL else self.train_loader
 
     def _phase_is_over(self) -> bool:
-        """Whether all its epochs are done, or patience has run out."""
+        """Whether all epochs of the phase are done, or patience has run out."""
         patience, now = self.config.train.patience, self.progress
         since = max(now.best_epoch, now.phase_start)
         waited = bool(patience and now.best_epoch >= 0 and now.epoch - since >= patience)
@@ -264,7 +264,7 @@ class Trainer:
         now, saved = self.progress, time.perf_counter()
         total, parameters = len(self.loader), self._parameters()
         all_steps = total * (now.phase_start + self.phase.epochs)
-        rewarded = self.phase.name == SELF_CRITICAL  # by all the captions of an image
+        rewarded = self.phase.name == SELF_CRITICAL  # the reward uses all captions of an image
         for batch in self.loader.batches(now.epoch, now.batch, keep_captions=rewarded):
             figures = self._backward(batch)
             for key, value in figures.items():
@@ -292,7 +292,7 @@ class Trainer:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def _backward(self, batch: Batch) -> dict[str, float]:
-        """The gradients of one batch, added to those that are there; its share of the figures."""
+        """Add the gradients of one batch; return the batch's share of the figures."""
         with torch.set_grad_enabled(self._encoder_learns()):
             annotations = self._annotations(self.encoder, batch)
         loss: Loss | PolicyLoss
@@ -315,11 +315,11 @@ class Trainer:
         check_finite(
             {"the loss": figures.pop("total")} | figures, self.progress.epoch + 1, self.out
         )
-        weights = {"cross_entropy": batch.of_tokens}  # a token; the others a caption
+        weights = {"cross_entropy": batch.of_tokens}  # per token; the others are per caption
         return {key: value * weights.get(key, share) for key, value in figures.items()}
 
     def _update(self, parameters: list[torch.nn.Parameter]) -> None:
-        """One step of the optimizer."""
+        """Take one step of the optimizer."""
         settings, now = self.config.train, self.progress
         share = self._rate_share((now.epoch - now.phase_start) * len(self.loader) + now.batch)
         for group in self.optimizer.param_groups:
@@ -340,7 +340,7 @@ class Trainer:
         return rate_share(step, steps, warmup=settings.warmup, schedule=settings.schedule)
 
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
-        """Annotations [B, H, W, D] from whatever the loader gives."""
+        """Compute annotations [B, H, W, D] from the loader's pixels or features."""
         inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
         with FastDepthwise():
             if inputs.dtype == torch.uint8:
@@ -352,14 +352,14 @@ class Trainer:
         return inputs.to(self.dtype)
 
     def _encoder_learns(self) -> bool:
-        """Whether the opened stages of the encoder are trained in this epoch."""
+        """Whether the encoder is trained in this epoch."""
         epoch = self.progress.epoch - self.progress.phase_start
         return self.phase.rates["encoder"] > 0 and epoch >= self.phase.encoder_from
 
     # Validation ------------------------------------------------------------------------------
 
     def validate(self) -> dict[str, Any]:
-        """The figures of the model that would be kept (`Validation`)."""
+        """Validate the model that would be saved; see `Validation`."""
         encoder = self._kept("encoder")
         return self.setup.validation(
             self._kept("decoder").eval(), lambda batch: self._annotations(encoder, batch)
@@ -382,11 +382,11 @@ class Trainer:
         self._enter(entry)
 
     def _enter(self, entry: dict[str, Any]) -> None:
-        """Into the history; the model is kept when its captions are the best so far."""
+        """Add an entry to the history; save the model if its captions are the best so far."""
         now, best = self.progress, False
         if "CIDEr" in entry:
             check_finite({"the validation loss": entry["val_loss"]}, entry["epoch"], self.out)
-            # On a small split CIDEr may stand still, at zero even: then the lower loss wins.
+            # With few images, CIDEr may not change at all: then the lower loss decides.
             before = (now.best, -self._best_entry().get("val_loss", math.inf))
             best = (entry["CIDEr"], -entry["val_loss"]) > before
         now.seconds = time.perf_counter() - self.started
@@ -434,11 +434,11 @@ class Trainer:
 
 
 def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:
-    """Run a config from data to the best model (`Trainer`, `Trainer.run`).
+    """Run a config from data to the best model; see `Trainer` and `Trainer.run`.
 
     Raises:
-        CheckpointError: Nothing to resume, or it had another config.
-        DataError: The folder of the run holds another one, or cannot be written.
+        CheckpointError: There is nothing to resume, or the run had another config.
+        DataError: The folder already holds a run or cannot be written, or the data set is unusable.
     """
     check_folder(Path(config.train.out), to_dict(config), resume)
     try:

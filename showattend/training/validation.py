@@ -1,4 +1,4 @@
-"""Validation: the loss a token, and the scores of captions searched freely."""
+"""Validation: the loss per token, and the scores of captions found by search."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from showattend.training.reporter import Reporter
 
 
 class Validation:
-    """The validation split, ready to be captioned after every epoch.
+    """Captions and scores the validation split after every epoch.
 
     Args:
-        loader: Its images with their captions.
-        vocabulary: What the model's word numbers mean.
-        options: How to search.
-        reporter: Told how far it is.
-        processes: Among which the images are divided.
-        sets: The name of the data set that each image is of, [N]; None: there is one.
+        loader: The images with their captions.
+        vocabulary: The model's vocabulary.
+        options: The options of the search.
+        reporter: Receives the progress.
+        processes: The processes among which the images are divided.
+        sets: The name of the data set of each image, [N]; None if there is only one.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class Validation:
     def __call__(
         self, decoder: Decoder, annotate: Callable[[Batch], torch.Tensor]
     ) -> dict[str, Any]:
-        """Caption every image.
+        """Caption and score every image.
 
         Args:
-            decoder: In eval mode.
-            annotate: A batch to its annotations [B, H, W, D].
+            decoder: The decoder, in eval mode.
+            annotate: A function from a batch to its annotations [B, H, W, D].
 
         Returns:
-            val_loss (teacher forced, without smoothing), BLEU-4, CIDEr, and the figures of the
-            wording and of the maps. Of several data sets the first three are the means of theirs,
-            and ``sets`` has them of each by its name.
+            val_loss (with teacher forcing, without smoothing), BLEU-4, CIDEr, and the figures of
+            the wording and of the maps. With several data sets, the first three are the means over
+            the data sets, and ``sets`` holds those of each data set by name.
         """
         captions: dict[int, list[str]] = {}
         maps: list[torch.Tensor] = []
-        losses = {name: [0.0, 0.0] for name in self.scorers}  # summed over tokens; how many
+        losses = {name: [0.0, 0.0] for name in self.scorers}  # sum over tokens, number of tokens
         for number, batch in enumerate(self.loader.batches()):
-            if not batch.of_images:  # there are fewer images than processes
+            if not batch.of_images:  # fewer images than processes
                 continue
             annotations = annotate(batch)
             lengths = batch.lengths.to(annotations.device)
@@ -101,7 +101,7 @@ class Validation:
     def _losses(
         self, forced: Forced, lengths: torch.Tensor, rows: Sequence[int]
     ) -> Iterator[tuple[str, float, int]]:
-        """The cross-entropy of each data set's tokens, summed, and how many there are."""
+        """Yield each data set's name, the sum of its cross-entropy, and its number of tokens."""
         names = [self.set_of[row] for row in rows]
         if len(set(names)) == 1:
             count = int(lengths.sum())
@@ -109,7 +109,7 @@ class Validation:
             return
         logits = forced.logits.to(torch.promote_types(forced.logits.dtype, torch.float32))
         each = cross_entropy(logits, forced.targets, reduction="none")
-        images = (forced.captions // lengths.shape[1]).tolist()  # numbered through [B, K]
+        images = (forced.captions // lengths.shape[1]).tolist()  # from indices into [B, K]
         for name in dict.fromkeys(names):
             here = torch.tensor([names[image] == name for image in images], device=each.device)
             yield name, float(each[here].sum()), int(here.sum())

@@ -13,9 +13,17 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.visualize.figure import figures_of
+from showattend.visualize.focus import EVERYWHERE, looked
 from showattend.visualize.fonts import right_to_left
-from showattend.visualize.heat import fitted, full_heat, heat_of, paint, photo_of, positions_of
+from showattend.visualize.heat import (
+    details_of,
+    fitted,
+    full_heat,
+    heat_of,
+    paint,
+    photo_of,
+    positions_of,
+)
 from showattend.visualize.sheet import INK, QUIET, Sheet, pixels_of
 
 BUDGET = 2_000_000
@@ -200,8 +208,10 @@ class _Bar:
         sheet.set_height(self.height - self.said)
         note = self.shared
         if t is not None:
+            if not looked(self.caption)[t]:
+                note = EVERYWHERE
             note = (
-                f"{t + 1}/{len(self.caption.words)} · {figures_of(self.caption, t)} bits · {note}"
+                f"{t + 1}/{len(self.caption.words)} · {details_of(self.caption, t)} bits · {note}"
             )
         room = self.width - 2 * self._px(MARGIN)
         for number, text in enumerate([note, *self.shortage]):
@@ -230,7 +240,9 @@ class _Bar:
         return places
 
     def _sheet(self) -> Sheet:
-        return Sheet(self.width, f"{self.caption.raw} {self.shared} 0123456789βH·./", self.unit)
+        return Sheet(
+            self.width, f"{self.caption.raw} {self.shared} {EVERYWHERE} 0123456789βH·./", self.unit
+        )
 
     def _px(self, length: float) -> int:
         return math.ceil(length * self.unit)

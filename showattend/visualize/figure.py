@@ -1,4 +1,4 @@
-"""The paper's figure: the photo, then one panel per word with its attention over the photo."""
+"""A caption as a figure: the summary, or the paper's grid of one panel a word."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
+from showattend.visualize.family import draw_matrix, draw_parts
+from showattend.visualize.focus import EVERYWHERE, SOMEWHERE, looked
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
-    entropy_of,
-    fitted,
+    chance_of,
+    details_of,
     full_heat,
-    heat_of,
+    heat_for,
     paint,
     photo_of,
     positions_of,
@@ -26,67 +28,91 @@ from showattend.visualize.layout import (
     HEADLINE,
     LABEL,
     LABEL_STRIP,
+    LAYOUTS,
     LONGEST_SIDE,
     MARGIN,
     NOTE,
     NOTE_LINE,
     Layout,
     arrange,
-    lay_out,
 )
-from showattend.visualize.sheet import DPI, INK, QUIET, Sheet, content_of
+from showattend.visualize.sheet import Sheet, content_of
+from showattend.visualize.summary import draw_summary
+from showattend.visualize.theme import theme_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "INK", "LONGEST_SIDE", "QUIET", "draw_figure", "figure_bytes", "lay_out"]
-
 KEY = (150, 11)  # width and height of the key to the heat, in units
+KEY_STEPS = 48
 
 
 def draw_figure(
     caption: Caption,
     *,
     words: Sequence[str] | None = None,
-    layout: str = "grid",
+    layout: str = "summary",
     columns: int | None = None,
     scale: str = "word",
-    style: str = "heat",
+    style: str = "light",
+    theme: str = "light",
+    details: bool = False,
     width: int | None = None,
     colormap: str = "inferno",
     alpha: float = 0.55,
 ) -> Figure:
-    """Draw a caption's figure, one panel per word behind the photo.
+    """Draw a caption's figure.
 
     Args:
         caption: The caption, with its image.
         words: Only these words' panels.
-        layout: "grid": the photo, then a panel per word, as a page; "strip": the same in one row
-            (one column, if the photo is a panorama); "word": the panels alone, each at the size
-            of the photo itself.
+        layout: "summary": the caption with its sharpest words in colour, the photo with their
+            outlines, and a panel for each of them; "grid": the photo, then a panel per word, as
+            in the paper; "strip": the same in small; "word": the panels alone, each at the size
+            of the photo itself; "parts": for each word the maps of its heads, hops or levels;
+            "matrix": words down the side, regions of the photo across.
         columns: Panels in a row of a grid; chosen by the photo's shape when left out.
-        scale: "word": each map is as bright as it can be; "common": all maps share one scale,
-            so that a spread-out map looks dim beside a pointed one.
-        style: "heat": a colour map over the photo; "light": the photo brightens where the model
-            looks.
-        width: Of the figure, in pixels, at most; when left out, 1600 for a grid, and what suits
-            the photo otherwise.
+        scale: "word": each map is as bright as it can be, but an even one stays dim; "common":
+            all maps share one scale, so that a spread-out map looks dim beside a pointed one.
+        style: "light": the photo brightens where the model looks; "heat": a colour map over it.
+        theme: "light" or "dark": the colours around the photos.
+        details: Say of each panel the gate β and the entropy.
+        width: Of the figure, in pixels, at most; 1600 when left out, but for "word", where it
+            suits the photo.
         colormap: One of matplotlib's colour maps, for the style "heat".
         alpha: How much its colour covers the photo, in [0, 1].
 
     Raises:
-        UserError: An unknown word, layout, scale, style or colour map, a number out of its range,
-            or a caption that does not know its image.
+        UserError: An unknown word, layout, scale, style, theme or colour map, a number out of its
+            range, or a caption that does not know its image.
     """
+    look = {"style": style, "colormap": colormap, "alpha": alpha}
+    if columns is not None and layout not in ("grid", "strip", "word"):
+        raise UserError(f"a {layout} has no columns to choose; leave them out, or draw a grid")
+    if layout == "parts":
+        return draw_parts(
+            caption, words=words, scale=scale, theme=theme_named(theme), width=width, look=look
+        )
+    if layout == "matrix":
+        return draw_matrix(caption, words=words, theme=theme_named(theme), width=width)
+    if layout == "summary":
+        return draw_summary(
+            caption, words=words, scale=scale, theme=theme, details=details, width=width,
+            **look,  # type: ignore[arg-type]
+        )  # fmt: skip
+    if layout not in LAYOUTS:
+        raise UserError(f"no layout {layout!r}; choose from {', '.join(LAYOUTS)}")
     positions = positions_of(caption, words)
     # The photo comes first, but for single words; and where there are none, it is all there is.
     shown: list[int | None] = [*([] if layout == "word" and positions else [None]), *positions]
     photo = photo_of(caption)
     plan = arrange(layout, len(shown), photo.size, width, columns)
     plan = replace(plan, from_right=right_to_left(caption.text))
-    figures = {t: figures_of(caption, t) for t in positions}
-    note = _note(caption, positions, scale)
-    sheet = Sheet(plan.width, f"{caption.text} {caption.raw} {note} {_SIGNS}", plan.unit)
+    seen = looked(caption)
+    figures = {t: _beside(caption, t, seen[t], details) for t in positions}
+    note = _note(caption, positions, seen, scale, details)
+    told = f"{caption.text} {caption.raw} {note} {_SIGNS}"
+    sheet = Sheet(plan.width, told, plan.unit, theme_named(theme))
     plan = _with_room_for_figures(plan, sheet, caption, figures)
 
     room = plan.width - 2 * plan.px(MARGIN)
@@ -94,7 +120,8 @@ def draw_figure(
     if sheet.letters.shortage:
         note += f" {sheet.letters.shortage[0].upper()}{sheet.letters.shortage[1:]}."
     notes = sheet.wrapped(note, NOTE, room)
-    key = plan.px(NOTE * 1.7) if positions else 0
+    with_key = bool(positions) and (details or style == "heat" or scale == "common")
+    key = plan.px(NOTE * 1.7) if with_key else 0
     top = plan.px(MARGIN + len(headline) * HEADLINE * 1.35 + GAP * 0.6)
     bottom = top + plan.rows * plan.row_height
     sheet.set_height(bottom + key + plan.px(len(notes) * NOTE * 1.5 + MARGIN * 0.8))
@@ -106,20 +133,17 @@ def draw_figure(
     _write_headline(sheet, plan, headline)
     for number, line in enumerate(notes):
         y = bottom + key + plan.px((number * 1.5 + 1.3) * NOTE)
-        sheet.text(plan.px(MARGIN), y, line, NOTE, QUIET)
+        sheet.text(plan.px(MARGIN), y, line, NOTE, sheet.theme.quiet)
 
-    base = fitted(photo, plan.photo)
-    look = {"style": style, "colormap": colormap, "alpha": alpha}
     for index, t in enumerate(shown):
         x, y = plan.photo_corner(index)
         if t is None:
-            sheet.picture(x, top + y, base, plan.photo)
+            sheet.photo(x, top + y, photo, plan.photo)
             continue
-        heat = heat_of(caption, t, plan.photo, scale)
-        sheet.picture(x, top + y, paint(base, heat, **look), plan.photo)  # type: ignore[arg-type]
+        sheet.photo(x, top + y, photo, plan.photo, heat_for(caption, t, scale), **look)
         corner = plan.corner(index)[0], top + y
-        _write_label(sheet, plan, corner, caption.words[t], figures[t])
-    if positions:
+        _write_label(sheet, plan, corner, caption.words[t], figures[t], seen[t])
+    if with_key:
         _draw_key(sheet, plan, bottom + plan.px(NOTE * 1.3), _full(caption, scale), look)
     return sheet.figure
 
@@ -138,45 +162,67 @@ def figure_bytes(caption: Caption, suffix: str = ".png", **options: Any) -> byte
     return content_of(draw_figure(caption, **options), suffix, caption.text)
 
 
-def figures_of(caption: Caption, t: int) -> str:
-    """The gate, if there is one, and the entropy of word ``t``, as they stand beside it."""
-    gate = "" if caption.betas is None else f"β {caption.betas[t]:.2f} · "
-    return f"{gate}H {entropy_of(caption.attention[t]):.1f}"
-
-
 _SIGNS = "0123456789.,%×"
 
 
-def _note(caption: Caption, positions: Sequence[int], scale: str) -> str:
+def _beside(caption: Caption, t: int, somewhere: bool, details: bool) -> str:
+    """What stands beside a word: its probability, and whether to trust word and map."""
+    told = [chance_of(caption, t)]
+    if caption.unsure[t]:
+        told.append("unsure")
+    if not somewhere:
+        told.append(EVERYWHERE)
+    if details:
+        told.append(details_of(caption, t))
+    return " · ".join(filter(None, told))
+
+
+def _note(
+    caption: Caption,
+    positions: Sequence[int],
+    seen: Sequence[bool],
+    scale: str,
+    details: bool,
+) -> str:
     if not positions:
         return ""
     rows, cols = caption.attention.shape[1:]
-    if scale == "word":
-        shared = "Scale: per word, each map is as bright as its own maximum."
-    else:
+    told = ["Bright: where the model looked when it said the word."]
+    if scale == "common":
         most = full_heat(caption, 0, scale)
         cell = f"one cell of {rows}×{cols}"
-        shared = f"Scale: common, full brightness is {most:.0%} of the attention in {cell}."
-    gate = "" if caption.betas is None else "β: how much the image counted for the word, 0 to 1. "
-    return (
-        f"Bright: where the model looked when it said the word. {shared} {gate}"
-        f"H: entropy of the map, 0 (one cell) to {math.log2(rows * cols):.1f} bits (all alike)."
-    )
+        told.append(f"Scale: common, full brightness is {most:.0%} of the attention in {cell}.")
+    if not all(seen[t] for t in positions):
+        told.append(
+            f"{EVERYWHERE.capitalize()}: half of the attention takes more than {SOMEWHERE:.0%} "
+            "of the photo."
+        )
+    if details:
+        if scale == "word":
+            told.append("Scale: per word; maps that are spread out are dimmer.")
+        if caption.betas is not None:
+            told.append("β: how much the image counted for the word, 0 to 1.")
+        cells = math.log2(rows * cols)
+        told.append(f"H: entropy of the map, 0 (one cell) to {cells:.1f} bits (all alike).")
+    if caption.note:
+        told.append(f"This photo is {caption.note}.")
+    return " ".join(told)
 
 
 def _full(caption: Caption, scale: str) -> str:
     """What the bright end of the key stands for."""
-    return "the map's maximum" if scale == "word" else f"{full_heat(caption, 0, scale):.0%}"
+    return "most" if scale == "word" else f"{full_heat(caption, 0, scale):.0%}"
 
 
 def _with_room_for_figures(
     plan: Layout, sheet: Sheet, caption: Caption, figures: dict[int, str]
 ) -> Layout:
-    """The plan with a second line above each panel, if a word and its figures do not fit on one."""
+    """The plan with more lines above each panel, if a word and its figures do not fit on one."""
     for t, figure in figures.items():
         used = sheet.text_width(caption.words[t], LABEL) + sheet.text_width(figure, NOTE)
         if used + plan.px(10) > plan.panel[0]:
-            return replace(plan, strip=plan.strip + NOTE_LINE)
+            lines = max(len(sheet.wrapped(each, NOTE, plan.panel[0])) for each in figures.values())
+            return replace(plan, strip=plan.strip + lines * NOTE_LINE)
     return plan
 
 
@@ -185,38 +231,47 @@ def _write_headline(sheet: Sheet, plan: Layout, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines):
         y = plan.px(MARGIN + (number * 1.35 + 0.8) * HEADLINE)
         if plan.from_right:
-            sheet.text(plan.width - margin, y, line, HEADLINE, INK, ha="right")
+            sheet.text(plan.width - margin, y, line, HEADLINE, sheet.theme.ink, ha="right")
         else:
-            sheet.text(margin, y, line, HEADLINE, INK)
+            sheet.text(margin, y, line, HEADLINE, sheet.theme.ink)
 
 
 def _write_label(
-    sheet: Sheet, plan: Layout, corner: tuple[int, int], word: str, figures: str
+    sheet: Sheet,
+    plan: Layout,
+    corner: tuple[int, int],
+    word: str,
+    figures: str,
+    somewhere: bool,
 ) -> None:
     """A word over its panel, smaller if it is long; its figures beside it or below."""
     y = corner[1] - plan.px(9)
+    ink = sheet.theme.ink if somewhere else sheet.theme.quiet
     room = float(plan.panel[0])
     # Where a line begins, and where it ends.
     ends = (corner[0] + room, corner[0]) if plan.from_right else (corner[0], corner[0] + room)
     begin, end = ("right", "left") if plan.from_right else ("left", "right")
-    smaller = min(1.0, room / max(sheet.text_width(figures, NOTE), 1))
-    if plan.strip > LABEL_STRIP:  # two lines
-        sheet.text(ends[0], y, figures, NOTE * smaller, QUIET, ha=begin)
-        y -= plan.px(NOTE_LINE)
+    below = (plan.strip - LABEL_STRIP) // NOTE_LINE  # lines under the word
+    if below:
+        lines = sheet.wrapped(figures, NOTE, room)
+        y -= plan.px(NOTE_LINE) * below
+        for number, line in enumerate(lines, 1):
+            beneath = y + plan.px(NOTE_LINE) * number
+            sheet.text(ends[0], beneath, line, NOTE, sheet.theme.quiet, ha=begin)
     else:
-        sheet.text(ends[1], y, figures, NOTE, QUIET, ha=end)
+        sheet.text(ends[1], y, figures, NOTE, sheet.theme.quiet, ha=end)
         room -= sheet.text_width(figures, NOTE) + plan.px(10)
     shrink = min(1.0, room / max(sheet.text_width(word, LABEL), 1))
-    sheet.text(ends[0], y, word, LABEL * max(shrink, 0.3), INK, ha=begin)
+    sheet.text(ends[0], y, word, LABEL * max(shrink, 0.3), ink, ha=begin)
 
 
 def _draw_key(sheet: Sheet, plan: Layout, y: int, full: str, look: dict[str, Any]) -> None:
     """The scale as a bar, over a photo of middle grey: from no attention to the most."""
     width, height = max(plan.px(KEY[0]), 2), max(plan.px(KEY[1]), 1)
-    grey = np.full((1, 256, 3), 140, np.uint8)
-    ramp = paint(grey, np.linspace(0, 1, 256, dtype=np.float32)[None], **look)
+    grey = np.full((1, KEY_STEPS, 3), 140, np.uint8)
+    ramp = paint(grey, np.linspace(0, 1, KEY_STEPS, dtype=np.float32)[None], **look)[0] / 255
     x = plan.px(MARGIN)
-    sheet.text(x, y, "0", NOTE, QUIET)
+    sheet.text(x, y, "0", NOTE, sheet.theme.quiet)
     x += round(sheet.text_width("0", NOTE)) + plan.px(8)
-    sheet.picture(x, y - height, ramp, (width, height))
-    sheet.text(x + width + plan.px(8), y, full, NOTE, QUIET)
+    sheet.ramp(x, y - height, ramp, (width, height))
+    sheet.text(x + width + plan.px(8), y, full, NOTE, sheet.theme.quiet)

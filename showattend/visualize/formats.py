@@ -15,9 +15,10 @@ from showattend.visualize.figure import draw_figure, figure_bytes
 from showattend.visualize.heat import SCALES, STYLES
 from showattend.visualize.layout import LAYOUTS
 from showattend.visualize.raw import json_bytes, npz_bytes
+from showattend.visualize.theme import THEMES
 
 PAGE = ".html"
-CHOICES = {"layout": LAYOUTS, "scale": SCALES, "style": STYLES}
+CHOICES = {"layout": LAYOUTS, "scale": SCALES, "style": STYLES, "theme": tuple(THEMES)}
 
 FORMS: dict[str, Callable[..., bytes]] = {
     ".png": figure_bytes,
@@ -54,7 +55,7 @@ def check_output(path: str | Path, options: Mapping[str, Any] | None = None) -> 
             raise UserError(f"{path}: a {suffix} file has no {option}; only {able} have")
         if option in CHOICES and value not in CHOICES[option]:
             there = ", ".join(CHOICES[option])
-            raise UserError(f"no {option} {value!r}; choose of {there}")
+            raise UserError(f"no {option} {value!r}; choose from {there}")
     return suffix
 
 

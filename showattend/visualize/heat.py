@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
+from showattend.images.geometry import Geometry
 from showattend.images.image_files import ImageSource, Stored, load_image
 from showattend.images.turns import turn
 from showattend.images.upright import open_image
+from showattend.visualize.focus import full_share
 
 SCALES = ("word", "common")
 STYLES = ("heat", "light")
@@ -95,21 +100,50 @@ def positions_of(caption: Caption, words: Sequence[str] | None) -> list[int]:
 def full_heat(caption: Caption, t: int, scale: str) -> float:
     """The share of attention in one cell that counts as full heat for word ``t``.
 
-    "word": the largest of the word's own map; "common": the largest of all maps.
+    "word": as `full_share` has it of the word's own map; "common": the largest of all maps.
 
     Raises:
         UserError: There is no such scale.
     """
     if scale not in SCALES:
-        raise UserError(f"no scale {scale!r}; choose of {', '.join(SCALES)}")
-    maps = caption.attention[t] if scale == "word" else caption.attention
-    return float(maps.max())
+        raise UserError(f"no scale {scale!r}; choose from {', '.join(SCALES)}")
+    if scale == "common":
+        return float(caption.attention.max())
+    return full_share(caption.attention[t])
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """A map as it is drawn.
+
+    Attributes:
+        map: The map on the grid.
+        geometry: Where the grid lies on the photo.
+        full: The share of attention in one cell that is full heat.
+    """
+
+    map: np.ndarray
+    geometry: Geometry
+    full: float
+
+    def at(self, size: tuple[int, int]) -> np.ndarray:
+        """The heat on the photo at another (width, height): [height, width] in [0, 1]."""
+        values = self.geometry.resized(size).upsample(self.map)
+        return (values / max(self.full, np.finfo(np.float32).tiny)).clip(0, 1)
+
+
+def heat_for(caption: Caption, t: int, scale: str = "word") -> Heat:
+    """The heat of word ``t``.
+
+    Raises:
+        UserError: There is no such scale.
+    """
+    return Heat(caption.attention[t], caption.geometry, full_heat(caption, t, scale))
 
 
 def heat_of(caption: Caption, t: int, size: tuple[int, int], scale: str = "word") -> np.ndarray:
     """The map of word ``t`` on the photo at another (width, height): [height, width] in [0, 1]."""
-    values = caption.geometry.resized(size).upsample(caption.attention[t])
-    return values / max(full_heat(caption, t, scale), np.finfo(np.float32).tiny)
+    return heat_for(caption, t, scale).at(size)
 
 
 def entropy_of(map_HW: np.ndarray) -> float:
@@ -118,6 +152,18 @@ def entropy_of(map_HW: np.ndarray) -> float:
     shares = shares[shares > 0] / max(float(shares.sum()), 1e-30)
     # abs: a single cell gives minus zero.
     return abs(float(-(shares * np.log2(shares)).sum()))
+
+
+def chance_of(caption: Caption, t: int) -> str:
+    """The probability of word ``t`` as it stands beside it; empty where it is not known."""
+    value = caption.confidences[t]
+    return "" if math.isnan(value) else f"{value:.0%}"
+
+
+def details_of(caption: Caption, t: int) -> str:
+    """The gate of word ``t``, if there is one, and its map's entropy, as they stand beside it."""
+    gate = "" if caption.betas is None else f"β {caption.betas[t]:.2f} · "
+    return f"{gate}H {entropy_of(caption.attention[t]):.1f}"
 
 
 def paint(
@@ -145,7 +191,7 @@ def paint(
         UserError: No such style, or as ``overlay``.
     """
     if style not in STYLES:
-        raise UserError(f"no style {style!r}; choose of {', '.join(STYLES)}")
+        raise UserError(f"no style {style!r}; choose from {', '.join(STYLES)}")
     if style == "light":
         return light_up(image, heat)
     return overlay(image, heat, colormap=colormap, alpha=alpha)
@@ -161,11 +207,7 @@ def light_up(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     Returns:
         The picture [H, W, 3] uint8.
     """
-    photo = image.astype(np.float32) / 255
-    grey = (photo @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[:, :, None]
-    cold = 0.3 * (0.4 * grey + 0.6 * photo)
-    hot = 1 - (1 - photo) * 0.68  # brighter than the photo, so that the light shows in its blacks
-    mixed = cold + (hot - cold) * heat.astype(np.float32)[:, :, None]
+    mixed = _lit(image, heat.astype(np.float32)[:, :, None], *TONES["light"])
     return np.rint(mixed * 255).clip(0, 255).astype(np.uint8)
 
 
@@ -186,6 +228,19 @@ def overlay(
     Raises:
         UserError: There is no such colour map, or ``alpha`` is not in [0, 1].
     """
+    heat = heat.astype(np.float32)
+    lit = _lit(image, heat[:, :, None], *TONES["heat"])
+    colours, covers = glow(heat, colormap, alpha)
+    mixed = lit + (colours - lit) * covers[..., None]
+    return np.rint(mixed * 255).clip(0, 255).astype(np.uint8)
+
+
+def glow(heat: np.ndarray, colormap: str, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """The glow of the style "heat": its colours [..., 3] and how much they cover [...], in [0, 1].
+
+    Raises:
+        UserError: As ``overlay``.
+    """
     import matplotlib
 
     if colormap not in matplotlib.colormaps:
@@ -195,15 +250,32 @@ def overlay(
         )
     if not 0 <= alpha <= 1:
         raise UserError(f"alpha is {alpha}; it must lie between 0 and 1")
-    photo = image.astype(np.float32) / 255
-    heat = heat.astype(np.float32)
-    warmth = heat[:, :, None]
-    grey = (photo @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[:, :, None]
-    cold = 0.48 * (0.85 * grey + 0.15 * photo)
-    # Half of the photo's colour under the glow: all of it would turn a blue sky's glow to green.
-    lit = cold + (0.5 * grey + 0.5 * photo - cold) * warmth
     # Neither the map's near-black end, which would leave a dirty rim, nor its near-white one.
     table = matplotlib.colormaps[colormap](np.linspace(0.3, 0.9, 256))[:, :3].astype(np.float32)
-    glow = table[np.rint(heat * 255).astype(np.uint8)]
-    mixed = lit + (glow - lit) * (alpha * warmth**0.75)
-    return np.rint(mixed * 255).clip(0, 255).astype(np.uint8)
+    return table[np.rint(heat * 255).astype(np.uint8)], alpha * heat**0.75
+
+
+class Tone(NamedTuple):
+    """A photo toned pixel by pixel: ``grey`` x its luma + ``own`` x itself + ``more``."""
+
+    grey: float
+    own: float
+    more: float = 0.0
+
+
+LUMA = (0.299, 0.587, 0.114)
+TONES = {
+    # Brighter than the photo where it is hot, so that the light shows in the photo's blacks.
+    "light": (Tone(0.15, 0.21), Tone(0, 0.68, 0.32)),
+    # Half of the photo's colour under the glow: all of it would turn a blue sky's glow to green.
+    "heat": (Tone(0.408, 0.072), Tone(0.5, 0.5)),
+}
+"""Of each style how a photo looks where it is cold, and where it is hot."""
+
+
+def _lit(image: np.ndarray, warmth: np.ndarray, cold: Tone, hot: Tone) -> np.ndarray:
+    """A photo [H, W, 3] between its cold and its hot tone, by a warmth [H, W, 1]."""
+    photo = image.astype(np.float32) / 255
+    grey = (photo @ np.array(LUMA, dtype=np.float32))[:, :, None]
+    dark, bright = (tone.grey * grey + tone.own * photo + tone.more for tone in (cold, hot))
+    return dark + (bright - dark) * warmth

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from showattend.exceptions import UserError
 
-LAYOUTS = ("grid", "strip", "word")
+PLANNED = ("grid", "strip", "word")
+LAYOUTS = ("summary", *PLANNED, "parts", "matrix")
 LONGEST_SIDE = 16000  # of a figure, in pixels; WebP ends soon after
 DEFAULT_WIDTH = 1600
 
@@ -17,8 +18,11 @@ HEADLINE, LABEL, NOTE = 30, 19, 15  # font sizes
 LABEL_STRIP = 34  # above each panel, for its word
 NOTE_LINE = 21  # more of it, where the figures do not fit beside the word
 THINNEST = 6  # side of a photo that is a line
-WIDEST_PANEL = 430
-STRIP_PANEL = 250  # height of a strip's panels
+WIDEST_PANEL, TALLEST_PANEL = 480, 520
+NARROWEST_PANEL = 120  # that a word has above a narrow photo
+MOST_ROOM = 88  # width below which a grid takes no more columns
+NARROWEST_FIGURE = 560  # that the caption has
+STRIP_PANEL = 160  # height of a strip's panels
 COLUMN_PANEL = 672  # width of the panels of a strip that is a column
 PANORAMA = 2.2  # from this aspect ratio on, a strip is a column
 ROOM_FOR_TEXT = 400  # above and below the panels, at most, where space must be guessed
@@ -81,8 +85,8 @@ def arrange(
     """Arrange panels of a photo of the given (width, height) in pixels.
 
     Args:
-        layout: "grid": as a page; "strip": one row (a column, if the photo is a panorama);
-            "word": each panel at the photo's own size, below each other.
+        layout: "grid": as a page; "strip": rows of small panels; "word": each panel at the
+            photo's own size, below each other.
         panels: How many.
         size: The photo's.
         width: Of the figure, at most; None for what suits the layout.
@@ -91,10 +95,9 @@ def arrange(
     Raises:
         UserError: There is no such layout, or a number out of its range.
     """
-    if layout not in LAYOUTS:
-        raise UserError(f"no layout {layout!r}; choose of {', '.join(LAYOUTS)}")
-    if width is not None and not 200 <= width <= LONGEST_SIDE:
-        raise UserError(f"the width is {width} pixels; it must lie in 200 to {LONGEST_SIDE}")
+    if layout not in PLANNED:
+        raise UserError(f"no layout {layout!r}; choose from {', '.join(PLANNED)}")
+    check_width(width)
     if columns is not None and columns < 1:
         raise UserError(f"columns is {columns}; there must be at least one")
     if columns is not None and layout != "grid":
@@ -103,8 +106,18 @@ def arrange(
     if layout == "grid":
         return lay_out(panels, aspect, width or DEFAULT_WIDTH, columns)
     if layout == "strip":
-        return _strip(panels, aspect, width)
+        return _strip(panels, aspect, width or DEFAULT_WIDTH)
     return _words(panels, size, width)
+
+
+def check_width(width: int | None) -> None:
+    """Refuse a width out of its range.
+
+    Raises:
+        UserError: It is.
+    """
+    if width is not None and not 200 <= width <= LONGEST_SIDE:
+        raise UserError(f"the width is {width} pixels; it must lie in 200 to {LONGEST_SIDE}")
 
 
 def lay_out(panels: int, aspect: float, width: int, columns: int | None) -> Layout:
@@ -114,37 +127,53 @@ def lay_out(panels: int, aspect: float, width: int, columns: int | None) -> Layo
     leaving much of the last row empty.
     """
     unit = width / DEFAULT_WIDTH
-    if columns is None:  # at most seven: letters can be read in a small figure too
+    if columns is None:  # letters can be read in a small figure too
         unit = max(unit, SMALLEST_UNIT)
-    shape = _panel_shape(aspect)
+    margin, gap = round(MARGIN * unit), round(GAP * unit)
+
+    def room(count: int) -> int:
+        """The width of each of so many panels."""
+        return max((width - 2 * margin - (count - 1) * gap) // count, 1)
+
+    def panel(count: int) -> tuple[int, int]:
+        return _fitting(aspect, min(room(count), WIDEST_PANEL * unit), TALLEST_PANEL * unit, unit)
 
     def badness(count: int) -> float:
         rows = math.ceil(panels / count)
-        ratio = count / (rows * (1 / shape + 0.14 * count / 5))
-        return abs(math.log(ratio / 1.7)) + 0.8 * (rows * count - panels) / count
+        wide, high = panel(count)
+        slot = max(wide, round(NARROWEST_PANEL * unit))
+        ratio = count * (slot + gap) / (rows * (high + gap + LABEL_STRIP * unit))
+        small = math.log(math.sqrt(wide * high) / (WIDEST_PANEL * unit))
+        return abs(math.log(ratio / 1.7)) + 0.8 * (rows * count - panels) / count - 0.35 * small
 
-    columns = columns or min(range(1, min(panels, 7) + 1), key=badness)
+    most = max(count for count in range(1, 15) if count == 1 or room(count) >= MOST_ROOM * unit)
+    columns = columns or min(range(1, min(panels, most) + 1), key=badness)
     columns = min(columns, panels)
+    return _layout(panels, columns, panel(columns), room(columns), unit, width)
+
+
+def _strip(panels: int, aspect: float, width: int) -> Layout:
+    """Rows of panels of one height, as many as the width takes: one, if it takes them all."""
+    unit = max(width / DEFAULT_WIDTH, SMALLEST_UNIT)
     margin, gap = round(MARGIN * unit), round(GAP * unit)
-    room = (width - 2 * margin - (columns - 1) * gap) // columns
-    panel_w = max(1, min(room, round(WIDEST_PANEL * unit)))
-    return _layout(panels, columns, panel_w, aspect, unit, min(width, round(760 * unit)))
+    inside = width - 2 * margin
+    if aspect >= PANORAMA:
+        panel = _fitting(aspect, min(inside, COLUMN_PANEL * unit), STRIP_PANEL * unit, unit)
+    else:
+        panel = _fitting(aspect, inside, STRIP_PANEL * unit, unit)
+    slot = max(panel[0], round(NARROWEST_PANEL * unit))
+    columns = max(min((inside + gap) // (slot + gap), panels), 1)
+    rows = math.ceil(panels / columns)
+    columns = math.ceil(panels / rows)  # rows of even length
+    room = max((inside - (columns - 1) * gap) // columns, 1)
+    return _layout(panels, columns, panel, room, unit, width)
 
 
-def _strip(panels: int, aspect: float, width: int | None) -> Layout:
-    column = aspect >= PANORAMA
-    columns = 1 if column else panels
-    panel_w = COLUMN_PANEL if column else max(150, round(STRIP_PANEL * _panel_shape(aspect)))
-    natural = 2 * MARGIN + columns * panel_w + (columns - 1) * GAP
-    unit = width / natural if width else min(1.0, LONGEST_SIDE / natural)
-    if column:
-        height = panels * (panel_w / _panel_shape(aspect) + LABEL_STRIP + NOTE_LINE + GAP)
-        if width is None:
-            unit = min(unit, LONGEST_SIDE / (height + ROOM_FOR_TEXT))
-    # What margins and gaps leave, rounded down: never wider than asked.
-    room = int(natural * unit) - 2 * round(MARGIN * unit) - (columns - 1) * round(GAP * unit)
-    panel_w = max(1, room // columns)
-    return _layout(panels, columns, panel_w, aspect, unit, min(width or 10**6, round(760 * unit)))
+def _fitting(aspect: float, width: float, height: float, unit: float) -> tuple[int, int]:
+    """The largest picture of a shape within a width and a height."""
+    wide = min(width, height * aspect)
+    least = max(round(THINNEST * unit), 1)
+    return max(round(wide), least), max(round(wide / aspect), least)
 
 
 def _words(panels: int, size: tuple[int, int], width: int | None) -> Layout:
@@ -163,19 +192,10 @@ def _words(panels: int, size: tuple[int, int], width: int | None) -> Layout:
 
 
 def _layout(
-    panels: int, columns: int, panel_w: int, aspect: float, unit: float, narrowest: int
+    panels: int, columns: int, photo: tuple[int, int], room: int, unit: float, width: int
 ) -> Layout:
-    shape = _panel_shape(aspect)
-    panel_h = max(1, round(panel_w / shape))
-    if aspect >= shape:
-        photo = (panel_w, max(round(panel_w / aspect), round(THINNEST * unit), 1))
-    else:
-        photo = (max(round(panel_h * aspect), round(THINNEST * unit), 1), panel_h)
-    used = 2 * round(MARGIN * unit) + columns * panel_w + (columns - 1) * round(GAP * unit)
-    rows = math.ceil(panels / columns)
-    return Layout(unit, columns, rows, (panel_w, panel_h), photo, max(used, narrowest))
-
-
-def _panel_shape(aspect: float) -> float:
-    """The panel's aspect ratio: beyond these, the photo is a strip within it."""
-    return min(max(aspect, 0.4), 10.0)
+    """Columns no wider than the photo, or than its word: none of the figure stays empty."""
+    panel = max(photo[0], min(room, round(NARROWEST_PANEL * unit))), photo[1]
+    used = 2 * round(MARGIN * unit) + columns * panel[0] + (columns - 1) * round(GAP * unit)
+    narrowest = min(width, round(NARROWEST_FIGURE * unit))
+    return Layout(unit, columns, math.ceil(panels / columns), panel, photo, max(used, narrowest))

@@ -23,7 +23,9 @@ from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.system.files import write_text
 from showattend.text.tokenizer import pieces
+from showattend.visualize.focus import SOMEWHERE, half_area
 from showattend.visualize.heat import positions_of, thumbnail_of
+from showattend.visualize.raw import plain_numbers
 
 LONGEST_SIDE = 1024
 """Of the photo in a page, in pixels."""
@@ -135,6 +137,8 @@ class GalleryPage:
         values["name"] = name or values["name"]
         for each in values["captions"]:
             each["attention"] = [_shorter(numbers) for numbers in each["attention"]]
+            if "parts" in each:
+                each["parts"] = [[_shorter(one) for one in parts] for parts in each["parts"]]
         picture = _img(captions, len(self), self._longest, "")
         self._values.append(values)
         self._cards.append(
@@ -201,6 +205,7 @@ def photo_values(captions: Sequence[Caption]) -> dict[str, Any]:
         "name": Path(image).name if isinstance(image, str | Path) else "A photograph",
         "geometry": geometry.to_dict(),
         "unsure_below": captions[0].unsure_below,
+        "somewhere": SOMEWHERE,
         "familiarity": captions[0].familiarity,
         "note": captions[0].note,
         "captions": [_caption_values(each) for each in captions],
@@ -309,17 +314,25 @@ def _data(photos: list[dict[str, Any]]) -> str:
     return f'<script type="application/json" id="photos">{text}</script>'
 
 
+_MAYBE_UNKNOWN = ("log_probs", "log_prob", "confidences", "confidence", "score")
+"""Values that are null in a page where they are not known (`Caption.from_maps`)."""
+
+
 def _caption_values(caption: Caption) -> dict[str, Any]:
     """As ``Caption.to_dict``, numbers rounded, what a broken model says made finite."""
     values = caption.to_dict(attention=True)
     for name in ("image", "geometry", "alternatives", "familiarity", "note"):
         values.pop(name, None)
+    values["half_area"] = [half_area(each) for each in caption.attention]
     for name in ("log_probs", "log_prob", "confidences", "confidence", "score", "betas",
-                 "attention"):  # fmt: skip
-        if values[name] is None:  # a model without a gate
+                 "attention", "half_area", "parts", "sentinel"):  # fmt: skip
+        if values.get(name) is None:  # a model without a gate, with one map a word
             continue
         numbers = np.asarray(values[name], np.float64)
-        values[name] = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6).tolist()
+        finite = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6)
+        if name in _MAYBE_UNKNOWN:
+            finite = np.where(np.isnan(numbers), np.nan, finite)
+        values[name] = plain_numbers(finite)
     return values
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from showattend.caption import Caption
+from showattend.exceptions import ImageError, UserError
+from showattend.images.image_files import ImageSource
+from showattend.visualize.focus import half_area
 from showattend.visualize.heat import entropy_of, positions_of
 
 FORMAT = "showattend maps 1"
@@ -45,6 +51,7 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         "position": np.array(positions, dtype=np.int64),
         "attention": chosen.astype(np.float32),
         "entropy": np.array([entropy_of(each) for each in chosen], dtype=np.float64),
+        "half_area": np.array([half_area(each) for each in chosen], dtype=np.float64),
         "betas": None if gates is None else np.array([gates[t] for t in positions], np.float32),
         "log_probs": np.array([caption.log_probs[t] for t in positions], dtype=np.float64),
         "confidences": np.array([caption.confidences[t] for t in positions], dtype=np.float64),
@@ -83,8 +90,92 @@ def json_bytes(
     Raises:
         UserError: A word is not in the caption.
     """
-    plain = {
-        key: value.tolist() if isinstance(value, np.ndarray) else value
-        for key, value in raw_maps(caption, words).items()
-    }
+    plain = {key: _plain(value) for key, value in raw_maps(caption, words).items()}
     return (json.dumps(plain, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def plain_numbers(numbers: np.ndarray) -> Any:
+    """Numbers as (lists of) floats for JSON, which has no NaN: what is not known is None."""
+    if not np.isnan(numbers).any():
+        return numbers.tolist()
+    values = numbers.astype(object)
+    values[np.isnan(numbers)] = None
+    return values.tolist()
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    return plain_numbers(value) if value.dtype.kind == "f" else value.tolist()
+
+
+def read_maps(path: str | Path, photo: ImageSource) -> Caption:
+    """A caption from a file of maps, of this package or of any other program.
+
+    Needed are ``words`` [T] and ``attention``, as `Caption.from_maps` takes it; ``grid`` [2],
+    ``part_names``, ``log_probs``, ``betas``, ``sentinel`` and ``box`` may be there. Of a file of
+    this package the heads are read from ``parts``.
+
+    Args:
+        path: An .npz or .json file.
+        photo: The photograph.
+
+    Raises:
+        UserError: The file cannot be read, lacks a key, or as `Caption.from_maps`.
+        ImageError: The photograph cannot be opened.
+    """
+    path = Path(path)
+    values = _read(path)
+    missing = [key for key in ("words", "attention") if key not in values]
+    if missing:
+        raise UserError(f"{path}: has no {' and no '.join(missing)}; docs/maps.md lists the keys")
+    options = {
+        key: values[key]
+        for key in ("part_names", "log_probs", "betas", "sentinel", "box")
+        if values.get(key) is not None
+    }
+    for key in ("part_names", "words"):
+        if key in values and values[key] is not None:
+            values[key] = options[key] = [str(each) for each in np.ravel(values[key])]
+    words = options.pop("words")
+    if values.get("grid") is not None:
+        grid = np.ravel(values["grid"]).tolist()
+        if len(grid) != 2 or not all(isinstance(each, int) and each > 0 for each in grid):
+            raise UserError(f"{path}: grid must be two whole numbers, rows and columns")
+        options["grid"] = tuple(grid)
+    if "log_probs" in options:
+        options["log_probs"] = [math.nan if each is None else each for each in options["log_probs"]]
+    own = values.get("parts")
+    try:
+        found = Caption.from_maps(
+            photo, words, values["attention"] if own is None else own, **options
+        )
+        if own is not None:  # its own map, which need not be the mean of its parts
+            options.pop("part_names", None)
+            mean = Caption.from_maps(photo, words, values["attention"], **options)
+            found = replace(found, attention=mean.attention)
+        return found
+    except ImageError:
+        raise
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".json"):
+        raise UserError(f"{path}: maps are read from .npz and .json files")
+    try:
+        if suffix == ".json":
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise UserError(f"{path}: JSON without keys; docs/maps.md lists them")
+            return values
+        with np.load(path, allow_pickle=False) as loaded:
+            if not hasattr(loaded, "files"):
+                raise UserError(f"{path}: an array without keys; docs/maps.md lists them")
+            return {key: loaded[key] for key in loaded.files}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise UserError(f"{path}: not a {suffix} file, or damaged ({error})") from error

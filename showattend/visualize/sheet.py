@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,17 @@ import numpy as np
 
 from showattend.system.quiet import quiet
 from showattend.visualize.fonts import Lettering, lettering
+from showattend.visualize.heat import Heat, fitted, paint
+from showattend.visualize.theme import THEMES, Theme
+from showattend.visualize.vector import Placed, with_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
-INK, QUIET = "#1c1c1e", "#77777c"
+INK, QUIET = THEMES["light"].ink, THEMES["light"].quiet
 DPI = 100
+PLACED = "showattend_placed"  # attribute of a figure: its photos
 
 # What the vector formats would read from the user's matplotlibrc, or draw by lot.
 _SETTLED = {
@@ -36,24 +41,30 @@ _settling = threading.Lock()
 
 
 class Sheet:
-    """A white figure addressed in pixels from its top left corner.
+    """A figure addressed in pixels from its top left corner.
 
     Args:
         width: In pixels.
         text: All that will be written: fonts are looked for that have its letters.
         unit: What font sizes are multiplied by.
+        theme: Its colours.
     """
 
-    def __init__(self, width: int, text: str, unit: float = 1.0) -> None:
+    def __init__(
+        self, width: int, text: str, unit: float = 1.0, theme: Theme = THEMES["light"]
+    ) -> None:
         # The object-oriented interface: pyplot's state is the user's, and not safe in threads.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self.width, self.height, self.unit = width, 1, unit
+        self.width, self.height, self.unit, self.theme = width, 1, unit, theme
         self.letters: Lettering = lettering(text)
-        self.figure = Figure(dpi=DPI, facecolor="white")
+        self.figure = Figure(dpi=DPI, facecolor=theme.back)
         self.figure.set_layout_engine("none")
         self._canvas = FigureCanvasAgg(self.figure)
+        self._placed: list[Placed] = []
+        setattr(self.figure, PLACED, self._placed)  # what an SVG draws itself
+        self._fitted: dict[tuple[int, int], np.ndarray] = {}
         self._fonts: dict[tuple[float, bool], Any] = {}
         self._widths: dict[tuple[str, float, bool], float] = {}
 
@@ -62,13 +73,146 @@ class Sheet:
         self.height = height
         self.figure.set_size_inches(self.width / DPI, height / DPI)
 
-    def picture(self, x: int, y: int, pixels: np.ndarray, size: tuple[int, int]) -> None:
+    def photo(
+        self,
+        x: int,
+        y: int,
+        photo: Image.Image,
+        size: tuple[int, int],
+        heat: Heat | None = None,
+        **look: Any,
+    ) -> None:
+        """Put the photo over exactly the pixels of a (width, height), under a map if there is one.
+
+        Args:
+            x: Its left edge.
+            y: Its top edge.
+            photo: The same one for the whole sheet.
+            size: Its width and height on the sheet.
+            heat: The map upon it; None for the photo as it is.
+            **look: Options of `paint`.
+        """
+        if size not in self._fitted:
+            self._fitted[size] = fitted(photo, size)
+        base = self._fitted[size]
+        axes = self.picture(
+            x, y, base if heat is None else paint(base, heat.at(size), **look), size
+        )
+        self._placed.append(Placed(axes, (x, y, *size), photo, heat, look))
+
+    def outline(
+        self, curves: Sequence[np.ndarray], color: str, thick: float, inside: Sequence[float]
+    ) -> None:
+        """Draw closed curves [points, 2] in pixels, dark at their edges to be seen anywhere.
+
+        Args:
+            curves: Each with its first point repeated at its end.
+            color: Of the line.
+            thick: Of the line, in units.
+            inside: Left, top, right, bottom that no line leaves.
+        """
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
+
+        if not curves:
+            return
+        half = thick * self.unit / 2
+        low, high = np.array(inside[:2]) + half, np.array(inside[2:]) - half
+        kept = [np.clip(curve, low, np.maximum(low, high)) for curve in curves]
+        path = Path.make_compound_path(*(Path(curve, closed=True) for curve in kept))
+        for tint, more, order in (("#000000", 2.2, 2.0), (color, 0.0, 2.1)):
+            self.figure.add_artist(
+                PathPatch(
+                    path,
+                    fill=False,
+                    edgecolor=tint,
+                    alpha=1.0 if tint == color else 0.55,
+                    linewidth=(thick + more) * self.unit * 72 / DPI,
+                    joinstyle="round",
+                    transform=self._pixels(),
+                    zorder=order,
+                )
+            )
+
+    def pill(
+        self,
+        box: Sequence[float],
+        color: str,
+        *,
+        filled: bool = True,
+        order: float = 1.0,
+    ) -> None:
+        """A rectangle of (left, top, right, bottom) with round corners; hollow ones are dashed."""
+        from matplotlib.patches import FancyBboxPatch
+
+        left, top, right, bottom = box
+        self.figure.add_artist(
+            FancyBboxPatch(
+                (left, top),
+                right - left,
+                bottom - top,
+                boxstyle=f"round,pad=0,rounding_size={(bottom - top) * 0.22:.3f}",
+                facecolor=color if filled else "none",
+                edgecolor="none" if filled else color,
+                linewidth=2 * self.unit * 72 / DPI,
+                linestyle="-" if filled else (0, (2, 1.4)),
+                transform=self._pixels(),
+                zorder=order,
+            )
+        )
+
+    def line(self, start: float, end: float, y: float, color: str, *, dotted: bool = False) -> None:
+        """A level line from one x to another."""
+        from matplotlib.lines import Line2D
+
+        self.figure.add_artist(
+            Line2D(
+                [start, end],
+                [y, y],
+                color=color,
+                linewidth=2 * self.unit * 72 / DPI,
+                linestyle=(0, (1, 1.2)) if dotted else "-",
+                transform=self._pixels(),
+            )
+        )
+
+    def square(self, x: int, y: int, side: int, light: float) -> None:
+        """A square of grey, from black to white as ``light`` goes from 0 to 1."""
+        self.ramp(x, y, np.full((1, 3), min(max(light, 0.0), 1.0)), (side, side))
+
+    def ramp(self, x: int, y: int, colours: np.ndarray, size: tuple[int, int]) -> None:
+        """Colours [steps, 3] in [0, 1] beside each other, in a rectangle of (width, height)."""
+        from matplotlib.patches import Rectangle
+
+        step = size[0] / len(colours)
+        for number, colour in enumerate(colours):
+            self.figure.add_artist(
+                Rectangle(
+                    (x + number * step, y),
+                    step,
+                    size[1],
+                    facecolor=tuple(colour),
+                    edgecolor="none",
+                    antialiased=False,
+                    transform=self._pixels(),
+                )
+            )
+
+    def _pixels(self) -> Any:
+        """From pixels counted from the top left to matplotlib's places."""
+        from matplotlib.transforms import Affine2D
+
+        scaled = Affine2D().scale(1 / self.width, -1 / self.height).translate(0, 1)
+        return scaled + self.figure.transFigure
+
+    def picture(self, x: int, y: int, pixels: np.ndarray, size: tuple[int, int]) -> Any:
         """Put a picture [H, W, 3] uint8 over exactly the pixels of a (width, height)."""
         w, h = size
         left, bottom = x / self.width, 1 - (y + h) / self.height
         axes = self.figure.add_axes((left, bottom, w / self.width, h / self.height))
         axes.set_axis_off()
         axes.imshow(pixels, interpolation="none", origin="upper", aspect="auto", resample=False)
+        return axes
 
     def text(
         self,
@@ -182,7 +326,13 @@ def content_of(figure: Figure, suffix: str, title: str) -> bytes:
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 
         with quiet(), _settled():
+            placed: list[Placed] = getattr(figure, PLACED, [])
+            for each in placed:
+                each.axes.set_visible(False)
             FigureCanvasSVG(figure).print_svg(file, metadata={"Title": title, "Date": None})
+            for each in placed:
+                each.axes.set_visible(True)
+            return with_pictures(file.getvalue(), placed, 72 / DPI)
     else:
         _save_pixels(figure, file, suffix, title)
     return file.getvalue()

@@ -92,6 +92,15 @@ const showattend = (() => {
 
   const peak = (map) => Math.max(...map.map((row) => Math.max(...row)));
 
+  // The smallest share of the grid that holds half of a map: showattend.visualize.focus.half_area.
+  function halfArea(map) {
+    const shares = map.flat().sort((a, b) => b - a), total = shares.reduce((a, b) => a + b, 0);
+    if (!(total > 0)) return 0.5;
+    let reached = 0, count = 0;
+    while (reached + shares[count] < total / 2) reached += shares[count++];
+    return (count + (total / 2 - reached) / shares[count]) / shares.length;
+  }
+
   // Where on the photo the brightest cell is, in words.
   function place(map, geometry) {
     const most = peak(map), row = map.findIndex((each) => each.includes(most));
@@ -132,8 +141,9 @@ const showattend = (() => {
   }
 
   // Numbers with a real minus sign, and a percent sign that stays on its line.
-  const fixed = (value, digits) => value.toFixed(digits).replace("-", "−");
-  const percent = (share) => `${fixed(100 * share, share < 0.0995 ? 1 : 0)}\u00a0%`;
+  // What is not known is a dash.
+  const fixed = (value, digits) => value == null ? "–" : value.toFixed(digits).replace("-", "−");
+  const percent = (share) => share == null ? "–" : `${fixed(100 * share, share < 0.0995 ? 1 : 0)}\u00a0%`;
 
   // An element with attributes (functions are listeners) and children (strings are text).
   function make(tag, attributes = {}, ...children) {
@@ -183,6 +193,11 @@ const showattend = (() => {
         type: "checkbox", id: `${this.id}-scale`,
         change: (event) => { this.common = event.target.checked; this.draw(); },
       });
+      this.part = make("select", {
+        id: `${this.id}-part`, change: () => { this.draw(); this.describe(); },
+      });
+      this.parts = make("div", { class: "check", hidden: true },
+        make("label", { for: this.part.id }, "Map"), this.part);
       this.others = make("ol", { class: "candidates" });
       this.numbers = make("div", {
         class: "scroll", tabindex: 0, role: "region", "aria-label": "The numbers",
@@ -194,7 +209,7 @@ const showattend = (() => {
             this.sentence, this.note, this.reading,
             make("div", { class: "buttons" }, this.plain, this.player),
             this.doing, this.extra,
-            make("div", { class: "sliders" },
+            make("div", { class: "sliders" }, this.parts,
               this.slider("Opacity", "opacity"), this.slider("Smoothness", "smoothness"),
               make("div", { class: "check" }, scale,
                 make("label", { for: scale.id }, "One brightness scale for all words"))),
@@ -257,6 +272,7 @@ const showattend = (() => {
       this.words = new Map();
       const shown = pieces(words).map(([before, said, after], t) => {
         const kind = ["word", t && !before && "joined", unsure[t] && "unsure",
+          this.everywhere(t) && "wide",
           t < (this.photo.fixed ?? 0) && "fixed"];
         const style = kind.filter(Boolean).join(" ");
         const more = unsure[t] ? doubt(confidences[t]) : {};
@@ -273,6 +289,11 @@ const showattend = (() => {
         return [before, word, after && make("span", { class: "stop" }, after)];
       });
       this.sentence.replaceChildren(...(words.length ? shown.flat() : ["(no words)"]));
+      const names = this.caption.part_names ?? [];
+      this.parts.hidden = !names.length;
+      const kept = Math.min(Math.max(this.part.selectedIndex, 0), names.length);
+      this.part.replaceChildren(...["all together", ...names].map((each) => make("option", {}, each)));
+      this.part.selectedIndex = kept;
       this.tabulate();
       this.player.disabled = this.plain.disabled = !this.at.length;
       this.pin(only ? this.at[0] ?? null : null);
@@ -354,13 +375,30 @@ const showattend = (() => {
 
     paint() {
       if (!this.pixels) return;
-      const { width, height } = this.canvas, maps = this.caption.attention;
+      const { width, height } = this.canvas;
       if (this.shown == null) return this.context.putImageData(this.pixels, 0, 0);
-      const map = maps[this.shown];
-      const full = this.common ? Math.max(...maps.map(peak)) : peak(map);
+      const map = this.map(this.shown);
+      const full = this.common ? Math.max(...this.caption.words.map((_, t) => peak(this.map(t))))
+        : peak(map) * Math.max(this.area(this.shown) / this.photo.somewhere, 1) ** 2;
       const values = heat(map, this.photo.geometry, width, height,
         { smoothness: this.smoothness, full });
       this.context.putImageData(overlay(this.pixels, values, this.opacity), 0, 0);
+    }
+
+    // A word's map: of all together, or of the head, hop or level that is chosen.
+    map(t) {
+      const part = this.part.selectedIndex - 1;
+      return part < 0 || !this.caption.parts ? this.caption.attention[t] : this.caption.parts[t][part];
+    }
+
+    // The smallest share of the grid that holds half of a word's map, as the library has it.
+    area(t) {
+      return this.map(t) === this.caption.attention[t] ? this.caption.half_area[t] : halfArea(this.map(t));
+    }
+
+    // Whether a word's attention is spread over the photo.
+    everywhere(t) {
+      return this.caption.half_area[t] > this.photo.somewhere;
     }
 
     // Say in words what is shown, for everybody.
@@ -371,35 +409,41 @@ const showattend = (() => {
         text += ` Dotted words are unsure: of a probability under ${percent(this.photo.unsure_below)}.`;
       let label = `The photo. Caption: ${caption || "no words"}`;
       if (t != null) {
-        const { confidences, unsure, betas, attention } = this.caption;
-        const where = place(attention[t], this.photo.geometry);
-        const most = peak(attention[t]), cells = attention[t].length * attention[t][0].length;
-        const how = most * cells < 2 ? "looked all over the photo, a little more" : "looked most";
-        text = `“${words[t]}”, word ${t + 1} of ${words.length}: ${how} at the ${where}, ` +
+        const { confidences, unsure, betas, sentinel, part_names } = this.caption;
+        const map = this.map(t), where = place(map, this.photo.geometry);
+        const most = peak(map), cells = map.length * map[0].length;
+        const how = this.area(t) > this.photo.somewhere ? `looked everywhere, a little more at the ${where}`
+          : `looked most at the ${where}`;
+        text = `“${words[t]}”, word ${t + 1} of ${words.length}` +
+          `${this.part.selectedIndex > 0 ? ` (${part_names[this.part.selectedIndex - 1]})` : ""}: ${how}, ` +
           `with ${percent(most)} of its attention in one cell of ${cells}. ` +
-          `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}` +
-          `${betas ? `, gate β\u00a0${fixed(betas[t], 2)}` : ""}.`;
-        label += ` Bright: where the model looked for “${words[t]}”, most at the ${where}.`;
+          (confidences[t] == null ? "Probability unknown"
+            : `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}`) +
+          `${betas ? `, gate β\u00a0${fixed(betas[t], 2)}` : ""}` +
+          `${sentinel ? `, ${percent(sentinel[t])} kept for the sentinel` : ""}.`;
+        label += ` Bright: where the model looked for “${words[t]}”, ` +
+          `${this.area(t) > this.photo.somewhere ? "nearly everywhere" : `most at the ${where}`}.`;
       }
       this.reading.textContent = text;
       this.canvas.setAttribute("aria-label", label);
     }
 
     tabulate() {
-      const { words, log_probs, confidences, confidence, unsure, betas, attention, log_prob, score } =
+      const { words, log_probs, confidences, confidence, unsure, betas, sentinel, attention, log_prob, score } =
         this.caption;
       const { geometry } = this.photo;
       const gate = (...cells) => (betas ? cells : []);  // a model may have none
-      const head = ["Word", "Probability", "log p", ...gate("Gate β"), "Brightest cell", "Where"];
+      const kept = (...cells) => (sentinel ? cells : []);
+      const head = ["Word", "Probability", "log p", ...gate("Gate β"), ...kept("Sentinel"), "Brightest cell", "Where"];
       const row = (name, ...cells) => make("tr", {},
         make("th", { scope: "row" }, name), cells.map((cell) => make("td", {}, cell)));
       const body = this.at.map((t) => row(
         words[t], percent(confidences[t]) + (unsure[t] ? " (unsure)" : ""), fixed(log_probs[t], 3),
-        ...gate(betas && fixed(betas[t], 3)),
-        percent(peak(attention[t])), place(attention[t], geometry)));
+        ...gate(betas && fixed(betas[t], 3)), ...kept(sentinel && percent(sentinel[t])),
+        percent(peak(attention[t])), this.everywhere(t) ? "everywhere" : place(attention[t], geometry)));
       if (log_probs.length > words.length && this.at.length === words.length) {
         const end = log_probs[words.length];
-        body.push(row("(end)", percent(Math.exp(end)), fixed(end, 3), ...gate(""), "", ""));
+        body.push(row("(end)", percent(Math.exp(end)), fixed(end, 3), ...gate(""), ...kept(""), "", ""));
       }
       const grid = attention.length ? `${attention[0].length} × ${attention[0][0].length}` : "none";
       this.numbers.replaceChildren(
@@ -426,5 +470,5 @@ const showattend = (() => {
     label();
   }
 
-  return { Viewer, heat, make, overlay, theme };
+  return { Viewer, halfArea, heat, make, overlay, theme };
 })();

@@ -56,7 +56,8 @@ def test_attend_passes_its_options_on(
     monkeypatch.setattr("showattend.visualize.save_figure", lambda *_, **more: drawn.append(more))
     args = ("attend", photo, "--output", tmp_path / "a.svg", "--model", run.model)
     args += ("--caption", "A dog on the zeppelin")
-    look = ("--layout", "strip", "--scale", "common", "--style", "light")
+    look = ("--layout", "strip", "--scale", "common", "--style", "light", "--theme", "dark")
+    look += ("--details",)
     for more in ((), ("--words", "dog,zeppelin"), look):
         result = run(*args, *more)
         assert result.code == 0
@@ -68,7 +69,13 @@ def test_attend_passes_its_options_on(
     assert drawn == [
         {},
         {"words": ["dog", "zeppelin"]},
-        {"layout": "strip", "scale": "common", "style": "light"},
+        {
+            "layout": "strip",
+            "scale": "common",
+            "style": "light",
+            "theme": "dark",
+            "details": True,
+        },
     ]
 
 
@@ -119,6 +126,44 @@ def test_a_page_of_some_words(run: CommandLine, photo: Path, tmp_path: Path) -> 
     assert "not in the caption: cat; its words are: a, dog, on" in line
     assert run(*args).code == 0
     assert "only" not in photos_in(page)[0]["captions"][0]
+
+
+# Maps of other programs --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".gif", ".html", ".json"])
+def test_maps_of_a_file_are_drawn_without_a_model(
+    suffix: str, run: CommandLine, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(never))
+    maps, output = tmp_path / "maps.npz", tmp_path / f"out{suffix}"
+    attention = np.zeros((2, 5, 8), np.float32)
+    attention[:, 2, 3] = 1
+    np.savez(maps, words=np.array(["a", "dog"]), attention=attention)
+    result = run("attend", photo, "--maps", maps, "--output", output)
+    assert (result.code, result.err) == (0, [f"wrote {output}"])
+    assert result.out == [f"{photo}\tA dog."]
+    assert output.stat().st_size > 100
+    assert "not in the caption: cat" in run.refused(
+        *("attend", photo, "--maps", maps, "--output", output, "--words", "cat")
+    )
+    for option in ("--caption", "--beam-size", "--model", "--size"):
+        value = "64" if option in ("--beam-size", "--size") else "x"
+        args = ("attend", photo, "--maps", maps, "--output", output, option, value)
+        assert f"no model runs; leave {option} out" in run.refused(*args)
+    same = run.refused("attend", photo, "--maps", maps, "--output", maps)
+    assert "maps.npz: is one of" in same
+    both = run.refused("attend", photo, photo, "--maps", maps, "--output", "a.html")
+    assert "holds the maps of one photo" in both
+
+
+def test_maps_that_do_not_fit_are_refused(run: CommandLine, photo: Path, tmp_path: Path) -> None:
+    maps = tmp_path / "maps.npz"
+    np.savez(maps, words=np.array(["a", "dog"]), attention=np.ones((2, 5, 8)))
+    line = run.refused("attend", photo, "--maps", maps, "--output", tmp_path / "a.png")
+    assert "maps.npz: attention: the map of word 1 sums to 40, not to one" in line
+    gone = run.refused("attend", photo, "--maps", "gone.npz", "--output", tmp_path / "a.png")
+    assert "gone.npz: cannot be read" in gone
 
 
 # The gallery -----------------------------------------------------------------------------------
@@ -310,6 +355,8 @@ def test_attend_never_overwrites_a_photo(
     ("args", "message"),
     [
         ("--output a.gif --layout grid", "a .gif file has no layout"),
+        ("--output a.gif --details", "a .gif file has no details"),
+        ("--output a.png --theme blue", "no theme 'blue'; choose from light, dark"),
         ("--output a.npz --style heat", "a .npz file has no style"),
         ("--output a.html --layout strip", "a .html file has no layout; only .png"),
         ("--output a.png --n-best 2", "a .png file shows one caption; --n-best is for .html"),
@@ -317,7 +364,7 @@ def test_attend_never_overwrites_a_photo(
         ("other.png --output a.png", "a .png file shows one photo; name an .html file"),
         ("other.png --output a.html --words dog", "--words is about one photo"),
         ("other.png --output a.html --caption dog", "--caption is about one photo"),
-        ("--output a.png --scale log", "no scale 'log'; choose of word, common"),
+        ("--output a.png --scale log", "no scale 'log'; choose from word, common"),
         ("--output a.mp4", "no form .mp4; use one of .png"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from showattend.cli import serve_command
@@ -55,6 +57,65 @@ def test_it_serves_until_it_is_interrupted(model: Path, photo: Path) -> None:
         running.stderr.close()
 
 
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+NGINX_CONF = """
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        {location}
+    }}
+}}
+"""
+
+
+@installed
+@pytest.mark.skipif(NGINX is None, reason="nginx is absent")
+def test_behind_nginx_as_the_guide_says(model: Path, photo: Path, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "captioning.md").read_text(encoding="utf-8")
+    location = guide.partition("```nginx\n")[2].partition("```")[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    origin = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "showattend", "serve", "--port", "0", "--model", str(model)]
+    serving = subprocess.Popen(
+        [*command, "--allowed-origin", origin], stderr=subprocess.PIPE, text=True
+    )
+    assert serving.stderr is not None
+    own = serving.stderr.readline().split()[2]
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(
+        NGINX_CONF.format(port=port, location=location.replace("http://127.0.0.1:8000/", own))
+    )
+    proxy = subprocess.Popen([str(NGINX), "-p", str(tmp_path), "-c", str(conf)])
+    try:
+        # A transport of its own tries again while nginx starts, and goes through no other proxy.
+        transport = httpx2.HTTPTransport(retries=10)
+        with httpx2.Client(
+            base_url=f"{origin}/captions/", transport=transport, timeout=60
+        ) as client:
+            assert 'id="drop"' in client.get("").text
+            files = {"image": ("a.png", photo.read_bytes())}
+            for said, status in ((origin, 200), ("http://evil.example", 403)):
+                answer = client.post("api/caption", files=files, headers={"origin": said})
+                assert answer.status_code == status, answer.text
+    finally:
+        for process in (proxy, serving):
+            process.terminate()
+            process.wait()
+        serving.stderr.close()
+
+
 @installed
 def test_a_port_that_is_taken_is_one_line(run: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -83,7 +144,12 @@ def test_a_missing_package_is_named(run: CommandLine, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [("--port 70000", "--port"), ("--max-megabytes 0", "--max-megabytes"), ("x", "unexpected")],
+    [
+        ("--port 70000", "--port"),
+        ("--max-megabytes 0", "--max-megabytes"),
+        ("x", "unexpected"),
+        ("--allowed-origin photos.example", "such as https://photos.example"),
+    ],
 )
 def test_wrong_usage_is_one_line(args: str, message: str, run: CommandLine) -> None:
     assert message in run.refused("serve", *args.split())

@@ -63,6 +63,7 @@ def test_one_hot_maps_land_on_their_cell(
                 left + (right - left) * (col + 1) / cols,
                 top + (bottom - top) * (row + 1) / rows,
             )
+            assert geometry.cell_box(row, col, grid) == pytest.approx(cell)
             x, y = (cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2
             # "nearest" against a plain loop-free definition: pixel centres within the cell.
             px, py = np.arange(width) + 0.5, np.arange(height) + 0.5

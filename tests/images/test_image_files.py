@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -106,12 +107,13 @@ def test_open_modes(tmp_path: Path) -> None:
         "CMYK": Image.fromarray(grey).convert("RGB").convert("CMYK"),
         "P": Image.fromarray(grey).convert("RGB").quantize(16),
     }
+    if int(PIL.__version__.split(".")[0]) < 12:  # it cannot read the YCbCr that it writes
+        del cases["YCbCr"]
     for mode, image in cases.items():
         path = tmp_path / "mode.tiff"
         image.save(path)
         with Image.open(path) as stored:
-            # Pillow before 12 converts YCbCr while it reads.
-            assert stored.mode == mode or (mode, stored.mode) == ("YCbCr", "RGB")
+            assert stored.mode == mode
         opened = np.asarray(open_image(path)).astype(int)
         expected = grey.astype(int) if mode != "1" else (grey > 127).astype(int) * 255
         assert np.abs(opened - expected[:, :, None]).max() <= 2, mode

@@ -16,8 +16,8 @@ from PIL import Image
 
 from showattend.exceptions import ImageError
 from showattend.images.claims import claim
-from showattend.images.cost import MAX_BYTES
 from showattend.images.image_files import MAX_PIXELS
+from showattend.images.memory_needed import MAX_BYTES
 from showattend.images.preprocessing import Preprocessing
 from showattend.images.upright import open_image
 from tests.profiles import matrix_profile, png_of_16_bits, tiff
@@ -251,7 +251,7 @@ def test_an_upload_that_would_take_more_is_refused(tmp_path: Path) -> None:
     assert caught.value.status_code == 413
     assert caught.value.detail == (
         "mine.webp: decoding the image takes 320 MB of memory, more than the limit of 256; "
-        "send it smaller, or as a JPEG"
+        "send a smaller image, or a JPEG"
     )
     _check_claim(path, "mine.webp", 704, Limits(megapixels=80))
     with pytest.raises(HTTPException, match="20 million pixels"):

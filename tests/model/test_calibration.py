@@ -51,7 +51,7 @@ def test_it_travels_in_the_file_or_beside_it(
     drawn = captioner.sample(photo, seed=1)
     for caption in (best, *best.alternatives, given, drawn):
         assert caption.unsure_below == 0.25
-    assert "under 0.25" in describe(file)
+    assert "below 0.25" in describe(file)
 
     later = replace(checkpoint, calibration={"unsure_below": 0.5, "of a later version": 1})
     checkpoints.save_calibration(file, later)
@@ -175,5 +175,5 @@ def test_a_damaged_file_beside_is_refused(tmp_path: Path, checkpoint: Checkpoint
     refused(tmp_path, r"calibration\.safetensors: damaged, or not a calibration")
     beside.write_bytes(file.read_bytes())
     refused(tmp_path, r"calibration\.safetensors: not a calibration")
-    with pytest.raises(CheckpointError, match=r"beside a model\.safetensors only"):
+    with pytest.raises(CheckpointError, match=r"not a model\.safetensors, so"):
         checkpoints.save_calibration(tmp_path / "mine.safetensors", checkpoint)

@@ -314,7 +314,7 @@ def test_search_defaults_beside_a_model_are_its_own(tmp_path: Path, checkpoint: 
     assert again.config["search"]["block_ngrams"] == 2  # it travels on
     for text, message in (
         ("{", r"search\.json: cannot be read"),
-        ("[]", r"search\.json: must hold keys"),
+        ("[]", r"search\.json: must contain keys"),
         ('{"block_ngram": 2}', r"search\.json: .*did you mean search\.block_ngrams"),
         ('{"length_penalty": NaN}', r"search\.json: search\.length_penalty is nan"),
         ('{"beam_size": 2.5}', r"search\.json: search\.beam_size is 2\.5"),

@@ -51,8 +51,8 @@ def at(*path: str | int, value: Any) -> Callable[[Any], str]:
 
 
 HOSTILE: dict[str, tuple[Callable[[Any], str], str]] = {
-    "list": (lambda _: "[]", "no object"),
-    "null": (lambda _: "null", "no object"),
+    "list": (lambda _: "[]", "not an object"),
+    "null": (lambda _: "null", "not an object"),
     "deep": (lambda _: "[" * 5000 + "]" * 5000, "damaged"),
     "cut": (lambda meta: json.dumps(meta)[:100], "damaged"),
     "mean of texts": (at("preprocessing", "mean", value=["a", "b", "c"]), r"mean\[0\]"),

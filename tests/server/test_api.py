@@ -19,7 +19,6 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra serve is absent")
 pytest.importorskip("python_multipart", reason="the extra serve is absent")
-pytest.importorskip("httpx2", reason="starlette's test client needs it")
 from fastapi.testclient import TestClient
 
 from showattend.caption_forms import NOTE
@@ -353,7 +352,21 @@ def test_only_its_own_name_and_pages_are_answered(client: TestClient, photo: Pat
     assert client.post(URL, files=upload, headers=own).status_code == 200
     for origin in ("http://evil.example", "null", "http://localhost:9000"):
         error = refused(client.post(URL, files=upload, headers=own | {"origin": origin}), 403)
-        assert error == "pages of other sites may not use this server"
+        assert error.startswith("pages of other sites may not use this server; behind a proxy, ")
+        assert "--allowed-origin" in error
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "photos.example"])
+def test_behind_a_proxy(untrained: Captioner, photo: Path, host: str) -> None:
+    """It passes on its own name for the server, or the name that it was asked for."""
+    origin = "https://photos.example"
+    upload = {"image": ("a.png", photo.read_bytes())}
+    with TestClient(create_app(untrained, hosts=LOOPBACK, origins=(origin,))) as client:
+        answer = client.post(URL, files=upload, headers={"host": host, "origin": origin})
+        assert answer.status_code == 200, answer.text
+        for other in ("https://photos.example:8443", "http://photos.example.evil.example", "null"):
+            refused(client.post(URL, files=upload, headers={"host": host, "origin": other}), 403)
+        refused(client.get("/", headers={"host": "evil.example"}), 403)
 
 
 def test_a_public_server_answers_to_any_name(untrained: Captioner) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("starlette", reason="the extra serve is absent")
 from starlette.exceptions import HTTPException
 
 from showattend.exceptions import ConfigError
-from showattend.server.limits import Gate, Guard, Limits
+from showattend.server.limits import Gate, Guard, Limits, read_origin
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_nobody_waits_for_leaves_the_line_before_it_is_begun() -> None:
         others = [asyncio.create_task(run(name)) for name in ("second", "third")]
         await until(lambda: gate._inside == 3)
         here["second"] = False
-        with pytest.raises(HTTPException, match="gone"):
+        with pytest.raises(HTTPException, match="disconnected"):
             await others[0]
         assert gate._inside == 2
         go.set()
@@ -258,14 +258,29 @@ def test_lengths_that_differ_are_a_bad_request() -> None:
 )
 def test_an_origin_that_is_none_is_another_one(value: bytes) -> None:
     found = ask(Limits(), [b"x"], headers=[(b"origin", value)])
-    assert found == (403, "pages of other sites may not use this server")
+    assert found[0] == 403
+    assert found[1].startswith("pages of other sites may not use this server; behind a proxy")
 
 
 @pytest.mark.parametrize("value", [None, b"", b"[::1", b"http://[", b"\xff", b"localhost:port:1"])
 def test_a_host_that_is_none_is_another_one(value: bytes | None) -> None:
     headers = [] if value is None else [(b"host", value)]
     found = ask(Limits(), [b"x"], headers=headers, hosts=("127.0.0.1",))
-    assert found == (403, "this server answers to 127.0.0.1 only")
+    assert found[0] == 403
+    assert found[1].startswith("this server answers to 127.0.0.1 only; behind a proxy")
+
+
+@pytest.mark.parametrize("text", ["https://Photos.example/", " http://[::1]:8000", "http://a-b:80"])
+def test_an_origin_is_read(text: str) -> None:
+    assert read_origin(text) == text.strip().rstrip("/").lower()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "*", "null", "photos.example", "https://", "https://a/b", "ftp://a", "https://a b"]
+)
+def test_what_is_no_origin_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--allowed-origin .*such as https://photos\.example"):
+        read_origin(text)
 
 
 def test_what_is_no_request_passes() -> None:

@@ -171,7 +171,7 @@ def test_steering_by_mouse(address: str, visit: Visit, photos: list[Path]) -> No
     assert tab.locator(".word.shown").all_text_contents() == [answer["captions"][0]["words"][1]]
     # Fix words of one's own, one of them unknown.
     tab.get_by_label("Begin with").fill("A zebra on")
-    answer = answered(tab, tab.get_by_role("button", name="Go on from there").click)
+    answer = answered(tab, tab.get_by_role("button", name="Continue from there").click)
     assert words(tab)[:3] == ["a", "zebra", "on"]
     assert said[1] not in words(tab)[3:]
     assert "does not know zebra" in tab.locator("#progress").text_content()
@@ -213,7 +213,7 @@ def test_steering_by_keyboard(address: str, visit: Visit, photos: list[Path]) ->
 def test_controls_reach_the_search(address: str, visit: Visit, photos: list[Path]) -> None:
     tab = visit(address)
     answered(tab, lambda: send(tab, "drop", photos[0]))
-    tab.get_by_text("How it searches").click()
+    tab.get_by_text("Search options").click()
     beams = tab.get_by_label("Beam size")
     answer = answered(tab, lambda: beams.fill("2"))
     assert len(answer["captions"]) == 2
@@ -241,7 +241,7 @@ def test_mistakes_are_said_and_the_page_lives_on(
     tab = visit(address)
     problem = tab.get_by_role("alert")
     send(tab, "drop", None)
-    assert problem.text_content() == "That is no file. Drop or paste a photo."
+    assert problem.text_content() == "That is not a file. Drop or paste a photo."
     text, large = tmp_path / "text.jpg", tmp_path / "large.jpg"
     text.write_text("no image")
     large.write_bytes(b"x" * 2_100_000)
@@ -254,7 +254,7 @@ def test_mistakes_are_said_and_the_page_lives_on(
     assert problem.is_hidden()
     assert words(tab)
     tab.get_by_label("Begin with").fill("a " * 40)
-    answered(tab, tab.get_by_role("button", name="Go on from there").click)
+    answered(tab, tab.get_by_role("button", name="Continue from there").click)
     assert problem.text_content().startswith("the prefix has 40 words")
     tab.get_by_label("Begin with").press("Control+a")
     answered(tab, lambda: send(tab, "paste", photos[1]))
@@ -286,7 +286,7 @@ def test_a_photo_that_is_refused_leaves_the_other_to_be_steered(
     steered(tab, said, photos[0].name)
     assert problem.is_hidden()
     answered(tab, lambda: send(tab, "drop", text))
-    tab.get_by_text("How it searches").click()
+    tab.get_by_text("Search options").click()
     again = tab.get_by_role("button", name="Caption again")
     assert answered(tab, again.click)["name"] == photos[0].name
 
@@ -308,7 +308,7 @@ def test_a_value_that_is_refused_can_be_mended(
     address: str, visit: Visit, photos: list[Path]
 ) -> None:
     tab = visit(address)
-    tab.get_by_text("How it searches").click()
+    tab.get_by_text("Search options").click()
     tab.get_by_label("Sampling").check()
     tab.get_by_label("Seed").fill("-1")
     answered(tab, lambda: send(tab, "drop", photos[0]))
@@ -361,7 +361,7 @@ def test_a_slider_asks_when_it_has_come_to_rest(
     answer = answered(tab, lambda: beams.evaluate(steps))
     assert len(answer["captions"]) == 2
     # What is asked for at once has the slider's value, and the slider asks no more.
-    tab.get_by_text("How it searches").click()
+    tab.get_by_text("Search options").click()
     again = "() => document.getElementById('again').click()"
     answer = answered(tab, lambda: (beams.evaluate(steps), tab.evaluate(again)))
     assert len(answer["captions"]) == 2
@@ -423,8 +423,8 @@ def test_axe_finds_nothing_serious(
 ) -> None:
     tab = visit(address, size=size, dark=dark)
     assert findings(tab) == []
-    tab.get_by_text("How it searches").click()
-    tab.get_by_text("For programs").click()
+    tab.get_by_text("Search options").click()
+    tab.get_by_text("API", exact=True).click()
     answered(tab, lambda: send(tab, "drop", photos[0]))
     tab.locator(".word").nth(1).click()
     assert findings(tab) == []

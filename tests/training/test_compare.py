@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -239,7 +240,8 @@ def test_a_killed_comparison_goes_on(
     log = Log()
     made = compare([file], out, seeds=2, watch=log.watch)
     assert log.titles == ["a, seed 1"]
-    went_on = ("Resuming at", "The run is finished")  # killed in training, or while being scored
+    # killed in training, or while being scored
+    went_on = ("Resuming at", "The run is already finished")
     assert any(message.startswith(went_on) for message in log.messages)
     assert done.stat().st_mtime_ns == before
     assert set(made.results) == {("a", 0), ("a", 1)}
@@ -305,7 +307,7 @@ def test_several_seeds_by_hand(
     }
     # fmt: on
     page = (tmp_path / "out/comparison.md").read_text(encoding="utf-8")
-    assert "Mean ± half the range (highest less lowest) of 2 seeds" in page
+    assert "Mean ± half the range (highest minus lowest) of 2 seeds" in page
     assert "--seeds 2`" in page
     assert "- Precision: trained in bfloat16, scored in float32\n" in page
     assert "- Machine: cpu, 4 processors, torch 2.6, Python 3.11\n- Threads: 2\n" in page
@@ -430,7 +432,7 @@ def test_all_configs_are_looked_at_before_one_is_trained(
         ([base, tmp_path / "gone.yaml"], [], r"gone\.yaml: no such config file"),
         ([base, wrong], [], r"wrong\.yaml: train\.epochs is 0"),
         ([base], ["train.epoch=3"], "did you mean train.epochs"),
-        ([base], ["train.out=runs/mine"], "see --out"),
+        ([base], ["train.out=runs/mine"], "use --out"),
         ([base], ["train.seed=3"], "--seeds"),
     ]
     for files, overrides, message in mistakes:
@@ -455,7 +457,7 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(
 def test_shipped_configs_are_found_by_name() -> None:
     (row,) = plan([Path("tiny.yaml")], ["train.epochs=1"])
     assert (row.name, row.config.train.epochs) == ("tiny", 1)
-    assert row.description.startswith("Coloured shapes")
+    assert row.description.startswith("Synthetic coloured shapes")
     assert row.run(Path("out"), 3).train.out == str(Path("out/tiny/seed-3"))
 
 
@@ -481,7 +483,7 @@ def test_the_command_prints_the_table(
     assert {"0.300", "0.800", "+0.150"} <= set(other)
     assert "Split: validation split of" in done.stdout
     assert "base, seed 1\n" in done.stderr
-    assert done.stderr.endswith(f"wrote {out / 'comparison.md'}\n")
+    assert done.stderr.endswith(f"{out / 'comparison.md'} and {out / 'comparison.html'}\n")
     written = json.loads((out / "base/seed-1/results.json").read_text())
     assert written["config"]["train"]["epochs"] == 2
     assert written["config"]["train"]["seed"] == 1
@@ -564,8 +566,14 @@ def test_the_report_says_what_each_row_costs_where_it_looks_and_how_long_caption
     page = (out / "comparison.md").read_text(encoding="utf-8")
     for heading in ("Differences to small", "Cost", "CIDEr by length of the human captions",
                     "Log-probability of human captions by length",
-                    "Where it looks, human captions"):  # fmt: skip
+                    "Where the model looks, human captions"):  # fmt: skip
         assert f"## {heading}\n" in page
+
+    html = (out / "comparison.html").read_text(encoding="utf-8")
+    assert html.count("data:image/jpeg") == 2 * 6  # six photographs, two rows
+    assert "<strong>" not in html or "**" not in html
+    assert html.count("<figcaption>large</figcaption>") == 6
+    assert not re.search(r'(?:src|href)="(?!data:)', html)  # it loads nothing
 
     kept = out / "small/seed-0/grounding.json"
     before = kept.stat().st_mtime_ns

@@ -272,7 +272,7 @@ def test_a_finished_run_resumes_to_its_report(
     log = Log()
     found = finetune(photos, run[0], model=str(model), resume=True, reporter=log)
     assert found == json.loads(json.dumps(run[1]))
-    assert log.messages == ["The run is finished: nothing is left to train"]
+    assert log.messages == ["The run is already finished"]
 
 
 def test_the_cache_is_removed_and_nothing_else(
@@ -327,8 +327,8 @@ def test_photographs_without_captions(
         path.unlink()
     out = tmp_path / "mine"
     refused(
-        r"some: none of its photographs has a caption \(the first: .*beside it\); write captions "
-        "into photo.txt beside photo.jpg",
+        r"some: none of its photographs has a caption \(the first: .*next to it\); write captions "
+        "into photo.txt next to photo.jpg",
         folder,
         out,
         model=str(model),
@@ -347,8 +347,8 @@ def test_places_that_are_wrong(
     refused("holds a run already; add --resume, or give another --out", photos, run[0])
     refused("holds the photographs; give --out another folder", photos, photos)
     refused("no run of finetune to resume; start without", photos, out, resume=True)
-    refused("was begun with the source .*, not ", tmp_path, run[0], resume=True, model=str(model))
-    refused("was begun with the model .*, not ", photos, run[0], resume=True)
+    refused("was started with the source .*, not ", tmp_path, run[0], resume=True, model=str(model))
+    refused("was started with the model .*, not ", photos, run[0], resume=True)
     refused("train.out by --out", photos, out, error=ConfigError, overrides=["train.out=elsewhere"])
     refused(
         "it must be 1 or more", photos, out, error=ConfigError, overrides=["train.batch_size=0"]

@@ -105,7 +105,7 @@ def test_the_last_good_state_survives_a_full_disk(
         train(later, stop, resume=True)
     assert str(caught.value).startswith(f"{tmp_path / full}: cannot be written (")
     assert "\n" not in str(caught.value)
-    changed = f"Changed since it was started: train.save_every was 0.0, is {often}"
+    changed = f"Changed since the run was started: train.save_every was 0.0, is {often}"
     assert (changed in stop.messages) == (often > 0)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == good
     train(later, resume=True)

@@ -74,7 +74,7 @@ def test_overrides_win_but_not_over_options(shipped: Checkpoint) -> None:
         ("train.init_from", "--model"),
         ("data.path", "the first argument"),
     ):
-        with pytest.raises(ConfigError, match=rf"finetune sets {key} by {option}; give that"):
+        with pytest.raises(ConfigError, match=rf"finetune sets {key} from {option}; use that"):
             config(shipped, overrides=[f"{key}=x"])
     with pytest.raises(ConfigError, match=r"unknown key train\.epoch; did you mean"):
         config(shipped, overrides=["train.epoch=3"])

@@ -63,7 +63,7 @@ def test_after_crop_and_padding(suffix: str, fit: str) -> None:
     size = (320, 240)  # padded by whole pixels of the network's input of 56
     content = animation_bytes(caption_of(plain(*size), [(2, 4)], fit), suffix)
     photo, picture = pictures_of(content, size)
-    found = landing(photo, picture, (2, 4), fit=fit, aspect=size[0] / size[1])
+    found = landing(photo, picture, (2, 4), style="heat", fit=fit, aspect=size[0] / size[1])
     assert np.abs(found).max() <= 1
 
 

@@ -120,7 +120,7 @@ def test_direction() -> None:
 
 def test_captions_from_the_right_begin_there() -> None:
     caption = caption_of(plain(90, 60), [(0, 0), (3, 3)], words="كلب يجري")
-    figure = draw_figure(caption)
+    figure = draw_figure(caption, layout="grid")
     headline = next(text for text in figure.texts if text.get_text() == caption.text)
     box = headline.get_window_extent()
     width = figure.canvas.get_width_height()[0]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import struct
 import zlib
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -71,9 +69,9 @@ def test_unknown_forms_are_refused(tmp_path: Path) -> None:
         ("a.npz", {"style": "heat"}, "a .npz file has no style"),
         ("a.html", {"style": "heat"}, "a .html file has no style"),
         ("a.html", {"words": ["dog"]}, "not in the caption: dog"),
-        ("a.png", {"style": "dim"}, "no style 'dim'; choose of heat, light"),
-        ("a.png", {"layout": "pile"}, "choose of grid, strip, word"),
-        ("a.gif", {"scale": "log"}, "choose of word, common"),
+        ("a.png", {"style": "dim"}, "no style 'dim'; choose from heat, light"),
+        ("a.png", {"layout": "pile"}, "choose from summary, grid, strip, word, parts, matrix"),
+        ("a.gif", {"scale": "log"}, "choose from word, common"),
         ("a.png", {"colour": "red"}, "no colour"),
     ],
 )
@@ -111,21 +109,6 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 
 Placed = tuple[np.ndarray, tuple[float, float, float, float]]
 """A picture and its left, top, width, height in pixels of the figure."""
-
-
-def pictures_in_svg(content: bytes) -> list[Placed]:
-    root = ElementTree.fromstring(content)
-    found = []
-    for node in root.iter("{http://www.w3.org/2000/svg}image"):
-        data = node.attrib["{http://www.w3.org/1999/xlink}href"].split(",", 1)[1]
-        with Image.open(io.BytesIO(base64.b64decode(data))) as opened:
-            pixels = np.asarray(opened.convert("RGB"))
-        turn = re.fullmatch(r"matrix\((.*)\)", node.attrib["transform"])
-        assert turn
-        x, b, c, y, left, top = (float(value) * 100 / 72 for value in turn[1].split())
-        assert (b, c) == (0, 0)
-        found.append((pixels, (left, top, x * pixels.shape[1], y * pixels.shape[0])))
-    return found
 
 
 def pictures_in_pdf(content: bytes) -> list[Placed]:
@@ -174,32 +157,30 @@ def _png(width: int, height: int, data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(320, 200), (100, 700), (900, 100)])
-@pytest.mark.parametrize("suffix", [".svg", ".pdf"])
-def test_vector_forms_show_the_heat_where_the_cell_is(size: tuple[int, int], suffix: str) -> None:
+def test_pdf_shows_the_heat_where_the_cell_is(size: tuple[int, int]) -> None:
     caption = caption_of(shaded(*size), CELLS)
-    figure = draw_figure(caption)
+    figure = draw_figure(caption, layout="grid")
     width, height = figure.get_size_inches() * figure.dpi
-    read = pictures_in_svg if suffix == ".svg" else pictures_in_pdf
-    pictures = read(figure_bytes(caption, suffix))[: 1 + len(CELLS)]
-    for axes, (pixels, (left, top, w, h)) in zip(figure.axes[:-1], pictures, strict=True):
+    pictures = pictures_in_pdf(figure_bytes(caption, ".pdf", layout="grid"))
+    for axes, (pixels, (left, top, w, h)) in zip(figure.axes, pictures, strict=True):
         x0, y0, x1, y1 = axes.get_position().extents
         expected = (x0 * width, (1 - y1) * height, (x1 - x0) * width, (y1 - y0) * height)
         assert (left, top, w, h) == pytest.approx(expected, abs=0.05)
         assert (w, h) == pytest.approx(pixels.shape[1::-1], abs=0.05), "a pixel is a pixel"
     photo, *panels = [pixels for pixels, _ in pictures]
     for cell, panel in zip(CELLS, panels, strict=True):
-        assert landing(photo, panel, cell) == (0, 0)
+        assert np.abs(landing(photo, panel, cell)).max() <= 0.5
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_pixel_forms_hold_the_drawn_figure(suffix: str) -> None:
     caption = caption_of(shaded(320, 200), CELLS)
-    figure = draw_figure(caption)
-    with Image.open(io.BytesIO(figure_bytes(caption, suffix))) as opened:
+    figure = draw_figure(caption, layout="grid")
+    with Image.open(io.BytesIO(figure_bytes(caption, suffix, layout="grid"))) as opened:
         page = np.asarray(opened.convert("RGB"))
     height, width = page.shape[:2]
     pictures = []
-    for axes in figure.axes[:-1]:
+    for axes in figure.axes:
         x0, y0, x1, y1 = axes.get_position().extents
         rows = slice(round((1 - y1) * height), round((1 - y0) * height))
         pictures.append(page[rows, round(x0 * width) : round(x1 * width)])

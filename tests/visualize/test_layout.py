@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from showattend.exceptions import UserError
-from showattend.visualize.layout import LONGEST_SIDE, arrange, lay_out
+from showattend.visualize.layout import LONGEST_SIDE, MARGIN, arrange, lay_out
 
 SIZES = [(300, 200), (200, 300), (2000, 100), (1, 3000), (3000, 1), (1, 1), (6000, 4000)]
 
@@ -42,11 +42,26 @@ def test_from_the_right_is_the_mirror_image(layout: str, size: tuple[int, int]) 
         assert left <= from_right <= left + plan.panel[0] - plan.photo[0]
 
 
-def test_strips_are_one_row_and_one_column_for_panoramas() -> None:
-    row = arrange("strip", 13, (640, 480), None, None)
-    assert (row.columns, row.rows) == (13, 1)
-    column = arrange("strip", 13, (1600, 200), None, None)
-    assert (column.columns, column.rows) == (1, 13)
+def test_strips_wrap() -> None:
+    row = arrange("strip", 4, (640, 480), None, None)
+    assert (row.columns, row.rows) == (4, 1)
+    wrapped = arrange("strip", 16, (640, 480), None, None)
+    assert wrapped.width <= 1600
+    assert wrapped.rows > 1
+    assert wrapped.rows * wrapped.columns - 16 < wrapped.rows, "rows of even length"
+    assert wrapped.photo[1] < 200
+
+
+@pytest.mark.parametrize("layout", ["grid", "strip"])
+@pytest.mark.parametrize("size", [(100, 600), (300, 400), (400, 300), (600, 100), (40, 40)])
+def test_columns_fit_the_photo(layout: str, size: tuple[int, int]) -> None:
+    """No photo floats in white: a panel is no wider than it, but for what a word takes."""
+    plan = arrange(layout, 14, size, None, None)
+    assert plan.panel[0] <= max(plan.photo[0], 120)
+    assert plan.panel[1] == plan.photo[1]
+    assert plan.photo[0] / plan.photo[1] == pytest.approx(size[0] / size[1], rel=0.03)
+    used = plan.corner(plan.columns - 1)[0] + plan.panel[0] + plan.px(MARGIN)
+    assert plan.width - used <= 1 or plan.width == plan.px(560)
 
 
 def test_single_words_have_the_photos_size() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.visualize.heat import heat_of, overlay
+from showattend.visualize.focus import full_share, half_area
+from showattend.visualize.heat import Heat, heat_of, overlay
 from showattend.visualize.page import (
     page_html,
     write_gallery_page,
@@ -167,6 +168,62 @@ def test_a_tiny_photo_can_be_seen(visit: Visit, tmp_path: Path) -> None:
     pixels = pixels_of(tab)
     assert min(pixels.shape[:2]) >= 300
     assert pixels.mean() == pytest.approx(200, abs=3)
+
+
+def test_a_picker_shows_each_part(visit: Visit, tmp_path: Path) -> None:
+    image = saved(tmp_path / "grey.png", (640, 400), color=128)
+    maps = one_hot((1, 1), (5, 5))
+    spread = np.full((2, *GRID), 1 / 49, np.float32)
+    caption = replace(
+        caption_of(image, "a dog", maps),
+        parts=np.stack([maps[::-1], spread], 1),
+        part_names=("head 1", "head 2"),
+        sentinel=np.array([0.25, 0.75]),
+    )
+    tab = opened(visit, tmp_path / "page.html", [caption])
+    tab.locator(".word").nth(1).click()
+    picker = tab.get_by_label("Map", exact=True)
+    assert picker.locator("option").all_text_contents() == ["all together", "head 1", "head 2"]
+    photo = np.full((400, 640, 3), 128, np.uint8)
+    for name, map_HW in (("all together", maps[1]), ("head 1", maps[0]), ("head 2", spread[1])):
+        picker.select_option(name)
+        heat = Heat(map_HW, caption.geometry, full_share(map_HW)).at((640, 400))
+        assert np.abs(pixels_of(tab) - overlay(photo, heat)).mean() < 1.5, name
+    text = tab.locator(".reading").text_content()
+    assert "(head 2): looked everywhere" in text
+    assert "75\u00a0% kept for the sentinel" in text
+    tab.get_by_text("The numbers behind it").click()
+    assert "Sentinel" in tab.locator("thead").text_content()
+    assert findings(tab) == []
+    plain = opened(visit, tmp_path / "plain.html", [caption_of(image, "a dog", maps)])
+    assert not plain.get_by_label("Map", exact=True).is_visible()
+
+
+def test_the_browsers_half_area_is_the_librarys(
+    visit: Visit, tmp_path: Path, candidates: list[Caption]
+) -> None:
+    tab = opened(visit, tmp_path / "page.html", candidates)
+    for each in [*candidates[0].attention, *one_hot((3, 3)), np.full(GRID, 1 / 49), np.zeros(GRID)]:
+        found = tab.evaluate("(map) => showattend.halfArea(map)", each.tolist())
+        assert found == pytest.approx(half_area(each), abs=1e-6)
+
+
+def test_words_that_looked_everywhere_look_it(
+    visit: Visit, tmp_path: Path, photograph: Path
+) -> None:
+    maps = one_hot((3, 3), (3, 3))
+    maps[0] = 1 / 49
+    tab = opened(visit, tmp_path / "page.html", [caption_of(photograph, "a dog", maps)])
+    colours = [
+        word.evaluate("(each) => getComputedStyle(each).color")
+        for word in tab.locator(".word").all()
+    ]
+    assert colours[0] != colours[1]
+    tab.locator(".word").first.click()
+    assert "looked everywhere" in tab.locator(".reading").text_content()
+    dim = pixels_of(tab)
+    tab.locator(".word").nth(1).click()
+    assert dim.max() < pixels_of(tab).max() - 20
 
 
 # In the browser: words -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Attention: one module for each scoring function, behind one contract (`contract.Attention`)."""
+"""Attention: one module per kind, all with the interface `contract.Attention`."""
 
 from showattend.model.attention.additive import AdditiveAttention
 from showattend.model.attention.contract import ATTENTIONS, Attended, Attention, build_attention

@@ -1,4 +1,4 @@
-"""The contract of attention, and the registry of its kinds.
+"""The interface of attention modules, and the registry of their kinds.
 
 Shape suffixes: B images, K queries of one image (its captions in training, its beams in search),
 L locations of an H x W grid, D feature dimension, M query size, A attention size, P parts (heads,
@@ -22,17 +22,17 @@ Grid = tuple[int, int]
 
 
 class Attended(NamedTuple):
-    """What a query got to see.
+    """The result of one attention step.
 
     Attributes:
-        context: The weighted sum of the annotations, [B, K, D].
-        alpha: The weights, [B, K, L] float32 at least, each row sums to one; heads and hops are
-            reduced to their mean. None where nothing is weighted (a fixed context vector).
-        parts: The weights of each head, hop or level, [B, K, P, L], each row sums to one;
-            `Attention.part_names` names them. None where there is but one map.
-        sentinel: The share of the attention that went to the sentinel, [B, K], 0 to 1; None
-            without one. ``alpha`` sums to one over the image all the same.
-        aside: What `Attention.loss` needs of this step, tensors [B, K]; None where there is none.
+        context: The context vector, for most kinds a weighted sum of the annotations, [B, K, D].
+        alpha: The weights, [B, K, L], at least float32; each row sums to one. With several heads or
+            hops, their mean. None for an attention without weights (a fixed context vector).
+        parts: The weights of each head, hop or level, [B, K, P, L]; each row sums to one.
+            `Attention.part_names` names them. None if there is only one map.
+        sentinel: The sentinel's share of the attention, [B, K], from 0 to 1; None without a
+            sentinel. ``alpha`` sums to one over the image in either case.
+        aside: Tensors [B, K] that `Attention.loss` needs from this step; None if it needs none.
     """
 
     context: torch.Tensor
@@ -43,12 +43,12 @@ class Attended(NamedTuple):
 
 
 class AttentionLoss(NamedTuple):
-    """A loss of the attention's own.
+    """The loss of an attention module.
 
     Attributes:
-        penalty: Of each caption, [B, K], summed over its words and weighted; it is added to the
-            caption's cross-entropy.
-        figures: Numbers to log, by name: scalars, detached.
+        penalty: The weighted loss of each caption, [B, K], summed over its words; it is added to
+            the caption's cross-entropy.
+        figures: Numbers to log, by name: detached scalars.
     """
 
     penalty: torch.Tensor
@@ -56,12 +56,14 @@ class AttentionLoss(NamedTuple):
 
 
 class Attention(nn.Module):
-    """One way to choose where to look; it owns its keys, its query projection and its softmax.
+    """The base class of attention modules.
+
+    A module contains everything that attention needs: keys, query projection and softmax.
 
     Example:
         >>> attention = AdditiveAttention(feature_dim=6, query_dim=4, attention_dim=5)
         >>> keys = attention.keys(torch.randn(2, 9, 6), (3, 3))  # two images, nine locations
-        >>> attended = attention(torch.randn(2, 3, 4), keys)  # three captions of each
+        >>> attended = attention(torch.randn(2, 3, 4), keys)  # three captions per image
         >>> attended.context.shape, attended.alpha.shape
         (torch.Size([2, 3, 6]), torch.Size([2, 3, 9]))
 
@@ -73,11 +75,12 @@ class Attention(nn.Module):
     Attributes:
         uses: The options of the config's attention section that the kind takes, as keyword
             arguments of its constructor.
-        trains: Those of them that no weight depends on.
-        why_not: Why the kind has no use for an option that others have, for messages.
-        needs_last: Whether `forward` reads ``last``. A decoder then keeps the weights of each
-            step in its state; it begins with even ones.
-        section: The kind and those of its options that are not the defaults: what builds it again.
+        trains: Those options on which no weight's shape depends.
+        why_not: For options of other kinds: why this kind does not take them, for messages.
+        needs_last: Whether `forward` reads ``last``. The decoder then keeps the weights of each
+            step in its state, starting with uniform weights.
+        section: The kind and its options that differ from the defaults; `build_attention` builds
+            the module again from them.
     """
 
     uses: ClassVar[tuple[str, ...]] = ()
@@ -93,19 +96,22 @@ class Attention(nn.Module):
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """What the P maps of `Attended.parts` are, for people; empty where there are none."""
+        """The names of the P maps of `Attended.parts`, for display; empty if there are none."""
         return ()
 
     def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:
-        """All that depends on the annotations alone, tensors [B, ...].
+        """Compute everything that depends only on the annotations.
 
-        Called once an image: every caption, beam and time step shares them through the batch
-        axis, and nothing is copied. `forward` is not told the grid again: a kind that needs it
-        puts it into its keys.
+        This is called once per image. All captions, beams and time steps share the keys through the
+        batch axis without copies. `forward` does not receive the grid: a kind that needs it keeps
+        it in its keys.
 
         Args:
-            features_BLD: The annotations a, row by row of the grid.
-            grid: H and W. It may be another than in training.
+            features_BLD: The annotations a, in row-major order of the grid.
+            grid: H and W; it may differ from the grid in training.
+
+        Returns:
+            Tensors [B, ...].
         """
         raise NotImplementedError
 
@@ -116,15 +122,18 @@ class Attention(nn.Module):
         last: torch.Tensor | None = None,
         sentinel: torch.Tensor | None = None,
     ) -> Attended:
-        """Attend.
+        """Attend to the annotations.
 
         Args:
-            query_BKM: What asks: a decoder's state.
-            keys: Of `keys`.
-            last: The weights of the step before, [B, K, L], for kinds that go on from there
-                (`needs_last`); None stands for even ones, as before the first step.
-            sentinel: What the decoder knows without looking, [B, K, M], for an attention that was
-                built with a sentinel (`showattend.model.attention.sentinel`).
+            query_BKM: The queries: a decoder's state.
+            keys: The result of the method `keys`.
+            last: The weights of the previous step, [B, K, L], for kinds with `needs_last`; None
+                for uniform weights, as before the first step.
+            sentinel: What the decoder knows without looking, [B, K, M], if the attention was built
+                with a sentinel (`showattend.model.attention.sentinel`).
+
+        Returns:
+            The context [B, K, D] and the weights [B, K, L].
         """
         raise NotImplementedError
 
@@ -134,12 +143,15 @@ class Attention(nn.Module):
         log_probs_BKT: torch.Tensor,
         real_BKT: torch.Tensor,
     ) -> AttentionLoss:
-        """The attention's own loss for captions that were read to their end.
+        """Compute the attention's own loss for whole captions.
 
         Args:
             asides: `Attended.aside` of each time step.
-            log_probs_BKT: Of the words that people wrote.
-            real_BKT: Which time steps are no padding.
+            log_probs_BKT: The log-probabilities of the reference captions' words.
+            real_BKT: Which time steps are not padding, bool.
+
+        Returns:
+            The penalty [B, K], and numbers to log.
         """
         raise NotImplementedError
 
@@ -149,7 +161,7 @@ ATTENTIONS: dict[str, type[Attention]] = {}
 
 
 def register(kind: str) -> Callable[[Kind], Kind]:
-    """Make a class known as ``attention.kind``."""
+    """Register a class under a value of ``attention.kind``."""
 
     def add(cls: Kind) -> Kind:
         ATTENTIONS[kind] = cls
@@ -172,7 +184,7 @@ OPTIONS: dict[str, Any] = {
     "reward": 1.0,
     "entropy": 0.01,
 }
-"""The options that some kind takes, and their defaults: the config's attention section."""
+"""The options of all kinds with their defaults: the config's attention section."""
 
 
 def build_attention(
@@ -183,17 +195,18 @@ def build_attention(
     attention_dim: int,
     **options: Any,
 ) -> Attention:
-    """An attention module by the name of its kind.
+    """Build an attention module by the name of its kind.
 
     Args:
-        kind: One of `ATTENTIONS`; or a config's attention section: a kind with its options.
+        kind: A name in `ATTENTIONS`, or a config's attention section: a kind with its options.
         feature_dim: D.
         query_dim: M.
         attention_dim: A.
-        **options: Keys of `OPTIONS`. One that the kind does not use must have its default.
+        **options: Keys of `OPTIONS`. Options that the kind does not take must have their defaults.
 
     Raises:
-        ConfigError: There is no such kind; or an option means nothing, or nothing to this kind.
+        ConfigError: The kind or an option is unknown, a value is invalid, or the kind does not take
+            an option.
     """
     if not isinstance(kind, str):
         options = {**kind, **options}
@@ -227,7 +240,7 @@ def _unused(kind: str, name: str, value: Any) -> str:
 
 
 def sizes_of(attention: Attention) -> dict[str, Any]:
-    """The kind, and the options that weights depend on, by the names that a config gives them."""
+    """Return the kind and the options that the weights depend on, by their names in a config."""
     names = (name for name in attention.uses if name not in attention.trains)
     values = attention.section
     return {"attention.kind": values["kind"]} | {
@@ -236,5 +249,5 @@ def sizes_of(attention: Attention) -> dict[str, Any]:
 
 
 def softmax(scores_BKL: torch.Tensor) -> torch.Tensor:
-    """Weights over the last axis in float32 (at least), whatever the precision of the products."""
+    """Compute weights [B, K, L] that sum to one over the last axis, in at least float32."""
     return torch.softmax(scores_BKL.to(wide(scores_BKL.dtype)), -1)

@@ -1,4 +1,4 @@
-"""Additive attention that sees where it looked before (Chorowski et al. 2015)."""
+"""Additive attention that also reads the previous map (Chorowski et al. 2015)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class ConvolutionAttention(ScoredAttention):
     """e_i = v . tanh(W_a a_i + W_h h + U f_i), f = F * alpha_{t-1}, alpha = softmax(e).
 
     Chorowski et al. 2015, "Attention-Based Models for Speech Recognition", equations 8 and 9, with
-    filters F over the two axes of the grid in place of one of time. Beyond the grid's edge alpha is
-    zero, and before the first word it is even. Cost of a step: that of the additive kind, and
+    filters F over the two axes of the grid instead of over time. Outside the grid alpha is zero,
+    and before the first word it is uniform. Cost of a step: the cost of additive attention, plus
     B·K·L·C·(A + k²) multiplications for C filters of k x k.
 
     Args:
         filters: C.
         kernel: k, odd.
-        sizes: Those of `ScoredAttention`.
+        **sizes: See `ScoredAttention`.
 
     Raises:
-        ConfigError: As of `ScoredAttention`, or there is no such filter.
+        ConfigError: See `ScoredAttention`; or ``filters`` or ``kernel`` is out of range.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy", "filters", "kernel")
@@ -54,13 +54,13 @@ class ConvolutionAttention(ScoredAttention):
         self.v = nn.Parameter(torch.empty(self.attention_dim).uniform_(-0.1, 0.1))
 
     def location_keys(self, features_BLD: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """W_a a on its grid, [B, H, W, A]."""
+        """Compute W_a a on the grid, [B, H, W, A]."""
         return self.W_a(features_BLD).unflatten(1, grid)
 
     def scores(
         self, query_BKM: torch.Tensor, keys: torch.Tensor, last_BKL: torch.Tensor | None
     ) -> torch.Tensor:
-        """The e of the class, [B, K, L]."""
+        """Compute the scores e, [B, K, L]."""
         B, K, _ = query_BKM.shape
         _, H, W, _ = keys.shape
         if last_BKL is None:

@@ -16,10 +16,16 @@ from showattend.model.layers import Linear
 class DotAttention(ScoredAttention):
     """e_i = h . a_i, alpha = softmax(e), z = sum_i alpha_i a_i.
 
-    Luong et al. 2015, equation 8, "dot". It has no weights where query and annotations have the
-    same size, M = D (``decoder.projection_dim`` equal to ``decoder.hidden_dim``); elsewhere a
-    matrix without a bias makes the query as long as an annotation, e_i = (W_h h) . a_i. Cost of a
+    Luong et al. 2015, equation 8, "dot". It has no weights if query and annotations have the same
+    size, M = D (``decoder.projection_dim`` equal to ``decoder.hidden_dim``). Otherwise a matrix
+    without bias projects the query to the size of an annotation: e_i = (W_h h) . a_i. Cost of a
     step: B·K·L·D multiplications, in one product.
+
+    Args:
+        **sizes: See `ScoredAttention`.
+
+    Raises:
+        ConfigError: See `ScoredAttention`.
     """
 
     def __init__(self, **sizes: Any) -> None:
@@ -28,7 +34,7 @@ class DotAttention(ScoredAttention):
         self.W_h = nn.Identity() if M == D else Linear(M, D, bias=False)
 
     def location_keys(self, features_BLD: torch.Tensor, grid: Grid) -> torch.Tensor:  # noqa: ARG002
-        """The annotations themselves."""
+        """Return the annotations themselves, [B, L, D]."""
         return features_BLD
 
     def scores(
@@ -37,5 +43,5 @@ class DotAttention(ScoredAttention):
         keys: torch.Tensor,
         last_BKL: torch.Tensor | None,  # noqa: ARG002
     ) -> torch.Tensor:
-        """The e of the class, [B, K, L]."""
+        """Compute the scores e, [B, K, L]."""
         return torch.bmm(self.W_h(query_BKM), keys.transpose(1, 2))

@@ -12,11 +12,14 @@ from showattend.model.attention.contract import Attended, Attention, Grid, Keys,
 
 @register("none")
 class FixedContext(Attention):
-    """z = 1/L sum_i a_i, whatever is asked.
+    """z = 1/L sum_i a_i, for every query.
 
-    The bottleneck that attention was invented against: all of the image in one vector, as in Show
-    and Tell (Vinyals et al. 2015) and the encoder-decoder of Sutskever et al. 2014 and Cho et al.
-    2014. There are no maps. Cost of a step: none.
+    The whole image becomes one vector, as in Show and Tell (Vinyals et al. 2015) and the
+    encoder-decoder models of Sutskever et al. 2014 and Cho et al. 2014. Attention was invented to
+    avoid this bottleneck. There are no maps. Cost of a step: none.
+
+    Args:
+        **sizes: See `Attention`.
     """
 
     why_not: ClassVar[Mapping[str, str]] = {
@@ -28,7 +31,7 @@ class FixedContext(Attention):
         super().__init__(**sizes)
 
     def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:  # noqa: ARG002
-        """The mean annotation [B, 1, D]."""
+        """Compute the mean annotation [B, 1, D]."""
         return (features_BLD.mean(1, keepdim=True),)
 
     def forward(
@@ -38,5 +41,5 @@ class FixedContext(Attention):
         last: torch.Tensor | None = None,  # noqa: ARG002
         sentinel: torch.Tensor | None = None,  # noqa: ARG002
     ) -> Attended:
-        """The mean annotation for every query; see `Attention.forward`."""
+        """Return the mean annotation for every query, [B, K, D]; see `Attention.forward`."""
         return Attended(keys[0].expand(-1, query_BKM.shape[1], -1), None)

@@ -15,8 +15,14 @@ from showattend.model.layers import Linear
 class GeneralAttention(ScoredAttention):
     """e_i = h^T W_a a_i, alpha = softmax(e), z = sum_i alpha_i a_i.
 
-    Luong et al. 2015, equation 8, "general": one matrix W_a [M, D], no bias. W_a a is computed once
-    an image. Cost of a step: B·K·L·M multiplications, in one product.
+    Luong et al. 2015, equation 8, "general": one matrix W_a [M, D] without bias. W_a a is computed
+    once per image. Cost of a step: B·K·L·M multiplications, in one product.
+
+    Args:
+        **sizes: See `ScoredAttention`.
+
+    Raises:
+        ConfigError: See `ScoredAttention`.
     """
 
     def __init__(self, **sizes: Any) -> None:
@@ -24,7 +30,7 @@ class GeneralAttention(ScoredAttention):
         self.W_a = Linear(self.feature_dim, self.query_dim, bias=False)
 
     def location_keys(self, features_BLD: torch.Tensor, grid: Grid) -> torch.Tensor:  # noqa: ARG002
-        """W_a a [B, L, M]."""
+        """Compute W_a a [B, L, M]."""
         return self.W_a(features_BLD)
 
     def scores(
@@ -33,5 +39,5 @@ class GeneralAttention(ScoredAttention):
         keys: torch.Tensor,
         last_BKL: torch.Tensor | None,  # noqa: ARG002
     ) -> torch.Tensor:
-        """The e of the class, [B, K, L]."""
+        """Compute the scores e, [B, K, L]."""
         return torch.bmm(query_BKM, keys.transpose(1, 2))

@@ -15,37 +15,40 @@ from showattend.model.attention.contract import AttentionLoss
 from showattend.model.layers import wide
 
 KEPT = 0.9
-"""Of the moving average of the baseline (section 4.1)."""
+"""The decay of the baseline's moving average (section 4.1)."""
 
 
 class HardChoice(nn.Module):
     """s_t ~ Categorical(alpha_t), z_t = a_{s_t}, in training; the expectation everywhere else.
 
-    The objective is L_s = sum_s p(s | a) log p(y | s, a), a lower bound of log p(y | a) (equation
-    10). Its gradient is estimated from one sample s a caption (equation 12):
+    The objective is L_s = sum_s p(s | a) log p(y | s, a), a lower bound on log p(y | a) (equation
+    10). Its gradient is estimated from one sample s per caption (equation 12):
 
     d log p(y | s, a) + lambda_r (R - b) d log p(s | a) + lambda_e d H[s]
 
-    with the paper's three ways to less variance:
+    with the paper's three ways to reduce its variance:
 
     * a moving average as the baseline, b <- 0.9 b + 0.1 R;
     * the entropy H of alpha;
     * for half of the images (``sampled``), the expectation sum_i alpha_i a_i instead of a sample.
 
-    R is the log-probability of a caption's words. Unlike the paper, a step is rewarded for its own
-    word and those after it only, and b is an average a word, times the words that are left: words
-    before t do not depend on s_t, so that the estimator has the same mean and less variance.
+    R is the log-probability of a caption's words. Unlike in the paper, each step is rewarded only
+    for its own word and the words after it, and b is the average per word times the number of words
+    left. Words before t do not depend on s_t, so the estimator has the same mean and less variance.
     Validation, search and export use the expectation, as the authors' code does by default.
 
-    Cost: one random number and one row of annotations a step; the softmax is computed anyway.
+    Cost of a step: one random number and one row of annotations; the softmax is needed in any case.
 
     Args:
-        sampled: Share of the images whose locations are sampled, 0 to 1.
+        sampled: The share of images whose locations are sampled, from 0 to 1.
         reward: lambda_r.
         entropy: lambda_e.
 
+    Attributes:
+        baseline: b, a scalar: the average log-probability per word; NaN before the first batch.
+
     Raises:
-        ConfigError: A value is out of its range.
+        ConfigError: A value is out of range.
     """
 
     baseline: torch.Tensor
@@ -60,27 +63,27 @@ class HardChoice(nn.Module):
             if not 0 <= value <= most:
                 raise ConfigError(f"attention.{name} is {value}; it must be from 0 to {most:g}")
         self.sampled, self.reward, self.entropy = sampled, reward, entropy
-        # Log-probability a word; a number from the first batch on.
+        # The mean log-probability per word; NaN until the first batch.
         self.register_buffer("baseline", torch.tensor(float("nan")))
 
     def draw_images(self, features_BLD: torch.Tensor) -> torch.Tensor:
-        """Which images have their locations sampled, [B, 1, 1]."""
+        """Draw the images whose locations are sampled: bool [B, 1, 1]."""
         draw_B = torch.rand(len(features_BLD), device=features_BLD.device)
         return (draw_B < self.sampled).view(-1, 1, 1)
 
     def forward(
         self, alpha_BKL: torch.Tensor, is_sampled_B11: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Sample.
+        """Sample one location for each query.
 
         Args:
-            alpha_BKL: The distribution.
-            is_sampled_B11: Of `draw_images`.
+            alpha_BKL: The distribution over locations.
+            is_sampled_B11: The result of `draw_images`.
 
         Returns:
-            The weights [B, K, L]: one-hot, or alpha where an image is not sampled; and, each
-            [B, K]: log p(s), zero where it is not; the entropy of alpha; and the squared length
-            of d log p(s) / d e = onehot(s) - alpha, e the scores.
+            The weights [B, K, L], one-hot for sampled images and alpha for the others; and three
+            tensors [B, K]: log p(s), zero for images that are not sampled; the entropy of alpha;
+            and the squared norm of d log p(s) / d e = onehot(s) - alpha, where e are the scores.
         """
         chosen_BK = torch.multinomial(alpha_BKL.detach().flatten(0, 1), 1).view(alpha_BKL.shape[:2])
         onehot_BKL = nn.functional.one_hot(chosen_BK, alpha_BKL.shape[2]).to(alpha_BKL)
@@ -98,18 +101,18 @@ class HardChoice(nn.Module):
         log_probs_BKT: torch.Tensor,
         real_BKT: torch.Tensor,
     ) -> AttentionLoss:
-        """What has the gradient of REINFORCE's terms; the baseline moves, in training.
+        """Compute a loss with the gradient of REINFORCE's terms; update the baseline in training.
 
         Args:
-            asides: What `forward` gave of each step, after the weights.
-            log_probs_BKT: Of the words, detached.
-            real_BKT: Which steps are no padding.
+            asides: For each step, the three tensors [B, K] that `forward` returned.
+            log_probs_BKT: The log-probabilities of the words, detached.
+            real_BKT: Which steps are not padding, bool.
 
         Returns:
-            The terms of each caption [B, K]; and as figures the baseline and
-            ``estimator_variance``: the mean over sampled steps of the squared length of the
-            estimate's gradient with respect to the scores e, lambda_r^2 (R - b)^2
-            ||onehot(s) - alpha||^2. It is the second moment, which bounds the variance from above.
+            The loss of each caption [B, K], and as figures the baseline and
+            ``estimator_variance``: the mean over sampled steps of the squared norm of the
+            estimated gradient with respect to the scores e, lambda_r^2 (R - b)^2
+            ||onehot(s) - alpha||^2. This second moment is an upper bound on the variance.
         """
         log_prob_BKT, entropy_BKT, length_BKT = (
             torch.stack([aside[i] for aside in asides], 2) for i in range(3)

@@ -17,28 +17,27 @@ from showattend.model.layers import Linear
 class HierarchicalAttention(Attention):
     """alpha_i = beta_r alpha_{i|r} for the cells i of a region r, z = sum_i alpha_i a_i.
 
-    In the spirit of Yang et al. 2016, "Hierarchical Attention Networks for Document
-    Classification", whose words and sentences are cells and regions here, and whose fixed query is
-    the decoder's state:
+    Follows Yang et al. 2016, "Hierarchical Attention Networks for Document Classification". Their
+    words and sentences become cells and regions, and their fixed query becomes the decoder's state:
 
     * alpha_{i|r} = softmax over the cells of r of v . tanh(W_a a_i + W_h h)
-    * rho_r = sum_i alpha_{i|r} a_i, what is to be seen in r
+    * rho_r = sum_i alpha_{i|r} a_i, the summary of r
     * beta_r = softmax over the regions of u . tanh(W_r rho_r + W_g h)
 
-    The regions are R x R blocks as equal as the grid allows; each has a cell at least, so that a
-    small grid has fewer. W_r rho_r is computed as sum_i alpha_{i|r} W_r a_i, with W_r a once an
-    image. Cost of a step: that of the additive kind, B·K·R²·L for the softmax within regions, and
-    B·K·R²·L·A multiplications, most of them by zero.
+    The regions are R x R blocks, as equal as the grid allows. Each has at least one cell, so a
+    small grid has fewer regions. W_r rho_r is computed as sum_i alpha_{i|r} W_r a_i, with W_r a
+    computed once per image. Cost of a step: the cost of additive attention, B·K·R²·L for the
+    softmax within regions, and B·K·R²·L·A multiplications, most of them by zero.
 
-    The maps of `part_names`, each of which sums to one: "regions", beta_r spread evenly over the
-    cells of r, and "cells", alpha_{i|r} with all regions alike.
+    `part_names` has two maps, each of which sums to one: "regions" is beta_r spread evenly over the
+    cells of r, and "cells" is alpha_{i|r} with equal weight for all regions.
 
     Args:
         regions: R.
-        sizes: Those of `Attention`.
+        **sizes: See `Attention`.
 
     Raises:
-        ConfigError: There is no such number of regions.
+        ConfigError: ``regions`` is out of range.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("regions",)
@@ -60,11 +59,11 @@ class HierarchicalAttention(Attention):
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """The two levels."""
+        """The names of the two levels."""
         return ("regions", "cells")
 
     def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:
-        """The annotations, W_a a and W_r a [B, L, A], and which cells are of which region."""
+        """Return the annotations [B, L, D], W_a a and W_r a [B, L, A], and `members` [B, R, L]."""
         inside_RL = members(grid, self.regions).to(features_BLD)
         inside_BRL = inside_RL.unsqueeze(0).expand(features_BLD.shape[0], -1, -1)
         return features_BLD, self.W_a(features_BLD), self.W_r(features_BLD), inside_BRL
@@ -76,7 +75,7 @@ class HierarchicalAttention(Attention):
         last: torch.Tensor | None = None,  # noqa: ARG002
         sentinel: torch.Tensor | None = None,  # noqa: ARG002
     ) -> Attended:
-        """Attend; see `Attention.forward`."""
+        """Attend to the annotations; see `Attention.forward`."""
         features_BLD, cells_BLA, regions_BLA, inside_BRL = keys
         tanh_BKLA = torch.tanh(self.W_h(query_BKM).unsqueeze(2) + cells_BLA.unsqueeze(1))
         e_BK1L = (tanh_BKLA @ self.v.to(tanh_BKLA)).unsqueeze(2)
@@ -92,7 +91,12 @@ class HierarchicalAttention(Attention):
 
 
 def members(grid: Grid, side: int) -> torch.Tensor:
-    """Which cells lie in which region, [R, L] of 0 and 1; R is side², fewer on a smaller grid."""
+    """Mark the cells of each region: [R, L] of 0 and 1, where R is side², or fewer on a small grid.
+
+    Args:
+        grid: Rows and columns of the grid.
+        side: The number of regions along each side.
+    """
     (H, W), rows, columns = grid, min(side, grid[0]), min(side, grid[1])
     row_H = torch.arange(H) * rows // H
     column_W = torch.arange(W) * columns // W

@@ -1,4 +1,4 @@
-"""Attention to places, chosen by the decoder's state alone (Luong et al. 2015, "location")."""
+"""Attention to places, computed from the decoder's state alone (Luong et al. 2015, "location")."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from showattend.model.attention.scored import ScoredAttention
 class LocationAttention(ScoredAttention):
     """e = W h, alpha = softmax(e), z = sum_i alpha_i a_i.
 
-    Luong et al. 2015, equation 9: where to look depends on the words so far and not on what is
-    there to see. W has a row for each cell of a learned grid of G x G; on a grid of another size
-    the rows are interpolated (bilinear, cells' centres). Cost of a step: B·K·L·M multiplications.
+    Luong et al. 2015, equation 9: where to look depends on the words so far but not on the content
+    of the image. W has one row for each cell of a learned grid of G x G; for another grid, the rows
+    are interpolated bilinearly between the cells' centres. Cost of a step: B·K·L·M multiplications.
 
     Args:
-        grid: G, the side of the learned grid; best the encoder's.
-        sizes: Those of `ScoredAttention`.
+        grid: G, the side of the learned grid; best equal to the encoder's.
+        **sizes: See `ScoredAttention`.
 
     Raises:
-        ConfigError: As of `ScoredAttention`, or the grid has no cell.
+        ConfigError: See `ScoredAttention`; or ``grid`` is out of range.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy", "grid")
@@ -41,7 +41,7 @@ class LocationAttention(ScoredAttention):
         nn.init.normal_(self.W, std=self.query_dim**-0.5)
 
     def location_keys(self, features_BLD: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """The rows of W, one for each cell of this grid, [B, L, M]; nothing is copied."""
+        """Return the rows of W, one per cell of this grid, [B, L, M], expanded without a copy."""
         W_MHW = self.W if grid == tuple(self.W.shape[1:]) else self._interpolated(grid)
         rows_1LM = W_MHW.flatten(1).T.unsqueeze(0).to(features_BLD)
         return rows_1LM.expand(features_BLD.shape[0], -1, -1)
@@ -55,5 +55,5 @@ class LocationAttention(ScoredAttention):
         keys: torch.Tensor,
         last_BKL: torch.Tensor | None,  # noqa: ARG002
     ) -> torch.Tensor:
-        """The e of the class, [B, K, L]."""
+        """Compute the scores e, [B, K, L]."""
         return torch.bmm(query_BKM, keys.transpose(1, 2))

@@ -17,17 +17,17 @@ from showattend.model.layers import Linear
 class MultiHeadAttention(Attention):
     """alpha^p = softmax(q^p . k_i^p / sqrt(d)), z = W_o [sum_i alpha_i^p v_i^p], p = 1..P.
 
-    Vaswani et al. 2017, section 3.2.2: each head has a query, keys and values of its own, of size
-    d = A / P, which are parts of W_q h, W_k a and W_v a. The map is the mean of the heads'. Keys
-    and values are computed once an image. Cost of a step: 2·B·K·L·A multiplications, and B·K·A·D
-    for W_o.
+    Vaswani et al. 2017, section 3.2.2: each head has its own query, keys and values of size
+    d = A / P, slices of W_q h, W_k a and W_v a. ``alpha`` is the mean of the heads' maps. Keys and
+    values are computed once per image. Cost of a step: 2·B·K·L·A multiplications, and B·K·A·D for
+    W_o.
 
     Args:
         heads: P, which divides A.
-        sizes: Those of `Attention`.
+        **sizes: See `Attention`.
 
     Raises:
-        ConfigError: The heads do not divide A.
+        ConfigError: ``heads`` does not divide A.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("heads",)
@@ -49,11 +49,11 @@ class MultiHeadAttention(Attention):
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """The heads."""
+        """The names of the heads."""
         return tuple(f"head {p + 1}" for p in range(self.heads))
 
     def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:  # noqa: ARG002
-        """Keys and values of each head, [B, P, L, d]."""
+        """Compute keys and values of each head, [B, P, L, d]."""
         return self._split(self.W_k(features_BLD)), self._split(self.W_v(features_BLD))
 
     def _split(self, x_BLA: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ class MultiHeadAttention(Attention):
         last: torch.Tensor | None = None,  # noqa: ARG002
         sentinel: torch.Tensor | None = None,  # noqa: ARG002
     ) -> Attended:
-        """Attend; see `Attention.forward`."""
+        """Attend to the annotations; see `Attention.forward`."""
         k_BPLd, v_BPLd = keys
         q_BPKd = self._split(self.W_q(query_BKM)) / math.sqrt(k_BPLd.shape[3])
         alpha_BPKL = softmax(q_BPKd @ k_BPLd.transpose(2, 3))

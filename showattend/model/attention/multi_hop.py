@@ -1,4 +1,4 @@
-"""Several maps a step, kept apart by a penalty (Lin et al. 2017)."""
+"""Several attention maps per step, with a penalty on their overlap (Lin et al. 2017)."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from showattend.model.layers import Linear
 class MultiHopAttention(Attention):
     """A = softmax(V tanh(W_a a_i + W_h h)) [P, L], z = W_o [A_1 a, .., A_P a].
 
-    Lin et al. 2017, "A Structured Self-Attentive Sentence Embedding", equation 6, with a decoder's
-    state inside the tanh: P maps of the same hidden layer, one row of V each, and a context of all
-    of them, brought back to the size of an annotation by W_o [D, P·D]. The map is their mean. For
-    the hops not to look alike, training adds ||A A^T - I||_F^2 (equation 8), summed over a
-    caption's steps. Cost of a step: the additive kind's tanh, P times its other products, and
-    B·K·P·D² for W_o.
+    Lin et al. 2017, "A Structured Self-Attentive Sentence Embedding", equation 6, with the
+    decoder's state inside the tanh. The P maps share one hidden layer and have one row of V each.
+    Their contexts are concatenated and projected to the size of an annotation by W_o [D, P·D];
+    ``alpha`` is the mean of the maps. To keep the hops different, training adds the penalty
+    ||A A^T - I||_F^2 (equation 8), summed over a caption's steps. Cost of a step: the tanh of
+    additive attention, P times its other products, and B·K·P·D² multiplications for W_o.
 
     Args:
         hops: P.
         hop_penalty: The weight of the penalty.
-        sizes: Those of `Attention`.
+        **sizes: See `Attention`.
 
     Raises:
-        ConfigError: A value is out of its range.
+        ConfigError: A value is out of range.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("hops", "hop_penalty")
@@ -62,11 +62,11 @@ class MultiHopAttention(Attention):
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """The hops."""
+        """The names of the hops."""
         return tuple(f"hop {p + 1}" for p in range(self.hops))
 
     def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:  # noqa: ARG002
-        """The annotations, and W_a a [B, L, A]."""
+        """Return the annotations [B, L, D] and W_a a [B, L, A]."""
         return features_BLD, self.W_a(features_BLD)
 
     def forward(
@@ -76,7 +76,7 @@ class MultiHopAttention(Attention):
         last: torch.Tensor | None = None,  # noqa: ARG002
         sentinel: torch.Tensor | None = None,  # noqa: ARG002
     ) -> Attended:
-        """Attend; see `Attention.forward`."""
+        """Attend to the annotations; see `Attention.forward`."""
         features_BLD, keys_BLA = keys
         tanh_BKLA = torch.tanh(self.W_h(query_BKM).unsqueeze(2) + keys_BLA.unsqueeze(1))
         A_BKPL = softmax((tanh_BKLA @ self.V.T.to(tanh_BKLA)).transpose(2, 3))
@@ -91,13 +91,16 @@ class MultiHopAttention(Attention):
         log_probs_BKT: torch.Tensor,  # noqa: ARG002
         real_BKT: torch.Tensor,
     ) -> AttentionLoss:
-        """The penalty of each caption [B, K]; ``hop_overlap`` is its mean a step, unweighted."""
+        """Compute the penalty of each caption [B, K]; see `Attention.loss`.
+
+        The figure ``hop_overlap`` is the unweighted mean penalty per step.
+        """
         overlap_BKT = torch.stack([aside[0] for aside in asides], 2) * real_BKT
         mean = overlap_BKT.detach().sum() / real_BKT.sum().clamp(min=1)
         return AttentionLoss(self.hop_penalty * overlap_BKT.sum(2), {"hop_overlap": mean})
 
 
 def overlap(A_BKPL: torch.Tensor) -> torch.Tensor:
-    """||A A^T - I||_F^2 of the maps of each query, [B, K]."""
+    """Compute ||A A^T - I||_F^2 for the maps of each query, [B, K]."""
     product_BKPP = A_BKPL @ A_BKPL.transpose(2, 3)
     return ((product_BKPP - torch.eye(A_BKPL.shape[2]).to(product_BKPP)) ** 2).sum((2, 3))

@@ -1,4 +1,4 @@
-"""What the kinds with one score a location share: one softmax, read softly or by sampling."""
+"""The base class of the kinds with one score per location and one softmax, soft or hard."""
 
 from __future__ import annotations
 
@@ -24,29 +24,28 @@ MODES = ("soft", "hard")
 
 
 class ScoredAttention(Attention):
-    """alpha = softmax(e), z = sum_i alpha_i a_i, for the scores e_i that a kind computes.
+    """alpha = softmax(e), z = sum_i alpha_i a_i, for scores e_i that the kind computes.
 
-    With ``mode: hard``, training samples one location instead (`HardChoice`), while captions are
-    still made with the expectation. With ``sentinel``, one more annotation W_s s stands beside the
-    image's, where s is what the decoder knows already (Lu et al. 2017, equations 9 to 13):
+    With ``mode: hard``, training samples one location instead (`HardChoice`); captioning still uses
+    the expectation. With ``sentinel``, the image's annotations are joined by one more, W_s s, where
+    s is what the decoder already knows (Lu et al. 2017, equations 9 to 13):
 
     * beta = the sentinel's weight in softmax([e_1, .., e_L, e(W_s s)])
     * z = beta W_s s + (1 - beta) sum_i alpha_i a_i
 
-    It is scored as an annotation is, by the kind's own equation.
+    The sentinel is scored by the kind's own equation, like any annotation.
 
     Args:
         feature_dim: D.
         query_dim: M.
         attention_dim: A.
         mode: "soft" or "hard".
-        sentinel: Whether there is one; not in hard mode.
-        sampled: As of `HardChoice`, likewise reward and entropy.
-        reward: lambda_r.
-        entropy: lambda_e.
+        sentinel: Whether the attention has a sentinel; not in hard mode.
+        **choice: In hard mode, ``sampled``, ``reward`` (lambda_r) and ``entropy`` (lambda_e); see
+            `HardChoice`.
 
     Raises:
-        ConfigError: A value means nothing, or mode and sentinel do not go together.
+        ConfigError: A value is invalid, or ``mode`` does not allow another option.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy", "sentinel")
@@ -81,17 +80,20 @@ class ScoredAttention(Attention):
         self.W_s = Linear(query_dim, feature_dim) if sentinel else None
 
     def location_keys(self, features_BLD: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """What `scores` reads of the annotations, [B, ...]."""
+        """Compute what `scores` needs from the annotations, a tensor [B, ...]."""
         raise NotImplementedError
 
     def scores(
         self, query_BKM: torch.Tensor, keys: torch.Tensor, last_BKL: torch.Tensor | None
     ) -> torch.Tensor:
-        """The e of the kind, [B, K, L], of `location_keys`."""
+        """Compute the scores e, [B, K, L], from queries and `location_keys`."""
         raise NotImplementedError
 
     def keys(self, features_BLD: torch.Tensor, grid: Grid) -> Keys:
-        """The annotations, `location_keys`, and in hard training which images are sampled."""
+        """Return the annotations [B, L, D] and `location_keys`; see `Attention.keys`.
+
+        When training in hard mode, the result of `HardChoice.draw_images` follows.
+        """
         keys = features_BLD, self.location_keys(features_BLD, grid)
         if self.hard is None or not self.training:
             return keys
@@ -104,7 +106,7 @@ class ScoredAttention(Attention):
         last: torch.Tensor | None = None,
         sentinel: torch.Tensor | None = None,
     ) -> Attended:
-        """Attend; see `Attention.forward`."""
+        """Attend to the annotations; see `Attention.forward`."""
         features_BLD, location_keys, *is_sampled = keys
         scores_BKL = self.scores(query_BKM, location_keys, last)
         weights_BKL = alpha_BKL = softmax(scores_BKL)
@@ -122,7 +124,7 @@ class ScoredAttention(Attention):
         return Attended(context_BKD, alpha_BKL, sentinel=share_BK, aside=aside)
 
     def _score_one(self, query_BKM: torch.Tensor, annotation_BKD: torch.Tensor) -> torch.Tensor:
-        """The score of an annotation of each query's own, [B, K, 1]."""
+        """Score one annotation per query, [B, K, D] to [B, K, 1]."""
         B, K, _ = query_BKM.shape
         keys = self.location_keys(annotation_BKD.flatten(0, 1).unsqueeze(1), (1, 1))
         return self.scores(query_BKM.flatten(0, 1).unsqueeze(1), keys, None).view(B, K, 1)
@@ -133,12 +135,12 @@ class ScoredAttention(Attention):
         log_probs_BKT: torch.Tensor,
         real_BKT: torch.Tensor,
     ) -> AttentionLoss:
-        """REINFORCE's terms; see `HardChoice.loss`."""
+        """Compute REINFORCE's terms [B, K]; see `HardChoice.loss`."""
         assert self.hard is not None
         return self.hard.loss(asides, log_probs_BKT, real_BKT)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        """The mode may be another than in the run that the weights are of."""
+        """Load weights from a model of either mode: only the hard mode has a baseline."""
         name = f"{prefix}hard.baseline"
         if self.hard is None:
             state_dict.pop(name, None)

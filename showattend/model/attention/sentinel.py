@@ -1,7 +1,7 @@
 """The adaptive sentinel: what a decoder knows without looking (Lu et al. 2017).
 
 "Knowing When to Look: Adaptive Attention via a Visual Sentinel for Image Captioning", section 2.3.
-`ScoredAttention` weighs it against the image.
+`ScoredAttention` weights it against the image.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from showattend.model.layers import Linear
 class Sentinel(nn.Module):
     """s_t = sigmoid(W_x x_t + W_h h_{t-1}) * tanh(c_t) (equations 9 and 10).
 
-    For decoders whose attention has a sentinel: an LSTM's cell c_t, as far as a gate lets it out.
+    The sentinel is an LSTM's cell c_t behind a gate. Decoders whose attention has a sentinel
+    compute it.
 
     Args:
-        input_dim: The size of x_t, what the LSTM reads beside its state.
+        input_dim: The size of x_t, the LSTM's input.
         hidden_dim: M.
     """
 
@@ -28,6 +29,6 @@ class Sentinel(nn.Module):
         self.W_h = Linear(hidden_dim, hidden_dim, bias=False)
 
     def forward(self, x: torch.Tensor, h_before: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        """The s [B, K, M] of x [B, K, input], h_{t-1} and c_t [B, K, M]."""
+        """Compute s_t [B, K, M] from x_t [B, K, input], h_{t-1} and c_t [B, K, M]."""
         gate = torch.sigmoid(self.W_x(x) + self.W_h(h_before))
         return gate * torch.tanh(c).to(gate)

@@ -1,4 +1,4 @@
-"""Decoders: one module for each kind, behind one protocol (`protocol.Decoder`)."""
+"""Decoders: one module per kind, all with the protocol `protocol.Decoder`."""
 
 from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.model.decoders.luong import LuongDecoder

@@ -1,7 +1,7 @@
-"""What Transformers are made of (Vaswani et al. 2017, "Attention Is All You Need").
+"""The building blocks of Transformers (Vaswani et al. 2017, "Attention Is All You Need").
 
-Shape suffixes: B images, K captions or beams of an image, T words, L locations, S what is attended
-to, H heads, M width, D feature.
+Shape suffixes: B images, K captions or beams of an image, T words, L locations, S positions
+attended to, H heads, M width, D feature.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from showattend.exceptions import ConfigError
 from showattend.model.layers import LayerNorm, Linear, wide
 
 SIDE = 14
-"""How many cells a side an image counts as for its positions, whatever the grid: the paper's."""
+"""Positions are scaled as if every image had this many cells per side, as in the paper."""
 
 
 def sinusoids(positions: torch.Tensor, width: int) -> torch.Tensor:
-    """Section 3.5: sin(p / 10000^(2i/M)) in channel 2i, cos of the same in channel 2i + 1.
+    """Encode positions: sin(p / 10000^(2i/M)) in channel 2i, cos in channel 2i + 1 (section 3.5).
 
     Args:
-        positions: p, [T], in float32 or float64; need not be whole.
+        positions: p, [T], in float32 or float64; not necessarily integers.
         width: M, even.
 
     Returns:
-        [T, M], of the type of the positions.
+        [T, M], in the dtype of the positions.
     """
     channels = torch.arange(0, width, 2, dtype=positions.dtype, device=positions.device)
     angles = positions.unsqueeze(1) * torch.exp(channels * (-math.log(10000.0) / width))
@@ -36,16 +36,17 @@ def sinusoids(positions: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def grid_sinusoids(height: int, width: int, channels: int, like: torch.Tensor) -> torch.Tensor:
-    """Positions in two dimensions: half of the channels say the row, the others the column.
+    """Encode positions in two dimensions: half of the channels the row, the other half the column.
 
-    As in Parmar et al. 2018 ("Image Transformer") and Carion et al. 2020 (DETR). A position is a
-    place in the image, not the number of a cell: at another size the top is still the top.
+    The scheme is that of Parmar et al. 2018 ("Image Transformer") and Carion et al. 2020 (DETR).
+    Positions are relative to the image, not cell numbers: a place in the image has about the same
+    encoding on grids of different sizes.
 
     Args:
-        height: Rows of the grid.
-        width: Its columns.
+        height: The number of rows of the grid.
+        width: The number of columns.
         channels: M, a multiple of 4.
-        like: Whose device to be on, and whose type, float32 or float64, to be of.
+        like: A tensor of any shape, in float32 or float64; the result has its dtype and device.
 
     Returns:
         [height * width, M].
@@ -59,10 +60,15 @@ def grid_sinusoids(height: int, width: int, channels: int, like: torch.Tensor) -
 
 
 def check_width(width: int, heads: int, name: str) -> None:
-    """Refuse a width that cannot be divided among the heads and the positions.
+    """Check that a width can be divided among the heads and the encodings of positions.
+
+    Args:
+        width: M.
+        heads: H.
+        name: The name of the option for the width, for messages.
 
     Raises:
-        ConfigError: It says so; ``name`` is the option's.
+        ConfigError: The width is not a multiple of 4 and of ``heads``.
     """
     if width % heads or width % 4:
         raise ConfigError(
@@ -71,11 +77,11 @@ def check_width(width: int, heads: int, name: str) -> None:
 
 
 class MultiHead(nn.Module):
-    """Section 3.2.2: head_j = softmax(Q_j K_j^T / sqrt(M / H)) V_j.
+    """Multi-head attention: head_j = softmax(Q_j K_j^T / sqrt(M / H)) V_j (section 3.2.2).
 
-    Q = W_Q x, K = W_K y, V = W_V y, and head j has the j-th part of each. The output is
-    W_O [head_1; ...; head_H]. All but K have a bias, as in
-    `torch.nn.MultiheadAttention`; one of K would add the same to all scores of a query, and cancel.
+    Q = W_Q x, K = W_K y and V = W_V y; head j reads the j-th slice of each. The output is
+    W_O [head_1; ...; head_H]. All projections except W_K have a bias: a bias of W_K would add the
+    same to all scores of a query, and cancel in the softmax.
 
     Args:
         width: M.
@@ -93,7 +99,7 @@ class MultiHead(nn.Module):
             nn.init.zeros_(each.bias)
 
     def keys(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """K and V of what is attended to, y [..., S, M]: [..., H, S, M / H] each."""
+        """Compute K and V [..., H, S, M / H] from y [..., S, M]."""
         return self._split(self.W_K(y)), self._split(self.W_V(y))
 
     def forward(
@@ -103,16 +109,17 @@ class MultiHead(nn.Module):
         values: torch.Tensor,
         allowed: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Attend.
+        """Attend from x to y.
 
         Args:
-            x: What asks, [..., T, M].
-            keys: K, of `keys`.
-            values: V, likewise.
-            allowed: Where x may look, true or false, broadcast to [..., H, T, S]; None: anywhere.
+            x: The queries' input, [..., T, M].
+            keys: K from `keys`, [..., H, S, M / H].
+            values: V from `keys`, [..., H, S, M / H].
+            allowed: The positions that x may attend to, bool, broadcast to [..., H, T, S]; None
+                allows all.
 
         Returns:
-            The output [..., T, M], and the weights [..., H, T, S] in float32 at least.
+            The output [..., T, M], and the weights [..., H, T, S] in at least float32.
         """
         Q = self._split(self.W_Q(x))
         scores = (Q @ keys.transpose(-1, -2)).to(wide(x.dtype)) / math.sqrt(Q.shape[-1])
@@ -123,16 +130,16 @@ class MultiHead(nn.Module):
         return self.W_O(heads.transpose(-2, -3).flatten(-2)), weights
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., T, M] as [..., H, T, M / H]."""
+        """Split [..., T, M] into heads [..., H, T, M / H]."""
         return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
 
 
 class FeedForward(nn.Module):
-    """Section 3.3: W_2 max(0, W_1 x + b_1) + b_2.
+    """A feed-forward layer: W_2 max(0, W_1 x + b_1) + b_2 (section 3.3).
 
     Args:
         width: M.
-        inner: Of the layer between.
+        inner: The width of the hidden layer.
     """
 
     def __init__(self, width: int, inner: int) -> None:
@@ -140,21 +147,21 @@ class FeedForward(nn.Module):
         self.W_1, self.W_2 = Linear(width, inner), Linear(inner, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., M] to [..., M]."""
+        """Map x [..., M] to [..., M]."""
         return self.W_2(torch.relu(self.W_1(x)))
 
 
 class EncoderBlock(nn.Module):
     """A layer over the grid: x + SelfAttention(LN x), then x + FeedForward(LN x).
 
-    The normalisation comes before each part (pre-norm: Xiong et al. 2020), which learns without
-    a long warm-up. x is in float32 at least; the products are in the precision that is asked for.
+    The normalisation comes before each sublayer (pre-norm, Xiong et al. 2020), so that training
+    needs no long warm-up. x is in at least float32; the products run in the given precision.
 
     Args:
         width: M.
         heads: H.
-        inner: Of the feed-forward layer.
-        dropout: On what each part adds (section 5.4).
+        inner: The width of the feed-forward layer.
+        dropout: Dropout on the output of each sublayer (section 5.4).
     """
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
@@ -164,7 +171,11 @@ class EncoderBlock(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: torch.Tensor, precision: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B, L, M] to [B, L, M], and where each location looked, [B, H, L, L]."""
+        """Apply the layer to x [B, L, M], with products in ``precision``.
+
+        Returns:
+            The output [B, L, M], and where each location looked, [B, H, L, L].
+        """
         n = self.norm_1(x).to(precision)
         seen, weights = self.attention(n, *self.attention.keys(n))
         x = x + F.dropout(seen, self.dropout, self.training)
@@ -173,25 +184,25 @@ class EncoderBlock(nn.Module):
 
 
 class Read(NamedTuple):
-    """What a `DecoderBlock` makes of words."""
+    """The result of a `DecoderBlock` for T words."""
 
-    x: torch.Tensor  # [B, K, T, M], float32 at least
-    keys: torch.Tensor  # of its self-attention, with those before them, [B, K, H, S, M / H]
-    values: torch.Tensor  # likewise
+    x: torch.Tensor  # [B, K, T, M], at least float32
+    keys: torch.Tensor  # self-attention keys, including earlier words, [B, K, H, S, M / H]
+    values: torch.Tensor  # self-attention values, the same shape
     words: torch.Tensor  # where each word looked among the words, [B, K, H, T, S]
-    image: torch.Tensor  # and in the image, [B, K, T, H, L]
+    image: torch.Tensor  # where each word looked in the image, [B, K, T, H, L]
 
 
 class DecoderBlock(nn.Module):
-    """A layer over the words: self-attention, attention to the image, feed-forward; pre-norm.
+    """A pre-norm layer over the words: self-attention, attention to the image, feed-forward.
 
     x + SelfAttention(LN x), then x + CrossAttention(LN x, a), then x + FeedForward(LN x).
 
     Args:
         width: M.
         heads: H.
-        inner: Of the feed-forward layer.
-        dropout: On what each part adds (section 5.4).
+        inner: The width of the feed-forward layer.
+        dropout: Dropout on the output of each sublayer (section 5.4).
     """
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
@@ -208,14 +219,18 @@ class DecoderBlock(nn.Module):
         before: tuple[torch.Tensor, torch.Tensor] | None = None,
         allowed: torch.Tensor | None = None,
     ) -> Read:
-        """Read words.
+        """Apply the layer to T words of each caption.
 
         Args:
-            x: [B, K, T, M].
-            image: Keys and values of the image, [B, H, L, M / H] each, which all of its captions
-                share; their precision is that of the products.
-            before: Keys and values of the words before these, as of `Read`.
-            allowed: As of `MultiHead`.
+            x: The words' hidden states, [B, K, T, M].
+            image: Keys and values of the image, [B, H, L, M / H] each, shared by all its captions.
+                Their precision is that of the products.
+            before: Keys and values of the preceding words, [B, K, H, S - T, M / H] each, from
+                `Read`; None if there are none.
+            allowed: See `MultiHead.forward`.
+
+        Returns:
+            The new hidden states, the keys and values for the next words, and the maps.
         """
         precision = image[0].dtype
         n = self.norm_1(x).to(precision)
@@ -225,7 +240,7 @@ class DecoderBlock(nn.Module):
         said, words = self.attention(n, keys, values, allowed)
         x = x + self._drop(said)
         n = self.norm_2(x).to(precision)
-        seen, looked = self.cross_attention(n.flatten(1, 2), *image)  # the K x T words ask together
+        seen, looked = self.cross_attention(n.flatten(1, 2), *image)  # K x T words in one product
         x = x + self._drop(seen.unflatten(1, n.shape[1:3]))
         x = x + self._drop(self.feedforward(self.norm_3(x).to(precision)))
         return Read(x, keys, values, words, looked.transpose(1, 2).unflatten(1, n.shape[1:3]))

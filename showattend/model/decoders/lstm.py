@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from showattend.exceptions import ConfigError
-from showattend.model.attention.contract import Attended, Keys, build_attention, sizes_of
+from showattend.model.attention.contract import Attended, Keys, build_attention
 from showattend.model.attention.sentinel import Sentinel
+from showattend.model.decoders.lstm_description import LSTMDescription
 from showattend.model.decoders.protocol import Forced, Step, flat, register, teacher_forcing
 from showattend.model.layers import Linear, wide
 
@@ -24,7 +25,7 @@ GATES = ("scalar", "vector", "none")
 
 
 class Memory(NamedTuple):
-    """What the decoder keeps of a batch of images; nothing in it is repeated for K."""
+    """What the decoder keeps for a batch of images; nothing is repeated K times."""
 
     features: torch.Tensor  # a [B, L, D]
     keys: Keys  # the attention's
@@ -34,21 +35,21 @@ class State(NamedTuple):
     """The recurrent state."""
 
     h: torch.Tensor  # [B, K, M], in the precision of the products
-    c: torch.Tensor  # [B, K, M], float32 at least: it adds up over the whole sentence
+    c: torch.Tensor  # [B, K, M], at least float32: it accumulates over the whole sentence
     z: torch.Tensor  # [B, K, D], the last context; read only when attending with the current state
 
 
 class LookingState(NamedTuple):
-    """`State`, for an attention that goes on from where it looked before."""
+    """`State`, for an attention that reads its previous weights (`Attention.needs_last`)."""
 
     h: torch.Tensor
     c: torch.Tensor
     z: torch.Tensor
-    last: torch.Tensor  # [B, K, L], alpha_{t-1}, float32 at least
+    last: torch.Tensor  # [B, K, L], alpha_{t-1}, at least float32
 
 
 @register("lstm")
-class LSTMDecoder(nn.Module):
+class LSTMDecoder(LSTMDescription):
     """LSTM with attention, gate beta and deep output layer.
 
     The equations, with the paper's symbols (equation numbers are the paper's):
@@ -59,34 +60,35 @@ class LSTMDecoder(nn.Module):
     * h_t, c_t = LSTM(E y_{t-1}, h_{t-1}, z_t) (1 to 3)
     * p(y_t) = softmax(L_o(E y_{t-1} + L_h h_t + L_z z_t)) (7)
 
-    This is the reference. `showattend.model.fast.fused_lstm` computes the same faster and takes
-    its place where it can, unless SHOWATTEND_PLAIN is set (`showattend.model.build`).
+    This is the reference implementation. `showattend.model.fast.fused_lstm` computes the same
+    faster and is used instead where possible, unless SHOWATTEND_PLAIN is set
+    (`showattend.model.build`).
 
-    An attention with a sentinel is offered s_t = sigmoid(W_x x_t + W_h h_{t-1}) tanh(c_t) (Lu et
-    al. 2017), x_t = E y_{t-1}. That needs a state that has read the word, and takes the place of
-    the gate: both would scale the image down.
+    An attention with a sentinel receives s_t = sigmoid(W_x x_t + W_h h_{t-1}) tanh(c_t) (Lu et
+    al. 2017), with x_t = E y_{t-1}. That requires a state that has read the word. The sentinel
+    replaces the gate, since both would scale the image down.
 
     Args:
-        vocabulary_size: V, the four special tokens included.
-        feature_dim: D, the encoder's.
+        vocabulary_size: V, including the four special tokens.
+        feature_dim: The encoder's D.
         embedding_dim: E.
         hidden_dim: M.
         attention_dim: A.
-        attention: The kind of attention, one of `showattend.model.attention.ATTENTIONS`; or a
+        attention: The kind of attention, a name in `showattend.model.attention.ATTENTIONS`; or a
             config's attention section, a kind with its options.
-        gate: "scalar" (the paper), "vector" (one gate a feature) or "none".
-        attend_with: "previous", the paper's h_{t-1}, chooses where to look before the model has
-            read word t-1. "current" lets the LSTM read the word first and attends with h_t; its
-            LSTM is then fed the context z_{t-1} (zero at the start).
+        gate: "scalar" (the paper), "vector" (one gate per feature) or "none".
+        attend_with: "previous" attends with h_{t-1}, as in the paper, before the model has read
+            word t-1. "current" lets the LSTM read the word first and attends with h_t; the LSTM
+            then receives the context z_{t-1} (zero at the start).
         embedding_dropout: Dropout on E y.
-        feature_dropout: Dropout on the annotations, one mask for all the captions of an image.
+        feature_dropout: Dropout on the annotations, with one mask for all captions of an image.
         dropout: Dropout before the output product L_o.
-        projection_dim: Annotations pass through a trained ReLU layer of this width first, and D
-            is this from there on; 0 takes them as the encoder gives them (the paper).
+        projection_dim: The width of a trained ReLU layer that the annotations pass first, which
+            then replaces D; 0 uses the encoder's annotations unchanged (the paper).
 
     Raises:
-        ConfigError: gate, attend_with or attention is not one of the above, or they do not go
-            together.
+        ConfigError: ``gate``, ``attend_with`` or ``attention`` is invalid, or they cannot be
+            combined.
     """
 
     def __init__(
@@ -156,10 +158,10 @@ class LSTMDecoder(nn.Module):
             self.lstm_word.bias[self.hidden_dim : 2 * self.hidden_dim] = 1.0
             self.L_o.bias.zero_()
 
-    # Once an image ---------------------------------------------------------------------------
+    # Once per image --------------------------------------------------------------------------
 
     def memory(self, features: torch.Tensor) -> Memory:
-        """The annotations, projected, and the attention's keys; see `Decoder.memory`."""
+        """Project annotations [B, H, W, D] and compute the keys; see `Decoder.memory`."""
         a_BLD, grid = flat(features)
         if self.projection is not None:
             a_BLD = torch.relu(self.projection(a_BLD))
@@ -167,7 +169,7 @@ class LSTMDecoder(nn.Module):
         return Memory(a_BLD, self.attention.keys(a_BLD, grid))
 
     def start(self, memory: Memory) -> State | LookingState:
-        """h_0 and c_0 from the mean annotation."""
+        """Compute h_0 and c_0 from the mean annotation."""
         mean_B1D = memory.features.mean(1, keepdim=True)
         h, c = torch.tanh(self.initial(mean_B1D)).chunk(2, -1)
         state = State(h, c.to(wide(c.dtype)), torch.zeros_like(mean_B1D))
@@ -179,7 +181,7 @@ class LSTMDecoder(nn.Module):
     # Words -----------------------------------------------------------------------------------
 
     def step(self, words_BK: torch.Tensor, state: State | LookingState, memory: Memory) -> Step:
-        """One word; see `Decoder.step`."""
+        """Read one word of each caption [B, K]; see `Decoder.step`."""
         Ey = self.embedding(words_BK).to(memory.features)
         Ey = F.dropout(Ey, self.embedding_dropout, self.training)
         last = state.last if isinstance(state, LookingState) else None
@@ -205,7 +207,10 @@ class LSTMDecoder(nn.Module):
         last: torch.Tensor | None,
         s: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None, Attended]:
-        """The gated context z [B, K, D], beta [B, K] (a vector's mean), and what was attended."""
+        """Attend; return the gated context z [B, K, D], beta [B, K] and the ungated result.
+
+        A vector gate is reduced to its mean.
+        """
         attended = self.attention(h, memory.keys, last, s)
         if self.f_beta is None:
             return attended.context, None, attended
@@ -215,7 +220,7 @@ class LSTMDecoder(nn.Module):
     def _lstm(
         self, Ey: torch.Tensor, h: torch.Tensor, c: torch.Tensor, z: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Equations 1 to 3, the cell in float32 at least."""
+        """Compute equations 1 to 3, with the cell in at least float32."""
         gates = self.lstm_word(Ey) + self.lstm_hidden(h) + self.lstm_context(z)
         i, f, g, o = gates.to(c.dtype).chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
@@ -224,59 +229,5 @@ class LSTMDecoder(nn.Module):
     def forward(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
     ) -> Forced:
-        """Teacher forcing, step by step."""
+        """Run teacher forcing step by step; see `teacher_forcing`."""
         return teacher_forcing(self, features, captions_BKT, lengths_BK)
-
-    # What others may ask ---------------------------------------------------------------------
-
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        """Of the attention."""
-        return self.attention.part_names
-
-    @property
-    def output(self) -> nn.Linear:
-        """L_o."""
-        return self.L_o
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """See `Decoder.options`."""
-        names = ("hidden_dim", "attention_dim", "gate", "attend_with")
-        dropouts = ("embedding_dropout", "feature_dropout", "dropout")
-        return {
-            "attention": self.attention.section,
-            "embedding_dim": self.embedding.embedding_dim,
-            "projection_dim": 0 if self.projection is None else self.projection.out_features,
-            **{name: getattr(self, name) for name in (*names, *dropouts)},
-        }
-
-    @property
-    def sizes(self) -> Mapping[str, Any]:
-        """See `Decoder.sizes`."""
-        return {
-            **sizes_of(self.attention),
-            "decoder.attend_with": self.attend_with,
-            "decoder.gate": self.gate,
-            "decoder.embedding_dim": self.embedding.embedding_dim,
-            "decoder.hidden_dim": self.hidden_dim,
-            "decoder.attention_dim": self.attention_dim,
-            "decoder.projection_dim": 0
-            if self.projection is None
-            else self.projection.out_features,
-        }
-
-    @staticmethod
-    def with_more_features(
-        weights: Mapping[str, torch.Tensor], more: int
-    ) -> dict[str, torch.Tensor] | None:
-        """New columns of the projection; without one the context itself would grow."""
-        if "projection.weight" not in weights:
-            return None
-        wider = F.pad(weights["projection.weight"], (0, more))
-        return {**weights, "projection.weight": wider}
-
-    @staticmethod
-    def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
-        """The input of the projection, or where there is none of what reads the context."""
-        return (weights.get("projection.weight", weights["L_z.weight"])).shape[1]

@@ -20,24 +20,27 @@ class State(NamedTuple):
     """The recurrent state."""
 
     h: torch.Tensor  # [B, K, M], in the precision of the products
-    c: torch.Tensor  # [B, K, M], float32 at least
-    fed: torch.Tensor  # h~ of the step before, [B, K, M]
-    last: torch.Tensor  # the weights of the step before, [B, K, L]; nothing where none needs them
+    c: torch.Tensor  # [B, K, M], at least float32
+    fed: torch.Tensor  # h~ of the previous step, [B, K, M]
+    last: torch.Tensor  # the previous weights, [B, K, L]; [B, K, 0] if the attention ignores them
 
 
 @register("luong")
 class LuongDecoder(Recurrent):
     """Attention after the recurrent step, and input feeding.
 
-    * h_0, c_0 = tanh(W_init mean(a) + b), h~_0 = 0: the encoder's last state is the paper's start,
-      an image has none
+    * h_0, c_0 = tanh(W_init mean(a) + b), h~_0 = 0; the paper starts from the encoder's last state,
+      which an image does not have
     * h_t, c_t = LSTM([E y_{t-1}; h~_{t-1}]) (input feeding, section 3.3)
     * c_t = attention(h_t, a) (section 3.1)
     * h~_t = tanh(W_c [c_t; h_t]) (equation 5)
     * p(y_t) = softmax(W_s h~_t) (equation 6)
 
     Args:
-        sizes: Those of `Recurrent`.
+        **sizes: See `Recurrent`.
+
+    Raises:
+        ConfigError: See `Recurrent`.
     """
 
     def _build(self) -> int:
@@ -48,13 +51,13 @@ class LuongDecoder(Recurrent):
         return E + M
 
     def start(self, memory: Memory) -> State:
-        """h_0 and c_0 from the mean annotation."""
+        """Compute h_0 and c_0 from the mean annotation."""
         mean_B1D = memory.features.mean(1, keepdim=True)
         h, c = torch.tanh(self.initial(mean_B1D)).chunk(2, -1)
         return State(h, c.to(wide(c.dtype)), torch.zeros_like(h), self.even(memory))
 
     def say(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Said:
-        """One word; see `Recurrent.say`."""
+        """Read one word of each caption [B, K]; see `Recurrent.say`."""
         x = torch.cat([self.embed(words_BK, memory), state.fed], 2)
         h, c = self.lstm(x, state.h, state.c)
         seen, last = self.look(x, state.h, h, c, state.last, memory)
@@ -63,5 +66,5 @@ class LuongDecoder(Recurrent):
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
-        """The input of the projection, or where there is none of W_init."""
+        """Return D, the input size of the projection [M, D], or without one of W_init [2M, D]."""
         return weights.get("projection.weight", weights["initial.weight"]).shape[1]

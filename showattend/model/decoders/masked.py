@@ -1,10 +1,11 @@
-"""A masked language model of captions, conditioned on the image: BERT over a picture.
+"""A masked language model of captions, conditioned on the image.
 
-Devlin et al. 2019 ("BERT"), with the uniformly drawn share of masked words of Ghazvininejad et al.
-2019 ("Mask-Predict"), and the Transformer of `transformer` without its causal mask.
+It follows Devlin et al. 2019 ("BERT"), draws the share of masked words uniformly as in
+Ghazvininejad et al. 2019 ("Mask-Predict"), and uses the Transformer of `transformer` without the
+causal mask.
 
-Shape suffixes: B images, K captions or beams of an image, T words, L locations, M width, V
-vocabulary.
+Shape suffixes: B images, K captions or beams of an image, T words, L locations, M width, H heads,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -18,57 +19,60 @@ from showattend.model.decoders.transformer import Memory, Transformer
 from showattend.model.layers import wide
 
 MASK = 0
-"""[MASK] is the embedding of <pad>, which no caption holds."""
+"""The id of [MASK]. It uses the embedding of <pad>, which no caption contains."""
 AHEAD = 4
-"""How many masks follow the words said so far, while a caption is written."""
+"""The number of masks after the words so far, while a caption is written."""
 
 
 class State(NamedTuple):
-    """The words said so far; nothing is cached, for every word sees those after it."""
+    """The words so far. Nothing can be cached, since every word attends to those after it."""
 
     said: torch.Tensor  # [B, K, t]
 
 
 class Filled(NamedTuple):
-    """What a sentence with masks may hold at each place."""
+    """The predictions for every position of a sentence with masks."""
 
-    log_probs: torch.Tensor  # [B, K, T, V], float32 at least
+    log_probs: torch.Tensor  # [B, K, T, V], at least float32
     alpha: torch.Tensor  # [B, K, T, L]
     parts: torch.Tensor  # [B, K, T, layers * H, L]
 
 
 class Draw(NamedTuple):
-    """What a training step hides of its captions, <start> at place 0; all [B, K, T]."""
+    """The masked captions of a training step, with <start> at position 0; all [B, K, T]."""
 
-    words: torch.Tensor  # with MASK where something is hidden
-    there: torch.Tensor  # which places the sentence has: others are padding
-    asked: torch.Tensor  # which hidden places are to be said
+    words: torch.Tensor  # with MASK at the hidden positions
+    there: torch.Tensor  # the positions that exist; the others are padding
+    asked: torch.Tensor  # the hidden positions that must be predicted
 
 
 @register("masked")
 class MaskedDecoder(Transformer):
-    """p(hidden words | other words, a), every word seen from both sides; see `Transformer`.
+    """p(hidden words | other words, a), with words from both sides; see `Transformer`.
 
-    Trained on two kinds of sentences, half of the captions each:
+    In training, each caption becomes one of two kinds of sentences, with equal probability:
 
-    * gaps: any words hidden, their share drawn uniformly from 0 to 1 (BERT hides 15 of 100; a
-      model that must begin with nothing has to see all shares). ``<end>`` is there: the length
-      is known. This is what `fill` asks.
-    * openings: the first words, a number drawn uniformly, then `AHEAD` masks and no ``<end>``:
-      the length is open. This is what `step` asks, and so how a caption is written, by search as
-      by any decoder: left to right, each word of p(y_t | y_<t, masks, a). Masks after it are asked
-      for too where the caption has words there.
+    * Gaps: any words are hidden, with their share drawn uniformly from 0 to 1. (BERT hides 15 %; a
+      model that starts from an empty sentence must have seen all shares.) ``<end>`` is visible, so
+      the length is known. `fill` uses sentences like these.
+    * Openings: a uniformly drawn number of the first words, then `AHEAD` masks and no ``<end>``, so
+      the length is open. `step` uses sentences like these, and so search writes captions from left
+      to right as with any decoder, with p(y_t | y_<t, masks, a). In training, the further masks are
+      predicted too, if the caption has words there.
 
-    In eval mode teacher forcing goes step by step: its log-probabilities are those of search.
+    In eval mode, teacher forcing runs step by step, with the same log-probabilities as search.
+
+    Args:
+        **sizes: See `Transformer`.
     """
 
     def start(self, memory: Memory) -> State:
-        """Nothing said."""
+        """Return a state without words."""
         image = memory.image_keys[0]
         return State(torch.zeros(image.shape[0], 1, 0, dtype=torch.long, device=image.device))
 
     def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
-        """One word; see `Decoder.step`. All words are read again."""
+        """Read one word of each caption [B, K], and all earlier ones again; see `Decoder.step`."""
         said = torch.cat([state.said, words_BK.unsqueeze(2)], 2)
         masks = torch.full_like(words_BK, MASK).unsqueeze(2).expand(-1, -1, AHEAD)
         seen = self.read(torch.cat([said, masks], 2), memory)
@@ -78,11 +82,14 @@ class MaskedDecoder(Transformer):
         return Step(log_probs, State(said), self.alpha(maps), None, maps)
 
     def fill(self, words_BKT: torch.Tensor, memory: Memory) -> Filled:
-        """What the places of whole sentences may hold, given all that is not masked.
+        """Predict every position of whole sentences from the words that are not masked.
 
         Args:
-            words_BKT: ``<start> y_1 .. y_C <end>`` with `MASK` in the place of some words.
+            words_BKT: ``<start> y_1 .. y_C <end>``, with `MASK` instead of some words.
             memory: The images.
+
+        Returns:
+            The log-probabilities [B, K, T, V], and the maps.
         """
         seen = self.read(words_BKT, memory)
         logits = self.scores(seen.hidden)
@@ -92,12 +99,13 @@ class MaskedDecoder(Transformer):
     def forward(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
     ) -> Forced:
-        """In training: the hidden words of one `draw`, and maps of every place of the sentences.
+        """Predict the hidden words of one `draw` in training; otherwise run teacher forcing.
 
-        Otherwise teacher forcing, step by step.
+        In training, the coverage sums the maps of all words of a sentence. See `teacher_forcing`
+        for arguments and result.
         """
         if not self.training:
-            steps: Any = self  # it has no attention module, and its steps no aside
+            steps: Any = self  # without an attention module, which its steps do not need
             return teacher_forcing(steps, features, captions_BKT, lengths_BK)
         drawn = draw(captions_BKT[:, :, : int(lengths_BK.max()) + 1], lengths_BK)
         allowed = drawn.there[:, :, None, None]  # [B, K, heads, asking, asked]
@@ -107,7 +115,7 @@ class MaskedDecoder(Transformer):
         whole = torch.zeros_like(drawn.words)
         whole[:, :, : captions_BKT.shape[2]] = captions_BKT[:, :, : whole.shape[2]]
         said = drawn.there & (whole != MASK)
-        said[:, :, 0] = False  # <start> is no word
+        said[:, :, 0] = False  # <start> is not a word
         return Forced(
             self.scores(seen.hidden[drawn.asked]),
             whole[drawn.asked],
@@ -117,11 +125,14 @@ class MaskedDecoder(Transformer):
 
 
 def draw(captions_BKT: torch.Tensor, lengths_BK: torch.Tensor) -> Draw:
-    """Hide words of captions, as `MaskedDecoder` says.
+    """Hide words of captions, as described at `MaskedDecoder`.
 
     Args:
-        captions_BKT: ``<start> y_1 .. y_C <end>``, padded.
-        lengths_BK: C + 1 each; 0 where there is no caption, and then nothing is hidden.
+        captions_BKT: ``<start> y_1 .. y_C <end>``, padded with ``<pad>``.
+        lengths_BK: C + 1 for each caption; 0 if there is none, and then nothing is hidden.
+
+    Returns:
+        The captions with masks, [B, K, T + AHEAD - 1].
     """
     B, K, T = captions_BKT.shape
     device, length = captions_BKT.device, lengths_BK.unsqueeze(2)
@@ -137,7 +148,7 @@ def draw(captions_BKT: torch.Tensor, lengths_BK: torch.Tensor) -> Draw:
     word = (place > 0) & (place < length)
     random = torch.where(word, random, 2.0)
     share = torch.rand(B, K, 1, device=device)
-    gaps = word & ((random < share) | (random == random.amin(2, keepdim=True)))  # one at least
+    gaps = word & ((random < share) | (random == random.amin(2, keepdim=True)))  # at least one
 
     hidden = torch.where(opening, ahead, gaps)
     there = torch.where(opening, place <= known + AHEAD, place <= length)

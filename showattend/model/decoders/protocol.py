@@ -1,7 +1,6 @@
-"""The protocol of decoders, the registry of their kinds, and what works with any of them.
+"""The protocol of decoders, the registry of their kinds, and functions for any decoder.
 
-Search, sampling, forcing, self-critical training, export and checkpoints know a decoder by this
-protocol alone.
+Search, sampling, forcing, self-critical training, export and checkpoints use only this protocol.
 
 Shape suffixes: B images, K captions or beams of an image, L locations of an H x W grid, D feature,
 P parts of an attention (heads, hops, levels), T time, V vocabulary, N real tokens of a batch.
@@ -19,29 +18,31 @@ from torch import nn
 from showattend.model.attention.contract import Attention, Grid
 
 Memory = Any
-"""A NamedTuple of what depends on the images alone: tensors [B, ...], tuples of such tensors, and
-objects that belong to no image (weights prepared for the steps), which are passed on."""
+"""A NamedTuple of everything that depends only on the images: tensors [B, ...], tuples of such
+tensors, and objects that belong to no image (weights prepared for the steps), which are kept as
+they are."""
 
 State = Any
-"""A NamedTuple of tensors [B, K, ...] and tuples of such tensors; a step makes a new one and never
-writes into it. One further axis of a tensor may be longer in every new state (a cache of what was
-read): search and exports take it as it comes."""
+"""A NamedTuple of tensors [B, K, ...] and tuples of such tensors. Each step returns a new state and
+never modifies the old one. One further axis of a tensor may grow from step to step (a cache of the
+words read so far); search and exports support that."""
 
 
 class Step(NamedTuple):
-    """One word read.
+    """The result of reading one word.
 
     Attributes:
-        log_probs: Of the next word, [B, K, V], float32 at least.
-        state: The state afterwards.
-        alpha: Where the decoder looked, [B, K, L] float32 at least; None for one without maps.
-        gate: How much the image counted, [B, K], 0 to 1; None for one without a gate.
-        parts: The maps of each head, hop or level, [B, K, P, L], each sums to one; None where
-            alpha is all there is. `Decoder.part_names` names them.
-        sentinel: The share of the attention that went to the sentinel, [B, K], 0 to 1; None for a
-            decoder without one.
-        aside: What ``decoder.attention.loss`` needs of the step (`Attended.aside`); None where the
-            attention has no loss of its own, as in eval mode.
+        log_probs: The log-probabilities of the next word, [B, K, V], at least float32.
+        state: The state after the step.
+        alpha: Where the decoder looked, [B, K, L], at least float32; None for a decoder without
+            maps.
+        gate: The gate on the context, [B, K], from 0 to 1; None for a decoder without a gate.
+        parts: The maps of each head, hop or level, [B, K, P, L]; each sums to one. None if there is
+            only alpha. `Decoder.part_names` names them.
+        sentinel: The sentinel's share of the attention, [B, K], from 0 to 1; None for a decoder
+            without a sentinel.
+        aside: Tensors [B, K] that ``decoder.attention.loss`` needs from the step
+            (`Attended.aside`); None if the attention has no loss of its own, and in eval mode.
     """
 
     log_probs: torch.Tensor
@@ -54,18 +55,18 @@ class Step(NamedTuple):
 
 
 class Forced(NamedTuple):
-    """What teacher forcing yields, for the N real tokens of a batch, in any order.
+    """The result of teacher forcing, for the N real tokens of a batch, in any order.
 
     Attributes:
-        logits: Scores of the words, [N, V]; log-probabilities are such scores too.
-        targets: The words that people wrote, [N].
-        captions: Which caption each token is of, counted through [B, K], [N].
+        logits: Unnormalised log-probabilities of the words, [N, V]; normalised ones are also valid.
+        targets: The words of the reference captions, [N].
+        captions: The caption of each token, [N], as an index into the flattened [B, K].
         coverage: The sum of a caption's maps over its real time steps, [B, K, L]; None for a
             decoder without maps.
-        penalty: What the attention adds to the loss of each caption, [B, K], summed over its words
-            and weighted as its config says: the Frobenius penalty of several hops, the terms of
-            REINFORCE for sampled locations. None where it adds nothing.
-        figures: Numbers of the attention's to log, by name: scalars, detached. None likewise.
+        penalty: The attention's contribution to the loss of each caption, [B, K], summed over its
+            words and weighted by its config: the Frobenius penalty of several hops, or REINFORCE's
+            terms for sampled locations. None if it has none.
+        figures: Numbers of the attention to log, by name: detached scalars; None without a penalty.
     """
 
     logits: torch.Tensor
@@ -77,90 +78,97 @@ class Forced(NamedTuple):
 
 
 class Decoder(Protocol):
-    """What everything that drives a decoder asks of it, besides being an `nn.Module`.
+    """The interface that a decoder must have, besides being an `nn.Module`.
 
     Example:
-        >>> memory = decoder.memory(features)  # once for each image
+        >>> memory = decoder.memory(features)  # once per image
         >>> state = decoder.start(memory)
         >>> step = decoder.step(torch.full((len(features), 1), Vocabulary.START), state, memory)
-        >>> step.log_probs.argmax(-1)  # the likeliest first word of each caption, [B, 1]
+        >>> step.log_probs.argmax(-1)  # the most probable first word of each caption, [B, 1]
     """
 
     training: bool
 
     @property
     def attention(self) -> Attention:
-        """What it looks with, where a step has an aside; others need not have it."""
+        """The attention module; required only if steps have an aside."""
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """What the maps of `Step.parts` are; a decoder whose steps have none need not have it."""
+        """The names of the maps in `Step.parts`; required only if steps have parts."""
 
     @property
     def embedding(self) -> nn.Embedding:
-        """The words on their way in: what a vocabulary that grows must extend."""
+        """The word embeddings, which must be extended when the vocabulary grows."""
 
     @property
     def output(self) -> nn.Linear:
-        """The layer that scores the words: sharpening, rare words and init_from act on it."""
+        """The layer that scores the words; `sharpen`, `favour_rare_words` and init_from use it."""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Keys of the config's decoder section that build it again; ``attention`` its section."""
+        """The keys of the config's decoder section from which the decoder can be built again.
+
+        ``attention`` holds the attention's section.
+        """
 
     @property
     def sizes(self) -> Mapping[str, Any]:
-        """The options that weights depend on, by the names that the config gives them."""
+        """The options that the weights depend on, by their names in the config."""
 
     @property
     def feature_dim(self) -> int:
-        """D, the encoder's."""
+        """The encoder's D."""
 
     @staticmethod
     def with_more_features(
         weights: Mapping[str, torch.Tensor], more: int
     ) -> dict[str, torch.Tensor] | None:
-        """A state dict for annotations with more features, at their end, that change nothing yet.
+        """Extend a state dict to annotations with more features, without changing the result.
+
+        Args:
+            weights: The state dict.
+            more: The number of features to add at the end: [..., D] becomes [..., D + more].
 
         Returns:
-            The weights, those of the new features zero; None where this kind cannot have it so.
+            The weights, with zeros for the new features; None if this kind cannot be extended so.
         """
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
-        """The D of the encoder that these weights (a state dict) belong to.
+        """Return D, the size of the annotations [..., D] that a state dict's decoder takes.
 
         Raises:
-            KeyError: They are not of this kind of decoder.
+            KeyError: The weights are not from this kind of decoder.
         """
 
     def memory(self, features: torch.Tensor) -> Memory:
-        """All that depends on the images alone.
+        """Compute everything that depends only on the images.
 
         Args:
-            features: Annotations [B, H, W, D], in the precision to run in; `flat` makes them
-                [B, L, D] and says what their grid is, which attention's keys are made with.
+            features: Annotations [B, H, W, D], in the precision of the computation. `flat` returns
+                them as [B, L, D] with their grid, which the attention's keys need.
         """
 
     def start(self, memory: Memory) -> State:
-        """The state before the first word, with K = 1."""
+        """Return the state before the first word, with K = 1."""
 
     def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
-        """Read a word of each caption, and say what may come next."""
+        """Read a word of each caption [B, K], and predict the next."""
 
     def __call__(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
     ) -> Forced:
-        """Teacher forcing; see `teacher_forcing` for arguments and result."""
+        """Run teacher forcing; see `teacher_forcing` for arguments and result."""
 
 
 Kind = TypeVar("Kind", bound=type)
 DECODERS: dict[str, Any] = {}
-"""The classes by ``decoder.kind``."""
+"""The classes, by the value of ``decoder.kind``."""
 
 
 def register(kind: str) -> Callable[[Kind], Kind]:
-    """Make a class known as ``decoder.kind``."""
+    """Register a class under a value of ``decoder.kind``."""
 
     def add(cls: Kind) -> Kind:
         DECODERS[kind] = cls
@@ -173,10 +181,10 @@ def register(kind: str) -> Callable[[Kind], Kind]:
 
 
 def flat(features: torch.Tensor) -> tuple[torch.Tensor, Grid]:
-    """Annotations [B, H, W, D] as [B, L, D], and their grid (H, W).
+    """Flatten annotations [B, H, W, D] to [B, L, D]; return them and their grid (H, W).
 
-    Those that are given as [B, L, D] lie on a square grid if L is a square number, and otherwise
-    in one row.
+    Annotations given as [B, L, D] are taken as a square grid if L is a square number, and as a
+    single row otherwise.
     """
     if features.ndim == 4:
         return features.flatten(1, 2), (features.shape[1], features.shape[2])
@@ -186,7 +194,15 @@ def flat(features: torch.Tensor) -> tuple[torch.Tensor, Grid]:
 
 
 def choose_images(memory: Memory, images: torch.Tensor) -> Memory:
-    """The memory, or the state, of these images alone, in this order."""
+    """Select images from a memory or a state.
+
+    Args:
+        memory: A memory or state of B images.
+        images: The indices to keep, in the new order, [B'].
+
+    Returns:
+        The same structure with tensors [B', ...].
+    """
     if isinstance(memory, torch.Tensor):
         return memory[images]
     if isinstance(memory, tuple):
@@ -195,14 +211,14 @@ def choose_images(memory: Memory, images: torch.Tensor) -> Memory:
 
 
 def map_state(state: State, change: Callable[..., torch.Tensor], *others: Any) -> State:
-    """The state with every tensor of it changed, by a function of it and of what else is given."""
+    """Apply ``change(tensor, *others)`` to every tensor [B, K, ...] of a state."""
     if isinstance(state, torch.Tensor):
         return change(state, *others)
     return _rebuild(state, (map_state(part, change, *others) for part in state))
 
 
 def repeat(state: State, K: int) -> State:
-    """The state of one hypothesis an image as that of K alike; nothing is copied."""
+    """Expand a state with K = 1 to K equal hypotheses per image, without a copy."""
     return map_state(state, lambda part: part.expand(-1, K, *part.shape[2:]))
 
 
@@ -216,18 +232,18 @@ def teacher_forcing(
     captions_BKT: torch.Tensor,
     lengths_BK: torch.Tensor,
 ) -> Forced:
-    """Read captions word by word, whatever the model would have said itself.
+    """Read given captions word by word, regardless of the model's own predictions.
 
     Args:
-        decoder: Any.
-        features: Annotations [B, H, W, D] in the precision to run in.
-        captions_BKT: ``<start> y_1 .. y_C <end>`` padded with ``<pad>``.
-        lengths_BK: The number of targets of each caption (its words and ``<end>``); 0 where an
-            image has fewer than K captions.
+        decoder: Any decoder.
+        features: Annotations [B, H, W, D] in the precision of the computation.
+        captions_BKT: ``<start> y_1 .. y_C <end>``, padded with ``<pad>``.
+        lengths_BK: The number of targets of each caption (its words and ``<end>``); 0 if an image
+            has fewer than K captions.
 
     Returns:
-        The log-probabilities and targets of the N real tokens, the coverage, and where the
-        attention has a loss of its own, that.
+        The log-probabilities [N, V] and targets [N] of the N real tokens, the coverage [B, K, L],
+        and the attention's own loss if it has one.
     """
     memory = decoder.memory(features)
     state = repeat(decoder.start(memory), captions_BKT.shape[1])
@@ -260,23 +276,23 @@ def teacher_forcing(
 
 @torch.no_grad()
 def sharpen(decoder: Decoder, temperature: float) -> None:
-    """Divide the scores of words by a temperature, for good: softmax(x / temperature)."""
+    """Divide the logits by a temperature, by changing the weights: softmax(x / temperature)."""
     decoder.output.weight.div_(temperature)
     decoder.output.bias.div_(temperature)
 
 
 @torch.no_grad()
 def favour_rare_words(decoder: Decoder, counts_V: torch.Tensor, tau: float) -> None:
-    """Subtract tau times the log frequency of each word from its score, for good.
+    """Subtract tau times the log frequency of each word from its logit, by changing the weights.
 
-    Logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment"): search looks
-    for the single most probable caption, and so says common words more often still than people do.
+    This is logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment"). Search
+    looks for the single most probable caption, and therefore uses common words even more often than
+    people do.
 
     Args:
-        decoder: Any.
-        counts_V: How often each word was a target in training; words never seen count as seen
-            once.
-        tau: How much.
+        decoder: Any decoder.
+        counts_V: How often each word was a target in training; a count of 0 is taken as 1.
+        tau: The strength of the adjustment.
     """
     counts = counts_V.clamp(min=1).to(decoder.output.bias)
     decoder.output.bias.sub_(tau * (counts / counts.sum()).log())

@@ -1,4 +1,4 @@
-"""What decoders with LSTMs and one attention share, beside the paper's own (`lstm`).
+"""The base class of decoders with LSTMs and one attention, except the paper's own (`lstm`).
 
 Shape suffixes: B images, K captions or beams of an image, L locations, D feature, A attention,
 E embedding, M hidden, V vocabulary, N real tokens of a batch, T time.
@@ -20,16 +20,16 @@ from showattend.model.layers import Linear, wide
 
 
 class Memory(NamedTuple):
-    """What the decoder keeps of a batch of images; nothing in it is repeated for K."""
+    """What the decoder keeps for a batch of images; nothing is repeated K times."""
 
     features: torch.Tensor  # a [B, L, D]
     keys: Keys  # the attention's
 
 
 class Said(NamedTuple):
-    """What a step comes to, before words are scored."""
+    """The result of a step, before the words are scored."""
 
-    hidden: torch.Tensor  # what the output layer reads, [B, K, M]
+    hidden: torch.Tensor  # the output layer's input, [B, K, M]
     state: State
     seen: Attended
 
@@ -37,21 +37,24 @@ class Said(NamedTuple):
 class Recurrent(nn.Module):
     """Embedding, annotations, attention and output layer around a recurrence.
 
-    A kind adds its cells in `_build`, `start`, and `say`.
+    Subclasses add their LSTM cells in `_build`, `start` and `say`.
 
     Args:
-        vocabulary_size: V, the four special tokens included.
-        feature_dim: D, the encoder's.
+        vocabulary_size: V, including the four special tokens.
+        feature_dim: The encoder's D.
         embedding_dim: E.
         hidden_dim: M.
         attention_dim: A.
-        attention: The kind of attention, one of `showattend.model.attention.ATTENTIONS`; or a
+        attention: The kind of attention, a name in `showattend.model.attention.ATTENTIONS`; or a
             config's attention section, a kind with its options.
         embedding_dropout: Dropout on E y.
-        feature_dropout: Dropout on the annotations, one mask for all the captions of an image.
+        feature_dropout: Dropout on the annotations, with one mask for all captions of an image.
         dropout: Dropout before the output product.
-        projection_dim: Annotations pass through a trained ReLU layer of this width first, and D
-            is this from there on; 0 takes them as the encoder gives them.
+        projection_dim: The width of a trained ReLU layer that the annotations pass first, which
+            then replaces D; 0 uses the encoder's annotations unchanged.
+
+    Raises:
+        ConfigError: ``attention`` is invalid.
     """
 
     def __init__(
@@ -90,24 +93,24 @@ class Recurrent(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def _build(self) -> int:
-        """Make what is the kind's own; the size of what the LSTM that looks reads."""
+        """Build the subclass's layers; return the input size of the LSTM that attends."""
         raise NotImplementedError
 
     def start(self, memory: Memory) -> State:
-        """See `Decoder.start`."""
+        """Return the state before the first word; see `Decoder.start`."""
         raise NotImplementedError
 
     def say(self, words_BK: torch.Tensor, state: Any, memory: Memory) -> Said:
-        """Read a word of each caption, look, and say what the output layer is to read."""
+        """Read a word of each caption [B, K], attend, and return the output layer's input."""
         raise NotImplementedError
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
-        """See `Decoder.feature_dim_of`."""
+        """Return D of the annotations [..., D]; see `Decoder.feature_dim_of`."""
         raise NotImplementedError
 
     def memory(self, features: torch.Tensor) -> Memory:
-        """The annotations, projected, and the attention's keys; see `Decoder.memory`."""
+        """Project annotations [B, H, W, D] and compute the keys; see `Decoder.memory`."""
         a_BLD, grid = flat(features)
         if self.projection is not None:
             a_BLD = torch.relu(self.projection(a_BLD))
@@ -115,12 +118,12 @@ class Recurrent(nn.Module):
         return Memory(a_BLD, self.attention.keys(a_BLD, grid))
 
     def embed(self, words_BK: torch.Tensor, memory: Memory) -> torch.Tensor:
-        """E y, [B, K, E]."""
+        """Look up the word embeddings E y, [B, K, E]."""
         Ey = self.embedding(words_BK).to(memory.features)
         return F.dropout(Ey, self.embedding_dropout, self.training)
 
     def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
-        """One word; see `Decoder.step`."""
+        """Read one word of each caption [B, K]; see `Decoder.step`."""
         said = self.say(words_BK, state, memory)
         logits = self.output(F.dropout(said.hidden, self.dropout, self.training))
         log_probs = torch.log_softmax(logits.to(wide(logits.dtype)), -1)
@@ -130,10 +133,10 @@ class Recurrent(nn.Module):
     def forward(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
     ) -> Forced:
-        """Teacher forcing, step by step."""
+        """Run teacher forcing step by step; see `teacher_forcing`."""
         return teacher_forcing(self, features, captions_BKT, lengths_BK)
 
-    # Looking ---------------------------------------------------------------------------------
+    # Attention -------------------------------------------------------------------------------
 
     def look(
         self,
@@ -147,15 +150,15 @@ class Recurrent(nn.Module):
         """Attend with h_t.
 
         Args:
-            x: What the LSTM that looks has read, [B, K, input]; for a sentinel.
-            before: Its h_{t-1}; likewise.
-            h: Its h_t.
-            c: Its c_t; for a sentinel.
-            last: The weights of the step before.
+            x: The input of the LSTM that attends, [B, K, input]; used for a sentinel.
+            before: Its h_{t-1}, [B, K, M]; used for a sentinel.
+            h: Its h_t, [B, K, M].
+            c: Its c_t, [B, K, M]; used for a sentinel.
+            last: The weights of the previous step, [B, K, L].
             memory: The images.
 
         Returns:
-            What was seen, and the weights for the next step.
+            The attention's result, and the weights [B, K, L] for the next step.
         """
         s = None if self.sentinel is None else self.sentinel(x, before, c)
         needs_last = self.attention.needs_last
@@ -163,17 +166,17 @@ class Recurrent(nn.Module):
         return seen, seen.alpha if needs_last and seen.alpha is not None else last
 
     def even(self, memory: Memory) -> torch.Tensor:
-        """The weights before the first step, [B, 1, L]; [B, 1, 0] where none are needed."""
+        """Return uniform weights for the first step, [B, 1, L]; [B, 1, 0] if not needed."""
         B, L, _ = memory.features.shape
         L = L if self.attention.needs_last else 0
         dtype, device = wide(memory.features.dtype), memory.features.device
         return torch.full((B, 1, L), 1 / max(L, 1), dtype=dtype, device=device)
 
-    # What others may ask ---------------------------------------------------------------------
+    # Description -----------------------------------------------------------------------------
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """The attention's."""
+        """The names of the attention's maps."""
         return self.attention.part_names
 
     @property
@@ -200,7 +203,10 @@ class Recurrent(nn.Module):
     def with_more_features(
         weights: Mapping[str, torch.Tensor], more: int
     ) -> dict[str, torch.Tensor] | None:
-        """New columns of the projection; without one the context itself would grow."""
+        """Add columns to the projection [M, D]; None without one, as the context would grow.
+
+        See `Decoder.with_more_features`.
+        """
         if "projection.weight" not in weights:
             return None
         wider = F.pad(weights["projection.weight"], (0, more))

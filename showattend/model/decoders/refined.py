@@ -1,11 +1,11 @@
-"""Self-attention over the grid, before any decoder: the annotations learn of each other.
+"""Self-attention over the grid, before any decoder (``encoder.self_attention`` in a config).
 
-``encoder.self_attention`` in a config. Seen from the photograph it is the last part of the encoder
-(Cornia et al. 2020, "Meshed-Memory Transformer", and Huang et al. 2019, "Attention on Attention",
-refine their features so); but it is trained from nothing with the decoder, while the features
-before it are frozen, or delivered weights, and cached. So it lives here: a model's file, a moving
-average, self-critical training and an export hold it as they hold the decoder, and the cache, which
-ends before it, never goes stale.
+Conceptually it is the last part of the encoder: Cornia et al. 2020, "Meshed-Memory Transformer",
+and Huang et al. 2019, "Attention on Attention", refine their features in this way. But it is
+trained from scratch together with the decoder, while the features before it come from frozen or
+pretrained weights and are cached. It is therefore part of the decoder here: model files, moving
+averages, self-critical training and exports handle it like the decoder's other weights, and cached
+features stay valid.
 
 Shape suffixes: B images, L locations of an H x W grid, D feature, M width, H heads.
 """
@@ -30,14 +30,14 @@ class GridSelfAttention(nn.Module):
     a_i = LN(W_a f_i) + p(row of i, column of i), then N times `EncoderBlock`, then LN.
 
     Args:
-        feature_dim: D, the encoder's.
+        feature_dim: The encoder's D.
         layers: N.
-        width: M; the annotations have this size from there on.
-        heads: H.
-        dropout: On what each part of a layer adds.
+        width: M, the size of the refined annotations.
+        heads: The number of heads per layer.
+        dropout: Dropout on the output of each sublayer.
 
     Raises:
-        ConfigError: The width is no multiple of 4 and of heads.
+        ConfigError: ``width`` is not a multiple of 4 and of ``heads``.
     """
 
     def __init__(
@@ -53,11 +53,16 @@ class GridSelfAttention(nn.Module):
         self.norm = LayerNorm(width)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Annotations [B, H, W, D] to [B, H, W, M]."""
+        """Refine annotations [B, H, W, D] to [B, H, W, M]."""
         return self.look(features)[0]
 
     def look(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, and where each location looked, by layer and head: [B, N * H, L, L]."""
+        """Refine annotations [B, H, W, D], and also return the maps.
+
+        Returns:
+            The refined annotations [B, H, W, M], and where each location looked, for each layer and
+            head, [B, N * heads, L, L].
+        """
         f_BLD, grid = flat(features)
         x = self.norm_a(self.W_a(f_BLD))
         x = x + grid_sinusoids(*grid, self.width, x)
@@ -69,7 +74,7 @@ class GridSelfAttention(nn.Module):
 
     @property
     def section(self) -> dict[str, Any]:
-        """Keys of the config's encoder section that build it again."""
+        """The keys of the config's encoder section from which the module can be built again."""
         return {
             "self_attention": len(self.layers),
             "self_attention_dim": self.width,
@@ -79,13 +84,13 @@ class GridSelfAttention(nn.Module):
 
 
 class RefinedDecoder(nn.Module):
-    """Any decoder, given annotations that have passed `GridSelfAttention`.
+    """A decoder that reads annotations refined by `GridSelfAttention`.
 
-    It follows the protocol itself; what it is asked, the decoder within answers.
+    It follows the decoder protocol and delegates everything else to the decoder that it wraps.
 
     Args:
-        refine: Over the grid.
-        decoder: Built for annotations of the width of ``refine``.
+        refine: The layers over the grid.
+        decoder: A decoder built for annotations of the width of ``refine``.
     """
 
     def __init__(self, refine: GridSelfAttention, decoder: Decoder) -> None:
@@ -93,25 +98,25 @@ class RefinedDecoder(nn.Module):
         self.refine, self.decoder = refine, decoder
 
     def memory(self, features: torch.Tensor) -> Memory:
-        """The refined annotations, and what the decoder makes of them."""
+        """Refine annotations [B, H, W, D], and return the wrapped decoder's memory of them."""
         return self.decoder.memory(self.refine(features))
 
     def start(self, memory: Memory) -> State:
-        """The decoder's."""
+        """Return the wrapped decoder's first state; see `Decoder.start`."""
         return self.decoder.start(memory)
 
     def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
-        """The decoder's."""
+        """Read one word of each caption [B, K]; see `Decoder.step`."""
         return self.decoder.step(words_BK, state, memory)
 
     def forward(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
     ) -> Forced:
-        """The decoder's teacher forcing."""
+        """Run the wrapped decoder's teacher forcing; see `teacher_forcing`."""
         return self.decoder(self.refine(features), captions_BKT, lengths_BK)
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else the decoder has."""
+        """Look up other attributes in the wrapped decoder."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -119,30 +124,30 @@ class RefinedDecoder(nn.Module):
 
     @property
     def feature_dim(self) -> int:
-        """D, the encoder's."""
+        """The encoder's D."""
         return self.refine.feature_dim
 
     @property
     def sizes(self) -> Mapping[str, Any]:
-        """The decoder's, and those of the layers over the grid."""
+        """The options that the weights depend on: the decoder's and those of ``refine``."""
         section = {f"encoder.{key}": value for key, value in self.refine.section.items()}
-        del section["encoder.self_attention_dropout"]  # no weight depends on it
+        del section["encoder.self_attention_dropout"]  # no weight's shape depends on it
         return {**self.decoder.sizes, **section}
 
     @staticmethod
     def with_more_features(
         weights: Mapping[str, torch.Tensor], more: int
     ) -> dict[str, torch.Tensor] | None:
-        """New columns of W_a."""
+        """Add columns to W_a [M, D]; see `Decoder.with_more_features`."""
         wider = F.pad(weights["refine.W_a.weight"], (0, more))
         return {**weights, "refine.W_a.weight": wider}
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
-        """The input of W_a."""
+        """Return D, the input size of W_a [M, D]."""
         return weights["refine.W_a.weight"].shape[1]
 
 
 def innermost(decoder: Any) -> Any:
-    """A decoder without the layers over the grid before it, if it has any."""
+    """Return the decoder without a `RefinedDecoder` around it."""
     return decoder.decoder if isinstance(decoder, RefinedDecoder) else decoder

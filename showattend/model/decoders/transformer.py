@@ -1,7 +1,7 @@
-"""The Transformer's decoder over the grid of the image (Vaswani et al. 2017), pre-norm.
+"""A pre-norm Transformer decoder that attends to the grid of the image (Vaswani et al. 2017).
 
-Shape suffixes: B images, K captions or beams of an image, T words, L locations, D feature, M width,
-H heads, V vocabulary.
+Shape suffixes: B images, K captions or beams of an image, T words, S words attended to,
+L locations, D feature, M width, H heads, V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ from showattend.model.layers import LayerNorm, Linear, wide
 
 
 class Memory(NamedTuple):
-    """What the layers attend to in the image, one tensor [B, H, L, M / H] a layer."""
+    """The keys and values of the image, one tensor [B, H, L, M / H] per layer."""
 
     image_keys: tuple[torch.Tensor, ...]
     image_values: tuple[torch.Tensor, ...]
 
 
 class State(NamedTuple):
-    """The cache: keys and values of the t words read so far, [B, K, H, t, M / H] a layer."""
+    """A cache: keys and values of the t words read so far, [B, K, H, t, M / H] per layer."""
 
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
 
 
 class Seen(NamedTuple):
-    """What the layers make of words."""
+    """The layers' output for T words."""
 
     hidden: torch.Tensor  # [B, K, T, M]
-    state: State  # of all words, those before included
+    state: State  # includes the words read before
     image: torch.Tensor  # where each layer's heads looked in the image, [B, K, T, layers * H, L]
-    words: torch.Tensor  # and among the words, [B, K, layers * H, T, S]
+    words: torch.Tensor  # where they looked among the words, [B, K, layers * H, T, S]
 
 
 class Transformer(nn.Module):
-    """What the causal and the masked decoder have in common.
+    """The base class of the causal and the masked decoder.
 
-    * a_i = LN(W_a f_i) + p(row of i, column of i): the annotations, in the layers' width
+    * a_i = LN(W_a f_i) + p(row of i, column of i): the annotations in the width of the layers
     * x = sqrt(M) E y_t + p(t) (sections 3.4 and 3.5), then `layers` times `DecoderBlock`
     * scores of words: L_o LN(x)
 
-    Maps: ``alpha`` is the mean over the heads of the last layer; ``parts`` are the maps of every
-    layer and head, layer by layer.
+    Maps: ``alpha`` is the mean over the heads of the last layer; ``parts`` are the maps of all
+    heads, layer by layer.
 
     Args:
-        vocabulary_size: V, the four special tokens included.
-        feature_dim: D, the encoder's.
+        vocabulary_size: V, including the four special tokens.
+        feature_dim: The encoder's D.
         hidden_dim: M, the width of the layers and of the word embeddings.
-        layers: How many.
+        layers: The number of layers.
         heads: H.
         feedforward_dim: The width of the feed-forward layers.
-        sublayer_dropout: Dropout on what each part of a layer adds (section 5.4).
+        sublayer_dropout: Dropout on the output of each sublayer (section 5.4).
         embedding_dropout: Dropout on the sum of embedding and position (section 5.4).
-        feature_dropout: Dropout on the annotations, one mask for all the captions of an image.
+        feature_dropout: Dropout on the annotations, with one mask for all captions of an image.
         dropout: Dropout before the output product L_o.
 
     Raises:
-        ConfigError: hidden_dim is no multiple of 4 and of heads.
+        ConfigError: ``hidden_dim`` is not a multiple of 4 and of ``heads``.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.L_o.bias)
 
     def memory(self, features: torch.Tensor) -> Memory:
-        """Keys and values of the image for every layer; see `Decoder.memory`."""
+        """Compute keys and values of annotations [B, H, W, D] per layer; see `Decoder.memory`."""
         f_BLD, (height, width) = flat(features)
         f_BLD = F.dropout(f_BLD, self.feature_dropout, self.training)
         a_BLM = self.norm_a(self.W_a(f_BLD))
         a_BLM = (a_BLM + grid_sinusoids(height, width, self.hidden_dim, a_BLM)).to(f_BLD)
         pairs = [layer.cross_attention.keys(a_BLM) for layer in self.layers]
-        # In the order in which every step reads them.
+        # Contiguous, since every step reads them.
         keys, values = (
             tuple(each.contiguous() for each in part) for part in zip(*pairs, strict=True)
         )
@@ -126,13 +126,17 @@ class Transformer(nn.Module):
         before: State | None = None,
         allowed: torch.Tensor | None = None,
     ) -> Seen:
-        """Words through all layers.
+        """Pass words through all layers.
 
         Args:
             words_BKT: T words of each caption.
             memory: The images.
-            before: The cache of the words before these; None: there are none.
-            allowed: To which words each may look, broadcast to [B, K, H, T, S]; None: all.
+            before: The cache of the preceding words; None if there are none.
+            allowed: Which words each word may attend to, bool, broadcast to [B, K, H, T, S]; None
+                allows all.
+
+        Returns:
+            Hidden states [B, K, T, M], the extended cache, and the maps.
         """
         first = 0 if before is None else before.keys[0].shape[3]
         x = self.embedding(words_BKT) * math.sqrt(self.hidden_dim)
@@ -154,33 +158,33 @@ class Transformer(nn.Module):
         )
 
     def alpha(self, image: torch.Tensor) -> torch.Tensor:
-        """The mean over the last layer's heads, of all maps [..., layers * H, L]: [..., L]."""
+        """Average the maps of the last layer's heads: [..., layers * H, L] to [..., L]."""
         return image[..., -self.heads :, :].mean(-2)
 
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Of words, [..., V], from [..., M]."""
+        """Compute the logits of the words: [..., M] to [..., V]."""
         return self.L_o(F.dropout(hidden, self.dropout, self.training))
 
     def allowed(self, T: int) -> torch.Tensor | None:  # noqa: ARG002
-        """To which of T words each may look, [T, T]; None: to all."""
+        """Return which of T words each may attend to, bool [T, T]; None if all."""
         return None
 
     def among_words(self, words_BKT: torch.Tensor, memory: Memory) -> torch.Tensor:
-        """Where the words of sentences look among each other, [B, K, layers, H, T, T]."""
+        """Return the self-attention maps of sentences [B, K, T]: [B, K, layers, H, T, T]."""
         allowed = self.allowed(words_BKT.shape[2])
         weights = self.read(words_BKT, memory, allowed=allowed).words
         return weights.unflatten(2, (len(self.layers), self.heads))
 
-    # What others may ask ---------------------------------------------------------------------
+    # Description -----------------------------------------------------------------------------
 
     @property
     def output(self) -> nn.Linear:
-        """L_o."""
+        """The output layer L_o."""
         return self.L_o
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """What the parts of a map are called."""
+        """The names of the maps in `Step.parts`."""
         layers, heads = range(1, len(self.layers) + 1), range(1, self.heads + 1)
         return tuple(f"layer {n}, head {j}" for n in layers for j in heads)
 
@@ -204,31 +208,34 @@ class Transformer(nn.Module):
     def with_more_features(
         weights: Mapping[str, torch.Tensor], more: int
     ) -> dict[str, torch.Tensor] | None:
-        """New columns of W_a."""
+        """Add columns to W_a [M, D]; see `Decoder.with_more_features`."""
         return {**weights, "W_a.weight": F.pad(weights["W_a.weight"], (0, more))}
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
-        """The input of W_a."""
+        """Return D, the input size of W_a [M, D]."""
         return weights["W_a.weight"].shape[1]
 
 
 @register("transformer")
 class TransformerDecoder(Transformer):
-    """p(y_t | y_<t, a): a word sees those before it and itself; see `Transformer` for the rest.
+    """p(y_t | y_<t, a): each word attends to itself and the words before it; see `Transformer`.
 
-    Teacher forcing reads all words of all captions in one pass. A step reads one word and keeps
-    its keys and values: the state is a cache that grows by a word a step.
+    Teacher forcing reads all words of all captions in one pass. A step reads one word and keeps its
+    keys and values: the state is a cache that grows by one word per step.
+
+    Args:
+        **sizes: See `Transformer`.
     """
 
     def start(self, memory: Memory) -> State:
-        """An empty cache."""
+        """Return an empty cache."""
         B, H, _, d = memory.image_keys[0].shape
         nothing = memory.image_keys[0].new_zeros(B, 1, H, 0, d)
         return State((nothing,) * len(self.layers), (nothing,) * len(self.layers))
 
     def step(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Step:
-        """One word; see `Decoder.step`."""
+        """Read one word of each caption [B, K]; see `Decoder.step`."""
         seen = self.read(words_BK.unsqueeze(2), memory, state)
         logits = self.scores(seen.hidden.squeeze(2))
         log_probs = torch.log_softmax(logits.to(wide(logits.dtype)), -1)
@@ -238,7 +245,7 @@ class TransformerDecoder(Transformer):
     def forward(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
     ) -> Forced:
-        """Teacher forcing, all time steps at once; see `teacher_forcing`."""
+        """Run teacher forcing over all time steps at once; see `teacher_forcing`."""
         T = int(lengths_BK.max())
         seen = self.read(captions_BKT[:, :, :T], self.memory(features), allowed=self.allowed(T))
         real_BKT = torch.arange(T, device=lengths_BK.device) < lengths_BK.unsqueeze(2)
@@ -251,5 +258,5 @@ class TransformerDecoder(Transformer):
         )
 
     def allowed(self, T: int) -> torch.Tensor:
-        """The causal mask: each word looks at those up to itself."""
+        """Return the causal mask, bool [T, T]: each word attends to itself and those before it."""
         return torch.ones(T, T, dtype=torch.bool, device=self.L_o.weight.device).tril()

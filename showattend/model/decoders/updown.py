@@ -17,29 +17,32 @@ from showattend.model.layers import LSTMCell, wide
 
 
 class State(NamedTuple):
-    """The states of both LSTMs: 1 looks, 2 speaks."""
+    """The states of both LSTMs: LSTM 1 attends, LSTM 2 predicts the words."""
 
     h1: torch.Tensor  # [B, K, M], in the precision of the products
-    c1: torch.Tensor  # [B, K, M], float32 at least
-    h2: torch.Tensor
-    c2: torch.Tensor
-    last: torch.Tensor  # the weights of the step before, [B, K, L]; nothing where none needs them
+    c1: torch.Tensor  # [B, K, M], at least float32
+    h2: torch.Tensor  # [B, K, M]
+    c2: torch.Tensor  # [B, K, M]
+    last: torch.Tensor  # the previous weights, [B, K, L]; [B, K, 0] if the attention ignores them
 
 
 @register("updown")
 class UpDownDecoder(Recurrent):
-    """One LSTM chooses where to look, another speaks (section 3.2).
+    """One LSTM chooses where to look, another predicts the words (section 3.2).
 
     * h1_t = LSTM_1([h2_{t-1}; mean(v); W_e y_{t-1}], h1_{t-1}) (equation 2)
     * v^_t = attention(h1_t, v) (equations 3 to 5, for the additive kind)
     * h2_t = LSTM_2([v^_t; h1_t], h2_{t-1}) (equation 6)
     * p(y_t) = softmax(W_p h2_t + b_p) (equation 7)
 
-    All states begin with zeros. The paper's v are the features of detected regions; here they are
-    the cells of the grid.
+    All states start at zero. In the paper, v are the features of detected regions; here they are
+    the annotations of the grid's cells.
 
     Args:
-        sizes: Those of `Recurrent`.
+        **sizes: See `Recurrent`.
+
+    Raises:
+        ConfigError: See `Recurrent`.
     """
 
     def _build(self) -> int:
@@ -49,13 +52,13 @@ class UpDownDecoder(Recurrent):
         return M + D + E
 
     def start(self, memory: Memory) -> State:
-        """Zeros."""
+        """Return a state of zeros."""
         h = memory.features.new_zeros(memory.features.shape[0], 1, self.hidden_dim)
         c = h.to(wide(h.dtype))
         return State(h, c, h, c, self.even(memory))
 
     def say(self, words_BK: torch.Tensor, state: State, memory: Memory) -> Said:
-        """One word; see `Recurrent.say`."""
+        """Read one word of each caption [B, K]; see `Recurrent.say`."""
         mean_BKD = memory.features.mean(1, keepdim=True).expand(-1, words_BK.shape[1], -1)
         x = torch.cat([state.h2, mean_BKD, self.embed(words_BK, memory)], 2)
         h1, c1 = self.lstm_1(x, state.h1, state.c1)
@@ -65,7 +68,11 @@ class UpDownDecoder(Recurrent):
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:
-        """The input of the projection, or without one what LSTM_1 reads beside h2 and E y."""
+        """Return D, the input size of the projection [M, D].
+
+        Without a projection, it is what remains of the input of LSTM_1, [4M, M + D + E], after h2
+        and E y.
+        """
         if "projection.weight" in weights:
             return weights["projection.weight"].shape[1]
         beside = weights["lstm_1.W_h.weight"].shape[1] + weights["embedding.weight"].shape[1]

@@ -1,7 +1,7 @@
-"""What is only there for speed: every part has a plain twin, and a test that holds it to that.
+"""Faster implementations. Each part has a plain twin, and a test that compares the two.
 
-`fast_twin` is the one place where it is chosen. With SHOWATTEND_PLAIN=1 in the environment all of
-it is off, and a debugger steps through the equations of `showattend.model.decoders`.
+`fast_twin` is the only place that chooses between them. SHOWATTEND_PLAIN=1 in the environment turns
+all of them off, so that a debugger steps through the equations in `showattend.model.decoders`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ def is_plain() -> bool:
 
 
 def fast_twin(decoder: type, attention: Mapping[str, Any]) -> type:
-    """The class that does what a decoder with this attention does, faster; or itself.
+    """Return the faster class for a decoder with this attention; the decoder itself if none exists.
 
     Args:
-        decoder: A class of `showattend.model.decoders`.
+        decoder: A class in `showattend.model.decoders`.
         attention: A config's attention section.
     """
     from showattend.model.decoders.lstm import LSTMDecoder

@@ -1,4 +1,4 @@
-"""The elementwise work of the decoder's time step, fused by torch.compile."""
+"""Compilation of the elementwise operations in the decoder's time step with torch.compile."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from showattend.model.fast.fused_lstm import FusedLSTMDecoder, lstm_cell
 
 
 def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
-    """Put compiled functions for the LSTM's cell and the attention's score into a decoder.
+    """Give a decoder compiled functions for the LSTM's cell and the attention's scores.
 
-    The products stay as they are: they are as fast as they get. Tried out at once, gradients
-    included, since a compiler that is missing shows only when it is called.
+    The matrix products are not compiled, since they would not become faster. The functions are
+    tested at once, including gradients, because a missing compiler shows only when it is called.
 
     Args:
-        decoder: On the device that it will run on.
-        dtype: The precision that it will run in.
+        decoder: A decoder, on the device on which it will run.
+        dtype: The precision in which it will run.
 
     Returns:
-        None; or, where compiling fails and the decoder stays as it was, why, in one line.
+        None on success. If compilation fails, one line with the reason; the decoder is unchanged.
     """
     if not isinstance(decoder, FusedLSTMDecoder):
-        return "train.compile: this decoder has no compiled step; going on without"
+        return "train.compile: this decoder has no compiled step; continuing without it"
     cell = torch.compile(lstm_cell, dynamic=True)
     kernels = Kernels(
         torch.compile(plain_scores, dynamic=True), torch.compile(plain_gradients, dynamic=True)
@@ -46,9 +46,9 @@ def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
         h, c = cell(new(B, K, 4 * M), new(B, K, M, kind=torch.float32))
         alpha = score(new(B, K, A), new(B, L, A, kind=torch.float32), new(A))
         (h.float().sum() + c.sum() + alpha.sum()).backward()
-    except Exception as error:  # of the compiler, of what it runs, or that it is not there
+    except Exception as error:  # from the compiler, its tools, or because they are missing
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = ": ".join([type(error).__name__, *lines[:1]])[:140]
-        return f"train.compile: no compiled step here ({reason}); going on without"
+        return f"train.compile: no compiled step here ({reason}); continuing without it"
     decoder.cell, decoder.score = cell, score
     return None

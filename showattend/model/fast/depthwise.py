@@ -1,7 +1,7 @@
-"""Depthwise convolutions that can be trained in bfloat16 on a CPU.
+"""Faster training of depthwise convolutions in bfloat16 on a CPU.
 
-The gradient of a depthwise kernel is computed there by a fallback that takes longer than all the
-rest of the backward pass together; the same gradient in float32 takes a quarter of the time.
+PyTorch computes the gradient of a depthwise kernel in bfloat16 with a fallback that takes longer
+than the rest of the backward pass. In float32, the same gradient takes a quarter of the time.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 
 class FastDepthwise(TorchFunctionMode):
-    """Within it, ``conv2d`` with one kernel a channel computes its kernels' gradient in float32.
+    """A context in which depthwise ``conv2d`` computes the gradient of its kernels in float32.
 
-    Everything else, the convolution's own result included, stays as it is.
+    Everything else is unchanged, including the result of the convolution.
     """
 
     def __torch_function__(
@@ -26,7 +26,7 @@ class FastDepthwise(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Stand in for the convolutions that are meant."""
+        """Replace depthwise convolutions, and call all other functions unchanged."""
         kwargs = kwargs or {}
         if func is torch.conv2d and _is_meant(*args, **kwargs):
             return _depthwise(*args, **kwargs)
@@ -55,7 +55,7 @@ def _depthwise(
     dilation: Any = 1,
     groups: int = 1,
 ) -> torch.Tensor:
-    if isinstance(padding, str):  # "same": left to PyTorch
+    if isinstance(padding, str):  # "same" or "valid"
         return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
     sizes = [
         [each] * 2 if isinstance(each, int) else list(each) for each in (stride, padding, dilation)

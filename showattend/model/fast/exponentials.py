@@ -1,8 +1,8 @@
 """Additive attention without a tanh in the time loop.
 
 `AdditiveAttention` scores e_i = v . tanh(W_a a_i + W_h h). Since tanh(q + k) = 1 - 2 u / (u + E)
-with u = e^(-2q) and E = e^(2k), the exponentials are taken where they are few, of keys (`powers`,
-once an image) and queries, and what is left for each pair of the two is an addition and a division.
+with u = e^(-2q) and E = e^(2k), exponentials are needed only for the keys (`powers`, once per
+image) and the queries. Each pair of a key and a query then needs one addition and one division.
 
 Shape suffixes: B images, K queries of one image (its captions in training, its beams in search),
 L locations, A attention size.
@@ -17,32 +17,32 @@ import torch
 
 from showattend.model.fast.shared_gradient import SharedSum
 
-_LIMIT = 40.0  # e to the power of twice this is still a float32, and so is its reciprocal
-_AT_ONCE = 1 << 20  # numbers [b, K, L, A] at a time: blocks that stay in cache and are reused
+_LIMIT = 40.0  # e^80 and its reciprocal still fit in float32
+_AT_ONCE = 1 << 20  # numbers [b, K, L, A] at a time, so that a block stays in the CPU's cache
 
 
 def powers(keys_BLA: torch.Tensor) -> torch.Tensor:
-    """E = e^(2k) in float32 (at least), as `additive_weights` takes keys.
+    """Compute E = e^(2k) [B, L, A] in at least float32, as `additive_weights` needs it.
 
-    Of at most e^80: a tanh of 40 is 1 to far more digits than a float32 has.
+    k is clamped to 40 in magnitude: in float32, tanh(40) is exactly 1.
     """
     wide = torch.promote_types(keys_BLA.dtype, torch.float32)
     return torch.exp(2 * keys_BLA.to(wide).clamp(-_LIMIT, _LIMIT))
 
 
 class Kernels(NamedTuple):
-    """The two loops over every pair of a query and a key; a training run may compile them."""
+    """The two loops over all pairs of a query and a key; training may compile them."""
 
     scores: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-    """u [B, K, A], v [A], E [B, L, A] to -2 sum_a v_a u_a / (u_a + E_a), [B, K, L]."""
+    """Map u [B, K, A], v [A] and E [B, L, A] to -2 sum_a v_a u_a / (u_a + E_a), [B, K, L]."""
 
     gradients: Callable[
         [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
         tuple[torch.Tensor, torch.Tensor],
     ]
-    """u, E, the scores' gradient g [B, K, L] and a tensor [B, L, A] to sums with r = u / (u + E):
-    of g r over everything [A], and of g r (1 - r) over locations [B, K, A]; the latter's sum over
-    queries is added to the tensor."""
+    """Compute sums with r = u / (u + E) from u, E, the scores' gradient g [B, K, L], and a tensor
+    [B, L, A]. Returns the sum of g r over all axes but A, [A], and of g r (1 - r) over locations,
+    [B, K, A]; adds the sum of g r (1 - r) over queries to the given tensor."""
 
 
 def additive_weights(
@@ -53,20 +53,23 @@ def additive_weights(
     shared: SharedSum | None = None,
     kernels: Kernels | None = None,
 ) -> torch.Tensor:
-    """The weights alpha [B, K, L] for projected queries and the `powers` of keys.
+    """Compute the weights alpha [B, K, L] from projected queries and the `powers` of keys.
 
-    Everything here is in float32 (at least) whatever the precision of the products, so that a
-    map sums to one. The scores lack sum_a v_a, which cancels in the softmax.
+    The computation is in at least float32, whatever the precision of the products, so that each map
+    sums to one. The scores omit sum_a v_a, which cancels in the softmax.
 
     Args:
         query_BKA: q = W_h h.
         powers_BLA: E = e^(2k).
         v_A: v.
-        shared: `share_powers` of the powers, if many steps share them and autograd shall know of
-            it; they are then the leading part of its value.
-        kernels: What computes the loops; None takes PyTorch's operations.
+        shared: `share_powers` of all images' powers, if many steps share them and gradients are
+            needed; ``powers_BLA`` is then the leading part of its value.
+        kernels: The functions for the loops; None for the default ones.
+
+    Returns:
+        alpha [B, K, L].
     """
-    if torch.compiler.is_compiling():  # or exporting: it shall see the plain operations
+    if torch.compiler.is_compiling():  # compilers and exporters need the plain operations
         if shared is not None:
             powers_BLA = shared.handle[: len(powers_BLA)]
         u_BKA = _reciprocal_powers(query_BKA, powers_BLA.dtype)
@@ -78,22 +81,22 @@ def additive_weights(
 
 
 def share_powers(powers_BLA: torch.Tensor, v_A: torch.Tensor) -> SharedSum:
-    """Powers for many steps; these add up sum_k g r (1 - r), and the rest is done once."""
+    """Share powers [B, L, A] among steps, which add up sum_k g r (1 - r) for their gradient."""
     return SharedSum(powers_BLA, factor=_of_powers(powers_BLA.detach(), v_A.detach()))
 
 
 def _of_powers(powers_BLA: torch.Tensor, v_A: torch.Tensor) -> torch.Tensor:
-    """What sum_k g r (1 - r) is multiplied by to be the gradient of the powers."""
+    """Return the factor [B, L, A] from sum_k g r (1 - r) to the gradient of the powers."""
     return 2 * v_A.to(powers_BLA) / powers_BLA
 
 
 def _reciprocal_powers(query_BKA: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The powers u = e^(-2q)."""
+    """Compute the powers u = e^(-2q), [B, K, A]."""
     return torch.exp(-2 * query_BKA.to(dtype).clamp(-_LIMIT, _LIMIT))
 
 
 def plain_scores(u_BKA: torch.Tensor, v_A: torch.Tensor, powers_BLA: torch.Tensor) -> torch.Tensor:
-    """`Kernels.scores`, for a compiler."""
+    """Compute `Kernels.scores` in a form for a compiler."""
     scaled_BKA = -2 * v_A.to(u_BKA) * u_BKA
     return (scaled_BKA.unsqueeze(2) / (u_BKA.unsqueeze(2) + powers_BLA.unsqueeze(1))).sum(-1)
 
@@ -104,7 +107,7 @@ def plain_gradients(
     gradient_BKL: torch.Tensor,
     over_k_BLA: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`Kernels.gradients`, for a compiler."""
+    """Compute `Kernels.gradients` in a form for a compiler."""
     u_BK1A = u_BKA.unsqueeze(2)
     r_BKLA = u_BK1A / (u_BK1A + powers_BLA.unsqueeze(1))
     gr_BKLA = gradient_BKL.unsqueeze(3) * r_BKLA
@@ -114,7 +117,7 @@ def plain_gradients(
 
 
 def _scores(u_BKA: torch.Tensor, v_A: torch.Tensor, powers_BLA: torch.Tensor) -> torch.Tensor:
-    """The same by few passes, a few images at a time, in blocks that stay in the cache."""
+    """Compute `Kernels.scores` for a few images at a time, in blocks that stay in the cache."""
     scores_BKL = u_BKA.new_empty(*u_BKA.shape[:2], powers_BLA.shape[1])
     scaled_BKA, room = -2 * v_A.to(u_BKA) * u_BKA, None
     for u, E, scaled, scores in _blocks(u_BKA, powers_BLA, scaled_BKA, scores_BKL):
@@ -133,10 +136,10 @@ def _gradients(
     gradient_BKL: torch.Tensor,
     over_k_BLA: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Likewise, the quotients computed anew.
+    """Compute `Kernels.gradients` in the same way.
 
-    They are as many as B·K·L·A numbers in every time step: to write and to read them again takes
-    as long as to compute them, and they would fill the memory.
+    The quotients are recomputed: there are B·K·L·A of them in every time step, so that storing and
+    reading them would take as long as computing them, and would fill the memory.
     """
     of_v, over_l_BKA = u_BKA.new_zeros(u_BKA.shape[2]), torch.empty_like(u_BKA)
     room = None
@@ -147,7 +150,7 @@ def _gradients(
         torch.add(u.unsqueeze(2), E.unsqueeze(1), out=r)
         torch.div(u.unsqueeze(2), r, out=r)
         of_v += (g.reshape(1, -1) @ r.flatten(0, 2)).squeeze(0)
-        # PyTorch has r (1 - r) times something in one pass: it is the derivative of a sigmoid.
+        # r (1 - r) is the derivative of a sigmoid, which PyTorch multiplies in one pass.
         torch.ops.aten.sigmoid_backward(g.unsqueeze(3).expand_as(r), r, grad_input=w)
         torch.sum(w, 2, out=over_l)
         over_k += w.sum(1)
@@ -164,7 +167,7 @@ class _Scores(torch.autograd.Function):
         query_BKA: torch.Tensor,
         powers_BLA: torch.Tensor,
         v_A: torch.Tensor,
-        handle: torch.Tensor | None,  # noqa: ARG004, only so that autograd comes back to it
+        handle: torch.Tensor | None,  # noqa: ARG004, an input only for autograd's graph
         shared: SharedSum | None,
         kernels: Kernels,
     ) -> torch.Tensor:
@@ -190,7 +193,7 @@ class _Scores(torch.autograd.Function):
 def _blocks(
     u_BKA: torch.Tensor, powers_BLA: torch.Tensor, *others: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """A few images at a time, of every tensor."""
+    """Split every tensor into blocks of a few images."""
     (_, K, A), L = u_BKA.shape, powers_BLA.shape[1]
     at_once = _AT_ONCE if u_BKA.device.type == "cpu" else _AT_ONCE << 6
     images = max(1, at_once // max(1, K * L * A))

@@ -1,10 +1,15 @@
-"""The paper's decoder, fast: `LSTMDecoder` with fewer and larger products, and less memory.
+"""A faster version of the paper's decoder, with fewer, larger products and less memory.
 
-What differs from the reference: the products of a state are one product of stacked weights
-(`FusedLSTMDecoder._weights`); attention works on exponentials (`exponentials`); gradients of what
-all time steps share are made once (`shared_gradient`, `shared_product`); teacher forcing computes
-what is alive only, and everything outside the recurrence in one product (`packed_forcing`).
-tests/model/fast holds values and gradients to the reference's.
+It differs from the reference, `LSTMDecoder`, in four ways:
+
+* the products with a state are one product with stacked weights (`FusedLSTMDecoder._weights`);
+* attention computes with exponentials (`exponentials`);
+* gradients of tensors that all time steps share are computed once (`shared_gradient`,
+  `shared_product`);
+* teacher forcing skips captions that have ended, and computes everything outside the recurrence in
+  one product (`packed_forcing`).
+
+tests/model/fast compares values and gradients with the reference.
 
 Shape suffixes: B images, K captions or beams of an image, L locations, D feature, A attention,
 E embedding, M hidden, V vocabulary, N real tokens of a batch, T time.
@@ -29,29 +34,32 @@ from showattend.model.layers import wide
 
 
 class FusedLSTMDecoder(LSTMDecoder):
-    """`LSTMDecoder` with additive attention: the same parameters, the same results, sooner.
+    """`LSTMDecoder` with additive attention: the same parameters and results, but faster.
 
     Args:
-        sizes: Those of `LSTMDecoder`; ``attention`` must be additive.
+        **sizes: See `LSTMDecoder`; ``attention`` must be additive.
+
+    Raises:
+        ConfigError: See `LSTMDecoder`.
     """
 
     attention: AdditiveAttention
 
     def __init__(self, **sizes: Any) -> None:
         super().__init__(**sizes)
-        # Of a number of rows that is no multiple of 32, a product takes up to twice as long.
+        # Products take up to twice as long if the number of rows is not a multiple of 32.
         self.padding = -(self.attention_dim + self.gate_dim) % 32 if self.gate_dim else 0
-        # What a step does element by element; a training run may put compiled ones in their place.
+        # The elementwise operations of a step; `compile_step` may replace them.
         self.cell, self.score = lstm_cell, additive_weights
 
-    # Once an image ---------------------------------------------------------------------------
+    # Once per image --------------------------------------------------------------------------
 
     def memory(self, features: torch.Tensor) -> FastMemory:  # type: ignore[override]
-        """Everything that depends on the images alone.
+        """Compute everything that depends only on the images; see `Decoder.memory`.
 
         Args:
-            features: Annotations [B, L, D] (or [B, H, W, D]). Their dtype is the precision that
-                the decoder runs in; weights are cast to it here, once.
+            features: Annotations [B, L, D] or [B, H, W, D]. Their dtype is the precision of the
+                decoder; the weights are cast to it here, once.
         """
         features, grid = flat(features)
         if self.projection is not None:
@@ -73,7 +81,7 @@ class FusedLSTMDecoder(LSTMDecoder):
         if self.attend_with == "previous":
             rows.append(self.lstm_hidden.weight)
             bias.append(torch.zeros_like(self.lstm_hidden.weight[:, 0]))
-        else:  # the recurrence runs before the state that asks exists
+        else:  # the recurrence comes before the state that attends
             recurrence = _product(self.lstm_hidden.weight, None, dtype)
         return Weights(
             _product(torch.cat(rows), torch.cat(bias), dtype),
@@ -87,7 +95,7 @@ class FusedLSTMDecoder(LSTMDecoder):
         )
 
     def start(self, memory: FastMemory) -> State:  # type: ignore[override]
-        """h_0 and c_0 from the mean annotation, as the only hypothesis of each image (K = 1)."""
+        """Compute h_0 and c_0 [B, 1, M] from the mean annotation."""
         mean_BD = memory.features.mean(1)
         both = torch.tanh(self.initial(mean_BD)).unsqueeze(1)
         h, c = both.chunk(2, dim=-1)
@@ -96,9 +104,9 @@ class FusedLSTMDecoder(LSTMDecoder):
     # Words -----------------------------------------------------------------------------------
 
     def embed(self, words: torch.Tensor, memory: FastMemory) -> tuple[torch.Tensor, torch.Tensor]:
-        """E y and the LSTM's input from it, for words [...]: [..., E] and [..., 4M].
+        """Compute E y [..., E] and the LSTM's input from it [..., 4M], for words [...].
 
-        Words are known before the time loop in training, so this is one product for all of them.
+        In training, words are known before the time loop, so this is one product for all of them.
         """
         embedded = F.embedding(words, self.embedding.weight)
         embedded = embedded.to(memory.features.dtype)
@@ -109,7 +117,7 @@ class FusedLSTMDecoder(LSTMDecoder):
     def logits(
         self, embedded: torch.Tensor, h: torch.Tensor, z: torch.Tensor, memory: FastMemory
     ) -> torch.Tensor:
-        """The deep output layer (equation 7): [..., E], [..., M], [..., D] to [..., V]."""
+        """Compute the deep output layer (equation 7): [..., E], [..., M], [..., D] to [..., V]."""
         output = embedded + memory.weights.L_h(h) + memory.weights.L_z(z)
         if self.training:
             output = dropout(output, self.dropout)
@@ -120,15 +128,16 @@ class FusedLSTMDecoder(LSTMDecoder):
     def recur(
         self, word_BK4M: torch.Tensor, state: State, memory: FastMemory
     ) -> tuple[State, torch.Tensor, torch.Tensor | None]:
-        """One step of attention and recurrence, the same for training, search and export.
+        """Compute one step of attention and recurrence, in training, search and export alike.
 
         Args:
-            word_BK4M: The projection of word t-1, from `embed`, [B, K, 4M].
+            word_BK4M: The LSTM's input from word t-1, computed by `embed`.
             state: The state after step t-1.
-            memory: The images, at least B of them in the same order.
+            memory: The images.
 
         Returns:
-            The new state, alpha [B, K, L] and beta [B, K] (a vector's mean; None without a gate).
+            The new state, alpha [B, K, L] and beta [B, K]. beta is the mean of a vector gate, and
+            None without a gate.
         """
         weights, A = memory.weights, self.attention_dim
         if weights.recurrence is None:
@@ -161,7 +170,7 @@ class FusedLSTMDecoder(LSTMDecoder):
         return beta_BKG * z_BKD, alpha_BKL, beta_BKG.to(alpha_BKL.dtype).mean(-1)
 
     def step(self, words_BK: torch.Tensor, state: State, memory: FastMemory) -> Step:  # type: ignore[override]
-        """One word; see `Decoder.step`."""
+        """Read one word of each caption [B, K]; see `Decoder.step`."""
         embedded, word_BK4M = self.embed(words_BK, memory)
         state, alpha, beta = self.recur(word_BK4M, state, memory)
         logits = self.logits(embedded, state.h, state.z, memory)
@@ -171,7 +180,7 @@ class FusedLSTMDecoder(LSTMDecoder):
     def forward(
         self, features: torch.Tensor, captions_BKT: torch.Tensor, lengths_BK: torch.Tensor
     ) -> Forced:
-        """Teacher forcing by `packed_forcing`."""
+        """Run teacher forcing; see `packed_forcing`."""
         return packed_forcing(self, features, captions_BKT, lengths_BK)
 
 
@@ -180,9 +189,9 @@ def _product(weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype
 
 
 def lstm_cell(gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The LSTM's elementwise part: gates [..., 4M] (i, f, g, o) and c to h and c.
+    """Compute h and c [..., M] from gates [..., 4M] (i, f, g, o) and the previous c [..., M].
 
-    The cell is kept in float32: it adds up over the whole sentence.
+    c stays in float32, since it accumulates over the whole sentence.
     """
     i, f, g, o = gates.to(c.dtype).chunk(4, -1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)

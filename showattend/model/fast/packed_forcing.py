@@ -1,4 +1,4 @@
-"""Teacher forcing: every caption read to its end, in as few products as there can be.
+"""Teacher forcing for all captions of a batch, in as few products as possible.
 
 Shape suffixes: B images, K captions of an image, T time, L locations, D feature, N real tokens of
 a batch, V vocabulary.
@@ -28,23 +28,23 @@ def packed_forcing(
     captions_BKT: torch.Tensor,
     lengths_BK: torch.Tensor,
 ) -> Forced:
-    """Teacher forcing over a batch of images with all their captions.
+    """Run teacher forcing over a batch of images with all their captions.
 
-    Rows of a batch fall silent as their captions end. Images are taken in the order of their
-    longest caption and captions of an image longest first, so that what is still alive at
-    time t is a leading block of both axes, and the loop computes little more than real
-    tokens. Everything outside the recurrence is one product over all tokens.
+    Captions end at different times. Images are sorted by their longest caption, and the captions of
+    an image by their length, longest first. The captions that are still active at time t are then
+    within a leading block of both axes, and the loop computes little more than real tokens.
+    Everything outside the recurrence is one product over all tokens.
 
     Args:
         decoder: The decoder.
-        features: Annotations [B, L, D] in the precision to run in.
-        captions_BKT: ``<start> y_1 .. y_C <end>`` padded with ``<pad>``.
-        lengths_BK: The number of targets of each caption (its words and ``<end>``); 0 where
-            an image has fewer than K captions.
+        features: Annotations [B, L, D] in the precision of the computation.
+        captions_BKT: ``<start> y_1 .. y_C <end>``, padded with ``<pad>``.
+        lengths_BK: The number of targets of each caption (its words and ``<end>``); 0 if an image
+            has fewer than K captions.
 
     Returns:
-        Logits and targets of the N real tokens, in no particular order, and the coverage in
-        the order of the arguments.
+        Logits [N, V] and targets [N] of the N real tokens, in no particular order, and the coverage
+        [B, K, L] in the order of the arguments.
     """
     lengths_BK, within = lengths_BK.sort(dim=1, descending=True, stable=True)
     captions_BKT = captions_BKT.gather(1, within.unsqueeze(2).expand_as(captions_BKT))
@@ -60,7 +60,7 @@ def packed_forcing(
     blocks = _alive(lengths_BK)
 
     def pack(at: Callable[[int], torch.Tensor]) -> torch.Tensor:
-        """What is alive at each time step, one step after the other."""
+        """Concatenate the active block of every time step."""
         return torch.cat([at(t)[:b, :k].flatten() for t, (b, k) in enumerate(blocks)])
 
     words = pack(lambda t: captions_BKT[:, :, t])
@@ -101,14 +101,14 @@ def packed_forcing(
 
 
 def _alive(lengths_BK: torch.Tensor) -> list[tuple[int, int]]:
-    """The leading block of images and captions that has all that is still alive, for each step.
+    """Return, for each step, the size of the leading block that holds all active captions.
 
     Args:
-        lengths_BK: Sorted along both axes, longest first.
+        lengths_BK: Lengths, sorted along both axes, longest first.
     """
     steps = torch.arange(int(lengths_BK.max()), device=lengths_BK.device).view(-1, 1, 1)
     alive_TBK = lengths_BK > steps
     alive_TB, alive_TK = alive_TBK[:, :, 0].sum(1).tolist(), alive_TBK.any(1).sum(1).tolist()
-    # Rounded up a little: few distinct shapes let the CPU reuse the kernels it has prepared.
+    # Rounded up to a multiple of 4, so that the CPU can reuse kernels prepared for few shapes.
     rounded = (min(-(-b // 4) * 4, len(lengths_BK)) for b in alive_TB)
     return list(zip(rounded, alive_TK, strict=True))

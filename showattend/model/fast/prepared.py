@@ -1,4 +1,4 @@
-"""What the fast decoder keeps of a batch beside the annotations.
+"""What the fast decoder keeps for a batch, in addition to the annotations.
 
 Shape suffixes: B images, L locations, D feature, A attention, E embedding, M hidden, V vocabulary.
 """
@@ -16,10 +16,10 @@ from showattend.model.fast.shared_product import SharedProduct
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights that words and time steps use, cast once to the precision they run in."""
+    """The weights that words and time steps use, cast once to the precision of the products."""
 
-    h_in: SharedProduct  # [A + gate (+ 4M), M]: W_h, f_beta, zeros (and the LSTM's recurrence)
-    recurrence: SharedProduct | None  # [4M, M], where it cannot be in h_in
+    h_in: SharedProduct  # [A + gate (+ 4M), M]: W_h, f_beta, padding (and the LSTM's recurrence)
+    recurrence: SharedProduct | None  # [4M, M], if it cannot be part of h_in
     z_in: SharedProduct  # [4M, D]: the LSTM's input from the context
     v: torch.Tensor  # [A]
     word: SharedProduct  # [4M, E]: the LSTM's input from the word
@@ -30,16 +30,16 @@ class Weights:
 
 @dataclass(frozen=True)
 class Shared:
-    """Where the gradients of what all time steps read of the images come together."""
+    """The tensors that all time steps share, with their gradients."""
 
     context: SharedContext
     keys: SharedSum
 
 
 class FastMemory(NamedTuple):
-    """As the plain decoder's memory, with exponentials for keys, and the prepared weights."""
+    """The plain decoder's memory, but with exponentials as keys, and the prepared weights."""
 
     features: torch.Tensor  # [B, L, D]
     keys: torch.Tensor  # [B, L, A]: the `powers` of W_a a, float32 at least
     weights: Weights
-    shared: Shared | None = None  # in training
+    shared: Shared | None = None  # only in training

@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost little on a CPU."""
+"""Dropout with fast random numbers on a CPU."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-_LEVELS = 1 << 16  # a probability is rounded to this many steps
+_LEVELS = 1 << 16  # probabilities are rounded to multiples of 1 / _LEVELS
 
 
 def dropout(x: torch.Tensor, p: float) -> torch.Tensor:
     """Zero each element with probability p and scale the others by 1 / (1 - p).
 
-    PyTorch draws the mask on a CPU one number at a time, from a slow generator and in one thread.
-    Here its generator gives a seed only, so that a seeded run is still repeated bit for bit, and
-    16 bits of a fast generator decide about an element.
+    On a CPU, PyTorch draws the mask one number at a time, with a slow generator in one thread. Here
+    its generator only provides a seed, so that seeded runs remain reproducible bit for bit, and a
+    fast generator draws 16 bits per element.
 
     Args:
-        x: Of any shape.
-        p: At least 0 and below 1.
+        x: A tensor [...] of any shape.
+        p: The probability, at least 0 and below 1.
+
+    Returns:
+        A tensor of the shape of x.
     """
     if not p:
         return x

@@ -1,9 +1,9 @@
-"""What every time step reads of the images, its gradient made once instead of in every step.
+"""Gradients of tensors that all time steps read, computed once instead of in every step.
 
-Autograd writes a gradient for the whole of what a step read, zeros included where the step needed
-the leading images only, and adds these up step by step. Annotations and keys are the largest
-tensors there are here, and a step has little to say of each: it is cheaper to add into one tensor
-(`SharedSum`), or to keep the two small factors of each step and multiply once (`SharedContext`).
+In every step, autograd writes a gradient for the whole tensor, with zeros for the images that the
+step did not need, and then adds these gradients up. Annotations and keys are the largest tensors of
+the decoder, so it is cheaper to add into one tensor in place (`SharedSum`), or to keep the two
+small factors of each step's gradient and multiply them once (`SharedContext`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import torch
 
 
 class _Gathers(Protocol):
-    """Where the steps leave what they know. It must not know the handle: the graph that keeps it
-    would keep itself, and with it the step's largest tensors, until Python looks for cycles.
+    """Collects the steps' contributions to a gradient.
+
+    It must not refer to the handle. The autograd graph refers to this object, and the cycle would
+    keep the largest tensors in memory until Python's garbage collector runs.
     """
 
     def take(self) -> torch.Tensor | None: ...
@@ -37,7 +39,7 @@ class _Factors:
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def take(self) -> torch.Tensor | None:
-        """The sum over all steps of alpha^T dz: one product an image."""
+        """Return the sum over all steps of alpha^T dz [B, L, D], in one product per image."""
         if not self.seen:
             return None
         rows = sum(alpha.shape[1] for alpha, _ in self.seen)
@@ -55,15 +57,15 @@ class _Factors:
 
 
 class SharedSum:
-    """A tensor [B, ...] whose steps add to one sum, in place.
+    """A tensor [B, ...] for whose gradient all steps add to one sum in place.
 
     Args:
         tensor: The tensor.
-        factor: What the sum is to be multiplied by to be the tensor's gradient.
+        factor: The tensor's gradient is the sum times this, [B, ...].
 
     Attributes:
-        value: The tensor, for a step to read; autograd knows nothing of it.
-        handle: The tensor, for a step to name as its input, so that autograd waits for it.
+        value: The tensor for steps to read, detached from autograd.
+        handle: The tensor for steps to take as an input, so that autograd waits for them.
     """
 
     def __init__(self, tensor: torch.Tensor, *, factor: torch.Tensor) -> None:
@@ -71,17 +73,22 @@ class SharedSum:
         self.handle = _Collect.apply(self._sum, tensor)
 
     def leading(self, images: int) -> torch.Tensor:
-        """The sum's part for the leading images, for a step to add to."""
+        """Return the sum for the leading images, [B', ...], for a step to add to in place."""
         if self._sum.total is None:
             self._sum.total = torch.zeros_like(self.value)
         return self._sum.total[:images]
 
 
 class SharedContext:
-    """Annotations [B, L, D], whose steps each take weighted sums alpha a of the leading images.
+    """Annotations [B, L, D] from which each step takes weighted sums for the leading images.
+
+    Args:
+        features_BLD: The annotations.
 
     Attributes:
-        value: The annotations, for a step to read; autograd knows nothing of them.
+        value: The annotations for steps to read, detached from autograd.
+        handle: The annotations for steps to take as an input, so that autograd waits for them; None
+            if they need no gradient.
     """
 
     def __init__(self, features_BLD: torch.Tensor) -> None:
@@ -91,7 +98,7 @@ class SharedContext:
             self.handle = _Collect.apply(self._factors, features_BLD)
 
     def __call__(self, alpha_BKL: torch.Tensor) -> torch.Tensor:
-        """The sums [b, K, D] for weights [b, K, L] of the b leading images."""
+        """Compute the sums [b, K, D] for weights [b, K, L] of the b leading images."""
         features = self.value[: len(alpha_BKL)]
         if self.handle is None:
             return torch.bmm(alpha_BKL, features)
@@ -99,7 +106,7 @@ class SharedContext:
 
 
 class _Collect(torch.autograd.Function):
-    """Stands before every step: autograd comes back to it when all of them are done."""
+    """Passes a tensor on to all steps; its backward pass runs when all of theirs are done."""
 
     @staticmethod
     def forward(ctx: Any, gathers: _Gathers, tensor: torch.Tensor) -> torch.Tensor:
@@ -109,7 +116,7 @@ class _Collect(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[None, torch.Tensor | None]:
-        (gradient,) = gradients  # of whoever has used the handle as a tensor
+        (gradient,) = gradients  # from code that used the handle as a tensor
         taken = ctx.gathers.take()
         if gradient is None or taken is None:
             return None, gradient if taken is None else taken
@@ -123,7 +130,7 @@ class _Context(torch.autograd.Function):
         factors: _Factors,
         alpha_BKL: torch.Tensor,
         features_BLD: torch.Tensor,
-        handle: torch.Tensor,  # noqa: ARG004, only so that autograd comes back to it
+        handle: torch.Tensor,  # noqa: ARG004, an input only for autograd's graph
     ) -> torch.Tensor:
         ctx.factors = factors
         ctx.save_for_backward(alpha_BKL, features_BLD)

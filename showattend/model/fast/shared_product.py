@@ -1,9 +1,9 @@
-"""One linear map used at every time step, whose weight gradient is one product at the end.
+"""A linear map used at every time step, with a single product for the gradient of its weight.
 
-Autograd adds a weight's gradient up product by product: for a recurrence that is a small product
-and a pass over the whole weight matrix in every time step. Here every step leaves its input and
-its output's gradient, and one product over all steps makes the weight's gradient when the last of
-them has done so: faster, and in low precision nothing is rounded on the way.
+For a recurrence, autograd computes a small product and a pass over the whole weight matrix in every
+time step, to add up the weight's gradient. Here every step keeps its input and its output's
+gradient, and one product over all steps computes the weight's gradient at the end. That is faster,
+and avoids rounding between steps in low precision.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Seen = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class SharedProduct:
-    """x -> x W^T + b, to be called many times within one graph.
+    """x -> x W^T + b, to be called many times within one autograd graph.
 
-    In float32 on a CPU, oneDNN multiplies, for which the weights are copied once: PyTorch leaves
-    such products to MKL, which on AMD's processors needs up to twice the time for a few dozen rows
-    or a vocabulary's width. (In bfloat16 it is oneDNN anyway.)
+    In float32 on a CPU, oneDNN computes the products, from a copy of the weights made once. PyTorch
+    would use MKL, which on AMD processors takes up to twice as long for a few dozen rows or for the
+    width of a vocabulary. (In bfloat16, PyTorch uses oneDNN as well.)
 
     Args:
         weight: W [out, in].
@@ -36,7 +36,7 @@ class SharedProduct:
             self.weight, self.bias = _Collect.apply(self.seen, weight, bias)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """The product for x [..., in]."""
+        """Map x [..., in] to [..., out]."""
         if torch.is_grad_enabled() and self.weight.requires_grad:
             return _Product.apply(self.seen, x, self.weight, self.bias, self.map)
         if torch.is_grad_enabled() and x.requires_grad:
@@ -45,12 +45,12 @@ class SharedProduct:
 
 
 class _Map:
-    """The product itself, outside of autograd."""
+    """The product itself, outside autograd."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         self.weight, self.bias = weight, bias
         self.copies: tuple[torch.Tensor, torch.Tensor | None] | None = None
-        self.turned: torch.Tensor | None = None  # for backward, made when it begins
+        self.turned: torch.Tensor | None = None  # transposed weights, made by the first `back`
         if (
             weight.device.type == "cpu"
             and weight.dtype == torch.float32
@@ -60,14 +60,14 @@ class _Map:
             self.copies = weight.to_mkldnn(), None if bias is None else bias.to_mkldnn()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        # A compiler or an exporter shall see the plain operation.
+        # Compilers and exporters need the plain operation.
         if self.copies is None or not x.numel() or torch.compiler.is_compiling():
-            # Of rows that do not lie one after the other PyTorch makes a batch of small products.
+            # Without `contiguous`, PyTorch would compute a batch of small products.
             return F.linear(x.contiguous(), self.weight, self.bias)
         return F.linear(x.contiguous().to_mkldnn(), *self.copies).to_dense()
 
     def back(self, gradient: torch.Tensor) -> torch.Tensor:
-        """The gradient of x."""
+        """Compute the gradient of x [..., in] from that of the output [..., out]."""
         if self.copies is None or not gradient.numel() or torch.compiler.is_compiling():
             return gradient @ self.weight
         if self.turned is None:
@@ -76,7 +76,7 @@ class _Map:
 
 
 class _Collect(torch.autograd.Function):
-    """Stands before every product: autograd comes back to it when all of them are done."""
+    """Passes the weights on to all products; its backward pass runs when all of theirs are done."""
 
     @staticmethod
     def forward(
@@ -106,7 +106,7 @@ class _Product(torch.autograd.Function):
         ctx: Any,
         seen: Seen,
         x: torch.Tensor,
-        weight: torch.Tensor,  # noqa: ARG004, only so that autograd comes back to it
+        weight: torch.Tensor,  # noqa: ARG004, an input only for autograd's graph
         bias: torch.Tensor | None,  # noqa: ARG004
         product: _Map,
     ) -> torch.Tensor:

@@ -91,6 +91,6 @@ def refuse_costly(name: str, needed: int) -> None:
     """
     if needed > MAX_BYTES:
         raise ImageError(
-            f"{name}: decoding it takes {needed / 1e6:,.0f} MB of memory, more than the "
+            f"{name}: decoding it needs {needed / 1e6:,.0f} MB of memory, more than the "
             f"limit of {MAX_BYTES / 1e6:,.0f} MB; make it smaller"
         )
