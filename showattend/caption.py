@@ -19,7 +19,7 @@ class Photo(NamedTuple):
         image: What was captioned.
         geometry: The way from the grid back to its pixels.
         grid: Rows and columns of its maps.
-        familiarity: As of `Caption`.
+        familiarity: See `Caption`.
     """
 
     image: ImageSource

@@ -61,7 +61,7 @@ class Captioner(Given):
 
         Raises:
             ImageError: An image cannot be opened.
-            ConfigError: An option has a value that means nothing.
+            ConfigError: An option has an invalid value.
         """
         if isinstance(images, (str, Path, Image.Image, np.ndarray)):
             return self.caption([images], **options)[0]
@@ -91,13 +91,13 @@ class Captioner(Given):
             prefix: The captions' first words; one that the model does not know is read as
                 ``<unk>``, and keeps its map.
             banned: Words that do not come after the prefix.
-            **options: As for `caption`.
+            **options: See `caption`.
 
         Returns:
             An iterator over each source with its caption, or with what is wrong with it.
 
         Raises:
-            ConfigError: An option has a value that means nothing; raised by the call itself,
+            ConfigError: An option has an invalid value; raised by the call itself,
                 before any image is asked for.
         """
         batch_size = whole_number("batch_size", batch_size, 1, 100_000)

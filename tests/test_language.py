@@ -3,8 +3,6 @@
 `PHRASES` lists turns of phrase that this project does not use, each with a better one. They are
 searched for in the pages, and in the docstrings, comments and messages of the code. Every public
 function has a docstring, with the shapes of its tensors and the errors that it raises.
-
-`TO_DO` lists the modules that still have to be rewritten. Remove an entry when its modules pass.
 """
 
 from __future__ import annotations
@@ -75,46 +73,14 @@ QUOTATION = re.compile(r'"[^"]*\s[^"]*\s[^"]*"')
 COMMANDS = re.compile(r"showattend/cli/\w+_command\.py")
 """The docstring of a command is its help text, and does not list errors."""
 
-TO_DO = {
-    "showattend/caption.py",
-    "showattend/captioner.py",
-    "showattend/cli/terminal.py",
-    "showattend/data/cache.py",
-    "showattend/data/coco/download.py",
-    "showattend/data/loader.py",
-    "showattend/model/build.py",
-    "showattend/training/inputs.py",
-    "showattend/training/setup.py",
-    "showattend/visualize/animation.py",
-    "showattend/visualize/arrangement.py",
-    "showattend/visualize/family.py",
-    "showattend/visualize/figure.py",
-    "showattend/visualize/fonts.py",
-    "showattend/visualize/gallery.py",
-    "showattend/visualize/given_maps.py",
-    "showattend/visualize/heat.py",
-    "showattend/visualize/layout.py",
-    "showattend/visualize/looks.py",
-    "showattend/visualize/outlines.py",
-    "showattend/visualize/page.py",
-    "showattend/visualize/raw.py",
-    "showattend/visualize/sheet.py",
-    "showattend/visualize/summary.py",
-}
-"""Files that are still to be rewritten."""
-
 
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
 def marked(paths: list[Path]) -> list[object]:
-    """The paths as parameters; those to do are expected to fail."""
-    to_do = pytest.mark.xfail(reason="to be rewritten", strict=True)
-    return [
-        pytest.param(path, id=name(path), marks=[to_do] if name(path) in TO_DO else [])
-        for path in paths
-    ]
+    """The paths as parameters."""
+    return [pytest.param(path, id=name(path)) for path in paths]
 
 
 def prose(text: str, is_page: bool) -> Iterator[tuple[int, str]]:
@@ -212,10 +178,6 @@ def test_text(path: Path) -> None:
     if path in PACKAGE:
         found += problems_of_docstrings(text, lists_errors=not COMMANDS.fullmatch(name(path)))
     assert not found, "\n".join(found)
-
-
-def test_files_to_do_exist() -> None:
-    assert {name(path) for path in [*PAGES, *SOURCES]} >= TO_DO
 
 
 @pytest.mark.parametrize(

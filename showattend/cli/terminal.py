@@ -53,7 +53,7 @@ class Terminal(logging.Handler):
 
 
 def show_log() -> None:
-    """Show the library's warnings; without this they are for whoever embeds it to show."""
+    """Show the library's warnings; a program that embeds the library decides for itself."""
     logger = logging.getLogger("showattend")
     if not any(isinstance(each, Terminal) for each in logger.handlers):
         logger.addHandler(Terminal(logging.WARNING))
@@ -69,7 +69,7 @@ def wait_for_the_first() -> None:
     """Where ``torchrun`` has started several processes, let the first of them speak.
 
     A mistake of the user's meets all of them alike. When one has failed the others are stopped,
-    so whoever is still there after a moment has a trouble of its own to tell.
+    so a process that is still running after a moment has an error of its own to report.
     """
     if int(os.environ.get("RANK", "0")):
         time.sleep(10)
@@ -88,7 +88,7 @@ MANY = 20
 
 @contextmanager
 def bars(wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars told by (name, done, total), on a terminal only."""
+    """Return a callback for progress bars, (name, done, total); on a terminal only."""
     if not (wanted and sys.stderr.isatty()):
         yield lambda *_: None
         return

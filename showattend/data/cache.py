@@ -132,7 +132,7 @@ def cache_features(
 ) -> FeatureCache:
     """Open the cache of these images, computing what is not there yet.
 
-    An interrupted extraction goes on where it stopped. While another run adds to the same shelf,
+    An interrupted extraction continues where it stopped. While another run adds to the same shelf,
     this one waits, and takes what that one has made.
 
     Args:

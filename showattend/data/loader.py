@@ -56,11 +56,11 @@ class Inputs(Protocol):
     """Where the inputs of a batch come from."""
 
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
-        """The inputs of these records, each shown as its view says."""
+        """Return the inputs [B, ...] of these records, each in its view."""
 
 
 class Pixels:
-    """Images decoded anew for every batch, for an encoder that is being fine-tuned."""
+    """Images decoded again for every batch, for an encoder that is being fine-tuned."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class CaptionLoader:
         vocabulary: Words outside it become ``<unk>``.
         batch_size: Images a batch.
         max_length: Longer captions are cut to this many words.
-        seed: Of the order.
+        seed: The seed of the order.
         mirror: In an epoch, half of the images are mirrored, by the seed; their captions that
             say left or right are left out, and an image with only such captions stays as it is.
         crops: In an epoch, every image is shown whole or as one of this many crops of it.
@@ -246,10 +246,10 @@ class CaptionLoader:
                 yield float(weight), np.flatnonzero(self._weights == weight)
 
     def order(self, epoch: int | None) -> np.ndarray:
-        """What is drawn in this epoch, in its order: row + copy * N, [draws] int32.
+        """Return what is drawn in this epoch, in order: row + copy * N, shape [N'] int32.
 
-        A record that is drawn more than once has a copy 0, 1 and so on, each with a view of its
-        own. None: the records as they stand, whatever their weight.
+        A record that is drawn more than once has copies 0, 1 and so on, each with its own view.
+        If the epoch is None, return all records once, in their stored order.
         """
         N = len(self.records)
         if epoch is None:
@@ -299,7 +299,7 @@ class CaptionLoader:
         Args:
             epoch: None: the records as they stand.
             start: The step to begin with.
-            keep_captions: As of `views`.
+            keep_captions: See `views`.
         """
         views = self.views(epoch, keep_captions=keep_captions)
         parts, N = self._parts(epoch, start), len(self.records)

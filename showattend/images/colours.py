@@ -149,7 +149,7 @@ def _transform(profile: bytes, mode: str) -> Any:
 
     Args:
         profile: As the file holds it.
-        mode: Of the picture.
+        mode: The mode of the picture.
     """
     try:
         from PIL import ImageCms

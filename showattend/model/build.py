@@ -53,7 +53,7 @@ def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = No
         beside: See `Encoder`.
 
     Raises:
-        ConfigError: The name is unknown, the weights cannot be had, or ``beside`` means nothing.
+        ConfigError: The name is unknown, the weights cannot be had, or ``beside`` is invalid.
         CheckpointError: The weights file is not the one the recipe names.
     """
     with float32_by_default():
@@ -68,12 +68,12 @@ def encoder_of(config: EncoderConfig, *, pretrained: bool) -> Encoder:
     """The frozen encoder that a config describes.
 
     Args:
-        config: Its name, and what stands beside its last stage.
+        config: The encoder's name, and the stage that is added to its last one.
         pretrained: Load ImageNet weights, whatever the config says.
 
     Raises:
-        ConfigError: As of `build_encoder`.
-        CheckpointError: As of `build_encoder`.
+        ConfigError: See `build_encoder`.
+        CheckpointError: See `build_encoder`.
     """
     return build_encoder(name=config.name, pretrained=pretrained, beside=config.beside)
 
@@ -108,7 +108,7 @@ def build_decoder(
 
     Raises:
         ConfigError: There is no such kind of decoder or attention, they do not go together, or an
-            option means nothing, or nothing to this kind.
+            option is invalid, or not an option of this kind.
     """
     looking = to_dict(attention or AttentionConfig())
     cls, options = _chosen(config, looking)
@@ -167,7 +167,7 @@ def _refinement(encoder: EncoderConfig, feature_dim: int) -> GridSelfAttention |
     """The layers over the grid that a config asks for.
 
     Raises:
-        ConfigError: An option of theirs means nothing.
+        ConfigError: One of their options is invalid.
     """
     if encoder.self_attention:
         return GridSelfAttention(
@@ -213,7 +213,7 @@ def decoder_sections(decoder: Any) -> dict[str, dict[str, Any]]:
     """A config's attention and decoder sections that build this decoder again.
 
     Args:
-        decoder: Of a kind in the registry, or one of these behind self-attention over the grid.
+        decoder: A registered kind, possibly behind self-attention over the grid.
 
     Raises:
         ConfigError: It is of no such kind.

@@ -37,7 +37,7 @@ def dataset_file(
     Args:
         data: The section of the config.
         processes: See above.
-        which: Of several data sets.
+        which: The index among several data sets.
 
     Raises:
         DataError: It names none, or one that is not there; or the pictures cannot be drawn.
@@ -208,7 +208,7 @@ def _is_there(path: Path) -> bool:
 def _is_absent(path: Path) -> bool:
     try:
         path.stat()
-    except OSError as error:  # any other is told of by the reader
+    except OSError as error:  # the reader reports any other
         return isinstance(error, FileNotFoundError)
     return False
 
@@ -248,5 +248,5 @@ class Rows:
         self.inputs, self.rows = inputs, np.asarray(rows)
 
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
-        """The inputs of these rows of the subset."""
+        """Return the inputs [B, ...] of these records, each in its view."""
         return self.inputs.read(self.rows[np.asarray(rows)].tolist(), views)

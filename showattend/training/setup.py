@@ -93,7 +93,7 @@ def set_up(
 
     Raises:
         DataError: The data set cannot be read, or a split of it is empty.
-        ConfigError: A value of the config means nothing, or the model to start from does not fit.
+        ConfigError: A value of the config is invalid, or the model to start from does not fit.
     """
     mixture = read_mixture(config, processes)
     mixture = replace(mixture, spoken=Spoken(mixture.records))
@@ -116,7 +116,7 @@ def set_up(
         )
     encoder.to(device)
     _try_words(config, mixture, encoder.dim, source)
-    # Cached is what the frozen part of the encoder yields: all of it, or what precedes the
+    # Cached is what the frozen part of the encoder yields: all of it, or what comes before the
     # opened stages. Where these cannot be cut off, or the config wants no cache, images are
     # decoded for every batch.
     frozen: Encoder | None = encoder if config.data.cache is not None else None
@@ -125,7 +125,7 @@ def set_up(
         if frozen is None:
             reporter.message(
                 f"{config.encoder.name} cannot be cut before {config.encoder.finetune_from}: there "
-                "is no cache, images are decoded and encoded anew for every batch, which is slow"
+                "is no cache, images are decoded and encoded again for every batch, which is slow"
             )
     if frozen is None:
         mixture, inputs = pixel_inputs(config, mixture, preprocessing, reporter)

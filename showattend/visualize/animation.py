@@ -40,7 +40,7 @@ QUALITIES = (85, 60)  # of WebP: then the picture gets smaller
 COLOURS = (256, 128)  # of GIF: likewise
 GREYS = 12  # of them, for the letters
 SAMPLE = 50_000  # pixels that the colours of a GIF are chosen by
-LEVELS = 64  # of heat: hardly told apart, and what stays the same from word to word costs nothing
+LEVELS = 64  # of heat: hardly distinguishable, and what does not change costs nothing
 
 
 def animation_bytes(
@@ -101,7 +101,7 @@ class Walk:
     """The frames of an animation.
 
     Attributes:
-        frames: Each [height, width, 3] uint8: the photo, then one a word.
+        frames: Each [height, width, 3] uint8: the photo, then one per word.
         photo: Left, top, right, bottom of the photo in each.
     """
 
@@ -121,9 +121,9 @@ def draw_walk(
 
     Args:
         caption: The caption, with its image.
-        words: As for ``animation_bytes``.
-        scale: As for ``animation_bytes``.
-        size: As for ``animation_bytes``.
+        words: See ``animation_bytes``.
+        scale: See ``animation_bytes``.
+        size: See ``animation_bytes``.
         look: Options of ``paint``.
 
     Raises:

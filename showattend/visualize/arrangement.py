@@ -37,8 +37,8 @@ def arrange_summary(panels: int, aspect: float, width: float, highest: float, st
     Args:
         panels: How many.
         aspect: The photo's width by its height.
-        width: Of all together, at most.
-        highest: Of all together.
+        width: The greatest width of everything together.
+        highest: The greatest height of everything together.
         strip: Height above each panel for its word.
         gap: Between panels.
         narrowest: Width that a panel's word takes, at least.

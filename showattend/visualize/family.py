@@ -1,4 +1,4 @@
-"""Figures of more than one map a word: heads, hops and levels side by side; the attention matrix.
+"""Figures of several maps per word: heads, hops and levels side by side; the attention matrix.
 
 The matrix is the figure of Bahdanau et al. 2015 (figure 3) for photographs: words down the side,
 regions of the photograph across, each headed by its own piece of it.
@@ -54,15 +54,15 @@ def draw_parts(
 ) -> Figure:
     """For each word its map, and beside it the map of each head, hop or level.
 
-    Arguments and errors are as of `draw_figure`; where no words are asked for, those of the
+    For arguments and errors see `draw_figure`; where no words are asked for, those of the
     sharpest maps are shown.
 
     Raises:
-        UserError: The caption has one map a word.
+        UserError: The caption has one map per word.
     """
     check_width(width)
     if caption.parts is None:
-        raise UserError("this attention has one map a word: there are no heads, hops or levels")
+        raise UserError("this attention has one map per word: there are no heads, hops or levels")
     if scale not in SCALES:
         raise UserError(f"no scale {scale!r}; choose from {', '.join(SCALES)}")
     positions = positions_of(caption, words)
@@ -134,7 +134,7 @@ def draw_matrix(
         caption: The caption, with its image.
         words: Only these words' rows.
         theme: The colours.
-        width: Of the figure, at most; the squares shrink with it.
+        width: The greatest width of the figure; the squares shrink with it.
 
     Raises:
         UserError: An unknown word, or a width out of range.

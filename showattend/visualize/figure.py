@@ -77,7 +77,7 @@ def draw_figure(
         style: "light": the photo brightens where the model looks; "heat": a colour map over it.
         theme: "light" or "dark": the colours around the photos.
         details: Say of each panel the gate β and the entropy.
-        width: Of the figure, in pixels, at most; 1600 when left out, but for "word", where it
+        width: The greatest width of the figure in pixels; by default 1600, or for "word" what
             suits the photo.
         colormap: One of matplotlib's colour maps, for the style "heat".
         alpha: How much its colour covers the photo, in [0, 1].
@@ -153,7 +153,7 @@ def figure_bytes(caption: Caption, suffix: str = ".png", **options: Any) -> byte
 
     Args:
         caption: The caption, with its image.
-        suffix: Of the file.
+        suffix: The suffix of the file.
         options: Those of ``draw_figure``.
 
     Raises:
@@ -166,7 +166,7 @@ _SIGNS = "0123456789.,%×"
 
 
 def _beside(caption: Caption, t: int, somewhere: bool, details: bool) -> str:
-    """What stands beside a word: its probability, and whether to trust word and map."""
+    """Return what is printed next to a word: its probability, and whether to trust word and map."""
     told = [chance_of(caption, t)]
     if caption.unsure[t]:
         told.append("unsure")

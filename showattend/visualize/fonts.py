@@ -111,7 +111,7 @@ def _register_new_fonts() -> None:
     for path in sorted(set(findSystemFonts()) - known):
         try:
             fontManager.addfont(path)
-        except Exception:  # whatever a damaged font file brings about: it is no help here
+        except Exception:  # whatever a damaged font file brings about: it is of no use here
             continue
 
 

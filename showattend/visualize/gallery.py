@@ -31,7 +31,7 @@ SPACING = 1.4  # of lines
 
 MOST_ROWS = (LONGEST_SIDE - 2 * MARGIN - round(TITLE * SPACING)) // (PHOTO + GAP)
 MOST_CARDS = COLUMNS * MOST_ROWS
-"""On a sheet, where no card has more words than stand beside its photograph."""
+"""On a sheet, where no card has more words than fit next to its photograph."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Card:
         caption: The caption under test.
         references: Human captions to set beside it.
         tags: Short labels of what is wrong, such as "count: two / three".
-        score: Of the caption, such as "CIDEr 0.03"; empty for none.
+        score: The score of the caption, such as "CIDEr 0.03"; empty for none.
     """
 
     image: Path | Image.Image
@@ -119,7 +119,7 @@ def save_gallery(
         cards: What to show, in order.
         path: A .png or .pdf file.
         title: The headline.
-        advice: As of ``draw_gallery``.
+        advice: See ``draw_gallery``.
 
     Returns:
         Which letters no font of this machine has, in a line; empty where none is missing.

@@ -122,7 +122,7 @@ def _numbers(name: str, values: Any, lengths: tuple[int, ...]) -> np.ndarray | N
     numbers = _array(name, values)
     if numbers.ndim != 1 or len(numbers) not in lengths:
         shape = " x ".join(map(str, numbers.shape))
-        raise UserError(f"{name}: there must be {lengths[0]} numbers, one a word, not {shape}")
+        raise UserError(f"{name}: there must be {lengths[0]} numbers, one per word, not {shape}")
     return numbers
 
 

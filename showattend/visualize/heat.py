@@ -155,13 +155,13 @@ def entropy_of(map_HW: np.ndarray) -> float:
 
 
 def chance_of(caption: Caption, t: int) -> str:
-    """The probability of word ``t`` as it stands beside it; empty where it is not known."""
+    """The probability of word ``t`` as it is printed next to it; empty if it is not known."""
     value = caption.confidences[t]
     return "" if math.isnan(value) else f"{value:.0%}"
 
 
 def details_of(caption: Caption, t: int) -> str:
-    """The gate of word ``t``, if there is one, and its map's entropy, as they stand beside it."""
+    """Return the gate of word ``t``, if there is one, and its map's entropy, for printing."""
     gate = "" if caption.betas is None else f"β {caption.betas[t]:.2f} · "
     return f"{gate}H {entropy_of(caption.attention[t]):.1f}"
 
@@ -181,8 +181,8 @@ def paint(
         heat: The attention at each of its pixels [H, W], in [0, 1].
         style: "heat": a colour map over the photo (``overlay``); "light": nothing but the
             photo's own light (``light_up``).
-        colormap: As for ``overlay``.
-        alpha: As for ``overlay``.
+        colormap: See ``overlay``.
+        alpha: See ``overlay``.
 
     Returns:
         The picture [H, W, 3] uint8.

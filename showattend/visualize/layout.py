@@ -42,7 +42,7 @@ class Layout:
         panel: Width and height that each panel has to itself.
         photo: Width and height of the picture within, at the panel's upper left corner, or at
             the upper right one if the panels go from right to left.
-        width: Of the figure.
+        width: The width of the figure.
         strip: Height above each panel for its word, in units.
         from_right: The panels go from right to left, as the caption's letters do.
     """
@@ -89,7 +89,7 @@ def arrange(
             photo's own size, below each other.
         panels: How many.
         size: The photo's.
-        width: Of the figure, at most; None for what suits the layout.
+        width: The greatest width of the figure; None for what suits the layout.
         columns: Panels in a row; None for what suits the photo. Of a grid only.
 
     Raises:

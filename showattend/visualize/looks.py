@@ -25,7 +25,7 @@ class Looks:
 
     Args:
         count: How many of each to keep.
-        sigma: Of the Gaussian that the maps are blurred with to find their peaks.
+        sigma: The standard deviation of the Gaussian blur before peaks are sought.
     """
 
     def __init__(self, count: int, sigma: float = 0.0) -> None:
@@ -91,7 +91,7 @@ def draw_look(
         position: The first word that names the object.
         words: How many do; their maps are averaged.
         inside: Where the object is [height, width] bool.
-        sigma: Of a Gaussian to blur the map with, as `Geometry.upsample` takes it.
+        sigma: The standard deviation of a Gaussian blur, as `Geometry.upsample` takes it.
 
     Raises:
         UserError, ImageError: As `photo_of`.

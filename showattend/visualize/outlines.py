@@ -17,7 +17,8 @@ def contours(values: np.ndarray, levels: Sequence[float]) -> list[list[np.ndarra
     """For each level the closed curves around the pixels of larger values.
 
     Args:
-        values: Of the pixels [H, W]; value (i, j) belongs to the point (j + 0.5, i + 0.5).
+        values: The values of the pixels [H, W]; value (i, j) is that of the point
+            (j + 0.5, i + 0.5).
         levels: Not below the least value.
 
     Returns:

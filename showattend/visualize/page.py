@@ -86,7 +86,7 @@ def write_gallery_page(
 def page_html(
     captions: Sequence[Caption], *, title: str | None = None, words: Sequence[str] | None = None
 ) -> str:
-    """The page of one photo, as text; arguments and errors as of ``write_page``."""
+    """The page of one photo, as text; for arguments and errors see ``write_page``."""
     photo = photo_values(captions)
     if words is not None:
         positions_of(captions[0], words)  # it must say them; the others need not
@@ -326,7 +326,7 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
     values["half_area"] = [half_area(each) for each in caption.attention]
     for name in ("log_probs", "log_prob", "confidences", "confidence", "score", "betas",
                  "attention", "half_area", "parts", "sentinel"):  # fmt: skip
-        if values.get(name) is None:  # a model without a gate, with one map a word
+        if values.get(name) is None:  # a model without a gate, with one map per word
             continue
         numbers = np.asarray(values[name], np.float64)
         finite = np.nan_to_num(numbers, posinf=1e9, neginf=-1e9).round(6)

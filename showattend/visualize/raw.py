@@ -95,7 +95,7 @@ def json_bytes(
 
 
 def plain_numbers(numbers: np.ndarray) -> Any:
-    """Numbers as (lists of) floats for JSON, which has no NaN: what is not known is None."""
+    """Convert an array [...] to floats in nested lists for JSON; NaN becomes None."""
     if not np.isnan(numbers).any():
         return numbers.tolist()
     values = numbers.astype(object)

@@ -25,7 +25,7 @@ INK, QUIET = THEMES["light"].ink, THEMES["light"].quiet
 DPI = 100
 PLACED = "showattend_placed"  # attribute of a figure: its photos
 
-# What the vector formats would read from the user's matplotlibrc, or draw by lot.
+# What the vector formats would read from the user's matplotlibrc, or draw at random.
 _SETTLED = {
     "svg.hashsalt": "showattend",
     "svg.fonttype": "path",
@@ -107,8 +107,8 @@ class Sheet:
 
         Args:
             curves: Each with its first point repeated at its end.
-            color: Of the line.
-            thick: Of the line, in units.
+            color: The colour of the line.
+            thick: The thickness of the line in units.
             inside: Left, top, right, bottom that no line leaves.
         """
         from matplotlib.patches import PathPatch
@@ -239,7 +239,7 @@ class Sheet:
         )
 
     def text_width(self, text: str, size: float, bold: bool = False) -> float:
-        """How many pixels a line takes."""
+        """Return the width of a line in pixels."""
         key = (text, size, bold)
         if key not in self._widths:
             with quiet():

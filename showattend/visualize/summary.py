@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST = len(WORD_COLOURS)
-"""Words in colour: more outlines on a photo than these cannot be told apart."""
+"""Words in colour: more outlines on a photo cannot be distinguished."""
 
 # All lengths are pixels of a figure 1600 wide, and scale with it.
 MARGIN, GAP = 44, 18
@@ -59,16 +59,16 @@ def draw_summary(
     Args:
         caption: The caption, with its image.
         words: The words to colour, instead of the sharpest.
-        scale: As of `draw_figure`.
-        style: As of `draw_figure`.
+        scale: See `draw_figure`.
+        style: See `draw_figure`.
         theme: "light" or "dark".
         details: Say of each panel the gate and the entropy.
-        width: Of the figure, in pixels, at most; 1600 when left out.
-        colormap: As of `draw_figure`.
-        alpha: As of `draw_figure`.
+        width: The greatest width of the figure in pixels; 1600 when left out.
+        colormap: See `draw_figure`.
+        alpha: See `draw_figure`.
 
     Raises:
-        UserError: As of `draw_figure`.
+        UserError: See `draw_figure`.
     """
     check_width(width)
     colours = theme_named(theme)

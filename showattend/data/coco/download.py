@@ -2,7 +2,7 @@
 
 The HTTP client is httpx2, which timm brings along by way of huggingface_hub; it keeps connections
 open from file to file and knows proxies and redirects. What it does not do is here: waiting and
-asking again, going on with a large file that broke off, and many files at once.
+asking again, continuing a large file that broke off, and many files at once.
 
 A file grows aside as ``.name.part`` and takes its name when its size and the caller's check agree.
 A large one goes on by a range request, in this run or the next, if the server's validator (ETag
@@ -34,7 +34,7 @@ OnBytes = Callable[[int, int | None], object]
 
 _RESUMABLE = 1 << 20  # a file of more bytes is continued after a failure; a smaller one starts over
 _LONGEST_PAUSE = 60.0
-_LONGEST_WISH = 300.0  # what Retry-After is obeyed up to
+_LONGEST_WISH = 300.0  # the longest Retry-After that is respected
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
@@ -339,7 +339,7 @@ def rename(part: Path, tag: Path, path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within it an error of the disk, which trying again does not mend, names the file.
+    """Name the file in disk errors, which trying again does not fix.
 
     Raises:
         DataError: In place of an ``OSError``.
