@@ -141,7 +141,7 @@ def test_mistakes_are_one_line(
     few = data.parent / "train.jsonl"
     few.write_text(data.read_text("utf-8").replace('"val"', '"train"'), "utf-8")
     for args, message in (
-        ([str(alone), "--validation", "a", str(data), images, "--beside"], "beside a model"),
+        ([str(alone), "--validation", "a", str(data), images, "--beside"], "not a model"),
         ([str(mine), "--validation", "a", "none.jsonl", images], "none.jsonl"),
         (
             [str(mine), "--validation", "a", str(data), images, "--training", str(few), images],
