@@ -349,7 +349,9 @@ def test_places_that_are_wrong(
     refused("no run of finetune to resume; start without", photos, out, resume=True)
     refused("was started with the source .*, not ", tmp_path, run[0], resume=True, model=str(model))
     refused("was started with the model .*, not ", photos, run[0], resume=True)
-    refused("train.out from --out", photos, out, error=ConfigError, overrides=["train.out=elsewhere"])
+    refused(
+        "train.out from --out", photos, out, error=ConfigError, overrides=["train.out=elsewhere"]
+    )
     refused(
         "it must be 1 or more", photos, out, error=ConfigError, overrides=["train.batch_size=0"]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from showattend.evaluation.scores import java
 from showattend.evaluation.scores.lengths import (
     likelihood_by_length,
     range_text,
@@ -12,7 +13,14 @@ from showattend.evaluation.scores.lengths import (
 from showattend.evaluation.scores.metrics import score_captions
 
 
-def test_images_are_sorted_by_the_mean_length_of_their_references() -> None:
+def absent(*_: object) -> None:
+    raise java.JavaError("no Java was found")
+
+
+def test_images_are_sorted_by_the_mean_length_of_their_references(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(java, "tokenize_ptb", absent)  # which takes seconds to start
     references = {
         "short": ["a dog runs", "a brown dog is running fast"],
         "long": ["a man in a red shirt rides a brown horse along the beach at dusk"] * 2,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
+from showattend.evaluation.scores import java
 from showattend.evaluation.scores.metrics import score_captions
 from showattend.evaluation.scores.statistics import (
     bleu_table,
@@ -16,6 +17,10 @@ from showattend.evaluation.scores.statistics import (
     paired_difference,
     student_quantile,
 )
+
+
+def absent(*_: object) -> None:
+    raise java.JavaError("no Java was found")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,8 @@ REFERENCES = {
 }
 
 
-def test_bleu_of_the_counts_is_bleu() -> None:
+def test_bleu_of_the_counts_is_bleu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(java, "tokenize_ptb", absent)  # which takes seconds to start
     for hyps in (
         {0: "a dog runs over the hill", 1: "two children play ball", 2: "a man rides a horse"},
         {0: "a dog", 1: "", 2: "a man on a brown horse that is big"},
