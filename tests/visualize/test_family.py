@@ -72,7 +72,7 @@ def test_many_heads_wrap_and_the_sentinel_is_said() -> None:
 
 
 def test_one_map_a_word_has_no_parts() -> None:
-    with pytest.raises(UserError, match="one map a word"):
+    with pytest.raises(UserError, match="one map per word"):
         draw_figure(caption_of(plain(9, 6), CELLS), layout="parts")
 
 
