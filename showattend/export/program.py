@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from showattend.exceptions import UserError, one_line
 from showattend.images.image_files import load_image
 from showattend.images.turns import turn
-from showattend.model.model_schema import EXPORT, parse_json
+from showattend.model.model_schema import EXPORT, RANGES, parse_json
 from showattend.text.printable import is_word
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise onnxruntime reports to Microsoft
@@ -43,11 +43,6 @@ FORMAT, SETTINGS = "showattend onnx 1", "model.json"
 PAD, START, END, UNK = range(4)  # the first entries of the vocabulary; all others are words
 SEEN = ("alpha", "beta", "parts", "sentinel")  # outputs of a step that say where it looked
 BANNED = -1e9  # lower than any sum of log-probabilities, and finite
-RANGES: dict[str, tuple[int, int, Any]] = {  # minimum, maximum and type of each option
-    **dict.fromkeys(("beam_size", "n_best", "max_length"), (1, 1000, int)),
-    **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
-    "length_penalty": (0, 10, int | float),
-}
 
 
 class Photo(NamedTuple):

@@ -111,16 +111,14 @@ def _wrong(value: Any, where: str, wanted: str) -> ValueError:
     return ValueError(f"{where} is {shown}; it must be {wanted}")
 
 
+RANGES: dict[str, tuple[int, int, Any]] = {  # minimum, maximum and type of each option
+    **dict.fromkeys(("beam_size", "n_best", "max_length"), (1, 1000, int)),
+    **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
+    "length_penalty": (0, 10, int | float),
+}
 SEARCH = section(
     {},
-    {
-        "beam_size": number(1, 1000, whole=True),
-        "n_best": number(1, 1000, whole=True),
-        "max_length": number(1, 1000, whole=True),
-        "min_length": number(0, 1000, whole=True),
-        "block_ngrams": number(0, 1000, whole=True),
-        "length_penalty": number(0, 10),
-    },
+    {name: number(least, most, whole=kind is int) for name, (least, most, kind) in RANGES.items()},
 )
 INPUT = {
     "size": number(1, MOST_PIXELS, whole=True),

@@ -27,8 +27,6 @@ from showattend.evaluation.grounding.pointing import (
     CENTRE_SIGMA,
     MAPS,
     PAPER_SIGMA,
-    RESAMPLES,
-    SEED,
     Look,
     as_pair,
     bootstrap,
@@ -36,6 +34,7 @@ from showattend.evaluation.grounding.pointing import (
     look_of_words,
     looks_of,
 )
+from showattend.evaluation.scores.statistics import RESAMPLES, SEED
 from showattend.exceptions import DataError, ImageError
 from showattend.images.photo_file import PhotoFile
 from showattend.model.score_settings import SEARCH, caption_settings

@@ -13,6 +13,7 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.evaluation.grounding.nouns import Mention
+from showattend.evaluation.scores.statistics import resamples
 
 MAPS = ("model", "uniform", "centre", "other_word")
 """The model's map of the word, and the baselines: a uniform map, a map at the centre, and the maps
@@ -24,8 +25,6 @@ PAPER_SIGMA = 20 / 224
 fraction of the image's side. The authors' program, https://github.com/kelvinxu/arctic-captions
 (alpha_visualization.ipynb), upsamples 14 x 14 cells 16 times and blurs with 20 pixels."""
 CENTRE_SIGMA = 0.25  # fraction of the image's width and height
-RESAMPLES = 2000
-SEED = 0
 
 
 class Look:
@@ -107,20 +106,6 @@ def centre_map(size: tuple[int, int]) -> np.ndarray:
     return np.outer(down, across)
 
 
-def drawn_again(count: int) -> np.ndarray:
-    """Count how often each of ``count`` images is drawn in each bootstrap resample.
-
-    The draws are the same every time, so that measurements of the same images are paired.
-
-    Returns:
-        [RESAMPLES, count].
-    """
-    draw = np.random.default_rng(SEED)
-    return np.stack(
-        [np.bincount(draw.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)]
-    )
-
-
 def bootstrap(images: Sequence[np.ndarray]) -> np.ndarray:
     """Compute 95 % intervals of means over words with a bootstrap over images.
 
@@ -132,7 +117,7 @@ def bootstrap(images: Sequence[np.ndarray]) -> np.ndarray:
     """
     sums = np.array([np.asarray(each, float).sum(0) for each in images])
     counts = np.array([len(each) for each in images], dtype=float)
-    times = drawn_again(len(images))
+    times = resamples(len(images))
     drawn = times @ counts
     means = (times @ sums)[drawn > 0] / drawn[drawn > 0, None]
     return np.percentile(means, [2.5, 97.5], axis=0).T

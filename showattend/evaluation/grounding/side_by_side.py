@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from showattend.evaluation.grounding.pointing import BASELINES, as_pair, drawn_again
+from showattend.evaluation.grounding.pointing import BASELINES, as_pair
+from showattend.evaluation.scores.statistics import resamples
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -32,7 +33,7 @@ def difference(one: Rows, other: Rows, measure: str) -> dict[str, Any]:
     """
     tables = [_sums(rows, measure) for rows in (one, other)]
     images = sorted(set().union(*tables), key=str)
-    times = drawn_again(len(images))
+    times = resamples(len(images))
     means, drawn = [], []
     for table in tables:
         sums, counts = np.array([table.get(image, (0.0, 0)) for image in images]).T

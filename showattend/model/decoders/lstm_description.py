@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from showattend.model.attention.contract import Attention
 
 
+def widen_projection(
+    weights: Mapping[str, torch.Tensor], more: int
+) -> dict[str, torch.Tensor] | None:
+    """Add ``more`` columns of zeros to the projection [M, D]; None if there is no projection."""
+    if "projection.weight" not in weights:
+        return None
+    wider = F.pad(weights["projection.weight"], (0, more))
+    return {**weights, "projection.weight": wider}
+
+
 class LSTMDescription(nn.Module):
     """The base of `showattend.model.decoders.lstm.LSTMDecoder`, which has the layers."""
 
@@ -73,10 +83,7 @@ class LSTMDescription(nn.Module):
 
         See `Decoder.with_more_features`.
         """
-        if "projection.weight" not in weights:
-            return None
-        wider = F.pad(weights["projection.weight"], (0, more))
-        return {**weights, "projection.weight": wider}
+        return widen_projection(weights, more)
 
     @staticmethod
     def feature_dim_of(weights: Mapping[str, torch.Tensor]) -> int:

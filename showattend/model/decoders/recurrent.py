@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from showattend.model.attention.contract import Attended, Keys, build_attention, sizes_of
 from showattend.model.attention.sentinel import Sentinel
+from showattend.model.decoders.lstm_description import widen_projection
 from showattend.model.decoders.protocol import Forced, State, Step, flat, teacher_forcing
 from showattend.model.layers import Linear, wide
 
@@ -207,7 +208,4 @@ class Recurrent(nn.Module):
 
         See `Decoder.with_more_features`.
         """
-        if "projection.weight" not in weights:
-            return None
-        wider = F.pad(weights["projection.weight"], (0, more))
-        return {**weights, "projection.weight": wider}
+        return widen_projection(weights, more)
