@@ -235,10 +235,9 @@ def test_cut_files_are_refused(name: str) -> None:
     for length in (16, 30, 60, len(data) // 3):
         try:
             found = described(data[:length])
-        except DataError as error:
-            assert "complete" in str(error) or "XMP" in str(error)
-        else:
-            assert read_description(packet_in(found)).ours
+        except DataError:
+            continue
+        assert read_description(packet_in(found)).ours
 
 
 @pytest.mark.parametrize("name", ["GIF", "BMP", "AVIF", "PPM"])

@@ -22,15 +22,15 @@ LIGHTROOM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
   <rdf:Description rdf:about="uuid:faf5bdd5"
     xmlns:xmp="http://ns.adobe.com/xap/1.0/"
     xmlns:crs='http://ns.adobe.com/camera-raw-settings/1.0/'
-   xmp:Rating="4" crs:Look=">a's < &amp; b"
+   xmp:Rating="4" crs:Look=">a's &lt; &amp; b"
    xmp:CreatorTool="Adobe Photoshop Lightroom Classic 13.0">
    <?strange instruction?>
    <xmp:Label><![CDATA[a <b> c]]></xmp:Label>
   </rdf:Description>
  </rdf:RDF>
 </x:xmpmeta>
-                                        
-<?xpacket end="w"?>\0""".replace("a's < ", "a's &lt; ")
+PADDING
+<?xpacket end="w"?>\0""".replace("PADDING", " " * 40)
 
 
 def people(content: str, namespaces: str = "") -> bytes:
