@@ -6,6 +6,7 @@ import hashlib
 import json
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +18,12 @@ from showattend.data.mixture import Mixture
 from showattend.data.spoken import Spoken
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.build import build_decoder, build_preprocessing, encoder_of
+from showattend.model.checkpoint import find_model, weights_digest
 from showattend.model.decoders.protocol import sharpen
 from showattend.model.encoder import Encoder
 from showattend.model.score_settings import describe_settings, search_settings
 from showattend.model.search_options import SearchOptions
+from showattend.system import provenance
 from showattend.system.device import give_back_freed_memory
 from showattend.system.processes import Processes
 from showattend.text.vocabulary import Vocabulary
@@ -78,6 +81,29 @@ class Setup:
             record=record,
             device=next(decoder.parameters()).device,
             precision="fp32",
+        )
+
+
+    def provenance(
+        self, config: Config, device: torch.device, dtype: torch.dtype
+    ) -> dict[str, Any]:
+        """Describe what the run is made from; see `showattend.system.provenance.stamp`.
+
+        Call it before training: ``encoder`` is the digest of the encoder's weights at the start.
+        """
+        files = [Path(each.path) for each in config.data.sets]  # or "toy", which is no file
+        start = config.train.init_from
+        return provenance.stamp(
+            device,
+            precision=str(dtype).removeprefix("torch."),
+            seed=config.train.seed,
+            data={
+                "content": self.identity["data set"],
+                "files": {file.name: provenance.file_digest(file) for file in files},
+            },
+            encoder={"name": self.encoder.name, "weights": self.encoder.fingerprint()[:16]},
+            start={"model": start, "weights": weights_digest(find_model(start))} if start else None,
+            search=search_settings(self.validation.options),
         )
 
 
