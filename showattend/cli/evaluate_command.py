@@ -19,7 +19,7 @@ from showattend.cli.options import (
     Size,
     searching,
 )
-from showattend.cli.terminal import bars, finish, report, table
+from showattend.cli.terminal import bars, finish, table, write_report
 from showattend.exceptions import UserError
 
 
@@ -93,7 +93,7 @@ def evaluate(
     metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
     told = describe_settings(found["settings"])
     table(f"Scores of {len(found['captions']):,} captions ({told})", metrics)
-    report(found, output)
+    write_report(found, output)
     finish(found)
 
 

@@ -36,7 +36,7 @@ def test_the_command_from_a_record_makes_the_same_captions(
     assert program == "showattend"
     for name, value in (("--beam-size", "3"), ("--length-penalty", "0.4"), ("--min-length", "2"),
                         ("--block-ngrams", "2"), ("--max-length", "9"), ("--size", "64"),
-                        ("--precision", "fp32"), ("--split", "train")):  # fmt: skip
+                        ("--precision", "fp32"), ("--split", "val")):  # fmt: skip
         assert words[words.index(name) + 1] == value, name
     run(*words, "--output", second)
     again = read(second)
