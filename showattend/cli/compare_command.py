@@ -77,7 +77,7 @@ def compare(
         return
     if not configs or out is None:
         raise UserError(
-            "give configs to train, and --out DIR; or --records a.json b.json to compare two records"
+            "give configs to train, and --out DIR; or two records, --records a.json b.json"
         )
     from showattend.training import compare as comparisons
     from showattend.training import comparison as tables

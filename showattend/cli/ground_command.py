@@ -93,10 +93,8 @@ def ground(
     if captions is not None and results is not None:
         raise UserError("--captions and --results both say the words; give one of them")
     if beam_size is not None and (captions or results) is not None:
-        raise UserError(
-            f"--{'results' if captions is None else 'captions'} says the words, there is no search; "
-            "leave --beam-size out"
-        )
+        given = "--results" if captions is None else "--captions"
+        raise UserError(f"{given} says the words, there is no search; leave --beam-size out")
     if output is not None:
         check_json(output)
     places = [place for place in (output, gallery) if place is not None]

@@ -49,7 +49,7 @@ def info(
         float | None, typer.Option(help="Of --prune.", show_default="30", min=0)
     ] = None,
 ) -> None:
-    """Show a model's recipe, training data, scores and provenance, a record's, or what is cached."""
+    """Show a model's recipe, scores and provenance, how a record was made, or what is cached."""
     if record is not None:
         if model is not None or cache or prune or folder is not None or days is not None:
             raise UserError("--record is about one file; leave the other options out")

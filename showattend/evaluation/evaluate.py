@@ -233,9 +233,7 @@ def _generate(
     return captions, describe_maps(maps)
 
 
-def read_results(
-    path: Path, records: Sequence[Record], others: bool = False
-) -> dict[ImageId, str]:
+def read_results(path: Path, records: Sequence[Record], others: bool = False) -> dict[ImageId, str]:
     """Read captions from a file, by the image ids of the records.
 
     The file may name an image by its id or by its file name.

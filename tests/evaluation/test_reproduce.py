@@ -50,7 +50,13 @@ def test_the_command_from_a_record_makes_the_same_captions(
     assert shown.code == 0
     assert f"to repeat    {shlex.join(command(record))}" in shown.out
     told = "\n".join(shown.out)
-    for part in ("sources ", "threads", "torchvision", "beam 3", record["provenance"]["model"]["weights"]):
+    for part in (
+        "sources ",
+        "threads",
+        "torchvision",
+        "beam 3",
+        record["provenance"]["model"]["weights"],
+    ):
         assert part in told
 
     # Another beam: what differs is listed, with the captions that do.
@@ -72,7 +78,7 @@ def test_a_record_that_cannot_be_repeated_is_one_line(run: CommandLine, tmp_path
     assert "not a record" in run.refused("compare", "--records", path, path)
     assert "two files, not 1" in run.refused("compare", "--records", path)
     assert "--record is about one file" in run.refused("info", "--record", path, "--cache")
-    assert "or --records a.json b.json" in run.refused("compare")
+    assert "--records a.json b.json" in run.refused("compare")
     path.write_text('{"settings": {"results": "x.json", "split": "val"}}')
     with pytest.raises(DataError, match="does not say how captions were made"):
         command(read_record(path), path)

@@ -56,7 +56,10 @@ def test_a_checkout_says_its_commit_and_a_copy_its_sources(tmp_path: Path) -> No
     (package / "system").mkdir(parents=True)
     for name in ("__init__.py", "exceptions.py", "system/__init__.py", "system/provenance.py"):
         shutil.copy(provenance.PACKAGE / name, package / name)
-    program = "import json; from showattend.system.provenance import source_state as s; print(json.dumps(s()))"
+    program = (
+        "import json\nfrom showattend.system.provenance import source_state\n"
+        "print(json.dumps(source_state()))"
+    )
 
     def state() -> dict[str, object]:
         done = subprocess.run(
@@ -77,7 +80,7 @@ def test_a_checkout_says_its_commit_and_a_copy_its_sources(tmp_path: Path) -> No
     clean = state()
     assert clean["sources"] == installed["sources"]
     assert (len(str(clean["commit"])), clean["changed"]) == (40, False)
-    (package / "exceptions.py").open("a").write("# changed\n")
+    (package / "exceptions.py").write_text("# changed\n")
     changed = state()
     assert (changed["commit"], changed["changed"]) == (clean["commit"], True)
     assert changed["sources"] != clean["sources"]
@@ -97,8 +100,8 @@ def test_no_secret_is_kept(given: list[str], kept: list[str]) -> None:
 
 
 def test_a_model_that_is_given_away_has_no_paths_of_its_machine() -> None:
-    made = {"command": ["showattend", "train", "/home/me/a.yaml", "data.path=/data/b.jsonl", "runs/c"],
-            "model": {"n": 3}}  # fmt: skip
+    words = ["showattend", "train", "/home/me/a.yaml", "data.path=/data/b.jsonl", "runs/c"]
+    made = {"command": words, "model": {"n": 3}}
     assert portable(made) == {
         "command": ["showattend", "train", ".../a.yaml", "data.path=.../b.jsonl", "runs/c"],
         "model": {"n": 3},

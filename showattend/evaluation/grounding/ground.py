@@ -256,9 +256,7 @@ def ground(
             "centre_sigma": CENTRE_SIGMA,
             "interval": {"level": 0.95, "resamples": RESAMPLES, "over": "images", "seed": SEED},
         },
-        "provenance": stamp(
-            captioner.device, data=digests, **caption_inputs(captioner, settings)
-        ),
+        "provenance": stamp(captioner.device, data=digests, **caption_inputs(captioner, settings)),
     }
 
 
