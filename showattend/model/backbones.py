@@ -246,6 +246,7 @@ class TokenPart(nn.Module):
         self.inner = inner
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """From tokens [B, D, 1, N] to tokens [B, D, 1, N]."""
         return _row(self.inner(_tokens(tokens)))
 
 

@@ -150,8 +150,8 @@ class Trainer:
             )
             if not over and (changed := begin_session(now, self.made)):
                 self.reporter.message(
-                    "warning: the run goes on with other code, packages, machine or threads than "
-                    "it had, so that its result may differ from an uninterrupted one "
+                    "warning: the run continues with other code, packages, machine or threads than "
+                    "before, so that its result may differ from an uninterrupted one "
                     f"({'; '.join(changed)})"
                 )
         else:

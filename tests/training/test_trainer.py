@@ -235,7 +235,7 @@ def test_resuming_with_other_code_or_threads_says_so_and_records_it(
     monkeypatch.setattr(provenance, "source_state", lambda: state)
     log = Log()
     record = train(config(tmp_path), log, resume=True)
-    (warning,) = [each for each in log.messages if each.startswith("warning: the run goes on")]
+    (warning,) = [each for each in log.messages if each.startswith("warning: the run continues")]
     assert "is another" in warning
     assert record["provenance"]["code"] != state
     (resumed,) = record["resumed"]
