@@ -51,10 +51,10 @@ def measure(model: str, annotations: Path, images: Path, limit: int, kind: str) 
         chosen.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
         for name in ("float32", kind):
 
-            def rounded(pixels: torch.Tensor, dtype: Any = getattr(torch, name)) -> torch.Tensor:
-                return encode(pixels).to(dtype).float()
+            def rounded(images: torch.Tensor, dtype: Any = getattr(torch, name)) -> torch.Tensor:
+                return encode(images).to(dtype).float()
 
-            captioner.encoder.forward = rounded  # type: ignore[method-assign]
+            captioner.encoder.forward = rounded  # type: ignore[method-assign, assignment]
             found[name] = evaluate(chosen, captioner=captioner)
     return found
 

@@ -14,7 +14,7 @@ from showattend.model.score_settings import SEARCH
 from showattend.system.provenance import flatten
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-SECTIONS = ("provenance", "settings", "evaluation", "config", "data", "machine", "about")
+SECTIONS = ("provenance", "settings", "evaluation", "config", "data", "machine", "about", "best")
 """The parts of a record that say how its figures were made."""
 _TIMES = ("settings.seconds", "settings.results")
 
@@ -61,9 +61,10 @@ def command(record: Mapping[str, Any], where: str | Path = "the record") -> list
     words = ["showattend", "evaluate", "--annotations", how["annotations"]]
     if how.get("image_folder"):
         words += ["--images", how["image_folder"]]
-    words += ["--model", how["model"], "--split", how["split"]]
+    words += ["--model", how["model"]]
+    words += ["--split", how["split"]] if how.get("split") else []
     for key in SEARCH:
-        words += [f"--{key.replace('_', '-')}", f"{how[key]:g}"]
+        words += [f"--{key.replace('_', '-')}", how[key]]
     words += ["--size", how["size"], "--precision", PRECISIONS[how["precision"]]]
     words += ["--batch-size", how.get("batch_size", 32)]
     device = record.get("provenance", {}).get("machine", {}).get("device")

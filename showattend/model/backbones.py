@@ -335,7 +335,7 @@ class _TorchvisionViT(nn.Module):
             positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)
         tokens = patches.flatten(2).transpose(1, 2)
         tokens = torch.cat([model.class_token.expand(len(tokens), -1, -1), tokens], 1)
-        return model.encoder.dropout(tokens + positions)  # type: ignore[no-any-return]
+        return model.encoder.dropout(tokens + positions)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens = self.layers(self.embed(images))
@@ -358,7 +358,7 @@ class _TimmViT:
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """From images [B, 3, size, size] to tokens [B, N, D]."""
         tokens = self.model._pos_embed(self.model.patch_embed(images))
-        return self.model.norm_pre(self.model.patch_drop(tokens))  # type: ignore[no-any-return]
+        return self.model.norm_pre(self.model.patch_drop(tokens))
 
 
 def _timm_vit_stages(model: Any, prefix: int) -> dict[str, nn.Module]:

@@ -5,6 +5,7 @@ Shape suffixes: B images, H and W rows and columns of the grid, D feature dimens
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 from contextvars import ContextVar
@@ -220,6 +221,8 @@ class Staged(nn.Module):
                 finer = x
         if self._finer is not None:
             return _join(_map_of(x), _map_of(finer))
+        with contextlib.suppress(ValueError):  # of which the first form is the usual one
+            x = _map_of(x)
         return x.permute(0, 2, 3, 1)
 
     def _cut(self, stage: str) -> int:

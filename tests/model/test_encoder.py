@@ -22,10 +22,11 @@ EXPECTED: dict[str, tuple[int, int, tuple[int, ...]]] = {
     "torchvision:swin_t": (768, 32, (64,)),
     "timm:convnext_atto": (320, 32, (64, 96)),
     "timm:mambaout_femto": (288, 32, (64,)),  # channels last within
+    "timm:hrnet_w18_small": (2048, 32, (64,)),  # branches that are joined again
     "timm:vit_tiny_patch16_224": (192, 16, (64, 224)),  # patch tokens, one class token
 }
 # More than their parts one after another.
-NO_CHAIN = {"timm:mambaout_femto"}
+NO_CHAIN = {"timm:hrnet_w18_small"}
 
 
 @pytest.fixture(scope="module", params=EXPECTED)
@@ -151,6 +152,24 @@ def test_an_encoder_with_two_stages_is_cut_where_both_can_be_had(both: Encoder) 
     both.forward_from(both.stages[-1], middle).square().sum().backward()
     assert all((p.grad is not None) == p.requires_grad for p in both.parameters())
     both.finetune_from(None)
+
+
+def test_a_stage_of_a_network_that_is_no_chain() -> None:
+    """Its output is taken while the whole network runs, and there is nothing to cut."""
+    torch.manual_seed(0)
+    encoder = build_encoder(name="timm:hrnet_w18_small", pretrained=False, beside="layer1")
+    images = torch.randn(2, 3, 64, 64)
+    seen: list[torch.Tensor] = []
+    dict(encoder._parts)["layer1"].register_forward_hook(lambda _, __, out: seen.append(out))
+    features = encoder(images)  # without having been measured
+    assert encoder.measure(64) == (16, 16, 2048 + 256)
+    assert features.shape == (2, 16, 16, 2048 + 256)
+    finer = next(each for each in seen if len(each) == 2)
+    torch.testing.assert_close(features[..., 2048:], finer.permute(0, 2, 3, 1))
+    assert encoder.before(encoder.stages[-1], 64) is None
+    opened = encoder.finetune_from(encoder.stages[-1])
+    encoder(images).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in opened)
 
 
 def test_a_change_in_one_corner_shows_in_that_corner_of_both_parts() -> None:

@@ -261,8 +261,8 @@ def test_float16_on_a_processor_reports_the_steps_it_skips(
     assert any(f"{skipped} of {BATCHES} steps were skipped" in each for each in log.messages)
 
 
-def test_a_finished_run_resumes_to_its_record(
-    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config]
+def test_a_finished_run_resumes_to_its_record_or_is_trained_on(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
 ) -> None:
     (out, record, _), log = run, Log()
     assert train(config(out), log, resume=True)["history"] == record["history"]
@@ -271,6 +271,10 @@ def test_a_finished_run_resumes_to_its_record(
     longer = config(out, train={"epochs": EPOCHS + 1})
     with pytest.raises(CheckpointError, match=f"for longer.*train.init_from={out} and another"):
         train(longer, log, resume=True)
+    # The advice is good.
+    more = train(config(tmp_path, train={"init_from": str(out), "epochs": 1}))
+    assert more["provenance"]["start"]["model"] == str(out)
+    assert len(more["history"]) == 1
     assert not any(message.startswith("Resuming") for message in log.messages)
 
 

@@ -268,8 +268,8 @@ def prepare_coco(
     fetch = image_root is None or base_url is not None
     make_folder(out)
     images.find(chosen, fetch)
-    if kept := keep_other_draw(out, before, about):
-        _log.info(f"{out}: holds the data set of another draw, which is kept as {kept.name}")
+    if replaced := keep_other_draw(out, before, about):
+        _log.info(f"{out}: holds the data set of another draw, which is kept as {replaced.name}")
     write_manifest(out, about, images.listed(chosen), complete=False)
     if fetch:
         images.fetch(chosen)
