@@ -4,8 +4,8 @@
         --output results.json
     python scripts/keep_record.py results.json docs/records/flickr8k.json
 
-The captions are replaced by their number and their digest, so that anyone who repeats the command can
-tell whether the new ones are the same. Prints the digest of the file that it writes.
+The captions are replaced by their number and their digest, so that anyone who repeats the command
+can tell whether the new ones are the same. Prints the digest of the file that it writes.
 """
 
 from __future__ import annotations

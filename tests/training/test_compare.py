@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from showattend.cli import compare_command
 from showattend.cli.terminal import show_log
 from showattend.data.toy import write_toy
+from showattend.evaluation import reproduce
 from showattend.evaluation.evaluate import evaluate
-from showattend.evaluation.reproduce import command
 from showattend.evaluation.scores import java
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
 from showattend.model.checkpoint import FILE_NAME, weights_digest
@@ -186,7 +186,7 @@ def test_two_configs_are_trained_scored_and_compared(
     assert made["model"]["weights"] == weights_digest(out / "first/seed-0" / FILE_NAME)
     assert made["search"]["beam_size"] == 2
     assert made["data"][toy.parent.name]["annotations"]
-    program, *words = command(results)
+    words = reproduce.command(results)
     assert words[words.index("--annotations") + 1] == str(toy)
     assert json.loads((out / "comparison.json").read_text())["provenance"]["packages"]
     assert results["epochs"] == 1
