@@ -110,6 +110,8 @@ WHOLE = {
     "cli/test_notes.py",
     "cli/test_opens.py",
     "images/test_image_memory.py",
+    "model/decoders/test_every_attention.py",
+    "model/test_families.py",
     "test_any_model.py",
     "test_attention_family.py",
     "test_bad_input.py",

@@ -27,6 +27,7 @@ from showattend.cli.serve_command import serve
 from showattend.cli.terminal import examples, log, show_log, wait_for_the_first
 from showattend.cli.train_command import train
 from showattend.exceptions import UserError
+from showattend.system.provenance import remember_command
 
 # click's UsageError, whether typer depends on click or includes its own copy.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -53,6 +54,7 @@ app.command(
     epilog=examples(
         "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
         "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
+        "compare --records here/results.json there/results.json",
     )
 )(compare)
 app.command(
@@ -73,6 +75,7 @@ app.command(
     epilog=examples(
         "ground --annotations instances.json --images photos/",
         "ground --annotations instances.json --images photos/ --captions captions.json",
+        "ground --annotations instances.json --images photos/ --results captions-of-others.json",
     )
 )(ground)
 app.command(
@@ -126,7 +129,7 @@ app.command(
 )(evaluate)
 
 
-app.command(epilog=examples("info", "info --model runs/mine"))(info)
+app.command(epilog=examples("info", "info --model runs/mine", "info --record results.json"))(info)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -143,6 +146,7 @@ def main(args: Sequence[str] | None = None) -> int:
             errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
         )
     show_log()
+    remember_command(sys.argv[1:] if args is None else args)
     try:
         _refuse_empty(sys.argv[1:] if args is None else args)
         code = app(args, prog_name="showattend", standalone_mode=False) or 0

@@ -51,10 +51,11 @@ def errors(
     ] = None,
 ) -> None:
     """Report what captions get wrong: objects, people, counts, colours, activities, phrases."""
-    from showattend.evaluation.evaluate import read_references, read_results
+    from showattend.evaluation.evaluate import made_with, read_references, read_results
     from showattend.evaluation.mistakes.caption_errors import find_errors
     from showattend.evaluation.mistakes.errors_report import to_markdown
     from showattend.system.files import make_room, spare, write_json, write_text
+    from showattend.system.provenance import file_digest, stamp
 
     if images is not None and gallery is None:
         raise UserError("--images is for the gallery; give --gallery too")
@@ -86,7 +87,10 @@ def errors(
         train=None if train is None else _training_captions(train),
     )
     if output is not None and output.suffix.lower() == ".json":
-        write_json(output, report.to_dict())
+        inputs = {"annotations": annotations, "results": results, "train": train}
+        data = {name: path and file_digest(path) for name, path in inputs.items()}
+        made = stamp(data=data, captions=made_with(results))
+        write_json(output, report.to_dict() | {"provenance": made})
     else:
         command = _command(annotations, results, train, split)
         page = to_markdown(report, command=command, captions=_made(results))

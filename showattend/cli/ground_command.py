@@ -25,6 +25,14 @@ def ground(
         Path | None,
         typer.Option(help="Human captions to use instead of the model's own.", metavar="FILE"),
     ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Captions made by something else, forced on the model: COCO results, the output "
+            "of evaluate, or JSON Lines.",
+            metavar="FILE",
+        ),
+    ] = None,
     model: Model = None,
     beam_size: BeamSize = None,
     output: Json = None,
@@ -82,12 +90,15 @@ def ground(
                 f"--shown {shown}: a gallery has room for {MOST_CARDS // 2} hits and as many "
                 "misses; give a smaller number"
             )
-    if captions is not None and beam_size is not None:
-        raise UserError("--captions says the words, there is no search; leave --beam-size out")
+    if captions is not None and results is not None:
+        raise UserError("--captions and --results both say the words; give one of them")
+    if beam_size is not None and (captions or results) is not None:
+        given = "--results" if captions is None else "--captions"
+        raise UserError(f"{given} says the words, there is no search; leave --beam-size out")
     if output is not None:
         check_json(output)
     places = [place for place in (output, gallery) if place is not None]
-    inputs = (annotations, captions, find_model(model))
+    inputs = (annotations, captions, results, find_model(model))
     for place in places:
         spare(inputs, place, "an input")
         make_room(place)
@@ -103,6 +114,7 @@ def ground(
             images,
             captioner,
             captions=captions,
+            results=results,
             sigma=sigma,
             beam_size=beam_size,
             batch_size=batch_size,
