@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from showattend.exceptions import CheckpointError, ConfigError
+from showattend.system.no_disk import need_no_temporary_folder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -93,6 +94,7 @@ def parse_name(name: str) -> Recipe:
     if library == "torchvision" and model:
         return Recipe("torchvision", model)
     if library == "timm" and model:
+        need_no_temporary_folder()
         import timm
 
         if not timm.is_model(model):
@@ -133,6 +135,7 @@ def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn
         ConfigError: The name is unknown, or the weights are not available.
         CheckpointError: The weights file does not match the recipe's checksum.
     """
+    need_no_temporary_folder()
     recipe = parse_name(name)
     download = pretrained and recipe.package is None
     try:
