@@ -23,10 +23,9 @@ from showattend.images.arrays import from_array
 from showattend.images.colours import Conversion, conversion_of, stated_depth
 from showattend.images.heif import is_heif, open_heif
 from showattend.images.memory_needed import buffers_of, bytes_needed, refuse_costly
+from showattend.images.sources import ImageSource, plain
 from showattend.images.turns import orientation_of
 from showattend.system.quiet import quiet
-
-ImageSource = str | Path | Image.Image | np.ndarray
 
 MAX_PIXELS = 178_956_970
 """Pillow's limit against decompression bombs; larger files are refused."""
@@ -98,20 +97,16 @@ def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
     Raises:
         ImageError: See `showattend.images.upright.open_image`.
     """
-    if isinstance(source, np.ndarray):
-        source = from_array(source)
-        return Stored(source, source.size, source.size, 1, conversion_of(source, None, False))
-    if isinstance(source, Image.Image):
-        return _decode(source, f"image of {source.width}×{source.height} pixels", at_least)
-    if not isinstance(source, str | Path):
-        raise ImageError(
-            f"an image must be a path, a PIL image or a numpy array, not {type(source).__name__}"
-        )
-    path = source if isinstance(source, Path) else Path(source)
+    path = plain(source)
+    if isinstance(path, np.ndarray):
+        image = from_array(path)
+        return Stored(image, image.size, image.size, 1, conversion_of(image, None, False))
+    if isinstance(path, Image.Image):
+        return _decode(path, f"image of {path.width}×{path.height} pixels", at_least)
     try:
         if path.is_dir():
             raise ImageError(f"{path}: this is a folder, not an image")
-        if path.exists() and not path.is_file():
+        if not path.is_file() and path.exists():
             raise ImageError(f"{path}: not a regular file")
         with path.open("rb") as file, quiet():
             return _decode(identify(file, path), str(path), at_least)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from showattend.exceptions import ConfigError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource, Stored, load_image
+from showattend.images.image_files import Stored, load_image
+from showattend.images.sources import ImageSource
 from showattend.images.turns import turn
 
 if TYPE_CHECKING:

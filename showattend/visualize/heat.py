@@ -14,7 +14,8 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource, Stored, load_image
+from showattend.images.image_files import Stored, load_image
+from showattend.images.sources import ImageSource
 from showattend.images.turns import turn
 from showattend.images.upright import open_image
 from showattend.visualize.focus import full_share
