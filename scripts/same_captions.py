@@ -61,7 +61,7 @@ def exported(captioner: Captioner, folder: Path) -> Any:
     from showattend.export.engine import OnnxCaptioner
     from showattend.export.folder import export
 
-    export(captioner, folder / "exported", say=lambda _: None)
+    export(captioner, folder / "exported")
     return OnnxCaptioner(folder / "exported")
 
 

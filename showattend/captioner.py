@@ -141,6 +141,7 @@ class Captioner(Given):
         self, photos: Sequence[tuple[ImageSource, Fitted]]
     ) -> tuple[torch.Tensor, list[Photo]]:
         """The annotations [B, H, W, D] of photographs, and what their captions will share."""
+        self.outlive_fork()
         pixels = torch.from_numpy(np.stack([fitted.pixels for _, fitted in photos]))
         pixels = pixels.permute(0, 3, 1, 2).to(self.device)
         features = encode(self.encoder, pixels, self.preprocessing, self.dtype)

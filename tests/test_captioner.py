@@ -141,10 +141,10 @@ def test_every_kind_of_source_gives_the_same_caption(
         forced = [captioner.attend(source, by_path.text) for source in sources]
     for number, each in enumerate(found):
         same(each, by_path)
-        each.save_overlay(tmp_path / f"{number}.png")  # the file is closed by now
+        each.save_overlay(tmp_path / f"drawn{number}.png")  # the file is closed by now
     for each in forced:
         same(each, captioner.attend(pictures[0], by_path.text))
-    drawn = {(tmp_path / f"{number}.png").read_bytes() for number in range(len(found))}
+    drawn = {(tmp_path / f"drawn{number}.png").read_bytes() for number in range(len(found))}
     assert len(drawn) == 1
 
 

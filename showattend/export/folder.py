@@ -39,8 +39,6 @@ _PARTS = (
     "images/memory_needed.py",
     "images/heif.py",
     "images/turns.py",
-    "images/photo_file.py",
-    "images/sources.py",
     "images/image_files.py",
     "text/printable.py",
     "model/model_schema.py",

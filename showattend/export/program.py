@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 from showattend.exceptions import UserError, one_line
 from showattend.images.image_files import load_image
-from showattend.images.sources import ImageSource
 from showattend.images.turns import turn
 from showattend.model.model_schema import EXPORT, RANGES, parse_json
 from showattend.text.printable import is_word
@@ -136,11 +135,11 @@ class Model:
         if any(one != other for one, other in found):
             raise UserError(f"{folder}: its files are of different models; export again")
 
-    def caption(self, image: ImageSource, **options: Any) -> list[Caption]:
-        """Caption an image.
+    def caption(self, path: str | Path, **options: Any) -> list[Caption]:
+        """Caption an image file.
 
         Args:
-            image: A path, the bytes of a file, a file opened in binary mode, a PIL image, an array.
+            path: The file.
             **options: ``n_best``, and the options of "search" in model.json.
 
         Returns:
@@ -150,7 +149,7 @@ class Model:
             UserError: The file cannot be read, or an option has an invalid value.
         """
         chosen = self.options(**options)
-        photo = load_photo(image, **self.preprocessing)
+        photo = load_photo(Path(path), **self.preprocessing)
         (found,) = search(self, photo.pixels[None], **chosen)
         return [each._replace(photo=photo) for each in found]
 
@@ -377,13 +376,13 @@ def sentence(words: Sequence[str]) -> str:
 
 
 def load_photo(
-    image: ImageSource, *, size: int, fit: str, fill: Sequence[int], interpolation: str
+    path: Path, *, size: int, fit: str, fill: Sequence[int], interpolation: str
 ) -> Photo:
-    """Open an image, turn it upright, and fit it to the network's input.
+    """Open an image file, turn it upright, and fit it to the network's input.
 
     Args:
-        image: See `Model.caption`. Its ICC profile is applied, transparency is composited over
-            white, and of an animation the first frame is used.
+        path: The file. Its ICC profile is applied, transparency is composited over white, and of an
+            animation the first frame is used.
         size: Side of the network's input, S.
         fit: "squash" the whole photo, "crop" the largest central square, or "pad" the photo.
         fill: Red, green and blue of the padding.
@@ -392,7 +391,7 @@ def load_photo(
     Raises:
         UserError: The file is missing, not an image, damaged, or too large.
     """
-    stored = load_image(image, at_least=2 * size)
+    stored = load_image(path, at_least=2 * size)
     on_its_side = stored.orientation >= 5
     width, height = stored.upright_size
     # In upright pixels: the part of the photo that is used, its new size, and its position.
@@ -412,9 +411,9 @@ def load_photo(
     covered = stored.covered
     x, y = (side * (1 - part) / 2 for side, part in zip(covered, share, strict=True))
     middle = (x, y, covered[0] - x, covered[1] - y)
-    small = stored.resized(to, Image.Resampling[interpolation.upper()], middle)
+    image = stored.resized(to, Image.Resampling[interpolation.upper()], middle)
     canvas = Image.new("RGB", (size, size), (fill[0], fill[1], fill[2]))
-    canvas.paste(turn(small, stored.orientation), (pad_x, pad_y))
+    canvas.paste(turn(image, stored.orientation), (pad_x, pad_y))
     box = (left, top, left + size * scale_x, top + size * scale_y)
     return Photo(np.array(canvas), (width, height), box)
 

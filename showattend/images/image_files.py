@@ -23,7 +23,6 @@ from showattend.images.arrays import from_array
 from showattend.images.colours import Conversion, conversion_of, stated_depth
 from showattend.images.heif import is_heif, open_heif
 from showattend.images.memory_needed import buffers_of, bytes_needed, refuse_costly
-from showattend.images.sources import ImageSource, plain
 from showattend.images.turns import orientation_of
 from showattend.system.quiet import quiet
 
@@ -87,17 +86,16 @@ class Stored(NamedTuple):
         return self.image.resize(size, resample, box, reducing_gap=gap)
 
 
-def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
+def load_image(path: Path | Image.Image | np.ndarray, at_least: int | None = None) -> Stored:
     """Decode an image.
 
     Args:
-        source: See `showattend.images.upright.open_image`.
+        path: A file, a picture or an array; `showattend.images.sources.plain` makes one of these.
         at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
 
     Raises:
         ImageError: See `showattend.images.upright.open_image`.
     """
-    path = plain(source)
     if isinstance(path, np.ndarray):
         image = from_array(path)
         return Stored(image, image.size, image.size, 1, conversion_of(image, None, False))
@@ -112,7 +110,7 @@ def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
             return _decode(identify(file, path), str(path), at_least)
     except FileNotFoundError:
         gone = " (a broken link)" if path.is_symlink() else ""
-        raise ImageError(not_an_address(str(source)) or f"{path}: no such file{gone}") from None
+        raise ImageError(not_an_address(str(path)) or f"{path}: no such file{gone}") from None
     except PermissionError:
         raise ImageError(f"{path}: cannot be read (permission denied)") from None
     except (OSError, ValueError) as error:  # a name too long, a null byte in it, a failing disk

@@ -1,7 +1,4 @@
-"""What may be given as an image: a path, a file's content, an open file, a picture, an array.
-
-This module needs numpy and Pillow alone: ``showattend export`` writes it into caption.py.
-"""
+"""What may be given as an image: a path, a file's content, an open file, a picture, an array."""
 
 from __future__ import annotations
 
@@ -62,9 +59,22 @@ def lasting(source: ImageSource) -> ImageSource:
     """
     if isinstance(source, os.PathLike):
         return source if isinstance(source, Path) else Path(os.fsdecode(source))
-    file: Any = source
-    if not callable(getattr(file, "read", None)):
-        return source
+    return _content(source) if callable(getattr(source, "read", None)) else source
+
+
+def plain(source: ImageSource) -> Path | Image.Image | np.ndarray:
+    """The same image as one of three kinds.
+
+    Raises:
+        ImageError: It is no image, by its type; or as for `lasting`.
+    """
+    kept = lasting(source)
+    if isinstance(kept, Path | Image.Image | np.ndarray):
+        return kept
+    return Path(kept) if isinstance(kept, str) else _unpacked(kept)
+
+
+def _content(file: Any) -> PhotoFile:
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) and name else "open file"
     if isinstance(file, io.TextIOBase):
@@ -81,21 +91,10 @@ def lasting(source: ImageSource) -> ImageSource:
     return PhotoFile.of(content, name)
 
 
-def plain(source: ImageSource) -> Path | Image.Image | np.ndarray:
-    """The same image as one of three kinds.
-
-    Raises:
-        ImageError: It is no image, by its type; or as for `lasting`.
-    """
-    source = lasting(source)
-    if isinstance(source, Path | Image.Image | np.ndarray):
-        return source
-    if isinstance(source, str):
-        return Path(source)
-    if isinstance(source, bytes | bytearray | memoryview):
-        content = bytes(source)
+def _unpacked(given: Any) -> Path | np.ndarray:
+    if isinstance(given, bytes | bytearray | memoryview):
+        content = bytes(given)
         return PhotoFile.of(content, f"image of {len(content):,} bytes")
-    given: Any = source
     if _is_tensor(given):
         return _pixels(given)
     raise ImageError(f"{_WANTED}{_type(given)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from showattend.images.image_files import load_image
-from showattend.images.sources import ImageSource
+from showattend.images.sources import ImageSource, plain
 from showattend.images.turns import turn
 
 
@@ -26,6 +26,7 @@ def open_image(source: ImageSource) -> Image.Image:
             `image_files.MAX_PIXELS` pixels, or takes more than `memory_needed.MAX_BYTES` to
             decode; or the array is none of the above.
     """
+    source = plain(source)
     stored = load_image(source)
     image = stored.rgb()
     if isinstance(source, Image.Image) and image.im is source.im:

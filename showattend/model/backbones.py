@@ -11,8 +11,9 @@ import importlib
 import io
 import logging
 import math
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,8 @@ from showattend.system.no_disk import need_no_temporary_folder
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn
     recipe = parse_name(name)
     download = pretrained and recipe.package is None
     try:
-        with _without_chatter():
+        with _without_chatter(), _not_silent(name) if download else nullcontext():
             if recipe.library == "timm":
                 model, body, stages = _build_timm(recipe.model, download)
             else:
@@ -171,6 +174,23 @@ def _without_chatter() -> Iterator[None]:
             yield
     finally:
         hub.setLevel(level)
+
+
+_SILENCE = 2.0  # seconds
+
+
+@contextmanager
+def _not_silent(name: str) -> Iterator[None]:
+    """Say what is waited for: a download, or a hub that cannot be reached and is asked again."""
+    timer = threading.Timer(
+        _SILENCE, _log.info, ("getting the encoder %s; its weights are downloaded once", name)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _load_package(model: nn.Module, package: WeightsPackage) -> None:
