@@ -9,7 +9,7 @@ import numpy as np
 
 from showattend.caption_forms import CaptionForms, Gap, SelfAttention
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 
 
 class Photo(NamedTuple):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from showattend.images.geometry import Geometry
-    from showattend.images.image_files import ImageSource
+    from showattend.images.sources import ImageSource
 
 NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
 NOTE_BELOW = 0.03

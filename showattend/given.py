@@ -16,8 +16,8 @@ from showattend.decoding.forced import force_all
 from showattend.decoding.hypotheses import Hypothesis
 from showattend.decoding.sampling import sample_ranked
 from showattend.exceptions import UserError
-from showattend.images.image_files import ImageSource
 from showattend.images.preprocessing import Fitted
+from showattend.images.sources import ImageSource, lasting
 from showattend.model.decoders.refined import innermost
 from showattend.model.pretrained import Model
 from showattend.system.checks import whole_number
@@ -45,7 +45,7 @@ class Given(Model):
         model's own.
 
         Args:
-            image: A path, a PIL image or an array.
+            image: An image, as for `caption`.
             text: A sentence, or the words of a caption as they are.
 
         Raises:
@@ -66,7 +66,7 @@ class Given(Model):
             text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            features, (photo,) = self._look([self._load(image)])
             numbers = [self.vocabulary.encode(words) for words in said]
             found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
@@ -79,7 +79,7 @@ class Given(Model):
         sentences with these words (`showattend.decoding.filling`).
 
         Args:
-            image: A path, a PIL image or an array.
+            image: An image, as for `caption`.
             text: The sentence.
             candidates: Most words to name for a gap.
 
@@ -101,7 +101,7 @@ class Given(Model):
         if not gaps:
             raise UserError(f"the sentence {text!r} has no gap; write ___ where a word is missing")
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            features, (photo,) = self._look([self._load(image)])
             numbers = [None if w is None else self._numbers([w])[0] for w in words]
             filled = fill(
                 self.decoder, features, numbers, candidates=candidates,
@@ -129,7 +129,7 @@ class Given(Model):
         """Draw captions from the model's distribution instead of searching for the likeliest.
 
         Args:
-            image: A path, a PIL image or an array.
+            image: An image, as for `caption`.
             samples: How many to draw; those that turn out alike are returned once.
             temperature: Under 1 the likely words become likelier, over 1 the others.
             seed: The same seed draws the same captions; None draws others every time.
@@ -153,7 +153,7 @@ class Given(Model):
         generator = torch.Generator(self.device)
         generator.manual_seed(generator.seed() if seed is None else seed)
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            features, (photo,) = self._look([self._load(image)])
             found = sample_ranked(
                 self.decoder, features, length_penalty=self.search.length_penalty,
                 samples=samples, temperature=temperature, max_length=most, prefix=numbers,
@@ -167,7 +167,7 @@ class Given(Model):
         """Where words look among each other, and cells of the grid: models that have such layers.
 
         Args:
-            image: A path, a PIL image or an array.
+            image: An image, as for `caption`.
             text: A sentence about it, or its words; None: the model's own caption.
 
         Raises:
@@ -187,7 +187,7 @@ class Given(Model):
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         among = grid = None
         with torch.inference_mode(), exact_float32():
-            features, _ = self._look([(image, self.preprocessing.load_pixels(image))])
+            features, _ = self._look([self._load(image)])
             if over_grid:
                 maps = decoder.refine.look(features)[1][0]
                 grid = maps.unflatten(0, (-1, decoder.refine.heads)).float().cpu().numpy()
@@ -214,6 +214,11 @@ class Given(Model):
         if caption.image is None:
             raise UserError("this caption does not know its image")
         return replace(caption, self_attention=self.self_attention(caption.image, caption.words))
+
+    def _load(self, image: ImageSource) -> tuple[ImageSource, Fitted]:
+        """An image at the network's size, and as it can be opened again, to be drawn."""
+        image = lasting(image)
+        return image, self.preprocessing.load_pixels(image)
 
     def _numbers(self, words: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.vocabulary.encode(list(words)))

@@ -44,6 +44,7 @@ def serve(
 
     from showattend.captioner import Captioner
     from showattend.server.api import create_app
+    from showattend.server.connections import Connection
     from showattend.server.limits import LOOPBACK, Limits, read_origin
 
     limits = Limits(max_megabytes, max_megapixels, timeout, queue)
@@ -53,9 +54,11 @@ def serve(
         captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
         private = host in LOOPBACK
         app = create_app(captioner, limits, LOOPBACK if private else (), origins)
+        # Its log would have a line for whatever a stranger sends; faults of ours are errors.
         config = uvicorn.Config(
-            app, log_level="warning", server_header=False, limit_concurrency=64, access_log=False
-        )
+            app, http=Connection, ws="none", log_level="error", server_header=False,
+            access_log=False,
+        )  # fmt: skip
         shown = f"[{host}]" if ":" in host else host
         log.info(f"showattend: open http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
         if not private:

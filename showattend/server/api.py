@@ -2,8 +2,7 @@
 
 ``GET /`` returns the page. ``POST /api/caption`` takes a photo and options as a form, and returns
 captions with their maps and probabilities; ``GET /openapi.json`` describes it. Errors are returned
-as ``{"error": "one line"}``. Nothing is stored: a photo is in a temporary folder only while it is
-captioned.
+as ``{"error": "one line"}``. Nothing is stored: a photo is in memory only, while it is captioned.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from showattend.exceptions import UserError
 from showattend.images.claims import claim
 from showattend.images.photo_file import PhotoFile
 from showattend.model.checkpoint import FILE_NAME
-from showattend.server.limits import Gate, Guard, Limits
+from showattend.server.limits import Gate, Guard, Limits, keep_uploads_in_memory
 from showattend.server.upload_page import page
 from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
@@ -139,6 +138,7 @@ def create_app(
     """
     limits = limits or Limits()
     gate = Gate(limits)
+    keep_uploads_in_memory()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

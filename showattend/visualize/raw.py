@@ -15,7 +15,7 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import ImageError, UserError
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 from showattend.visualize.focus import half_area
 from showattend.visualize.heat import entropy_of, positions_of
 
