@@ -63,11 +63,13 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         size: tuple[int, int] = DESK,
         dark: bool = False,
         refusal: str | None = None,
+        motion: bool = False,
         **options: Any,
     ) -> Any:
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if dark else "light",
+            reduced_motion="no-preference" if motion else "reduce",
             has_touch=size == PHONE,
             is_mobile=size == PHONE,
             **options,
@@ -100,7 +102,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 
 def findings(tab: Any) -> list[str]:
-    """The serious and critical findings of axe-core in a page; skips if axe is missing."""
+    """The findings of axe-core in a page; skips if axe is missing."""
     named = os.environ.get("SHOWATTEND_AXE")
     path = Path(named) if named else ROOT / "node_modules" / "axe-core" / "axe.min.js"
     if not path.is_file():
@@ -113,7 +115,6 @@ def findings(tab: Any) -> list[str]:
     return [
         f"{each['id']}: {node['html'][:200]}"
         for each in result["violations"]
-        if each["impact"] in ("serious", "critical")
         for node in each["nodes"]
     ]
 

@@ -15,7 +15,7 @@ SHOWN = {
 def examples() -> dict[str, Path]:
     """The files of the example photographs by name; fewer if some are missing."""
     here = Path(__file__).parents[1]
-    found = {}
+    found: dict[str, Path] = {}
     for name in SHOWN:
         for root in (here, here.parent):  # an installed package, then a checkout
             file = root / "assets" / "photos" / f"{name}.jpg"
