@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DESK, PHONE = (1280, 860), (390, 844)
+DESK, PHONE, NARROW = (1280, 860), (390, 844), (320, 640)
 
 PACKED = """(array) => {
   const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
@@ -70,8 +70,8 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if dark else "light",
             reduced_motion="no-preference" if motion else "reduce",
-            has_touch=size == PHONE,
-            is_mobile=size == PHONE,
+            has_touch=size != DESK,
+            is_mobile=size != DESK,
             **options,
         )
         contexts.append(context)

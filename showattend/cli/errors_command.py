@@ -71,7 +71,7 @@ def errors(
     if suffix not in (None, ".md", ".json", ".html"):
         raise UserError(f"{output}: --output takes a name that ends in .md, .json or .html")
     if images is not None and gallery is None and suffix != ".html":
-        raise UserError("--images is for the gallery and the page; give --gallery, or --output")
+        raise UserError("--images is for pictures; give --gallery too, or --output page.html")
     if suffix == ".html":
         from showattend.cli.worst_page import check_worst
         from showattend.model.checkpoint import find_model
@@ -268,7 +268,7 @@ def _write_page(
             path=record.path,
             caption=captions[record.image_id],
             wrong=wrong_words(tokenize(captions[record.image_id]), record.captions),
-            people=tuple(map(_joined, record.captions)),
+            people=record.captions,
             remarks=[
                 Remark(LEFT_OUT, ", ".join(fault.instead)) for fault in faults if fault.said is None
             ],

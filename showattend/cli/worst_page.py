@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -119,7 +120,8 @@ def write_worst(
         ]
         remarks += each.remarks
         name = f"{each.path.name}{f' ({each.score})' if each.score else ''}"
-        page.add([caption], name, remarks=remarks, people=each.people)
+        people = [re.sub(r"\s+([.,])", r"\1", one) for one in each.people]
+        page.add([caption], name, remarks=remarks, people=people)
     said = {one.kind for each in shown for one in each.remarks}
     kinds = KINDS | {kind: text for kind, text in MORE_KINDS.items() if kind in said}
     masked = all(one.masked for each in shown for one in each.wrong)

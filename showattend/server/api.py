@@ -168,9 +168,11 @@ def create_app(
         ] = "",
     ) -> Answer:
         """Caption a photo, and show for every word where the model looked."""
+        if image is None and not token:
+            raise HTTPException(422, f"image: {MISSING}")
         _check_names((await request.form()).multi_items(), ("image", *_OPTIONS, "token"))
-        if (image is None) == (not token):
-            raise HTTPException(422, f"image: {MISSING}, or its token")
+        if image is not None and token:
+            raise HTTPException(422, "image: send the photo or its token, not both")
         if image is None and preview:
             raise HTTPException(422, "preview: the server has not kept the photo; send it again")
         options = Options(

@@ -35,6 +35,7 @@
     next.disabled = at >= among.length - 1;
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
+    about.replaceChildren();
     if (!(await viewer.show(photos[number], pictures[number].src))) return;
     tell(photos[number]);
   };
