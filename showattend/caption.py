@@ -16,13 +16,13 @@ class Photo(NamedTuple):
     """What all captions of an image share.
 
     Attributes:
-        image: What was captioned.
+        image: What was captioned; None where that is not kept.
         geometry: The way from the grid back to its pixels.
         grid: Rows and columns of its maps.
         familiarity: See `Caption`.
     """
 
-    image: ImageSource
+    image: ImageSource | None
     geometry: Geometry
     grid: tuple[int, ...]
     familiarity: float | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,6 +25,19 @@ from showattend.system.device import exact_float32
 from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
 
+
+class Looked(NamedTuple):
+    """A photograph after the encoder: all that captioning needs of it, and none of its pixels.
+
+    Attributes:
+        features: Its annotations [1, H, W, D], on the model's device.
+        photo: What its captions share.
+    """
+
+    features: torch.Tensor
+    photo: Photo
+
+
 _GAP = re.compile("_{2,}")
 
 
@@ -36,7 +49,23 @@ def has_gaps(text: str) -> bool:
 class Given(Model):
     """What a `showattend.captioner.Captioner` does besides searching."""
 
-    def attend(self, image: ImageSource, text: str | Sequence[str]) -> Caption:
+    def look(self, image: ImageSource | Looked) -> Looked:
+        """Encode an image once, for several calls of the other methods, which take the result.
+
+        Raises:
+            ImageError: The image cannot be opened.
+
+        Example:
+            >>> looked = captioner.look("photo.jpg")
+            >>> captioner.caption(looked), captioner.attend(looked, "a dog runs")
+        """
+        if isinstance(image, Looked):
+            return image
+        with torch.inference_mode(), exact_float32():
+            features, (photo,) = self._look([self._load(image)])
+        return Looked(features, photo)
+
+    def attend(self, image: ImageSource | Looked, text: str | Sequence[str]) -> Caption:
         """Make the model say a given sentence, and record where it looks for each word.
 
         Words that the model does not know are read as ``<unk>``; they keep their map. The words
@@ -45,7 +74,7 @@ class Given(Model):
         model's own.
 
         Args:
-            image: An image, as for `caption`.
+            image: An image, as for `caption`; or the result of `look`.
             text: A sentence, or the words of a caption as they are.
 
         Raises:
@@ -54,7 +83,9 @@ class Given(Model):
         """
         return self.attend_all(image, [text])[0]
 
-    def attend_all(self, image: ImageSource, texts: Sequence[str | Sequence[str]]) -> list[Caption]:
+    def attend_all(
+        self, image: ImageSource | Looked, texts: Sequence[str | Sequence[str]]
+    ) -> list[Caption]:
         """`attend` for several sentences about one image, which is encoded once.
 
         Raises:
@@ -66,12 +97,12 @@ class Given(Model):
             text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([self._load(image)])
+            features, photo = self.look(image)
             numbers = [self.vocabulary.encode(words) for words in said]
             found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
-    def fill(self, image: ImageSource, text: str, *, candidates: int = 5) -> Caption:
+    def fill(self, image: ImageSource | Looked, text: str, *, candidates: int = 5) -> Caption:
         """Say the words that are missing in a sentence about a photo: ``a ___ catches a ___``.
 
         Two or more underscores stand for one word. A masked model (``decoder.kind: masked``) is
@@ -79,7 +110,7 @@ class Given(Model):
         sentences with these words (`showattend.decoding.filling`).
 
         Args:
-            image: An image, as for `caption`.
+            image: An image, as for `caption`; or the result of `look`.
             text: The sentence.
             candidates: Most words to name for a gap.
 
@@ -101,7 +132,7 @@ class Given(Model):
         if not gaps:
             raise UserError(f"the sentence {text!r} has no gap; write ___ where a word is missing")
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([self._load(image)])
+            features, photo = self.look(image)
             numbers = [None if w is None else self._numbers([w])[0] for w in words]
             filled = fill(
                 self.decoder, features, numbers, candidates=candidates,
@@ -117,7 +148,7 @@ class Given(Model):
 
     def sample(
         self,
-        image: ImageSource,
+        image: ImageSource | Looked,
         *,
         samples: int = 5,
         temperature: float = 1.0,
@@ -129,7 +160,7 @@ class Given(Model):
         """Draw captions from the model's distribution instead of searching for the likeliest.
 
         Args:
-            image: An image, as for `caption`.
+            image: An image, as for `caption`; or the result of `look`.
             samples: How many to draw; those that turn out alike are returned once.
             temperature: Under 1 the likely words become likelier, over 1 the others.
             seed: The same seed draws the same captions; None draws others every time.
@@ -153,7 +184,7 @@ class Given(Model):
         generator = torch.Generator(self.device)
         generator.manual_seed(generator.seed() if seed is None else seed)
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([self._load(image)])
+            features, photo = self.look(image)
             found = sample_ranked(
                 self.decoder, features, length_penalty=self.search.length_penalty,
                 samples=samples, temperature=temperature, max_length=most, prefix=numbers,
@@ -162,12 +193,12 @@ class Given(Model):
         return self._ranked(found, first, photo)
 
     def self_attention(
-        self, image: ImageSource, text: str | Sequence[str] | None = None
+        self, image: ImageSource | Looked, text: str | Sequence[str] | None = None
     ) -> SelfAttention:
         """Where words look among each other, and cells of the grid: models that have such layers.
 
         Args:
-            image: An image, as for `caption`.
+            image: An image, as for `caption`; or the result of `look`.
             text: A sentence about it, or its words; None: the model's own caption.
 
         Raises:
@@ -187,7 +218,7 @@ class Given(Model):
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         among = grid = None
         with torch.inference_mode(), exact_float32():
-            features, _ = self._look([self._load(image)])
+            features, _ = self.look(image)
             if over_grid:
                 maps = decoder.refine.look(features)[1][0]
                 grid = maps.unflatten(0, (-1, decoder.refine.heads)).float().cpu().numpy()

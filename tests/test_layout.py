@@ -55,6 +55,8 @@ TESTED_BY = {
     "cli/output_checks": "test_bad_input.py",
     "cli/compare_command": "training/test_compare.py",
     "cli/errors_command": "evaluation/mistakes/test_caption_errors.py",
+    "server/answers": "server/test_api.py",
+    "server/examples": "server/test_api.py",
     "cli/loading": "cli/test_app.py",
     "cli/options": "cli/test_app.py",
     "training/comparison": "training/test_compare.py",
