@@ -57,6 +57,8 @@ class Caption(CaptionForms):
             to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
             over the image all the same.
         gaps: The words that were missing in a sentence that `Captioner.fill` filled in.
+        explanation: What the maps are instead of attention (`Captioner.explain`), such as
+            "gradient × input"; empty for attention.
     """
 
     words: tuple[str, ...]
@@ -73,6 +75,7 @@ class Caption(CaptionForms):
     part_names: tuple[str, ...] = field(default=(), repr=False)
     sentinel: np.ndarray | None = field(default=None, repr=False)
     gaps: tuple[Gap, ...] = field(default=(), repr=False)
+    explanation: str = field(default="", repr=False)
 
     @property
     def text(self) -> str:

@@ -44,6 +44,30 @@ def ground(
             max=1,
         ),
     ] = None,
+    faithful: Annotated[
+        bool,
+        typer.Option(
+            "--faithful",
+            help="Also measure whether words depend on what their maps show, and compare "
+            "attention with other explanations. Slow: seconds per photo.",
+        ),
+    ] = False,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            help="With --faithful, what removed cells become. mean: the photo's mean annotation; "
+            "other: another photo's.",
+            show_default="mean",
+        ),
+    ] = None,
+    pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="With --faithful, on how many photos pixels are blurred too. Slower still.",
+            show_default="0",
+            min=0,
+        ),
+    ] = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -63,8 +87,14 @@ def ground(
     the caption mentions or overlooks.
 
     Only annotated categories count, and only images with an object.
+
+    With --faithful, cells of the feature grid are removed in the order of each
+    explanation, most important first, and put back in the same order. Faithful:
+    the word loses much probability as they go, and gets it back early as they
+    come. With --captions, the first caption of each photo is measured.
     """
     from showattend.cli.output_checks import check_json
+    from showattend.evaluation.grounding.faithfulness import faithful as measure
     from showattend.evaluation.grounding.ground import ground as run
     from showattend.evaluation.grounding.pointing import PAPER_SIGMA
     from showattend.model.checkpoint import find_model
@@ -84,6 +114,10 @@ def ground(
             )
     if captions is not None and beam_size is not None:
         raise UserError("--captions says the words, there is no search; leave --beam-size out")
+    if not faithful:
+        for option, value in (("--replace", replace), ("--pixels", pixels)):
+            if value is not None:
+                raise UserError(f"{option} is for --faithful; add that, or leave {option} out")
     if output is not None:
         check_json(output)
     places = [place for place in (output, gallery) if place is not None]
@@ -110,9 +144,24 @@ def ground(
             watch=None if gallery is None else looks,
             outputs=places,
         )
+        if faithful:
+            found["faithful"] = measure(
+                annotations,
+                images,
+                captioner,
+                captions,
+                replace=replace or "mean",
+                pixels=pixels or 0,
+                sigma=sigma,
+                beam_size=beam_size,
+                batch_size=batch_size,
+                progress=progress,
+            )
     print(f"How: {describe_settings(found['settings'])}")
     _print_pointing(found)
     _print_where(found["where"])
+    if faithful:
+        _print_faithful(found["faithful"])
     report(found, output)  # before the gallery, which is quicker to repeat
     if gallery is not None:
         title, advice = "Where it looked: hits, then misses", "give a lower --shown"
@@ -182,6 +231,14 @@ def _print_where(where: Mapping[str, Any]) -> None:
             rows,
             ("", "map", "peak", "lead", "mass", "lead"),
         )
+
+
+def _print_faithful(found: Mapping[str, Any]) -> None:
+    from showattend.evaluation.grounding.faithful_tables import beta_line, faithful_tables
+
+    for each in faithful_tables(found).values():
+        table(each.title, each.rows, each.header)
+    print(beta_line(found))
 
 
 def _confusions(pairs: Sequence[Mapping[str, Any]]) -> str:
