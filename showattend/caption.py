@@ -57,8 +57,8 @@ class Caption(CaptionForms):
             to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
             over the image all the same.
         gaps: The words that were missing in a sentence that `Captioner.fill` filled in.
-        explanation: What the maps are instead of attention (`Captioner.explain`), such as
-            "gradient × input"; empty for attention.
+        explanation: What the maps are, where `Captioner.explain` made them, such as
+            "gradient × input"; empty for the attention that came with the caption.
     """
 
     words: tuple[str, ...]

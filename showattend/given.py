@@ -12,7 +12,7 @@ import torch
 
 from showattend.caption import Caption, Photo
 from showattend.caption_forms import Gap
-from showattend.decoding.explaining import NAMES, explain, maps_of
+from showattend.decoding.explaining import KINDS, NAMES, explain, has_maps, maps_of
 from showattend.decoding.filling import fill
 from showattend.decoding.forced import force_all
 from showattend.decoding.hypotheses import Hypothesis
@@ -118,8 +118,8 @@ class Given(Model):
         """
         return self.explain_all(caption, [by])[0]
 
-    def explain_all(self, caption: Caption, kinds: Sequence[str]) -> list[Caption]:
-        """`explain` in several ways; the photo is encoded once.
+    def explain_all(self, caption: Caption, kinds: Sequence[str] | None = None) -> list[Caption]:
+        """`explain` in several ways, None for all that the model has; the photo is encoded once.
 
         Raises:
             UserError: See `explain`.
@@ -131,15 +131,17 @@ class Given(Model):
         _, H, W, _ = features.shape
         numbers = self._numbers(caption.words)
         found = []
+        if kinds is None:
+            without = () if has_maps(self.decoder, features) else ("attention",)
+            kinds = [kind for kind in KINDS if kind not in without]
         for kind in kinds:
             with exact_float32():
                 maps = maps_of(explain(self.decoder, features, numbers, kind))
-            name = "" if kind == "attention" else NAMES[kind]
             found.append(
                 replace(
                     caption,
                     attention=maps.view(-1, H, W).numpy(),
-                    explanation=name,
+                    explanation=NAMES[kind],
                     alternatives=(),
                     parts=None,
                     part_names=(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showattend.cli.options import BeamSize, Device, Model, NoNotes, Precision, Size
-from showattend.cli.terminal import MANY, bars, complain, note, printable, say
+from showattend.cli.terminal import MANY, bars, log, printable
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +57,15 @@ def attend(
             help="Draw the words and weights of this .npz or .json file, whichever model made "
             "them, and run none.",
             metavar="FILE",
+        ),
+    ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help="What to show. attention: where the model looked; grad (gradient × input), gradcam, "
+            "occlusion, integrated (gradients): what spoke for each word; all: one below the other.",
+            show_default="attention",
+            metavar="KIND",
         ),
     ] = None,
     layout: Annotated[
@@ -114,6 +123,7 @@ def attend(
     from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare
     from showattend.visualize import check_output
+    from showattend.visualize.explanations import check_explanations
 
     chosen = None if words is None else [word for word in words.split(",") if word.strip()]
     if chosen == []:
@@ -129,6 +139,7 @@ def attend(
                 "--n-best": n_best,
                 "--model": model,
                 "--size": size,
+                "--explain": explain,
             }
         )
     asked = {
@@ -140,7 +151,13 @@ def attend(
         "details": details or None,
     }
     options = {name: value for name, value in asked.items() if value is not None}
-    suffix = check_output(output, options)
+    kinds = _explanations(explain)
+    if kinds is None or kinds:
+        suffix = check_output(output, options)
+    else:
+        suffix = check_explanations(output, options)
+    if n_best is not None and kinds is not None:
+        raise UserError("--explain is about one caption; leave --n-best out")
     if n_best is not None and suffix != PAGE:
         raise UserError(f"{output}: a {suffix} file shows one caption; --n-best is for {PAGE}")
     search = {} if beam_size is None else {"beam_size": beam_size}
@@ -157,7 +174,7 @@ def attend(
                 f"{output}: a {suffix} file shows one photo; name an {PAGE} file for a gallery, or "
                 "use caption --overlay for a figure each"
             )
-        for option, value in (("--caption", given), ("--words", words)):
+        for option, value in (("--caption", given), ("--words", words), ("--explain", explain)):
             if value is not None:
                 raise UserError(f"{option} is about one photo, a gallery has many; leave it out")
         how = (model, device, precision, size)
@@ -174,7 +191,7 @@ def attend(
     load_image(image, at_least=1)  # fail before loading the model
     captioner = _captioner(model, device, precision, size)
     if given is None:
-        if suffix == PAGE:  # the page also shows the other candidates
+        if suffix == PAGE and kinds is None:  # the page also shows the other candidates
             search = _all_candidates(captioner, search)
         result = captioner.caption(image, **search)
     else:
@@ -184,8 +201,22 @@ def attend(
         result = saying(image, given)
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
-            complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
-    _write(result, image, output, options, suffix, notes=given is None and not no_notes)
+            log.warning(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
+    notes = given is None and not no_notes
+    explained = [] if kinds is None else captioner.explain_all(result, kinds or None)
+    if len(explained) > 1:
+        _write(result, image, output, options, suffix, notes, explained)
+    else:
+        _write(next(iter(explained), result), image, output, options, suffix, notes)
+
+
+def _explanations(asked: str | None) -> list[str] | None:
+    """The explanation asked for as a list, an empty one for all; None where none was."""
+    from showattend.decoding.explaining import KINDS
+
+    if asked is not None and asked not in (*KINDS, "all"):
+        raise UserError(f"no explanation {asked!r}; choose from {', '.join(KINDS)}, all")
+    return None if asked is None else [] if asked == "all" else [asked]
 
 
 def _no_model(asked: dict[str, Any]) -> None:
@@ -202,21 +233,26 @@ def _write(
     options: dict[str, Any],
     suffix: str,
     notes: bool = False,
+    explained: Sequence[Caption] = (),
 ) -> None:
-    """Draw a caption into a file and say so."""
+    """Draw a caption, or several explanations of it, into a file and say so."""
     from showattend.visualize import lettering
+    from showattend.visualize.explanations import save_explanations
 
-    result.save_overlay(output, **options)
+    if explained:
+        save_explanations(explained, output, **options)
+    else:
+        result.save_overlay(output, **options)
     if suffix not in (PAGE, ".npz", ".json"):  # these formats store text and need no font
         shortage = lettering(result.raw).shortage
         if shortage:
-            complain(shortage)
+            log.warning(shortage)
     print(f"{printable(image)}\t{result.text}")
     for gap in result.gaps:
         print("\t".join(("___", *(f"{word} {share:.2f}" for word, share in gap.candidates))))
-    if notes:
-        note(image, result.note)
-    say(f"wrote {printable(output)}")
+    if notes and result.note:
+        log.info(f"note: {image}: {result.note}")
+    log.info(f"wrote {output}")
 
 
 def _gallery(
@@ -235,7 +271,7 @@ def _gallery(
 
     found, problems = find_images(photos, recursive)
     for problem in problems:
-        complain(problem)
+        log.warning(problem)
     if not found:
         raise typer.Exit(2)
     spare(found, output)
@@ -261,24 +297,26 @@ def _gallery(
                         raise result
                     page.add([result, *result.alternatives], names[path])
                     print(f"{printable(path)}\t{result.text}", file=stdout, flush=True)
-                    if notes:
-                        note(path, result.note)
+                    if notes and result.note:
+                        log.info(f"note: {path}: {result.note}")
                 except UserError as error:
                     problems.append(str(error))
-                    complain(str(error))
+                    log.warning(str(error))
                 progress("Captioning", done, len(found))
     except BaseException:
         if len(page):
             partial = output.with_name(f"{output.stem}.part{output.suffix}")
             write(partial)
-            say(f"the photos done so far are in {printable(partial)}")
+            log.info(f"the photos done so far are in {partial}")
         raise
     if not len(page):
         raise typer.Exit(2)
     size = write(output)
-    say(f"wrote {printable(output)} ({len(page):,} of {len(found):,} photos, {size / 1e6:.1f} MB)")
+    log.info(
+        f"wrote {printable(output)} ({len(page):,} of {len(found):,} photos, {size / 1e6:.1f} MB)"
+    )
     if size > LARGE:
-        complain(
+        log.warning(
             f"{output}: browsers open a page of {size / 1e6:.0f} MB slowly; --n-best 1, or a "
             "gallery for each folder, makes it smaller"
         )

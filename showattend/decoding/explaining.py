@@ -155,6 +155,12 @@ def explain(
     return scores.detach().reshape(len(places), -1).float().cpu()
 
 
+def has_maps(decoder: Decoder, features: torch.Tensor) -> bool:
+    """Whether a decoder has attention maps; features [1, H, W, D] are any annotations."""
+    with torch.inference_mode():
+        return _forced(decoder, features, [Vocabulary.END])[1] is not None
+
+
 def maps_of(scores_TL: torch.Tensor) -> torch.Tensor:
     """What speaks for each word, as maps [T, L] that sum to one; even where nothing does."""
     positive = scores_TL.clamp(min=0).double()

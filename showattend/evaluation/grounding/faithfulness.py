@@ -20,7 +20,7 @@ import torch
 
 from showattend.caption import Caption
 from showattend.data.readers import read_dataset
-from showattend.decoding.explaining import KINDS, explain, maps_of
+from showattend.decoding.explaining import KINDS, explain, has_maps, maps_of
 from showattend.evaluation.evaluate import Progress, skipped_note
 from showattend.evaluation.grounding.faithful_summary import summarise
 from showattend.evaluation.grounding.instances import Instances
@@ -198,7 +198,7 @@ def _measure(
     seed = zlib.crc32(f"{photo.image_id} {caption.raw}".encode())  # whatever else is measured
     scores: dict[str, dict[int, np.ndarray]] = {}
     for kind in kinds:
-        if kind == "attention" and not has_maps(captioner, features):
+        if kind == "attention" and not has_maps(captioner.decoder, features):
             continue
         places = list(range(len(words))) if kind == "attention" else content
         with exact_float32():
@@ -231,15 +231,6 @@ def _measure(
             row["words"][t]["pixels"] = each
     _point(row["words"], caption, scores, nouns, masks, sigma)
     return row
-
-
-def has_maps(captioner: Captioner, features: torch.Tensor) -> bool:
-    """Whether a model has attention maps; features [1, H, W, D] are any annotations."""
-    with torch.inference_mode():
-        memory = captioner.decoder.memory(features)
-        first = torch.zeros(1, 1, dtype=torch.long, device=features.device)
-        step = captioner.decoder.step(first, captioner.decoder.start(memory), memory)
-    return step.alpha is not None
 
 
 def _point(
