@@ -62,8 +62,9 @@ def attend(
     explain: Annotated[
         str | None,
         typer.Option(
-            help="What to show. attention: where the model looked; grad (gradient × input), gradcam, "
-            "occlusion, integrated (gradients): what spoke for each word; all: one below the other.",
+            help="What to show. attention: where the model looked; grad (gradient × input), "
+            "gradcam, occlusion, integrated (gradients): what spoke for each word; all: one below "
+            "the other.",
             show_default="attention",
             metavar="KIND",
         ),

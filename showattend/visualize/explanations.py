@@ -54,9 +54,10 @@ def check_explanations(path: str | Path, options: Mapping[str, Any]) -> str:
 def save_explanations(captions: Sequence[Caption], path: str | Path, **options: Any) -> None:
     """Write several explanations of one caption (`Captioner.explain_all`) into one file.
 
-    A figure (.png, .jpg) has them one below the other, with the same words: those that are sharpest
-    in the first. A page (.html) has a card for each. A file of maps (.npz, .json) holds the first as
-    ``attention`` and all of them as ``explanations`` [E, T, H, W] with ``explanation_names`` [E].
+    A figure (.png, .jpg) has them one below the other, with the same words: those that are
+    sharpest in the first. A page (.html) has a card for each. A file of maps (.npz, .json) holds
+    the first as ``attention`` and all of them as ``explanations`` [E, T, H, W], with
+    ``explanation_names`` [E].
 
     Args:
         captions: The same caption E times, with its image.

@@ -85,7 +85,8 @@ def draw_summary(
     shown = sharpest(caption, asked, MOST) if words is None else asked[: 2 * MOST]
     photo = photo_of(caption)
     unit = (width or DEFAULT_WIDTH) / DEFAULT_WIDTH
-    told = f"{caption.text} {caption.raw} 0123456789%·βH.? {everywhere(caption)} {label_of(caption)} unsure"
+    written = f"{everywhere(caption)} {label_of(caption)} unsure"
+    told = f"{caption.text} {caption.raw} 0123456789%·βH.? {written}"
     most = round((width or DEFAULT_WIDTH) - 2 * MARGIN * unit)
     strip = (LABEL_STRIP + (DETAILS_LINE if details else 0)) * unit
     plan = arrange_summary(

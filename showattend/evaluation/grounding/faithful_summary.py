@@ -54,11 +54,10 @@ def summarise(rows: Rows) -> dict[str, Any]:
         "pointing": _pointing(rows),
         "classes": {
             "content words": describe(_grouped(rows, is_content)),
-            **{c: describe(_grouped(rows, lambda w, c=c: w["class"] == c)) for c in classes},
+            **{name: describe(_grouped(rows, _in_class(name))) for name in classes},
         },
         "trust": {
-            name: describe(_grouped(rows, lambda w, test=test: is_content(w) and test(w)))
-            for name, test in _trust(words).items()
+            name: describe(_grouped(rows, selected)) for name, selected in _trust(words).items()
         },
         "beta": {
             "all words": _beta_against_total(_grouped(rows, lambda _: True)),
@@ -88,7 +87,15 @@ def _trust(words: Sequence[Word]) -> dict[str, Selected]:
         found[f"β up to {middle:.2f}"] = lambda w: w["beta"] <= middle
     found["depends on the image (drop over 1)"] = lambda w: w["total"] > 1
     found["barely depends on it"] = lambda w: w["total"] <= 1
-    return found
+    return {name: _both(is_content, test) for name, test in found.items()}
+
+
+def _both(one: Selected, other: Selected) -> Selected:
+    return lambda word: one(word) and other(word)
+
+
+def _in_class(name: str) -> Selected:
+    return lambda word: bool(word["class"] == name)
 
 
 def _on_pixels(word: Word) -> Word:
@@ -256,4 +263,4 @@ def _spearman(pairs: np.ndarray) -> float:
         ranks.append((ends - (counts - 1) / 2)[inverse])
     if any(np.ptp(rank) == 0 for rank in ranks):
         return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

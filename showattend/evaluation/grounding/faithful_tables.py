@@ -59,7 +59,13 @@ def _count(found: Mapping[str, Any]) -> str:
 
 
 def _orders(title: str, found: Mapping[str, Any]) -> Table:
-    header = ("removed first", "faithfulness", "95 %", "over random", "over attention")
+    header: tuple[str, ...] = (
+        "removed first",
+        "faithfulness",
+        "95 %",
+        "over random",
+        "over attention",
+    )
     header += ("deletion", "insertion")
     rows = []
     for name in found["ranking"]:
@@ -96,7 +102,15 @@ def _pointing(found: Mapping[str, Any]) -> Table:
 
 
 def _groups(title: str, groups: Mapping[str, Any], *, with_pointing: bool) -> Table:
-    header = ("words", "n", "β", "drop without image", "95 %", "faithfulness", "over random")
+    header: tuple[str, ...] = (
+        "words",
+        "n",
+        "β",
+        "drop without image",
+        "95 %",
+        "faithfulness",
+        "over random",
+    )
     header += ("over another word",) + (("pointing",) if with_pointing else ())
     rows = []
     for name, each in groups.items():
