@@ -20,7 +20,9 @@ Shape suffixes: B grids, T words, S selected words, L locations of an H x W grid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,9 +152,22 @@ def explain(
     places = range(len(words)) if wanted is None else wanted
     if not places:
         return torch.zeros(0, features.shape[1] * features.shape[2])
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), _without_weight_gradients(decoder):
         scores = KINDS[kind](_Sentence(decoder, features, words, places))
     return scores.detach().reshape(len(places), -1).float().cpu()
+
+
+@contextmanager
+def _without_weight_gradients(decoder: Any) -> Iterator[None]:
+    """Only annotations get gradients: those of the weights would be kept for nothing."""
+    opened = [each for each in decoder.parameters() if each.requires_grad]
+    for each in opened:
+        each.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for each in opened:
+            each.requires_grad_(True)
 
 
 def has_maps(decoder: Decoder, features: torch.Tensor) -> bool:
