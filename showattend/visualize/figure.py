@@ -18,7 +18,7 @@ from showattend.visualize.focus import (
     everywhere,
     label_of,
     looked,
-    shown_of,
+    map_of,
 )
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
@@ -204,7 +204,7 @@ def _note(
         told.append(f"Scale: common, full brightness is {most:.0%} of the map in {cell}.")
     if not all(seen[t] for t in positions):
         told.append(
-            f"{everywhere(caption).capitalize()}: half of the {shown_of(caption)} takes more than "
+            f"{everywhere(caption).capitalize()}: half of the {map_of(caption)} takes more than "
             f"{SOMEWHERE:.0%} of the photo."
         )
     if details:

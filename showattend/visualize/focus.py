@@ -50,6 +50,11 @@ def shown_of(caption: Caption) -> str:
     return caption.explanation or ATTENTION
 
 
+def map_of(caption: Caption) -> str:
+    """What half of is outlined, in a sentence: "attention", or "map" of another explanation."""
+    return ATTENTION if shown_of(caption) == ATTENTION else "map"
+
+
 def everywhere(caption: Caption) -> str:
     """What is printed next to a word whose map is close to even."""
     return EVERYWHERE if shown_of(caption) == ATTENTION else SPREAD

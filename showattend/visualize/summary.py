@@ -24,6 +24,7 @@ from showattend.visualize.focus import (
     everywhere,
     label_of,
     looked,
+    map_of,
     sharpest,
     shown_of,
 )
@@ -338,7 +339,7 @@ class _Summary:
         told = []
         shown = shown_of(self.caption)
         if self.colour:
-            told.append(f"Outline: the area that holds half of a word's {shown}.")
+            told.append(f"Outline: the area that holds half of a word's {map_of(self.caption)}.")
         elif self.caption.words and shown == ATTENTION:
             told.append("No content word looked at one place.")
         elif self.caption.words:
@@ -349,7 +350,7 @@ class _Summary:
             told.append("%: the word's probability.")
         if not all(self.looked):
             told.append(
-                f"Grey: {everywhere(self.caption)}; half of the {shown} takes more than "
+                f"Grey: {everywhere(self.caption)}; half of the {map_of(self.caption)} takes more than "
                 f"{SOMEWHERE:.0%} of the photo."
             )
         if any(self.unsure):
