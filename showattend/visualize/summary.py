@@ -350,8 +350,8 @@ class _Summary:
             told.append("%: the word's probability.")
         if not all(self.looked):
             told.append(
-                f"Grey: {everywhere(self.caption)}; half of the {map_of(self.caption)} takes more than "
-                f"{SOMEWHERE:.0%} of the photo."
+                f"Grey: {everywhere(self.caption)}; half of the {map_of(self.caption)} takes "
+                f"more than {SOMEWHERE:.0%} of the photo."
             )
         if any(self.unsure):
             told.append("Dashed or dotted: unsure.")

@@ -12,6 +12,7 @@ import numpy as np
 
 from showattend.decoding.explaining import KINDS
 from showattend.evaluation.grounding.pointing import as_pair, bootstrap
+from showattend.evaluation.grounding.removal import FRACTIONS, PIXEL_FRACTIONS, curve_of
 from showattend.evaluation.scores.statistics import resamples
 
 BASELINES = ("random", "centre", "another word", "least attended")
@@ -20,9 +21,18 @@ Rows = Sequence[Mapping[str, Any]]
 Selected = Callable[[Word], bool]
 
 
+Fractions = Sequence[float]
+
+
 def faithfulness(curve: Mapping[str, float]) -> float:
     """Deletion minus insertion, in nats: 0 for a random order on average."""
     return curve["deletion"] - curve["insertion"]
+
+
+def dependence(word: Word, order: str, fractions: Fractions) -> float:
+    """Faithfulness with the sign of each drop ignored: whatever changes the word counts."""
+    drops = np.abs(word["curves"][order]["drops"])
+    return faithfulness(curve_of(drops, abs(word["total"]), fractions))
 
 
 def summarise(rows: Rows) -> dict[str, Any]:
@@ -38,8 +48,9 @@ def summarise(rows: Rows) -> dict[str, Any]:
         pointing: by explanation its words, images, pointing and mass, and its lead over attention;
         classes: by class of words, see `describe`;
         trust: the same for words by what the model says of them;
-        beta: Spearman's correlation of the gate with the total drop, over all words and over
-        content words, with intervals; None without a gate.
+        beta: Spearman's correlation of the gate with the change of the word's log-probability
+        without the image, over all words and over content words, with intervals; None without a
+        gate.
     """
     words = [word for row in rows for word in row["words"]]
     classes = list(dict.fromkeys(word["class"] for word in words))
@@ -47,8 +58,10 @@ def summarise(rows: Rows) -> dict[str, Any]:
     return {
         "words": len(words),
         "images": len({row["image_id"] for row in rows}),
-        "orders": compare_orders(_grouped(rows, is_content)),
-        "pixels": compare_orders(_grouped(rows, lambda w: "pixels" in w, _on_pixels))
+        "orders": compare_orders(_grouped(rows, is_content), FRACTIONS),
+        "pixels": compare_orders(
+            _grouped(rows, lambda w: "pixels" in w, _on_pixels), PIXEL_FRACTIONS
+        )
         if measured_on_pixels
         else None,
         "pointing": _pointing(rows),
@@ -60,8 +73,8 @@ def summarise(rows: Rows) -> dict[str, Any]:
             name: describe(_grouped(rows, selected)) for name, selected in _trust(words).items()
         },
         "beta": {
-            "all words": _beta_against_total(_grouped(rows, lambda _: True)),
-            "content words": _beta_against_total(_grouped(rows, is_content)),
+            "all words": _beta_against_change(_grouped(rows, lambda _: True)),
+            "content words": _beta_against_change(_grouped(rows, is_content)),
         },
     }
 
@@ -85,8 +98,8 @@ def _trust(words: Sequence[Word]) -> dict[str, Selected]:
         middle = float(np.median(betas))
         found[f"β above {middle:.2f}"] = lambda w: w["beta"] > middle
         found[f"β up to {middle:.2f}"] = lambda w: w["beta"] <= middle
-    found["depends on the image (drop over 1)"] = lambda w: w["total"] > 1
-    found["barely depends on it"] = lambda w: w["total"] <= 1
+    found["depends on the image (change over 1)"] = lambda w: abs(w["total"]) > 1
+    found["barely depends on it"] = lambda w: abs(w["total"]) <= 1
     return {name: _both(is_content, test) for name, test in found.items()}
 
 
@@ -114,17 +127,19 @@ def _grouped(
     return [words for words in images.values() if words]
 
 
-def compare_orders(images: Sequence[Sequence[Word]]) -> dict[str, Any]:
+def compare_orders(images: Sequence[Sequence[Word]], fractions: Fractions) -> dict[str, Any]:
     """Compare orders of removal on the words that have all of them.
 
     Args:
         images: The words of each image.
+        fractions: The points of their curves.
 
     Returns:
         words, images; by_order: for each order the means of drops (`removal.Curve`), deletion,
-        insertion and faithful, with 95 % intervals "interval" of its faithfulness, "over_random"
-        and "over_attention" of its lead in faithfulness; ranking: the orders, most faithful first.
-        Intervals are [low, high]. by_order is empty if there are no such words.
+        insertion, faithful (`faithfulness`) and unsigned (`dependence`), with 95 % intervals
+        [low, high]: "interval" of its faithfulness, "over_random" and "over_attention" of its lead
+        in it, "unsigned_over_random" and "unsigned_over_attention"; ranking: the orders, most
+        faithful first. by_order is empty if there are no such words.
     """
     flat = [word for image in images for word in image]
     names = [name for name in (*KINDS, *BASELINES) if any(name in word["curves"] for word in flat)]
@@ -141,7 +156,11 @@ def compare_orders(images: Sequence[Sequence[Word]]) -> dict[str, Any]:
         np.array([[faithfulness(word["curves"][n]) for n in names] for word in image])
         for image in images
     ]
-    mean = np.concatenate(values).mean(0)
+    unsigned = [
+        np.array([[dependence(word, n, fractions) for n in names] for word in image])
+        for image in images
+    ]
+    mean, mean_unsigned = (np.concatenate(each).mean(0) for each in (values, unsigned))
     own = bootstrap(values)
     for column, name in enumerate(names):
         curves = [word["curves"][name] for word in flat]
@@ -151,11 +170,13 @@ def compare_orders(images: Sequence[Sequence[Word]]) -> dict[str, Any]:
         }
         each["drops"] = np.mean([curve["drops"] for curve in curves], 0).tolist()
         each |= {"faithful": float(mean[column]), "interval": as_pair(own[column])}
+        each["unsigned"] = float(mean_unsigned[column])
         for base in ("random", "attention"):
             if base in names:
                 other = names.index(base)
-                lead = bootstrap([v[:, [column]] - v[:, [other]] for v in values])[0]
-                each[f"over_{base}"] = as_pair(lead)
+                for prefix, measured in (("", values), ("unsigned_", unsigned)):
+                    lead = bootstrap([v[:, [column]] - v[:, [other]] for v in measured])[0]
+                    each[f"{prefix}over_{base}"] = as_pair(lead)
         found["by_order"][name] = each
     return found | {"ranking": [names[k] for k in np.argsort(-mean, kind="stable")]}
 
@@ -194,18 +215,23 @@ def describe(images: Sequence[Sequence[Word]]) -> dict[str, Any]:
 
     Returns:
         words, images; total: the mean drop with the whole image removed, with total_interval;
-        beta: the mean gate; faithful: attention's faithfulness, with its lead "over_random" and
-        "over_another" as [low, high]; pointing and pointing_words: of its nouns in the image.
-        What cannot be computed is None.
+        change: the same with the sign ignored; beta: the mean gate; faithful: attention's
+        faithfulness, with its lead "over_random" and "over_another" as [low, high], and
+        "unsigned_over_random" with the sign ignored; pointing and pointing_words: of its nouns in
+        the image. What cannot be computed is None.
     """
     flat = [word for image in images for word in image]
     found: dict[str, Any] = dict.fromkeys(
-        ("total", "total_interval", "beta", "faithful", "over_random", "over_another", "pointing")
+        (
+            *("total", "total_interval", "change", "beta", "faithful", "over_random"),
+            *("over_another", "unsigned_over_random", "pointing"),
+        )
     )
     found |= {"words": len(flat), "images": len(images), "pointing_words": 0}
     if not flat:
         return found
     found["total"] = float(np.mean([word["total"] for word in flat]))
+    found["change"] = float(np.mean([abs(word["total"]) for word in flat]))
     found["total_interval"] = _interval([[w["total"]] for w in im] for im in images)
     betas = [word["beta"] for word in flat if word["beta"] is not None]
     found["beta"] = float(np.mean(betas)) if betas else None
@@ -222,6 +248,14 @@ def describe(images: Sequence[Sequence[Word]]) -> dict[str, Any]:
             for image in images
         ]
         found[key] = _interval(leads)
+    found["unsigned_over_random"] = _interval(
+        [
+            [dependence(w, "attention", FRACTIONS) - dependence(w, "random", FRACTIONS)]
+            for w in image
+            if "attention" in w["curves"]
+        ]
+        for image in images
+    )
     pointed = [w["pointing"]["attention"] for w in flat if "attention" in w.get("pointing", {})]
     found["pointing_words"] = len(pointed)
     if pointed:
@@ -234,10 +268,12 @@ def _interval(images: Iterable[Sequence[Sequence[float]]]) -> list[float] | None
     return as_pair(bootstrap(values)[0]) if values else None
 
 
-def _beta_against_total(images: Sequence[Sequence[Word]]) -> dict[str, Any] | None:
-    """Spearman's correlation of β with the total drop, and its interval over images."""
+def _beta_against_change(images: Sequence[Sequence[Word]]) -> dict[str, Any] | None:
+    """Spearman's correlation of β with the change, the sign ignored, and its interval."""
     pairs = [
-        np.array([(w["beta"], w["total"]) for w in image if w["beta"] is not None]).reshape(-1, 2)
+        np.array([(w["beta"], abs(w["total"])) for w in image if w["beta"] is not None]).reshape(
+            -1, 2
+        )
         for image in images
     ]
     pairs = [each for each in pairs if len(each)]

@@ -59,30 +59,24 @@ def _count(found: Mapping[str, Any]) -> str:
 
 
 def _orders(title: str, found: Mapping[str, Any]) -> Table:
-    header: tuple[str, ...] = (
-        "removed first",
-        "faithfulness",
-        "95 %",
-        "over random",
-        "over attention",
+    header = (
+        *("removed first", "faithfulness", "over random", "over attention", "deletion"),
+        *("insertion", "sign ignored", "over random", "over attention"),
     )
-    header += ("deletion", "insertion")
     rows = []
     for name in found["ranking"]:
         each = found["by_order"][name]
-        rows.append(
-            (
-                title_of(name),
-                f"{each['faithful']:.3f}",
-                span(each["interval"]),
-                *(
-                    "" if name == base or f"over_{base}" not in each else span(each[f"over_{base}"])
-                    for base in ("random", "attention")
-                ),
-                f"{each['deletion']:.3f}",
-                f"{each['insertion']:.3f}",
-            )
-        )
+
+        def leads(prefix: str, name: str = name, each: Mapping[str, Any] = each) -> list[str]:
+            keys = {base: f"{prefix}over_{base}" for base in ("random", "attention")}
+            return [
+                "" if name == base or key not in each else span(each[key])
+                for base, key in keys.items()
+            ]
+
+        numbers = [f"{each[key]:.3f}" for key in ("deletion", "insertion", "unsigned")]
+        cells = [title_of(name), f"{each['faithful']:.3f}", *leads("")]
+        rows.append((*cells, *numbers, *leads("unsigned_")))
     return Table(title, header, rows)
 
 
@@ -102,27 +96,18 @@ def _pointing(found: Mapping[str, Any]) -> Table:
 
 
 def _groups(title: str, groups: Mapping[str, Any], *, with_pointing: bool) -> Table:
-    header: tuple[str, ...] = (
-        "words",
-        "n",
-        "β",
-        "drop without image",
-        "95 %",
-        "faithfulness",
-        "over random",
-    )
-    header += ("over another word",) + (("pointing",) if with_pointing else ())
+    header: tuple[str, ...] = ("words", "n", "β", "drop without image", "95 %", "sign ignored")
+    header += ("faithfulness", "over random", "over another word", "sign ignored, over random")
+    header += ("pointing",) if with_pointing else ()
     rows = []
     for name, each in groups.items():
         if not each["words"]:
             continue
         cells = [_PLURAL.get(name, name), f"{each['words']:,}", _number(each["beta"], 2)]
         cells += [_number(each["total"], 2), span(each["total_interval"])]
-        cells.append(_number(each["faithful"], 3))
-        cells += [
-            "" if each[lead] is None else span(each[lead])
-            for lead in ("over_random", "over_another")
-        ]
+        cells += [_number(each["change"], 2), _number(each["faithful"], 3)]
+        leads = ("over_random", "over_another", "unsigned_over_random")
+        cells += ["" if each[lead] is None else span(each[lead]) for lead in leads]
         if with_pointing:
             pointing, n = each["pointing"], each["pointing_words"]
             cells.append("" if pointing is None else f"{pointing:.3f} of {n:,}")
@@ -145,7 +130,7 @@ def title_of(order: str) -> str:
 
 
 def beta_line(found: Mapping[str, Any]) -> str:
-    """What the gate says of the drop without the image, as a sentence; empty without a gate."""
+    """What the gate says of the change without the image, as a sentence; empty without a gate."""
     said: Sequence[str] = [
         f"{each['spearman']:.2f} ({span(each['interval'])}) over {each['words']:,} {group}"
         for group, each in found["beta"].items()
@@ -153,7 +138,10 @@ def beta_line(found: Mapping[str, Any]) -> str:
     ]
     if not said:
         return ""
-    return f"Rank correlation of β with the drop without the image: {'; '.join(said)}."
+    return (
+        "Rank correlation of β with the change of the log-probability without the image: "
+        f"{'; '.join(said)}."
+    )
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -10,13 +10,17 @@ import pytest
 from showattend.evaluation.grounding.faithful_summary import (
     _spearman,
     compare_orders,
+    dependence,
     describe,
     summarise,
 )
+from showattend.evaluation.grounding.removal import FRACTIONS
 
 
 def curve(deletion: float, insertion: float) -> dict[str, Any]:
-    return {"drops": [deletion, insertion], "deletion": deletion, "insertion": insertion}
+    half = len(FRACTIONS)
+    drops = [deletion] * half + [insertion] * half
+    return {"drops": drops, "deletion": deletion, "insertion": insertion}
 
 
 def word(name: str = "noun", lead: float = 1.0, **more: Any) -> dict[str, Any]:
@@ -38,13 +42,13 @@ def rows(*images: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_orders_are_ranked_with_their_intervals() -> None:
-    found = compare_orders([[word(lead=1.0)], [word(lead=3.0), word(lead=2.0)]])
+    found = compare_orders([[word(lead=1.0)], [word(lead=3.0), word(lead=2.0)]], FRACTIONS)
     assert found["ranking"] == ["attention", "random", "another word"]
     assert (found["words"], found["images"]) == (3, 2)
     mine = found["by_order"]["attention"]
     assert mine["faithful"] == pytest.approx(2.0)
     assert mine["deletion"] == pytest.approx(3.0)
-    assert mine["drops"] == pytest.approx([3.0, 1.0])
+    assert mine["drops"] == pytest.approx([3.0] * 5 + [1.0] * 5)
     assert mine["over_random"] == pytest.approx([1.0, 2.5])  # the first image only, the second only
     assert mine["over_attention"] == [0, 0]
     assert found["by_order"]["another word"]["over_random"] == [-0.5, -0.5]
@@ -57,16 +61,33 @@ def test_the_difference_is_paired() -> None:
         images.append([word()])
         for each in images[-1][0]["curves"].values():
             each["deletion"] += size
-    mine = compare_orders(images)["by_order"]["attention"]
+    mine = compare_orders(images, FRACTIONS)["by_order"]["attention"]
     assert mine["interval"][1] - mine["interval"][0] > 10
     assert mine["over_random"] == pytest.approx([1.0, 1.0])
+
+
+def test_the_sign_can_be_ignored() -> None:
+    """A word that becomes likelier as the image goes depends on it all the same."""
+    against = word(total=-2.0)
+    for name, (deletion, insertion) in {"attention": (-2, 0), "random": (-1, -1)}.items():
+        against["curves"][name] = curve(deletion, insertion)
+    place = [0, *FRACTIONS, 1]
+    wanted = np.diff(place) @ [1, 2, 2, 2, 2, 2] - np.diff(place) @ [1, 0, 0, 0, 0, 0]
+    assert dependence(against, "attention", FRACTIONS) == pytest.approx(wanted)
+    found = compare_orders([[against]], FRACTIONS)["by_order"]["attention"]
+    assert found["faithful"] == -2
+    assert found["unsigned"] == pytest.approx(wanted)
+    assert found["unsigned_over_random"] == pytest.approx([wanted] * 2)
+    group = describe([[against]])
+    assert (group["total"], group["change"]) == (-2, 2)
+    assert group["unsigned_over_random"] == pytest.approx([wanted] * 2)
 
 
 def test_words_without_an_order_are_left_out_of_the_comparison() -> None:
     alone = word()
     del alone["curves"]["another word"]
-    assert compare_orders([[alone, word()]])["words"] == 1
-    empty = compare_orders([])
+    assert compare_orders([[alone, word()]], FRACTIONS)["words"] == 1
+    empty = compare_orders([], FRACTIONS)
     assert (empty["words"], empty["ranking"], empty["by_order"]) == (0, [], {})
 
 
@@ -91,7 +112,7 @@ def test_classes_and_what_is_known_of_words() -> None:
     trust = found["trust"]
     assert trust["looked somewhere"]["words"] == trust["looked everywhere"]["words"] == 1
     assert trust["unsure"]["faithful"] == pytest.approx(3)
-    assert trust["depends on the image (drop over 1)"]["pointing"] == 1
+    assert trust["depends on the image (change over 1)"]["pointing"] == 1
     assert trust["β above 0.70"]["words"] == 1
     assert found["pointing"]["grad"]["pointing"] == 0.5
     assert found["pointing"]["grad"]["mass_over_attention"] == pytest.approx([-0.3, -0.3])
@@ -110,6 +131,8 @@ def test_a_model_without_maps_or_gate_is_summarised() -> None:
 
 def test_pixels_are_summarised_by_their_own_curves() -> None:
     blurred = {"total": 9.0, "curves": {"attention": curve(5.0, 1.0), "random": curve(2.0, 2.0)}}
+    for each in blurred["curves"].values():  # type: ignore[attr-defined]
+        each["drops"] = each["drops"][2:8]  # three points of each curve
     found = summarise(rows([word(pixels=blurred)], [word()]))
     assert found["pixels"]["words"] == 1
     assert found["pixels"]["by_order"]["attention"]["faithful"] == 4
