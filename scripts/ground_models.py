@@ -9,7 +9,8 @@ Measures each model (NAME=RUN) like `showattend ground`, on its own captions and
 also on human ones, and prints the selected --tables: pointing (the pointing game and the mass),
 difference (for each --pair), words (right and wrong ones), confusions (of the last model), objects
 (big ones, mentioned or not); and those of `showattend ground --faithful`, which take minutes per
-model: faithful, pixels (of --pixels images), explained, classes, trust. --into FILE NAME replaces
+model: faithful, pixels (of --pixels images with its own captions), explained, classes, trust; these
+are for --kinds of explanations, with removed cells as --replace says. --into FILE NAME replaces
 the text in FILE between <!-- NAME --> and <!-- end of NAME -->.
 
 --last uses the weights of each run's last epoch instead of its best, for equal numbers of epochs.
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from showattend.captioner import Captioner
+from showattend.decoding.explaining import KINDS
 from showattend.evaluation.grounding import side_by_side
 from showattend.evaluation.grounding.faithful_tables import beta_line, faithful_tables
 from showattend.evaluation.grounding.faithfulness import REPLACEMENTS, faithful
@@ -61,7 +63,8 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--pair", nargs=2, action="append", default=[], metavar=("ONE", "OTHER"))
     parser.add_argument("--tables", nargs="+", choices=(*TABLES, *FAITHFUL), default=list(TABLES))
     parser.add_argument("--replace", choices=REPLACEMENTS, default="mean", help="of --faithful")
-    parser.add_argument("--pixels", type=int, default=0, help="images to blur; 0 for none")
+    parser.add_argument("--pixels", type=int, default=0, help="images to blur, with own captions")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--into", nargs=2, metavar=("FILE", "NAME"))
     parser.add_argument("--smooth", type=float, default=PAPER_SIGMA, help="see showattend ground")
     parser.add_argument(
@@ -169,7 +172,7 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     asked = (stamps, str(given.images.resolve()), given.precision, size, given.smooth)
     with_faithful = any(name in given.tables for name in FAITHFUL)
     if with_faithful:
-        asked += (given.replace, given.pixels)  # type: ignore[assignment]
+        asked += (given.replace, given.pixels, *given.kinds)  # type: ignore[assignment]
     kept = given.out / f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}.json"
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
@@ -195,7 +198,7 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     if with_faithful:
         found["faithful"] = faithful(
             given.annotations, given.images, captioner, captions, replace=given.replace,
-            pixels=given.pixels, sigma=given.smooth,
+            pixels=0 if captions else given.pixels, kinds=given.kinds, sigma=given.smooth,
         )  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
     write_json(kept, found)
