@@ -204,6 +204,14 @@ class CaptionForms:
         )
 
     @property
+    def looked_somewhere(self) -> tuple[bool, ...]:
+        """Which words [T] looked somewhere: half of their map lies on a fifth of the grid."""
+        from showattend.visualize.focus import looked
+
+        caption: Any = self
+        return looked(caption)
+
+    @property
     def note(self) -> str | None:
         """What to know about a strange photo before trusting the caption; None for most."""
         strange = self.familiarity is not None and self.familiarity < NOTE_BELOW

@@ -11,6 +11,7 @@ import torch
 
 from showattend.caption import Caption, Photo
 from showattend.caption_forms import Gap, SelfAttention
+from showattend.decoding.explaining import KINDS, NAMES, explain, has_maps, maps_of
 from showattend.decoding.filling import fill
 from showattend.decoding.forced import force_all
 from showattend.decoding.hypotheses import Hypothesis
@@ -101,6 +102,65 @@ class Given(Model):
             numbers = [self.vocabulary.encode(words) for words in said]
             found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
+
+    def annotations(self, image: ImageSource | Looked) -> torch.Tensor:
+        """The annotation vectors of a photo (paper, section 3.1.1), [1, H, W, D].
+
+        Raises:
+            ImageError: The image cannot be opened.
+        """
+        return self.look(image).features
+
+    def explain(self, caption: Caption, by: str = "grad") -> Caption:
+        """The same caption with maps of another kind: what counted for each word.
+
+        Args:
+            caption: A caption of this model, or one that it was given (`attend`), with its image.
+            by: "attention", "grad" (gradient × input), "gradcam" (Grad-CAM), "occlusion" or
+                "integrated" (integrated gradients); see `showattend.decoding.explaining`.
+
+        Returns:
+            The caption, without alternatives and parts. Its ``attention`` holds, for each word,
+            what spoke for it, as a map that sums to one; an even map where nothing did.
+
+        Raises:
+            UserError: There is no such explanation, the model has no attention to explain by, or
+                the caption does not know its image.
+            ImageError: The image cannot be opened (any more).
+        """
+        return self.explain_all(caption, [by])[0]
+
+    def explain_all(self, caption: Caption, kinds: Sequence[str] | None = None) -> list[Caption]:
+        """`explain` in several ways, None for all that the model has; the photo is encoded once.
+
+        Raises:
+            UserError: See `explain`.
+            ImageError: The image cannot be opened (any more).
+        """
+        if caption.image is None:
+            raise UserError("the caption does not know its image, and cannot be explained")
+        features = self.annotations(caption.image)
+        _, H, W, _ = features.shape
+        numbers = self._numbers(caption.words)
+        found = []
+        if kinds is None:
+            without = () if has_maps(self.decoder, features) else ("attention",)
+            kinds = [kind for kind in KINDS if kind not in without]
+        for kind in kinds:
+            with exact_float32():
+                maps = maps_of(explain(self.decoder, features, numbers, kind))
+            found.append(
+                replace(
+                    caption,
+                    attention=maps.view(-1, H, W).numpy(),
+                    explanation=NAMES[kind],
+                    alternatives=(),
+                    parts=None,
+                    part_names=(),
+                    sentinel=None,
+                )
+            )
+        return found
 
     def fill(self, image: ImageSource | Looked, text: str, *, candidates: int = 5) -> Caption:
         """Say the words that are missing in a sentence about a photo: ``a ___ catches a ___``.

@@ -62,6 +62,7 @@ TESTED_BY = {
     "training/comparison": "training/test_compare.py",
     "training/comparison_page": "training/test_compare.py",
     "training/run_scores": "training/test_compare.py",
+    "evaluation/grounding/faithful_tables": "evaluation/grounding/test_faithfulness.py",
     "evaluation/grounding/nouns": "evaluation/grounding/test_ground.py",
     "evaluation/grounding/pointing": "evaluation/grounding/test_ground.py",
     "evaluation/mistakes/errors_report": "evaluation/mistakes/test_caption_errors.py",

@@ -66,6 +66,30 @@ def ground(
             max=1,
         ),
     ] = None,
+    faithful: Annotated[
+        bool,
+        typer.Option(
+            "--faithful",
+            help="Also measure whether words depend on what their maps show, and compare "
+            "attention with other explanations. Slow: seconds per photo.",
+        ),
+    ] = False,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            help="With --faithful, what removed cells become. mean: the photo's mean annotation; "
+            "other: another photo's.",
+            show_default="mean",
+        ),
+    ] = None,
+    pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="With --faithful, on how many photos pixels are blurred too. Slower still.",
+            show_default="0",
+            min=0,
+        ),
+    ] = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -85,9 +109,15 @@ def ground(
     the caption mentions or overlooks.
 
     Only annotated categories count, and only images with an object.
+
+    With --faithful, cells of the feature grid are removed in the order of each
+    explanation, most important first, and put back in the same order. Faithful:
+    the word loses much probability as they go, and gets it back early as they
+    come. With --captions, the first caption of each photo is measured.
     """
     from showattend.cli.output_checks import check_json
     from showattend.cli.worst_page import check_worst
+    from showattend.evaluation.grounding.faithfulness import faithful as measure
     from showattend.evaluation.grounding.ground import ground as run
     from showattend.evaluation.grounding.pointing import PAPER_SIGMA
     from showattend.model.checkpoint import find_model
@@ -110,6 +140,12 @@ def ground(
     if beam_size is not None and (captions or results) is not None:
         given = "--results" if captions is None else "--captions"
         raise UserError(f"{given} says the words, there is no search; leave --beam-size out")
+    if faithful and results is not None:
+        raise UserError("--faithful measures the model's own captions, or those of --captions")
+    if not faithful:
+        for option, value in (("--replace", replace), ("--pixels", pixels)):
+            if value is not None:
+                raise UserError(f"{option} is for --faithful; add that, or leave {option} out")
     page = output is not None and output.suffix.lower() == ".html"
     if page:
         check_worst(worst)
@@ -142,9 +178,24 @@ def ground(
             watch=None if gallery is None else looks,
             outputs=places,
         )
+        if faithful:
+            found["faithful"] = measure(
+                annotations,
+                images,
+                captioner,
+                captions,
+                replace=replace or "mean",
+                pixels=pixels or 0,
+                sigma=sigma,
+                beam_size=beam_size,
+                batch_size=batch_size,
+                progress=progress,
+            )
     print(f"How: {describe_settings(found['settings'])}")
     _print_pointing(found)
     _print_where(found["where"])
+    if faithful:
+        _print_faithful(found["faithful"])
     whole = True
     if output is not None and page:
         people = references or captions
@@ -272,6 +323,14 @@ def _print_where(where: Mapping[str, Any]) -> None:
             rows,
             ("", "map", "peak", "lead", "mass", "lead"),
         )
+
+
+def _print_faithful(found: Mapping[str, Any]) -> None:
+    from showattend.evaluation.grounding.faithful_tables import beta_line, faithful_tables
+
+    for each in faithful_tables(found).values():
+        table(each.title, each.rows, each.header)
+    print(beta_line(found))
 
 
 def _confusions(pairs: Sequence[Mapping[str, Any]]) -> str:

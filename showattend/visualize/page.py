@@ -24,7 +24,7 @@ from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.system.files import write_text
 from showattend.text.tokenizer import pieces
-from showattend.visualize.focus import SOMEWHERE, half_area
+from showattend.visualize.focus import ATTENTION, SOMEWHERE, bright_of, half_area, shown_of
 from showattend.visualize.heat import positions_of, thumbnail_of
 from showattend.visualize.raw import plain_numbers
 
@@ -103,7 +103,12 @@ def page_html(
 </div>
 <noscript><p class="quiet">The maps are drawn by JavaScript, which is off here.</p></noscript>
 {_data([photo])}"""
-    return shell(title or photo["name"], body, scripts=[asset("viewer.js"), asset("pages.js")])
+    title = title or photo["name"]
+    foot = ""
+    if shown_of(captions[0]) != ATTENTION:
+        title = f"{title}: {shown_of(captions[0])}"
+        foot = f"<p>{html.escape(bright_of(captions[0]))}</p>"
+    return shell(title, body, scripts=[asset("viewer.js"), asset("pages.js")], foot=foot)
 
 
 class Remark(NamedTuple):
