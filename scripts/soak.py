@@ -253,8 +253,8 @@ async def ask(request: Request, port: int, kept: list[asyncio.StreamWriter]) -> 
         return None if said == request.captions else f"{said}, not {request.captions}"
     if status == 200:
         return None
-    error = json.loads(body)
-    fine = list(error) == ["error"] and "\n" not in error["error"] and "Traceback" not in body
+    refusal = json.loads(body)
+    fine = list(refusal) == ["error"] and "\n" not in refusal["error"] and "Traceback" not in body
     return None if fine else body[:200]
 
 

@@ -28,6 +28,7 @@ from showattend.cli.serve_command import serve
 from showattend.cli.terminal import examples, log, show_log, wait_for_the_first
 from showattend.cli.train_command import train
 from showattend.exceptions import UserError
+from showattend.system.provenance import remember_command
 from showattend.system.signals import Terminated, terminable
 
 # click's UsageError, whether typer depends on click or includes its own copy.
@@ -72,6 +73,7 @@ app.command(
     epilog=examples(
         "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
         "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
+        "compare --records here/results.json there/results.json",
     )
 )(compare)
 app.command(
@@ -92,6 +94,7 @@ app.command(
     epilog=examples(
         "ground --annotations instances.json --images photos/",
         "ground --annotations instances.json --images photos/ --captions captions.json",
+        "ground --annotations instances.json --images photos/ --results captions-of-others.json",
     )
 )(ground)
 app.command(
@@ -145,7 +148,7 @@ app.command(
 )(evaluate)
 
 
-app.command(epilog=examples("info", "info --model runs/mine"))(info)
+app.command(epilog=examples("info", "info --model runs/mine", "info --record results.json"))(info)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -163,8 +166,10 @@ def main(args: Sequence[str] | None = None) -> int:
             errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
         )
     show_log()
+    given = sys.argv[1:] if args is None else args
+    remember_command(given)
     with terminable():
-        return _run(sys.argv[1:] if args is None else args)
+        return _run(given)
 
 
 def _run(args: Sequence[str]) -> int:

@@ -25,7 +25,14 @@ from showattend.training.check import check
 from showattend.training.losses import Loss, captioning_loss
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
-from showattend.training.record import check_finite, machine, run_record, write_record
+from showattend.training.record import (
+    begin_session,
+    check_finite,
+    machine,
+    portable_record,
+    run_record,
+    write_record,
+)
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.setup import set_up
@@ -70,6 +77,7 @@ class Trainer:
         self.encoder, self.decoder = setup.encoder, setup.decoder
         self.train_loader, self.val_loader = setup.train_loader, setup.val_loader
         self.setup, self.identity = setup, setup.identity
+        self.made = setup.provenance(config, self.device, self.dtype)
         if self.processes.rank:  # all processes have the same weights, but different dropout
             torch.manual_seed(config.train.seed + 1_000_003 * self.processes.rank)
         if config.train.compile and (trouble := compile_step(innermost(self.decoder), self.dtype)):
@@ -136,8 +144,20 @@ class Trainer:
             )
             self.progress = now
             over = now.phase == len(self.phases) - 1 and self._phase_is_over()
-            told = f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"
-            self.reporter.message("The run is already finished" if over else told)
+            self.reporter.message(
+                "The run is already finished; to train its best model for longer, start a new run "
+                f"with train.init_from={self.out} and another train.out"
+                if over
+                else f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"
+            )
+            if not over and (changed := begin_session(now, self.made)):
+                self.reporter.message(
+                    "warning: the run continues with other code, packages, machine or threads than "
+                    "before, so that its result may differ from an uninterrupted one "
+                    f"({'; '.join(changed)})"
+                )
+        else:
+            begin_session(now, self.made)
         self.started -= now.seconds  # include earlier processes of a resumed run
         if not resume:  # from here on the run can be resumed
             self._save_state()
@@ -339,8 +359,11 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
         if not self.scaler.is_enabled():  # which leaves such a step out
             check_finite({"the gradient": float(norm)}, self._when, self.out)
+        before = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.scaler.get_scale() < before:  # a gradient was not finite: no step was taken
+            now.skipped += 1
         self.optimizer.zero_grad(set_to_none=True)
         for name, model in self._trained().items():
             if name in self.averages:
@@ -388,9 +411,16 @@ class Trainer:
             **{self.phase.names.get(key, key): value for key, value in sums.items()},
             "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.loader) - 1),
         }
+        if self.scaler.is_enabled():
+            entry["skipped_steps"] = now.skipped
+            if now.skipped:
+                self.reporter.message(
+                    f"Epoch {now.epoch + 1}: {now.skipped} of {len(self.loader)} steps were "
+                    "skipped, because gradients exceeded float16; bf16 has no such limit"
+                )
         if done >= min(self.phase.validate_from, self.phase.epochs):
             entry |= self.validate()
-        now.epoch, now.batch, now.sums = now.epoch + 1, 0, {}
+        now.epoch, now.batch, now.sums, now.skipped = now.epoch + 1, 0, {}, 0
         self._enter(entry)
 
     def _enter(self, entry: dict[str, Any]) -> None:
@@ -408,7 +438,10 @@ class Trainer:
             now.best, now.best_epoch = entry["CIDEr"], entry["epoch"]
             if self.processes.first:
                 kept = self.setup.captioner(
-                    self.config, self._kept("encoder"), self._kept("decoder"), self._record()
+                    self.config,
+                    self._kept("encoder"),
+                    self._kept("decoder"),
+                    portable_record(self._record()),
                 )
                 checkpoints.save(self.out, kept.to_checkpoint())
         self._save_state()
@@ -443,7 +476,7 @@ class Trainer:
             "size": self.setup.preprocessing.size,
             "grid": list(self.encoder.grid(self.setup.preprocessing.size)),
         }
-        return run_record(self.config, data, self.progress, machine(self.device, self.dtype))
+        return run_record(self.config, data, self.progress, machine(self.made, self.dtype))
 
 
 def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from showattend.model.build import build_encoder
         ("timm:resnt18", "did you mean timm:resnet18"),
         ("timm:resnet18.nothing", r"it has .*resnet18\.a1_in1k"),
         ("torchvision:resnet19", "did you mean torchvision:resnet1"),
-        ("torchvision:vit_b_16", "no spatial map"),
+        ("torchvision:vit_b_17", "did you mean torchvision:vit_b_16"),
+        ("vit_b_16", "did you mean torchvision:vit_b_16"),
+        ("resnet34", "did you mean resnet101 or torchvision:resnet34 or timm:resnet34"),
         ("keras:vgg19", "Known: efficientnet_lite0"),
     ],
 )
