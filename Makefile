@@ -11,7 +11,8 @@ PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE \
 # Modules share what they train and draw: a worker takes neighbouring tests, and steals when it is idle.
 PYTEST := -m pytest -q -n 2 --dist worksteal
 
-.PHONY: demo test test-slow test-processors test-oldest lint benchmark reproduce clean help
+.PHONY: demo test test-slow test-processors test-oldest test-api soak same-captions lint benchmark \
+  reproduce clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -59,6 +60,20 @@ test-oldest: .venv-oldest/ready  ## the tests with the oldest packages that pypr
 	.venv-oldest/bin/python $(PYTEST) -m "not slow" \
 	  -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning
 
+soak: .venv/ready-dev  ## 10,000 mixed requests to the server: memory, wrong answers, latencies (an hour)
+	$(BIN)/python scripts/soak.py assets/photos
+
+same-captions: .venv/ready-dev  ## photographs alone, in batches, by PyTorch and ONNX: PHOTOS=folder
+	$(BIN)/python scripts/same_captions.py $(or $(PHOTOS),assets/photos)
+
+.venv-api/ready:
+	$(PYTHON) -m venv .venv-api
+	.venv-api/bin/python -m pip install --quiet --disable-pip-version-check schemathesis
+	@touch $@
+
+test-api: .venv/ready-dev .venv-api/ready  ## the server's API against its OpenAPI description
+	$(BIN)/python scripts/try_api.py .venv-api/bin/schemathesis
+
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -69,4 +84,4 @@ reproduce: .venv/ready-dev  ## a small part of the figures, made twice and compa
 	$(BIN)/python scripts/reproduce.py
 
 clean:  ## remove what make has made
-	rm -rf .venv .venv-oldest demo build dist
+	rm -rf .venv .venv-oldest .venv-api demo build dist
