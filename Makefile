@@ -11,7 +11,7 @@ PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE \
 # Modules share what they train and draw: a worker takes neighbouring tests, and steals when it is idle.
 PYTEST := -m pytest -q -n 2 --dist worksteal
 
-.PHONY: demo test test-slow test-processors test-oldest lint benchmark clean help
+.PHONY: demo test test-slow test-processors test-oldest lint benchmark reproduce clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -64,6 +64,9 @@ lint: .venv/ready-dev  ## style and types
 
 benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (ten minutes)
 	$(BIN)/python scripts/benchmark/benchmark.py
+
+reproduce: .venv/ready-dev  ## a small part of the figures, made twice and compared
+	$(BIN)/python scripts/reproduce.py
 
 clean:  ## remove what make has made
 	rm -rf .venv .venv-oldest demo build dist

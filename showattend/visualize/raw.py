@@ -15,7 +15,7 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import ImageError, UserError
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 from showattend.visualize.focus import half_area
 from showattend.visualize.heat import entropy_of, positions_of
 
@@ -66,6 +66,10 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         maps["part_names"] = np.array(caption.part_names, dtype=np.str_)
     if caption.sentinel is not None:
         maps["sentinel"] = caption.sentinel[positions].astype(np.float32)
+    if (among := caption.self_attention) is not None:
+        maps["tokens"] = np.array(among.tokens, dtype=np.str_)
+        maps["word_attention"] = among.words
+        maps["grid_attention"] = among.grid
     if caption.explanation:
         maps["explanation"] = caption.explanation
     return {key: value for key, value in maps.items() if value is not None}

@@ -33,6 +33,34 @@ def data(tmp_path: Path) -> tuple[object, ...]:
     return ("--annotations", tmp_path / "instances.json", "--images", tmp_path)
 
 
+def test_captions_of_something_else_are_forced(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path
+) -> None:
+    """The same captions, given as results, have the same maps; other images are left out."""
+    rows = [{"image_id": k, "caption": "a dog near a car"} for k in (1, 2, 99)]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    found = []
+    for option in ("captions", "results"):
+        output = tmp_path / f"by-{option}.json"
+        args = (f"--{option}", tmp_path / f"{option}.json", "--output", output)
+        assert run("ground", *data, *args, "--model", run.model).code == 0
+        found.append(json.loads(output.read_text(encoding="utf-8")))
+    human, other = found
+    assert other["captions"] == human["captions"]
+    assert other["pointing"] == human["pointing"]
+    assert (human["settings"]["sentences"], other["settings"]["sentences"]) == ("human", "results")
+    assert other["settings"]["beam_size"] is None
+    assert other["provenance"]["model"]["weights"] == human["provenance"]["model"]["weights"]
+    assert other["provenance"]["data"]["captions"] != human["provenance"]["data"]["captions"]
+    both = ("--captions", tmp_path / "captions.json", "--results", tmp_path / "results.json")
+    assert "give one of them" in run.refused("ground", *data, *both)
+    beam = ("--results", tmp_path / "results.json", "--beam-size", 2)
+    assert "leave --beam-size out" in run.refused("ground", *data, *beam)
+    (tmp_path / "results.json").write_text(json.dumps(rows[2:]))
+    refused = run.refused("ground", *data, *both[2:], "--model", run.model)
+    assert "has no caption of an image" in refused
+
+
 def test_right_and_wrong_words_are_reported(
     run: CommandLine, data: tuple[object, ...], tmp_path: Path
 ) -> None:

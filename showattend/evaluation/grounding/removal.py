@@ -24,7 +24,7 @@ from PIL import Image, ImageFilter
 
 from showattend.decoding.explaining import BATCH, log_probs_with, mean_grid, word_log_probs
 from showattend.evaluation.grounding.pointing import PAPER_SIGMA
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 from showattend.model.encoder import encode
 from showattend.system.device import exact_float32
 
