@@ -223,7 +223,7 @@ def test_an_unknown_kind_is_named() -> None:
 def test_maps_change_when_the_weights_are_random(photos: list[Path]) -> None:
     """Adebayo et al. 2018, "Sanity checks for saliency maps": the model parameter test."""
     captioner = Captioner.from_pretrained("everyday", device="cpu")
-    features = captioner.annotations(next(each for each in photos if each.stem == "chelsea"))
+    features = captioner.look(next(each for each in photos if each.stem == "chelsea")).features
     words, nouns = captioner.vocabulary.encode(["a", "cat", "on", "a", "book"]), [1, 4]
 
     def maps() -> dict[str, np.ndarray]:
