@@ -162,8 +162,8 @@ def test_a_stage_of_a_network_that_is_no_chain() -> None:
     seen: list[torch.Tensor] = []
     dict(encoder._parts)["layer1"].register_forward_hook(lambda _, __, out: seen.append(out))
     features = encoder(images)  # without having been measured
-    assert encoder.measure(64) == (16, 16, 2048 + 256)
-    assert features.shape == (2, 16, 16, 2048 + 256)
+    assert encoder.measure(64) == (16, 16, 2048 + 128)
+    assert features.shape == (2, 16, 16, 2048 + 128)
     finer = next(each for each in seen if len(each) == 2)
     torch.testing.assert_close(features[..., 2048:], finer.permute(0, 2, 3, 1))
     assert encoder.before(encoder.stages[-1], 64) is None
