@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from showattend.caption_forms import CaptionForms, Gap
+from showattend.caption_forms import CaptionForms, Gap, SelfAttention
 from showattend.images.geometry import Geometry
 from showattend.images.image_files import ImageSource
 
@@ -57,6 +57,8 @@ class Caption(CaptionForms):
             to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
             over the image all the same.
         gaps: The words that were missing in a sentence that `Captioner.fill` filled in.
+        self_attention: Where its words look among each other, and the cells of the grid; None
+            unless `Captioner.with_self_attention` has added it.
     """
 
     words: tuple[str, ...]
@@ -73,6 +75,7 @@ class Caption(CaptionForms):
     part_names: tuple[str, ...] = field(default=(), repr=False)
     sentinel: np.ndarray | None = field(default=None, repr=False)
     gaps: tuple[Gap, ...] = field(default=(), repr=False)
+    self_attention: SelfAttention | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from showattend.caption import Caption, Photo
+from showattend.caption_forms import sampled_maps
 from showattend.decoding.beam import search
 from showattend.decoding.hypotheses import Hypothesis
 from showattend.exceptions import ImageError
@@ -173,17 +174,21 @@ class Captioner(Given):
         T, (H, W) = len(words), photo.grid
         # Without maps, a decoder sees the mean annotation: every cell weighs the same.
         alpha = torch.full((T, H * W), 1 / (H * W)) if found.alpha is None else found.alpha
+        maps, names = alpha.numpy().reshape(-1, H, W), getattr(self.decoder, "part_names", ())
+        parts = None if found.parts is None else found.parts.unflatten(2, (H, W)).numpy()
+        if parts is None and names:  # hard attention
+            parts = sampled_maps(maps, len(names))
         return Caption(
             words=words,
             log_probs=tuple(found.log_probs),
-            attention=alpha.numpy().reshape(-1, H, W),
+            attention=maps,
             betas=None if found.beta is None else found.beta.numpy(),
             geometry=photo.geometry,
             score=found.score,
             image=photo.image,
             unsure_below=self.calibration.unsure_below,
             familiarity=photo.familiarity,
-            parts=None if found.parts is None else found.parts.unflatten(2, (H, W)).numpy(),
-            part_names=() if found.parts is None else self.decoder.part_names,
+            parts=parts,
+            part_names=() if parts is None else names,
             sentinel=None if found.sentinel is None else found.sentinel.numpy(),
         )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
 from showattend.caption import Caption, Photo
-from showattend.caption_forms import Gap
+from showattend.caption_forms import Gap, SelfAttention
 from showattend.decoding.filling import fill
 from showattend.decoding.forced import force_all
 from showattend.decoding.hypotheses import Hypothesis
@@ -25,23 +24,6 @@ from showattend.system.checks import whole_number
 from showattend.system.device import exact_float32
 from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
-
-
-class SelfAttention(NamedTuple):
-    """Where the words of a sentence look among each other, and the cells of the grid.
-
-    Attributes:
-        tokens: ``<start>`` and the T words.
-        words: By layer and head, from each token (rows) to each (columns), [layers, heads, T + 1,
-            T + 1]; rows sum to one. None where the decoder has no self-attention.
-        grid: By layer and head, from each cell to each, [layers, heads, L, L]. None where the
-            encoder has none.
-    """
-
-    tokens: tuple[str, ...]
-    words: np.ndarray | None
-    grid: np.ndarray | None
-
 
 _GAP = re.compile("_{2,}")
 
@@ -194,7 +176,7 @@ class Given(Model):
         """
         decoder = self.decoder
         inner, over_grid = innermost(decoder), decoder is not innermost(decoder)
-        if not over_grid and not hasattr(inner, "among_words"):
+        if not self.has_self_attention:
             raise UserError(
                 "this model has no self-attention; decoder.kind transformer and masked have it, "
                 "and encoder.self_attention gives it to any"
@@ -215,6 +197,23 @@ class Given(Model):
                 weights = inner.among_words(given, decoder.memory(features))
                 among = weights[0, 0].float().cpu().numpy()
         return SelfAttention((Vocabulary.SPECIALS[Vocabulary.START], *words), among, grid)
+
+    @property
+    def has_self_attention(self) -> bool:
+        """Whether the decoder has self-attention among words, or the encoder over the grid."""
+        inner = innermost(self.decoder)
+        return self.decoder is not inner or hasattr(inner, "among_words")
+
+    def with_self_attention(self, caption: Caption) -> Caption:
+        """Return the caption with its `Caption.self_attention`, to be drawn or saved.
+
+        Raises:
+            ImageError: The caption's image cannot be opened.
+            UserError: The caption has no image or no words, or the model no self-attention.
+        """
+        if caption.image is None:
+            raise UserError("this caption does not know its image")
+        return replace(caption, self_attention=self.self_attention(caption.image, caption.words))
 
     def _numbers(self, words: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.vocabulary.encode(list(words)))

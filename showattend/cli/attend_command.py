@@ -64,7 +64,8 @@ def attend(
         typer.Option(
             help="Layout of a figure. summary: the sharpest words in colour; grid: a panel for "
             "each word as in the paper; strip: the same, smaller; word: panels as large as the "
-            "photo; parts: each head, hop or level; matrix: words by regions.",
+            "photo; parts: each head, hop or level; matrix: words by regions; "
+            "words: words by words, for self-attention.",
             show_default="summary",
         ),
     ] = None,
@@ -185,6 +186,8 @@ def attend(
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
             log.warning(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
+    if layout == "words" or (suffix in (".npz", ".json") and captioner.has_self_attention):
+        result = captioner.with_self_attention(result)
     _write(result, image, output, options, suffix, notes=given is None and not no_notes)
 
 

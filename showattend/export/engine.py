@@ -21,6 +21,7 @@ import numpy as np
 
 from showattend import __version__
 from showattend.caption import Caption, Photo
+from showattend.caption_forms import sampled_maps
 from showattend.exceptions import CheckpointError, ConfigError, ImageError, UserError
 from showattend.images.geometry import Geometry
 from showattend.images.image_files import ImageSource
@@ -257,8 +258,8 @@ class OnnxCaptioner:
                 log_probs=tuple(each.log_probs),
                 attention=each.attention,
                 betas=each.betas,
-                parts=each.parts,
-                part_names=() if each.parts is None else self.model.part_names,
+                parts=self._parts(each),
+                part_names=self.model.part_names,
                 sentinel=each.sentinel,
                 geometry=photo.geometry,
                 score=each.score,
@@ -269,6 +270,13 @@ class OnnxCaptioner:
             for each in found
         )
         return replace(best, alternatives=tuple(rest))
+
+    def _parts(self, found: program.Caption) -> np.ndarray | None:
+        """The maps of heads, hops or levels; of hard attention, sampled locations."""
+        names = self.model.part_names
+        if found.parts is None and names:
+            return sampled_maps(found.attention, len(names))
+        return found.parts
 
 
 class _Watched:

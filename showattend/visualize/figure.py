@@ -11,6 +11,7 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
+from showattend.visualize.among import draw_words_by_words
 from showattend.visualize.family import draw_matrix, draw_parts
 from showattend.visualize.focus import EVERYWHERE, SOMEWHERE, looked
 from showattend.visualize.fonts import right_to_left
@@ -70,7 +71,8 @@ def draw_figure(
             outlines, and a panel for each of them; "grid": the photo, then a panel per word, as
             in the paper; "strip": the same in small; "word": the panels alone, each at the size
             of the photo itself; "parts": for each word the maps of its heads, hops or levels;
-            "matrix": words down the side, regions of the photo across.
+            "matrix": words down the side, regions of the photo across; "words": which words each
+            word looks at, for models with self-attention.
         columns: Panels in a row of a grid; chosen by the photo's shape when left out.
         scale: "word": each map is as bright as it can be, but an even one stays dim; "common":
             all maps share one scale, so that a spread-out map looks dim beside a pointed one.
@@ -95,6 +97,8 @@ def draw_figure(
         )
     if layout == "matrix":
         return draw_matrix(caption, words=words, theme=theme_named(theme), width=width)
+    if layout == "words":
+        return draw_words_by_words(caption, theme=theme_named(theme), width=width)
     if layout == "summary":
         return draw_summary(
             caption, words=words, scale=scale, theme=theme, details=details, width=width,

@@ -66,6 +66,10 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         maps["part_names"] = np.array(caption.part_names, dtype=np.str_)
     if caption.sentinel is not None:
         maps["sentinel"] = caption.sentinel[positions].astype(np.float32)
+    if (among := caption.self_attention) is not None:
+        maps["tokens"] = np.array(among.tokens, dtype=np.str_)
+        maps["word_attention"] = among.words
+        maps["grid_attention"] = among.grid
     return {key: value for key, value in maps.items() if value is not None}
 
 
