@@ -137,15 +137,12 @@ def captions_digest(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _captions(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    digests = captions_digest(one), captions_digest(other)
-    if digests[0] == digests[1] or None in digests:
+    mine, theirs = captions_digest(one), captions_digest(other)
+    if mine is None or theirs is None or mine == theirs:
         return []
     if any(isinstance(record["captions"], dict) for record in (one, other)):
         return [
-            (
-                "captions",
-                *(f"{each['number']}, digest {each['digest']}" for each in digests if each),
-            )
+            (f"captions.{key}", mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]
         ]
     said = [
         {(each.get("set"), str(each["image_id"])): each["caption"] for each in record["captions"]}

@@ -227,6 +227,13 @@ def test_a_size_that_the_backbone_does_not_take_is_refused() -> None:
         encoder.measure(100)
 
 
+def test_a_model_saves_a_vision_transformers_weights_once() -> None:
+    encoder = build_encoder(name="torchvision:vit_b_16", pretrained=False)
+    places = [tensor.data_ptr() for tensor in encoder.state_dict().values()]
+    assert len(places) == len(set(places))
+    assert encoder.measure(32) == (2, 2, 768)
+
+
 def test_dim_of_an_encoder_that_takes_its_own_size_only() -> None:
     assert build_encoder(name="timm:vit_tiny_r_s16_p8_384", pretrained=False).dim == 192
 
