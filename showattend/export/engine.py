@@ -7,7 +7,6 @@ checksum.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,9 @@ from showattend.images.image_files import ImageSource
 from showattend.images.preprocessing import Preprocessing
 from showattend.model import checkpoint as checkpoints
 from showattend.model.calibration import Calibration
+from showattend.model.model_schema import parse_json
 from showattend.system.checks import whole_number
+from showattend.system.npy_files import read_array
 
 if TYPE_CHECKING:
     from showattend.export import program as program
@@ -298,12 +299,12 @@ def _calibration(folder: Path) -> Calibration:
     """
     from showattend.export.folder import FAMILIARITY
 
-    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    settings = parse_json((folder / SETTINGS).read_text(encoding="utf-8"))
     basis = None
     if settings.get("familiarity") is not None:
         try:
-            basis = np.load(folder / FAMILIARITY, allow_pickle=False).astype(np.float32)
-        except (EOFError, OSError, ValueError) as error:
+            basis = read_array(folder / FAMILIARITY).astype(np.float32)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{FAMILIARITY} is missing or cannot be read") from error
     return Calibration.from_dict(settings, basis)
 

@@ -9,6 +9,7 @@ This module needs numpy and Pillow alone: ``showattend export`` writes it into c
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from importlib import import_module
@@ -36,6 +37,10 @@ MAX_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif", "Ppm"):
     import_module(f"PIL.{_plugin}ImagePlugin")
+
+# On damaged data libtiff prints lines of its own on stderr; Pillow raises an error without them.
+with contextlib.suppress(AttributeError, ImportError, OSError):
+    import_module("ctypes").CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 class Stored(NamedTuple):
