@@ -10,6 +10,7 @@ This module needs numpy and Pillow alone: ``showattend export`` writes it into c
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import shlex
 from importlib import import_module
@@ -38,7 +39,9 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif", "Ppm"):
     import_module(f"PIL.{_plugin}ImagePlugin")
 
-# On damaged data libtiff prints lines of its own on stderr; Pillow raises an error without them.
+# On damaged data libtiff prints lines of its own on stderr, and Pillow logs some where nobody
+# listens to its log; both raise an error that says it too.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 with contextlib.suppress(AttributeError, ImportError, OSError):
     import_module("ctypes").CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 

@@ -115,8 +115,10 @@ def has_begun(folder: Path) -> bool:
     if (folder / MODEL_NAME).exists() or not (folder / FILE_NAME).exists():
         return (folder / MODEL_NAME).exists()
     try:
-        progress = Progress(**load_meta(folder / FILE_NAME, "a training state")["progress"])
-    except (CheckpointError, KeyError, TypeError):
+        meta = load_meta(folder / FILE_NAME, "a training state")
+        _read_config(folder / FILE_NAME, meta)
+        progress = Progress(**meta["progress"])
+    except (CheckpointError, TypeError):
         return True  # an unknown file must not be overwritten
     return progress.epoch + progress.batch > 0
 
@@ -265,12 +267,16 @@ def _check_moments(optimizer: torch.optim.Optimizer) -> None:
     """Check the shapes of an optimizer's state, which PyTorch does not.
 
     Raises:
-        ValueError: One is not that of its parameter.
+        ValueError: One is not that of its parameter, or is missing.
     """
+    names = {name for moments in optimizer.state.values() for name in moments}
     for parameter, moments in optimizer.state.items():
+        if missing := names - moments.keys():
+            raise ValueError(f"the optimizer's {min(missing)} is missing")
         for name, value in moments.items():
-            if value.dim() and value.shape != parameter.shape:
-                found, wanted = (list(each.shape) for each in (value, parameter))
+            wanted = [] if name == "step" else list(parameter.shape)
+            if list(value.shape) != wanted:
+                found = list(value.shape)
                 raise ValueError(f"the optimizer's {name} has the shape {found}, not {wanted}")
 
 

@@ -380,7 +380,7 @@ either_json = either(mutate_json, mutate_text)
 TARGETS = {
     target.name: target
     for target in (
-        Target("image", seeds.images, mutate_bytes, open_photo, (ImageError,), 60_000),
+        Target("image", seeds.images, mutate_bytes, open_photo, (ImageError,), 50_000),
         Target("claim", seeds.images, mutate_bytes, claim_of_photo, (ImageError,), 20_000),
         Target("coco", seeds.coco, mutate_json, read_coco, (DataError,), 20_000),
         Target(
@@ -404,7 +404,7 @@ TARGETS = {
             mutate_parts(mutate_text),
             prepare_folder,
             (DataError,),
-            1_000,
+            500,
         ),
         Target("names", lambda: [b"a.jpg/b.JPG/c.png"], mutate_text, find_names, (DataError,), 3_000),
         Target("instances", seeds.instances, mutate_json, read_instances, (DataError,), 10_000),
@@ -440,9 +440,9 @@ TARGETS = {
             2_000,
         ),
         Target("state", seeds.states, mutate_header, resume_state, (CheckpointError,), 4_000),
-        Target("model.json", seeds.settings, mutate_json, load_settings, (UserError,), 1_000),
+        Target("model.json", seeds.settings, mutate_json, load_settings, (UserError,), 600),
         Target(
-            "onnx", seeds.networks, mutate_parts(mutate_bytes), load_networks, (UserError,), 700
+            "onnx", seeds.networks, mutate_parts(mutate_bytes), load_networks, (UserError,), 400
         ),
         Target(
             "feature cache",
@@ -452,7 +452,7 @@ TARGETS = {
             (DataError,),
             4_000,
         ),
-        Target("upload", seeds.uploads, either(mutate_text, mutate_bytes), upload, (Refused,), 1_500),
+        Target("upload", seeds.uploads, either(mutate_text, mutate_bytes), upload, (Refused,), 1_200),
     )
 }
 

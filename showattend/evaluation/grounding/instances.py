@@ -50,15 +50,15 @@ class Instances:
             raise DataError(
                 f"{path}: is not a COCO instances file, with images, annotations and categories"
             ) from error
-        shown = {i: image for i, image in images.items() if i in objects}
-        if not shown:
+        seen = {i: image for i, image in images.items() if i in objects}
+        if not seen:
             raise DataError(f"{path}: names no object in any image")
-        for image_id, image in shown.items():
+        for image_id, image in seen.items():
             _check_image(image, f"{path}: image {shown(image_id)}")
         for name in categories.values():
             if not isinstance(name, str):
                 raise DataError(f"{path}: a category's name must be text, not {shown(name)}")
-        return cls(shown, categories, {i: objects[i] for i in shown})
+        return cls(seen, categories, {i: objects[i] for i in seen})
 
     def path(self, folder: Path, image_id: int | str) -> Path:
         """An image's file, with or without the subfolder that its name may contain."""
@@ -112,7 +112,7 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
     from pycocotools import mask as coco_mask
 
     width, height = size
-    where = f"object {annotation.get('id')} of image {annotation['image_id']}"
+    where = f"object {shown(annotation.get('id'))} of image {shown(annotation['image_id'])}"
     shape = annotation.get("segmentation")
     if not shape:
         box = annotation.get("bbox")
