@@ -58,7 +58,7 @@ def image_key(image: str | Path, folder: str | Path = ".") -> str:
 
 @lru_cache(maxsize=1000)
 def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+    return real(folder)
 
 
 def captioned_images(path: Path, n_best: int, folder: str | Path = ".") -> Done:
@@ -159,6 +159,7 @@ def model_digest(model: str | None, engine: str) -> str:
     """
     from showattend.export.engine import is_exported
     from showattend.model import checkpoint as checkpoints
+from showattend.system.files import real
 
     digest = hashlib.sha256()
     try:
