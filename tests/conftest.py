@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Set before PyTorch is imported: to networks as tiny as the tests' a second thread is a burden.
@@ -85,3 +88,36 @@ def run(
     """The command line, in this process."""
     monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(load_once))
     return CommandLine(capsys, model)
+
+
+@contextmanager
+def _kept(level: int) -> Iterator[list[str]]:
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    log, keep = logging.getLogger("showattend"), Keep(level)
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(keep)
+    try:
+        yield lines
+    finally:
+        log.removeHandler(keep)
+        log.setLevel(before)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The lines that the package logs in this test, as they come."""
+    with _kept(logging.INFO) as lines:
+        yield lines
+
+
+@pytest.fixture
+def warned() -> Iterator[list[str]]:
+    """The warnings that the package logs in this test, as they come."""
+    with _kept(logging.WARNING) as lines:
+        yield lines

@@ -24,7 +24,7 @@ from showattend.cli.ground_command import ground
 from showattend.cli.info_command import info
 from showattend.cli.prepare_command import prepare_app
 from showattend.cli.serve_command import serve
-from showattend.cli.terminal import complain, examples, say, show_log, wait_for_the_first
+from showattend.cli.terminal import examples, log, show_log, wait_for_the_first
 from showattend.cli.train_command import train
 from showattend.exceptions import UserError
 
@@ -97,7 +97,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    pass
+    show_log()
 
 
 app.command(
@@ -148,7 +148,7 @@ def main(args: Sequence[str] | None = None) -> int:
         code = app(args, prog_name="showattend", standalone_mode=False) or 0
     except UserError as error:
         wait_for_the_first()
-        complain(str(error))
+        log.warning(str(error))
         return 2
     except _UsageError as error:
         _complain_of_usage(error)
@@ -158,13 +158,13 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:  # not caught by anything more specific
         wait_for_the_first()
         file = "" if error.filename is None else f"{error.filename}: "
-        complain(f"{file}{error.strerror or error}")
+        log.warning(f"{file}{error.strerror or error}")
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
         wait_for_the_first()
-        complain(
+        log.warning(
             "there is not enough memory; lower --batch-size or train.batch_size (train.accumulate "
             "makes up for it), or encoder.size"
         )
@@ -172,7 +172,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except typer.Abort:
         code = 130
     if code == 130:
-        complain("interrupted")
+        log.warning("interrupted")
     return int(code)
 
 
@@ -206,8 +206,8 @@ def _out_of_memory(error: Exception) -> bool:
 def _complain_of_usage(error: Any) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":  # without arguments, typer shows the help
         if error.message:  # otherwise typer has already printed it
-            say(error.message)
+            print(error.message, file=sys.stderr)
         return
     message = error.format_message().strip().rstrip(".")
     command = error.ctx.command_path if error.ctx else "showattend"
-    complain(f"{message[:1].lower()}{message[1:]}; see {command} --help")
+    log.warning(f"{message[:1].lower()}{message[1:]}; see {command} --help")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showattend.cli.options import BeamSize, Device, Model, NoNotes, Precision, Size
-from showattend.cli.terminal import MANY, bars, complain, note, printable, say
+from showattend.cli.terminal import MANY, bars, log, printable
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def attend(
         result = saying(image, given)
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
-            complain(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
+            log.warning(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
     _write(result, image, output, options, suffix, notes=given is None and not no_notes)
 
 
@@ -210,13 +210,13 @@ def _write(
     if suffix not in (PAGE, ".npz", ".json"):  # these formats store text and need no font
         shortage = lettering(result.raw).shortage
         if shortage:
-            complain(shortage)
+            log.warning(shortage)
     print(f"{printable(image)}\t{result.text}")
     for gap in result.gaps:
         print("\t".join(("___", *(f"{word} {share:.2f}" for word, share in gap.candidates))))
-    if notes:
-        note(image, result.note)
-    say(f"wrote {printable(output)}")
+    if notes and result.note:
+        log.info(f"note: {image}: {result.note}")
+    log.info(f"wrote {output}")
 
 
 def _gallery(
@@ -235,7 +235,7 @@ def _gallery(
 
     found, problems = find_images(photos, recursive)
     for problem in problems:
-        complain(problem)
+        log.warning(problem)
     if not found:
         raise typer.Exit(2)
     spare(found, output)
@@ -261,24 +261,26 @@ def _gallery(
                         raise result
                     page.add([result, *result.alternatives], names[path])
                     print(f"{printable(path)}\t{result.text}", file=stdout, flush=True)
-                    if notes:
-                        note(path, result.note)
+                    if notes and result.note:
+                        log.info(f"note: {path}: {result.note}")
                 except UserError as error:
                     problems.append(str(error))
-                    complain(str(error))
+                    log.warning(str(error))
                 progress("Captioning", done, len(found))
     except BaseException:
         if len(page):
             partial = output.with_name(f"{output.stem}.part{output.suffix}")
             write(partial)
-            say(f"the photos done so far are in {printable(partial)}")
+            log.info(f"the photos done so far are in {partial}")
         raise
     if not len(page):
         raise typer.Exit(2)
     size = write(output)
-    say(f"wrote {printable(output)} ({len(page):,} of {len(found):,} photos, {size / 1e6:.1f} MB)")
+    log.info(
+        f"wrote {printable(output)} ({len(page):,} of {len(found):,} photos, {size / 1e6:.1f} MB)"
+    )
     if size > LARGE:
-        complain(
+        log.warning(
             f"{output}: browsers open a page of {size / 1e6:.0f} MB slowly; --n-best 1, or a "
             "gallery for each folder, makes it smaller"
         )

@@ -20,7 +20,7 @@ from showattend.cli.options import (
     Size,
     searching,
 )
-from showattend.cli.terminal import MANY, bars, complain, note, printable, say
+from showattend.cli.terminal import MANY, bars, log, printable
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -80,17 +80,17 @@ def caption(
         )
     found, problems = find_images(paths, recursive)
     for problem in problems:
-        complain(problem)
+        log.warning(problem)
     if not found:
         raise typer.Exit(2)
     if sidecar and not overwrite and output is None and overlay is None:
         total = len(found)
         found, texts, clashes = photos_without_text(found)
         if texts:
-            say(f"{texts:,} of {total:,} photos have a text already; --overwrite replaces it")
+            log.info(f"{texts:,} of {total:,} photos have a text already; --overwrite replaces it")
         for problem in clashes:
             problems.append(problem)
-            complain(problem)
+            log.warning(problem)
         if not found:
             raise typer.Exit(1 if problems else 0)
     if engine != "onnx":
@@ -115,7 +115,6 @@ def caption(
         sidecar=sidecar,
         overwrite=overwrite,
         overlay=overlay,
-        say=lambda line: say(printable(line)),
         resume=resume,
         options=given,
     )
@@ -140,20 +139,20 @@ def caption(
             for done, (path, (_, result)) in enumerate(zip(found, stream, strict=True), 1):
                 if isinstance(result, UserError):
                     problems.append(str(result))
-                    complain(str(result))
+                    log.warning(str(result))
                 else:
                     captioned += 1
                     for each in (result, *result.alternatives):
                         print(f"{printable(path)}\t{each.text}", file=stdout, flush=True)
-                    if not no_notes:
-                        note(path, result.note)
+                    if not no_notes and result.note:
+                        log.info(f"note: {path}: {result.note}")
                     for problem in writer.write(path, result):
                         problems.append(problem)
-                        complain(problem)
+                        log.warning(problem)
                 progress("Captioning", done, len(found))
     except BaseException:
         if writer.partial is not None:
-            say(
+            log.info(
                 f"the captions made so far are in {printable(writer.partial)}; the same command "
                 "with --resume continues"
             )

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from showattend.cli.resuming import (
     options_file,
     recorded_options,
 )
+from showattend.cli.terminal import log
 from showattend.exceptions import UserError
 from showattend.system.files import (
     hold,
@@ -54,8 +55,6 @@ class CaptionWriter:
         sidecar: Write the captions to photo.txt next to photo.jpg, one per line.
         overwrite: Replace an existing photo.txt.
         overlay: Folder for an attention figure of each image, photo.png.
-        say: Called with a line that says where an earlier run's part file is kept, or how many
-            captions of it are used.
         resume: Add to the part file of an interrupted run; if there is none, to the output.
         options: The options that the captions depend on (`resuming.OPTIONS`). They are recorded
             next to the part file, and must be the same when it is continued.
@@ -78,7 +77,6 @@ class CaptionWriter:
         sidecar: bool = False,
         overwrite: bool = False,
         overlay: Path | None = None,
-        say: Callable[[str], None] | None = None,
         resume: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -93,7 +91,6 @@ class CaptionWriter:
                 make_room(place)
         self.partial: Path | None = None
         self.done: frozenset[Path] = frozenset()
-        self._say = say or (lambda _: None)
         self._options = dict(options or {})
         self._part: IO[str] | None = None
         self._written: dict[Path, Path] = {}
@@ -126,7 +123,7 @@ class CaptionWriter:
         self._recorded = bool(before and self._before.images)
         if self.done and not before:
             many += "; its options are not recorded, the other photos use those of this run"
-        self._say(many)
+        log.info(many)
 
     def __enter__(self) -> CaptionWriter:
         if self.output is not None and self._before and _part_file(self.output).is_file():
@@ -180,7 +177,7 @@ class CaptionWriter:
             if self._before is None:
                 if partial.is_file():
                     _refuse_if_held(partial)
-                    self._say(f"what an earlier run left is kept as {_move_aside(partial)}")
+                    log.info(f"what an earlier run left is kept as {_move_aside(partial)}")
             elif not partial.is_file():
                 aside = name_aside(output)
                 shutil.copyfile(output, aside)

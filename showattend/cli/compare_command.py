@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from showattend.cli.terminal import complain, console, printable, say, table
+from showattend.cli.terminal import console, log, printable, table
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -83,18 +83,17 @@ def compare(
             objects=objects,
             samples=samples,
             watch=_display,
-            complain=complain,
         )
     except KeyboardInterrupt:
         if (out / "comparison.md").is_file():
-            say(f"what is done is in {page}; the same command goes on")
+            log.info(f"what is done is in {page}; the same command goes on")
         raise
     if not made.results:
         raise typer.Exit(2)
     table(tables.caption(made), tables.cells(made), tables.HEADER)
     for line in tables.notes(made):
         print(printable(line))
-    say(f"wrote {page} and {printable(out / PAGE)}")
+    log.info(f"wrote {page} and {out / PAGE}")
     if made.failures:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showattend.cli.terminal import complain, printable, say
+from showattend.cli.terminal import log
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def errors(
     captions = read_results(results, records)
     left_out = len(records) - len(captions)
     if left_out:
-        complain(f"{left_out} of {len(records)} images have no caption and are left out")
+        log.warning(f"{left_out} of {len(records)} images have no caption and are left out")
     report = find_errors(
         {record.image_id: record.captions for record in records},
         captions,
@@ -95,10 +95,10 @@ def errors(
         else:
             write_text(output, page)
     if output is not None:
-        say(f"wrote {printable(output)}")
+        log.info(f"wrote {output}")
     if gallery is not None:
         whole = _draw(gallery, records, captions, _scores(results), worst)
-        say(f"wrote {printable(gallery)}")
+        log.info(f"wrote {gallery}")
         if not whole:
             raise typer.Exit(1)
 
@@ -203,11 +203,11 @@ def _draw(
             f"{problems[0]}); check --images"
         )
     for problem in problems[:NAMED]:
-        complain(problem)
+        log.warning(problem)
     if len(problems) > NAMED:
-        complain(f"{len(problems) - NAMED} more photos cannot be opened; check --images")
+        log.warning(f"{len(problems) - NAMED} more photos cannot be opened; check --images")
     title = f"The {len(shown)} worst of {len(ranked):,} captions, {how}"
     shortage = save_gallery(shown, path, title, "give a lower --worst")
     if shortage:
-        complain(shortage)
+        log.warning(shortage)
     return not problems

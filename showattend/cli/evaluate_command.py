@@ -9,7 +9,7 @@ import typer
 
 from showattend.cli.loading import load_captioner
 from showattend.cli.options import BatchSize, BeamSize, Device, Images, Json, Model, Precision, Size
-from showattend.cli.terminal import bars, finish, report, table
+from showattend.cli.terminal import bars, finish, table, write_report
 from showattend.exceptions import UserError
 
 
@@ -71,7 +71,7 @@ def evaluate(
     metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
     told = describe_settings(found["settings"])
     table(f"Scores of {len(found['captions']):,} captions ({told})", metrics)
-    report(found, output)
+    write_report(found, output)
     finish(found)
 
 

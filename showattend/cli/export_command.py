@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from showattend.cli.options import Model, Size
-from showattend.cli.terminal import printable, say
+from showattend.cli.terminal import log
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ def export(
     from showattend.export.folder import export as run
 
     captioner = Captioner.from_pretrained(model, device="cpu", precision="fp32", size=size)
-    sizes = run(captioner, out, say)
+    sizes = run(captioner, out)
     for name, size in sizes.items():
-        say(f"{printable(out / name)}\t{size / 1e6:.2f} MB")
-    say(f"wrote {printable(out)}: {sum(sizes.values()) / 1e6:.1f} MB")
+        log.info(f"{out / name}  {size / 1e6:.2f} MB")
+    log.info(f"wrote {out}: {sum(sizes.values()) / 1e6:.1f} MB")
 
 
 def onnx_captioner(model: str | None, device: str, precision: str) -> OnnxCaptioner:
@@ -72,7 +72,7 @@ def onnx_captioner(model: str | None, device: str, precision: str) -> OnnxCaptio
     """
     from showattend.export.engine import OnnxCaptioner
 
-    return OnnxCaptioner.from_pretrained(model, device=device, precision=precision, say=say)
+    return OnnxCaptioner.from_pretrained(model, device=device, precision=precision)
 
 
 def refuse_exported(model: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from showattend.cli.options import Model
-from showattend.cli.terminal import complain, console, printable, say, table
+from showattend.cli.terminal import console, log, printable, table
 
 FEW = 10
 """With fewer validation photographs than this, scores mean little."""
@@ -54,7 +54,7 @@ def finetune(
     except KeyboardInterrupt:
         if (out / REPORT_NAME).is_file():
             again = "the same command" if resume else "the same command with --resume"
-            say(f"the state of the run is kept in {printable(out)}; {again} continues it")
+            log.info(f"the state of the run is kept in {out}; {again} continues it")
         raise
     _print(found, out)
     if found["skipped"] or found["unread"]:
@@ -84,12 +84,12 @@ def _print(found: dict[str, Any], out: Path) -> None:
             "trained.safetensors)"
         )
     for note in found["notes"]:
-        complain(note)
+        log.warning(note)
     photo = found["examples"][0]["photo"] if found["examples"] else "photo.jpg"
-    say("next:")
-    say(f"  showattend caption {printable(shlex.quote(photo))} --model {printable(where)}")
+    log.info("next:")
+    log.info(f"  showattend caption {shlex.quote(photo)} --model {where}")
     arguments = shlex.join(found["evaluate"])
-    say(f"  showattend evaluate {printable(arguments)} --model {printable(where)}")
+    log.info(f"  showattend evaluate {arguments} --model {where}")
 
 
 def _remark(gain: float, half: float | None, images: int) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from showattend.cli.options import BatchSize, BeamSize, Device, Json, Model, Precision, Size
-from showattend.cli.terminal import bars, complain, finish, printable, report, say, table
+from showattend.cli.terminal import bars, finish, log, table, write_report
 from showattend.exceptions import UserError
 
 CONFUSIONS = 5
@@ -113,13 +113,13 @@ def ground(
     print(f"How: {describe_settings(found['settings'])}")
     _print_pointing(found)
     _print_where(found["where"])
-    report(found, output)  # before the gallery, which is quicker to repeat
+    write_report(found, output)  # before the gallery, which is quicker to repeat
     if gallery is not None:
         title, advice = "Where it looked: hits, then misses", "give a lower --shown"
         shortage = save_gallery(looks.cards(), gallery, title, advice)
         if shortage:
-            complain(shortage)
-        say(f"wrote {printable(gallery)}")
+            log.warning(shortage)
+        log.info(f"wrote {gallery}")
     finish(found)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from showattend.cli.options import Model
-from showattend.cli.terminal import printable, say, table
+from showattend.cli.terminal import log, printable, table
 from showattend.exceptions import UserError
 
 CACHE = Path("data/cache")
@@ -62,7 +62,7 @@ def _caches(folder: Path, prune: bool, days: float) -> None:
 
     entries = list_caches(folder)
     if not entries:
-        say(f"{printable(folder)}: no features are kept there")
+        log.info(f"{folder}: no features are kept there")
         return
     rows = [
         [
@@ -82,9 +82,9 @@ def _caches(folder: Path, prune: bool, days: float) -> None:
     if prune:
         removed = remove(entries, days)
         for each in removed:
-            say(f"deleted {printable(each.place)} ({_megabytes(each.bytes)} MB)")
+            log.info(f"deleted {each.place} ({_megabytes(each.bytes)} MB)")
         if not removed:
-            say("nothing to delete")
+            log.info("nothing to delete")
 
 
 def _megabytes(size: int) -> str:

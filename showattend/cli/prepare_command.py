@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from showattend.cli.terminal import bars, complain, examples, printable, say
+from showattend.cli.terminal import bars, examples, log, printable
 from showattend.data.prepare import Report, prepare_flickr8k, prepare_karpathy
 from showattend.data.prepare_folder import prepare_folder
 
@@ -151,10 +151,11 @@ def coco(
             image_root=image_root,
             base_url=base_url,
             min_count=min_count,
-            say=lambda line: say(printable(line)),
         )
     except KeyboardInterrupt:
-        say(f"finished downloads are kept in {printable(out)}; run the same command to continue")
+        log.info(
+            f"finished downloads are kept in {printable(out)}; run the same command to continue"
+        )
         raise
 
 
@@ -176,7 +177,6 @@ def folder(
         val_fraction=val_fraction,
         seed=seed,
         min_count=min_count,
-        message=complain,
     )
 
 
@@ -198,6 +198,6 @@ def _tenths() -> Callable[..., None]:
         tenth = 10 * done // total
         if note and tenth > said.get(what, 0):
             said[what] = tenth
-            say(f"{what}: {10 * tenth} %, {note}")
+            log.info(f"{what}: {10 * tenth} %, {note}")
 
     return move

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from showattend.cli.options import Device, Model, Precision, Size
-from showattend.cli.terminal import say
+from showattend.cli.terminal import log
 from showattend.exceptions import UserError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
@@ -57,9 +57,9 @@ def serve(
             app, log_level="warning", server_header=False, limit_concurrency=64, access_log=False
         )
         shown = f"[{host}]" if ":" in host else host
-        say(f"showattend: open http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
+        log.info(f"showattend: open http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
         if not private:
-            say("showattend: anyone who can reach this address can use it; it has no password")
+            log.info("showattend: anyone who can reach this address can use it; it has no password")
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:  # the normal way to stop it
         pass

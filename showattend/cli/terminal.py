@@ -30,39 +30,26 @@ def printable(text: object) -> str:
     return str(text).translate(_CONTROLS)
 
 
-def say(text: str) -> None:
-    """Print a line for people, on stderr: stdout is for results."""
-    print(text, file=sys.stderr)
-
-
-def complain(text: str) -> None:
-    """Say what is wrong, in one line."""
-    say(f"showattend: {printable(' '.join(text.split()))}")
+log = logging.getLogger("showattend")
+"""What the command line has to say, and what the library logs, in lines on stderr."""
 
 
 class Terminal(logging.Handler):
-    """Shows what the library logs as the command line shows its own lines, on stderr."""
+    """Shows a record of the log as one line on stderr; stdout is for results."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """A warning is a complaint; anything else a plain line."""
+        """Print the line; what is wrong begins with the program's name."""
         text = record.getMessage()
         if record.levelno >= logging.WARNING:
-            complain(text)
-        else:
-            say(printable(text))
+            text = f"showattend: {' '.join(text.split())}"
+        print(printable(text), file=sys.stderr)
 
 
 def show_log() -> None:
-    """Show the library's warnings; a program that embeds the library decides for itself."""
-    logger = logging.getLogger("showattend")
-    if not any(isinstance(each, Terminal) for each in logger.handlers):
-        logger.addHandler(Terminal(logging.WARNING))
-
-
-def note(path: object, text: str | None) -> None:
-    """Say in one line what to know about a photo; nothing where there is nothing."""
-    if text is not None:
-        say(f"note: {printable(path)}: {text}")
+    """Show the log; a program that embeds the library decides for itself."""
+    log.setLevel(logging.INFO)
+    if not any(isinstance(each, Terminal) for each in log.handlers):
+        log.addHandler(Terminal())
 
 
 def wait_for_the_first() -> None:
@@ -119,15 +106,15 @@ def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ())
     Console(width=None if sys.stdout.isatty() else _ENDLESS).print(grid)
 
 
-def report(found: Mapping[str, Any], output: Path | None) -> None:
-    """Print a measurement's notes and write it down."""
+def write_report(found: Mapping[str, Any], output: Path | None) -> None:
+    """Log a measurement's notes and write it to a file."""
     from showattend.system.files import write_json
 
     for note in found["notes"]:
-        complain(note)
+        log.warning(note)
     if output is not None:
         write_json(output, dict(found))
-        say(f"wrote {printable(output)}")
+        log.info(f"wrote {output}")
 
 
 def finish(found: Mapping[str, Any]) -> None:

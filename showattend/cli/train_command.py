@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from showattend.cli.terminal import console, printable, say
+from showattend.cli.terminal import console, log, printable
 
 
 def train(
@@ -35,12 +35,12 @@ def train(
     except KeyboardInterrupt:
         if first and can_go_on(Path(out)):
             again = "the same command" if resume else "the same command with --resume"
-            say(f"the state of the run is kept in {printable(out)}; {again} continues it")
+            log.info(f"the state of the run is kept in {out}; {again} continues it")
         raise
     if not first:  # only the first process reports
         return
     best, out = record["best"], printable(out)
-    say(
+    log.info(
         f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} "
         f"({describe_settings(record['validation'])}); "
         f"the model, its record and curves are in {out}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from showattend.data.records import Record
 from showattend.data.tables import SPLIT_NAMES, read_csv, read_metadata
 from showattend.exceptions import DataError
 
+_log = logging.getLogger(__name__)
+
 SIDECARS = (".txt", ".caption")
 """Suffixes of the text files next to photos; the first that exists is read."""
 
@@ -26,7 +29,6 @@ def prepare_folder(
     out: Path,
     val_fraction: float = 0.1,
     seed: int = 0,
-    message: Callable[[str], None] = lambda _: None,
     **options: Any,
 ) -> Report:
     """Prepare a folder of your own photos.
@@ -43,7 +45,6 @@ def prepare_folder(
         val_fraction: Fraction of the images to draw for validation if the captions name no split
             other than ``train``; 0 draws none.
         seed: The seed of that draw.
-        message: Called with a line about caption files that are ignored.
         options: See `prepare`.
 
     Raises:
@@ -51,7 +52,7 @@ def prepare_folder(
     """
     if not 0 <= val_fraction < 1:
         raise DataError(f"val_fraction is {val_fraction:g}: give a share from 0 to below 1")
-    records, skipped = read_folder(folder, message)
+    records, skipped = read_folder(folder)
 
     def draw(kept: list[Record], _: list[str]) -> list[Record]:
         if any(record.split != "train" for record in kept) or len(kept) < 2 or not val_fraction:
@@ -62,14 +63,11 @@ def prepare_folder(
     return prepare(records, out, skipped=skipped, draw=draw, **options)
 
 
-def read_folder(
-    folder: Path, message: Callable[[str], None] = lambda _: None
-) -> tuple[list[Record], list[str]]:
+def read_folder(folder: Path) -> tuple[list[Record], list[str]]:
     """Read the photos of a folder that have captions, and a line for each that has none.
 
     Args:
         folder: See `prepare_folder`.
-        message: Called with a line about caption files that are ignored.
 
     Raises:
         DataError: There is no such folder, it holds no images, or a table is malformed.
@@ -83,7 +81,9 @@ def read_folder(
         return _read_split_folders(folder) or _read_sidecars(folder)
     records = _TABLES[tables[0]](folder / tables[0])
     if unread := [*tables[1:], *_unread_texts(folder, records)]:
-        message(f"{folder}: captions come from {tables[0]}, not from {' or '.join(unread)}")
+        _log.warning(
+            "%s: captions come from %s, not from %s", folder, tables[0], " or ".join(unread)
+        )
     return records, []
 
 

@@ -7,9 +7,10 @@ checksum.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from showattend.model.calibration import Calibration
 from showattend.model.model_schema import parse_json
 from showattend.system.checks import whole_number
 from showattend.system.npy_files import read_array
+
+_log = logging.getLogger("showattend.export")
 
 if TYPE_CHECKING:
     from showattend.export import program as program
@@ -59,15 +62,12 @@ def cache_folder() -> Path:
 _BY_HAND = "run showattend export --out DIR, and give --model DIR"
 
 
-def find_exported(
-    model: str | Path | None = None, say: Callable[[str], None] = lambda _: None
-) -> Path:
+def find_exported(model: str | Path | None = None) -> Path:
     """Find the exported folder of a model, exporting it to the cache if necessary.
 
     Args:
         model: An exported folder; or a shipped model's name, a directory or a file; None uses the
             default model.
-        say: Called with a line when an export starts.
 
     Raises:
         CheckpointError: There is no such model, or it is damaged.
@@ -95,7 +95,7 @@ def find_exported(
         check_folder(place)
     except UserError as error:
         raise UserError(f"{error}; {_BY_HAND}") from error
-    say(f"exporting the model for onnxruntime, once: {place}")
+    _log.info(f"exporting the model for onnxruntime, once: {place}")
     export(Captioner.from_pretrained(model, device="cpu", precision="fp32"), place)
     return place
 
@@ -144,7 +144,6 @@ class OnnxCaptioner:
         model: str | Path | None = None,
         device: str = "auto",
         precision: str = "fp32",
-        say: Callable[[str], None] = lambda _: None,
     ) -> OnnxCaptioner:
         """Load an exported folder, or export a model first (`find_exported`).
 
@@ -163,7 +162,7 @@ class OnnxCaptioner:
                 f"the onnx engine computes in fp32; --precision {precision} is for --engine torch"
             )
         check_installed("onnxruntime")
-        folder = find_exported(model, say)
+        folder = find_exported(model)
         try:
             return cls(folder)
         except UserError as error:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,9 +83,7 @@ def check_folder(out: Path) -> None:
         raise UserError(f"{out}: cannot be written (permission denied)")
 
 
-def export(
-    captioner: Captioner, out: Path, say: Callable[[str], None] = _log.info
-) -> dict[str, int]:
+def export(captioner: Captioner, out: Path) -> dict[str, int]:
     """Write a captioner as ONNX. The folder appears when everything is written and checked.
 
     An earlier export in ``out`` is replaced; other files there are kept.
@@ -94,7 +91,6 @@ def export(
     Args:
         captioner: A captioner on the CPU in float32.
         out: The folder to write.
-        say: Called with a line for each stage.
 
     Returns:
         The sizes of the files in bytes, by name.
@@ -113,7 +109,7 @@ def export(
         aside.mkdir()
         graphs = build_graphs(captioner)
         for name, graph in graphs.items():
-            say(f"writing {name}.onnx")
+            _log.info(f"writing {name}.onnx")
             try:
                 write_graph(graph, aside / f"{name}.onnx")
             except ConfigError as error:
@@ -126,7 +122,7 @@ def export(
         (aside / PROGRAM).write_text(program(), encoding="utf-8")
         if (known := captioner.calibration.familiarity) is not None:
             np.save(aside / FAMILIARITY, known.basis.astype(np.float16))
-        say("comparing with PyTorch")
+        _log.info("comparing with PyTorch")
         _compare(graphs, aside)
         sizes = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
         _move(aside, out)

@@ -6,6 +6,8 @@ with only a training state was interrupted, and continues from that state.
 
 from __future__ import annotations
 
+import json
+import logging
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +28,8 @@ from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.state import FREE, differences, has_begun
 from showattend.training.trainer import train
 
+_log = logging.getLogger("showattend.training")
+
 RESULTS = "results.json"
 _KEPT = {"metrics", "wording", "best", "epochs", "seconds", "machine", "config", "evaluation"}
 
@@ -41,7 +45,6 @@ def compare(
     objects: Objects | None = None,
     samples: int = 6,
     watch: Watch = lambda _: nullcontext(Silent()),
-    complain: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """Train each config with each seed, score it on the whole validation split, and compare.
 
@@ -56,7 +59,6 @@ def compare(
         objects: Photographs with object masks, on which every run's maps are measured.
         samples: The number of validation photographs that the page shows with all rows' captions.
         watch: Makes a context manager from a run's title; it returns the run's reporter.
-        complain: Called with one line for each run that fails.
 
     Returns:
         The results of all runs.
@@ -82,7 +84,7 @@ def compare(
 
     def fail(run: Run, error: UserError) -> None:
         made.failures[run] = str(error)
-        complain(f"{title(run)}: {error}")
+        _log.warning(f"{title(run)}: {error}")
 
     runs = made.runs()
     for run, config in runs.items():
@@ -110,7 +112,7 @@ def compare(
         try:
             write_page(made, draw_samples(made, samples))
         except UserError as error:
-            complain(f"{made.out / PAGE}: not written ({error})")
+            _log.warning(f"{made.out / PAGE}: not written ({error})")
     return made
 
 

@@ -224,7 +224,7 @@ def _gather(
     if resume and prepared.is_file():
         return prepared, list(read_json(folder / "report.json")["skipped"])
     if source.is_dir() and not (source / "dataset.jsonl").is_file():
-        records, skipped = read_folder(source, lambda text: reporter.message(f"note: {text}"))
+        records, skipped = read_folder(source)
         if not records:
             raise DataError(
                 f"{source}: none of its photographs has a caption (the first: {skipped[0]}); "

@@ -43,7 +43,7 @@ def test_export_and_caption(
     assert (result.code, result.out) == (0, [])
     assert result.err[-1].startswith(f"wrote {out}: 0.")
     assert result.err[-1].endswith(" MB")
-    assert any(line.startswith(f"{out / 'step.onnx'}\t0.0") for line in result.err)
+    assert any(line.startswith(f"{out / 'step.onnx'}  0.0") for line in result.err)
 
     captions = tmp_path / "captions.jsonl"
     result = run(

@@ -38,9 +38,10 @@ def test_names_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     assert "x[/y]" in shown
 
 
-def test_the_librarys_warnings_are_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_is_shown_once_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show_log()
     show_log()
     logging.getLogger("showattend.model").warning("%s: is\nodd", "a.json")
-    logging.getLogger("showattend.model").info("no news")
-    assert capsys.readouterr().err == "showattend: a.json: is odd\n"
+    logging.getLogger("showattend.model").info("wrote\t%s", "b.json")
+    logging.getLogger("showattend.model").debug("no news")
+    assert capsys.readouterr().err == "showattend: a.json: is odd\nwrote\\tb.json\n"

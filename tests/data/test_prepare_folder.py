@@ -93,13 +93,12 @@ def test_json_lines_in_a_folder_keep_their_splits(tmp_path: Path) -> None:
     assert prepare_folder(tmp_path, tmp_path / "out").images == {"train": 2, "test": 1}
 
 
-def test_ignored_captions_are_reported(tmp_path: Path) -> None:
+def test_ignored_captions_are_reported(tmp_path: Path, logged: list[str]) -> None:
     folder = sidecars(tmp_path / "photos", 3)  # 0.jpg, trip/1.jpg, 2.jpg
-    told: list[str] = []
     (folder / "captions.csv").write_text("image,caption\n./0.jpg,A dog.\n")
-    report = prepare_folder(folder, tmp_path / "out", message=told.append)
+    report = prepare_folder(folder, tmp_path / "out")
     assert sum(report.images.values()) == 1
-    (line,) = told
+    (line,) = logged
     assert (
         "captions come from captions.csv, not from the .txt files next to 2 photos that it does not"
         in line
@@ -107,12 +106,12 @@ def test_ignored_captions_are_reported(tmp_path: Path) -> None:
     names = ("0.jpg", "trip/1.jpg", "2.jpg")
     lines = [json.dumps({"image": name, "captions": ["A dog."]}) for name in names]
     (folder / "captions.jsonl").write_text("\n".join(lines))
-    report = prepare_folder(folder, tmp_path / "more", message=told.append)
+    report = prepare_folder(folder, tmp_path / "more")
     assert sum(report.images.values()) == 3
-    assert told[1:] == [f"{folder}: captions come from captions.jsonl, not from captions.csv"]
+    assert logged[1:] == [f"{folder}: captions come from captions.jsonl, not from captions.csv"]
     (folder / "captions.csv").unlink()
-    prepare_folder(folder, tmp_path / "all", message=told.append)
-    assert len(told) == 2  # texts beside photos that the table names have nothing to add
+    prepare_folder(folder, tmp_path / "all")
+    assert len(logged) == 2  # texts beside photos that the table names have nothing to add
 
 
 def test_an_unreadable_text_leaves_its_image_out(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from showattend.cli import compare_command
+from showattend.cli.terminal import show_log
 from showattend.data.toy import write_toy
 from showattend.evaluation.evaluate import evaluate
 from showattend.evaluation.scores import java
@@ -253,17 +254,18 @@ def test_a_killed_comparison_goes_on(
 
 @pytest.mark.usefixtures("no_java")
 def test_a_run_that_began_with_another_config_is_not_mixed_up(
-    config: Callable[..., Path], tmp_path: Path
+    config: Callable[..., Path],
+    tmp_path: Path,
+    warned: list[str],
 ) -> None:
     file, out = config("a"), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         compare([file], out, watch=Log(lambda _, *now: now == ("Training", 3)).watch)
-    told: list[str] = []
-    made = compare([file], out, overrides=["train.lr=0.5"], complain=told.append)
+    made = compare([file], out, overrides=["train.lr=0.5"])
     assert made.results == {}
-    assert len(told) == 1
-    assert told[0].startswith("a, seed 0: ")
-    assert "train.lr was 0.01, is 0.5" in told[0]
+    assert len(warned) == 1
+    assert warned[0].startswith("a, seed 0: ")
+    assert "train.lr was 0.01, is 0.5" in warned[0]
 
 
 def test_the_packages_configs_are_found_by_a_pattern(
@@ -332,32 +334,37 @@ def test_a_finished_run_is_not_trained_again(
 
 
 def test_a_finished_run_of_another_config_is_not_taken_for_this_one(
-    invented: list[str], config: Callable[..., Path], tmp_path: Path
+    invented: list[str],
+    config: Callable[..., Path],
+    tmp_path: Path,
+    warned: list[str],
 ) -> None:
-    told: list[str] = []
     compare([config("base")], tmp_path)
     changed = [config("base", train={"lr": 0.5}), config("other")]
-    made = compare(changed, tmp_path, complain=told.append)
+    made = compare(changed, tmp_path)
     assert invented == ["base 0", "other 0"]
     assert set(made.failures) == {("base", 0)}
-    assert "base/seed-0/results.json: the run was made with another config" in told[0]
-    assert "train.lr was 0.01, is 0.5" in told[0]
+    assert "base/seed-0/results.json: the run was made with another config" in warned[0]
+    assert "train.lr was 0.01, is 0.5" in warned[0]
     assert table(tmp_path)["base"][1:] == ["-"] * 7
     assert table(tmp_path)["other"][5] == "-", "there is nothing to compare it with"
-    assert f"- Failed: {told[0]}\n" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    assert f"- Failed: {warned[0]}\n" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("content", ['{"metrics": ', "[]", '{"metrics": {}}'])
 def test_damaged_results_are_named(
-    content: str, invented: list[str], config: Callable[..., Path], tmp_path: Path
+    content: str,
+    invented: list[str],
+    config: Callable[..., Path],
+    tmp_path: Path,
+    warned: list[str],
 ) -> None:
-    told: list[str] = []
     compare([config("base")], tmp_path)
     (tmp_path / "base/seed-0/results.json").write_text(content)
-    compare([config("base")], tmp_path, complain=told.append)
-    assert len(told) == 1
-    assert "base/seed-0/results.json: " in told[0]
-    assert "\n" not in told[0]
+    compare([config("base")], tmp_path)
+    assert len(warned) == 1
+    assert "base/seed-0/results.json: " in warned[0]
+    assert "\n" not in warned[0]
     assert invented == ["base 0"]
 
 
@@ -378,13 +385,15 @@ def test_rows_scored_on_other_images_have_no_difference(
 
 
 def test_a_row_that_fails_does_not_stop_the_others(
-    invented: list[str], config: Callable[..., Path], tmp_path: Path
+    invented: list[str],
+    config: Callable[..., Path],
+    tmp_path: Path,
+    warned: list[str],
 ) -> None:
-    told: list[str] = []
     files = [config("base"), config("broken"), config("other")]
-    made = compare(files, tmp_path, complain=told.append)
+    made = compare(files, tmp_path)
     assert invented == ["base 0", "broken 0", "other 0"]
-    assert told == ["broken, seed 0: data/nowhere: no such file"]
+    assert warned == ["broken, seed 0: data/nowhere: no such file"]
     assert table(tmp_path)["broken"][1] == "-"
     assert set(made.results) == {("base", 0), ("other", 0)}
 
@@ -466,6 +475,7 @@ def test_shipped_configs_are_found_by_name() -> None:
 
 @pytest.fixture
 def command() -> Callable[..., Any]:
+    show_log()
     app = typer.Typer()
     app.command()(compare_command.compare)
     return lambda *args: CliRunner().invoke(app, [str(arg) for arg in args])
@@ -521,6 +531,7 @@ def test_an_interrupted_command_says_what_is_there(
         return score(settings, reporter)
 
     monkeypatch.setattr(comparisons, "score", interrupted)
+    show_log()
     with pytest.raises(KeyboardInterrupt):
         compare_command.compare([str(config("base")), str(config("other"))], tmp_path / "out")
     assert f"what is done is in {tmp_path / 'out/comparison.md'}" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -21,9 +22,10 @@ from showattend.data.places import Files
 from showattend.exceptions import DataError, ImageError
 from showattend.system.threads import in_order
 
+_log = logging.getLogger("showattend.data")
+
 Progress = Callable[..., None]
 """Called with a label, the amount done, the total, and a note such as the rate."""
-Say = Callable[[str], None]
 """Called with a line of text for the user."""
 
 _USUAL_BYTES = 160_000  # typical size of a photograph, used if the server does not report it
@@ -129,9 +131,8 @@ def fetch_images(
     base_url: str,
     downloader: Downloader,
     progress: Progress,
-    say: Say,
 ) -> dict[str, str]:
-    """Download images into the folder, after announcing the size.
+    """Download images into the folder, after logging the number and size.
 
     Args:
         names: Paths of the images, the same on the server and in the folder.
@@ -139,7 +140,6 @@ def fetch_images(
         base_url: The URL of the server.
         downloader: Performs the downloads.
         progress: Called after every image, with the rate in the note.
-        say: Called with the number and size of the downloads.
 
     Returns:
         The problem with each image that could not be downloaded, by name.
@@ -153,7 +153,7 @@ def fetch_images(
         for name in dict.fromkeys(names)
     }
     total = _estimate([job.url for job in jobs], downloader)
-    say(f"{len(jobs):,} images to download from {base_url}, about {amount(total)}")
+    _log.info(f"{len(jobs):,} images to download from {base_url}, about {amount(total)}")
     check_room(folder.folder, total)
     for parent in {job.path.parent for job in jobs}:
         make_folder(parent)

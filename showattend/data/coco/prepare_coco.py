@@ -6,6 +6,7 @@ files of every prepared data set (see `prepare`).
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Sequence
@@ -27,7 +28,6 @@ from showattend.data.coco.download import (
 from showattend.data.coco.image_store import (
     ImageFolder,
     Progress,
-    Say,
     amount,
     check_room,
     fetch_images,
@@ -38,6 +38,8 @@ from showattend.data.coco.manifest import check_manifest, describe, write_manife
 from showattend.data.prepare import Report, check_out, prepare
 from showattend.data.records import Record
 from showattend.exceptions import DataError
+
+_log = logging.getLogger("showattend.data")
 
 _ADVICE = (
     "connect to the internet and run this again, or give files of your own with "
@@ -88,7 +90,6 @@ class _Source:
     base_url: str
     downloader: Downloader
     progress: Progress
-    say: Say
 
     def files(self, names: Sequence[str], archive: str, urls: Sequence[str]) -> list[Path]:
         """Find annotation files, unpack them from a local archive, or download them."""
@@ -130,7 +131,7 @@ class _Source:
                 try:
                     check_room(path.parent, size or 0)
                     known = "unknown size" if size is None else amount(size)
-                    self.say(f"downloading {url}, {known}")
+                    _log.info(f"downloading {url}, {known}")
                     self.downloader.fetch(url, path, check_zip, self._megabytes())
                 except MissingError as error:
                     missing = error
@@ -174,7 +175,6 @@ def prepare_coco(
     min_count: int = 5,
     downloader: Downloader | None = None,
     progress: Progress | None = None,
-    say: Say | None = None,
 ) -> Report:
     """Prepare MS-COCO or part of it from local files or from COCO's server.
 
@@ -205,7 +205,7 @@ def prepare_coco(
             reached, or the folder cannot be written or holds another data set.
     """
     subset = subset or Subset()
-    progress, say = progress or (lambda *_: None), say or (lambda _: None)
+    progress = progress or (lambda *_: None)
     check_out(out)
     check_manifest(out)
     if image_root is not None and not image_root.is_dir():
@@ -217,7 +217,6 @@ def prepare_coco(
         base_url=_check_url(base_url or coco.IMAGE_SERVER),
         downloader=downloader or Downloader(),
         progress=progress,
-        say=say,
     )
     files = _expand(annotations, subset.split)
     if not files and subset.split == "karpathy":
@@ -232,20 +231,20 @@ def prepare_coco(
         used += objects
         shown = coco.images_with(subset.categories, objects)
         pool = [entry for entry in entries if entry.image_id in shown]
-        say(f"{len(pool):,} of {len(entries):,} images show {' or '.join(subset.categories)}")
+        _log.info(f"{len(pool):,} of {len(entries):,} images show {' or '.join(subset.categories)}")
         if not pool:
             raise DataError(f"no image with captions shows {' or '.join(subset.categories)}")
     if hold_out:
         used += hold_out
         held = coco.image_ids(hold_out)
         kept = [e for e in pool if e.split != "train" or e.image_id not in held]
-        say(f"{len(pool) - len(kept):,} images are held out of training")
+        _log.info(f"{len(pool) - len(kept):,} images are held out of training")
         pool = kept
         if not pool:
             raise DataError("every image is held out of training; leave out --hold-out")
     chosen = coco.choose(pool, subset.images, subset.seed)
     if subset.images is not None and subset.images > len(chosen):
-        say(f"there are {len(chosen):,} images, not {subset.images:,}: all are taken")
+        _log.info(f"there are {len(chosen):,} images, not {subset.images:,}: all are taken")
 
     settings = {
         "images": subset.images,
@@ -390,7 +389,7 @@ class _Images:
             return
         here = len(entries) - len(absent)
         if here:
-            self.source.say(f"{here:,} of {len(entries):,} images exist already")
+            _log.info(f"{here:,} of {len(entries):,} images exist already")
         names: dict[str, list[Entry]] = {}  # two ids may share a file
         for entry in absent:
             names.setdefault(str(entry.remote), []).append(entry)
@@ -401,7 +400,6 @@ class _Images:
                 self.source.base_url,
                 self.source.downloader,
                 self.source.progress,
-                self.source.say,
             )
         except UnreachableError as error:
             raise DataError(f"{error}; finished downloads are kept; {_ADVICE}") from None
@@ -409,7 +407,7 @@ class _Images:
             for entry in names[name]:
                 self.places[entry.image_id] = self.folder.folder / name
         if self.problems:
-            self.source.say(
+            _log.info(
                 f"{len(self.problems):,} images could not be downloaded; run this again to retry"
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,22 +71,24 @@ def test_a_truncated_journal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 30])
-def test_the_size_is_announced(server: Server, tmp_path: Path, count: int) -> None:
+def test_the_size_is_announced(
+    server: Server, tmp_path: Path, count: int, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = names(server, count)
-    said: list[str] = []
+    asked_before: list[int] = []
 
-    def say(line: str) -> None:
-        assert server.got == []
-        said.append(line)
+    class Check(logging.Handler):
+        def emit(self, _: logging.LogRecord) -> None:
+            asked_before.append(len(server.got))
 
+    monkeypatch.setattr("showattend.data.coco.image_store._log.handlers", [Check()])
     ticks: list[tuple[object, ...]] = []
     folder = ImageFolder(tmp_path / "images")
-    failed = fetch_images(
-        wanted, folder, server.url, Downloader(), lambda *at: ticks.append(at), say
-    )
+    failed = fetch_images(wanted, folder, server.url, Downloader(), lambda *at: ticks.append(at))
     assert failed == {}
+    assert asked_before == [0]
     total = amount(sum(len(server.files[f"/{name}"]) for name in wanted))
-    assert said == [f"{count} images to download from {server.url}, about {total}"]
+    assert logged == [f"{count} images to download from {server.url}, about {total}"]
     assert len(server.log) - len(server.got) <= 8
     assert [at[1:3] for at in ticks] == [(i, count) for i in range(1, count + 1)]
     assert "images/s, " in str(ticks[-1][3])
@@ -96,7 +99,7 @@ def test_an_image_that_fails_is_named(server: Server, tmp_path: Path) -> None:
     wanted = [*names(server, 5), "train2014/none.jpg"]
     server.faults["/train2014/2.jpg"] = [503] * 9
     downloader = Downloader(attempts=2, sleep=nothing)
-    failed = fetch_images(wanted, ImageFolder(tmp_path), server.url, downloader, nothing, nothing)
+    failed = fetch_images(wanted, ImageFolder(tmp_path), server.url, downloader, nothing)
     assert set(failed) == {"train2014/2.jpg", "train2014/none.jpg"}
     assert "503 Service Unavailable, 2 times" in failed["train2014/2.jpg"]
     assert failed["train2014/none.jpg"] == f"{server.url}/train2014/none.jpg: 404 Not Found"
@@ -107,14 +110,14 @@ def test_repeated_failures_end_the_download(server: Server, tmp_path: Path) -> N
     server.faults = {f"/{name}": [503] * 9 for name in wanted[5:]}
     downloader = Downloader(attempts=2, sleep=nothing)
     with pytest.raises(DataError, match="the 19 images before it failed too"):
-        fetch_images(wanted, ImageFolder(tmp_path), server.url, downloader, nothing, nothing)
+        fetch_images(wanted, ImageFolder(tmp_path), server.url, downloader, nothing)
     assert len(set(server.got)) < 100
 
 
 def test_a_server_without_the_images(server: Server, tmp_path: Path) -> None:
     wanted = [f"train2014/{i}.jpg" for i in range(500)]
     with pytest.raises(DataError, match="the 49 images before it are missing too"):
-        fetch_images(wanted, ImageFolder(tmp_path), server.url, Downloader(), nothing, nothing)
+        fetch_images(wanted, ImageFolder(tmp_path), server.url, Downloader(), nothing)
     assert len(set(server.got)) < 200
 
 
@@ -123,7 +126,7 @@ def test_an_unreachable_server(tmp_path: Path) -> None:
         url = gone.url
     downloader = Downloader(sleep=nothing)
     with pytest.raises(UnreachableError):
-        fetch_images(["a.jpg"], ImageFolder(tmp_path), url, downloader, nothing, nothing)
+        fetch_images(["a.jpg"], ImageFolder(tmp_path), url, downloader, nothing)
 
 
 def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,17 +72,16 @@ def ids(out: Path) -> dict[int | str, str]:
 # Fetched ---------------------------------------------------------------------------------------
 
 
-def test_all_of_it(coco: Server, out: Path) -> None:
-    said: list[str] = []
-    report = run(coco, out, say=said.append)
+def test_all_of_it(coco: Server, out: Path, logged: list[str]) -> None:
+    report = run(coco, out)
     assert report.images == {"train": 20, "val": 10}
     assert report.captions == {"train": 100, "val": 50}
     assert report.skipped == ()
     for name, content in COCO.photos.items():
         assert (out / "images" / name[1:]).read_bytes() == content
     assert sorted(coco.got) == sorted([ZIP, *COCO.photos])
-    assert said[0].startswith(f"downloading {coco.url}{ZIP}, ")
-    assert said[1].startswith(f"30 images to download from {coco.url}, about ")
+    assert logged[0].startswith(f"downloading {coco.url}{ZIP}, ")
+    assert logged[1].startswith(f"30 images to download from {coco.url}, about ")
     names = {path.name for path in (out / "annotations").iterdir()}
     assert names == {ZIP.rpartition("/")[2], "captions_train2014.json", "captions_val2014.json"}
 
@@ -112,18 +111,17 @@ def test_500_images_with_faults(server: Server, out: Path) -> None:
     assert server.log == []
 
 
-def test_missing_images_are_listed_and_skipped(coco: Server, out: Path) -> None:
+def test_missing_images_are_listed_and_skipped(coco: Server, out: Path, logged: list[str]) -> None:
     gone, busy = sorted(COCO.photos)[3], sorted(COCO.photos)[25]
     del coco.files[gone]
     coco.faults[busy] = [503] * 3
-    said: list[str] = []
-    report = run(coco, out, say=said.append)
+    report = run(coco, out)
     assert report.images == {"train": 19, "val": 9}
     assert sorted(report.skipped) == [
         f"{coco.url}{gone}: 404 Not Found",
         f"{coco.url}{busy}: 503 Service Unavailable, 3 times",
     ]
-    assert said[-1] == "2 images could not be downloaded; run this again to retry"
+    assert logged[-1] == "2 images could not be downloaded; run this again to retry"
     assert manifest(out)["complete"] is False
     sizes = {f"/{each['file']}": each["bytes"] for each in manifest(out)["images"]}
     assert [name for name, size in sizes.items() if size is None] == [gone, busy]
@@ -280,7 +278,7 @@ def test_local_files(server: Server, out: Path, tmp_path: Path) -> None:
     assert prepare_coco(out, subset, annotations=files).images == {"train": 10, "val": 5}
 
 
-def test_images_held_out_of_training(out: Path, tmp_path: Path) -> None:
+def test_images_held_out_of_training(out: Path, tmp_path: Path, logged: list[str]) -> None:
     """Images held out of training may still be used for validation."""
     mine = local(tmp_path / "mine", "train", "val")
     prepare_coco(out, annotations=[mine / "annotations"])
@@ -288,11 +286,10 @@ def test_images_held_out_of_training(out: Path, tmp_path: Path) -> None:
     train, val = ([i for i, s in splits.items() if s == split] for split in ("train", "val"))
     held = tmp_path / "instances.json"
     held.write_text(json.dumps({"images": [{"id": i} for i in [*train[:3], val[0], -1]]}))
-    said: list[str] = []
-    report = prepare_coco(out, annotations=[mine / "annotations"], hold_out=[held], say=said.append)
+    report = prepare_coco(out, annotations=[mine / "annotations"], hold_out=[held])
     assert report.images == {"train": 17, "val": 10}
     assert not set(train[:3]) & ids(out).keys()
-    assert said == ["3 images are held out of training"]
+    assert logged == ["3 images are held out of training"]
     assert "instances.json" in [each["file"] for each in manifest(out)["annotations"]]
     held.write_text("[]")
     with pytest.raises(DataError, match="not a COCO file, which lists its images by id"):
