@@ -226,7 +226,9 @@ def kill_captioning(kills: int, folder: Path, lots: random.Random) -> Tally:
             rows = [each for each in found if found.count(each) > 1]
             lost = [each for each in expected[suffix] if each not in found]
             tally.faults.append(f"{output.name}: {len(rows)} lines repeated, {len(lost)} lost")
-        if left := [path.name for path in folder.iterdir() if path.name.startswith(f"{output.name}.")]:
+        if left := [
+            path.name for path in folder.iterdir() if path.name.startswith(f"{output.name}.")
+        ]:
             tally.faults.append(f"left behind: {', '.join(left)}")
     return tally
 
@@ -247,7 +249,9 @@ def _size(path: Path) -> int:
 def _captions(output: Path) -> list[tuple[str, ...]]:
     text = output.read_text(encoding="utf-8")
     if output.suffix == ".csv":
-        return [(row["image"], row["rank"], row["caption"]) for row in csv.DictReader(text.split("\n"))]
+        return [
+            (row["image"], row["rank"], row["caption"]) for row in csv.DictReader(text.split("\n"))
+        ]
     return [(line["image"], line["caption"]) for line in map(json.loads, text.splitlines())]
 
 
@@ -256,12 +260,19 @@ KINDS = {"training": kill_training, "captioning": kill_captioning}
 
 def main() -> int:
     """Run; the exit code is 1 if there are faults."""
-    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kills", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--kills", type=int, default=200, help="of each kind")
     parser.add_argument("--only", choices=KINDS, help="one kind")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args()
-    for name in ("showattend.captioner", "showattend.training.trainer", "timm", "matplotlib.pyplot"):
+    for name in (
+        "showattend.captioner",
+        "showattend.training.trainer",
+        "timm",
+        "matplotlib.pyplot",
+    ):
         import_module(name)
     faults = 0
     for name in [given.only] if given.only else KINDS:

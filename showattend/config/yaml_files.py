@@ -126,7 +126,9 @@ def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
             if not isinstance(target, dict):
                 raise ConfigError(f"{shown(each)}: {section} is not a section")
         if value is None and not sections and last in (field.name for field in _sections()):
-            raise ConfigError(f"{shown(each)}: {last} is a section; null turns off single keys only")
+            raise ConfigError(
+                f"{shown(each)}: {last} is a section; null turns off single keys only"
+            )
         target[last] = value
 
 

@@ -282,7 +282,9 @@ def read_jsonl(path: Path, image_root: Path | None = None) -> list[Record]:
             raise DataError(f"{where}: needs an image and a list of at least one caption")
         split = line.get("split", "train")
         if split not in SPLITS:
-            raise DataError(f"{where}: unknown split {shown(split)}: use one of {', '.join(SPLITS)}")
+            raise DataError(
+                f"{where}: unknown split {shown(split)}: use one of {', '.join(SPLITS)}"
+            )
         image_id = _image_id(line.get("image_id", image), where)
         if image_id in lines:
             raise DataError(

@@ -267,8 +267,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         name = row.get("image_id", row.get("image")) if isinstance(row, dict) else None
         if not isinstance(name, int | str) or not isinstance(row.get("caption"), str):
             raise DataError(
-                f'{path}: expected {{"image_id": ..., "caption": "..."}}, '
-                f"found {shown(row)}"
+                f'{path}: expected {{"image_id": ..., "caption": "..."}}, found {shown(row)}'
             )
         yield str(name), row["caption"]
 

@@ -65,7 +65,9 @@ class Preprocessing:
         for name, known in (("fit", _FITS), ("interpolation", _FILTERS)):
             if (value := getattr(self, name)) not in known:
                 known_names = ", ".join(known)
-                raise ConfigError(f"preprocessing: {name} is {shown(value)}; use one of {known_names}")
+                raise ConfigError(
+                    f"preprocessing: {name} is {shown(value)}; use one of {known_names}"
+                )
 
     def load_pixels(self, source: ImageSource) -> Fitted:
         """Open a photograph at the network's size.

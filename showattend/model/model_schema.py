@@ -164,7 +164,9 @@ STATE = section(
         "progress": section(
             {},
             {
-                **dict.fromkeys(("epoch", "batch", "phase", "phase_start"), number(0, 2**31, whole=True)),
+                **dict.fromkeys(
+                    ("epoch", "batch", "phase", "phase_start"), number(0, 2**31, whole=True)
+                ),
                 "best_epoch": number(-1, 2**31, whole=True),
                 "best": number(float("-inf"), 1e9),
                 "seconds": number(0, 1e12),

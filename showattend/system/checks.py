@@ -47,7 +47,7 @@ def real_number(
     try:
         number = float(value)
     except OverflowError:  # a whole number of over 308 digits
-        number = math.inf if value > 0 else -math.inf
+        number = math.inf
     if not math.isfinite(number):
         raise ConfigError(f"{name} is {number}; it must be a finite number")
     if above_least and number <= least:

@@ -18,8 +18,8 @@ from showattend.evaluation.grounding.ground import ground
 from showattend.evaluation.scores.lengths import likelihood_by_length, scores_by_length
 from showattend.evaluation.scores.wording import wording
 from showattend.exceptions import ImageError, UserError
-from showattend.model.model_schema import parse_json
 from showattend.model.checkpoint import FILE_NAME, weights_digest
+from showattend.model.model_schema import parse_json
 from showattend.system.files import write_text
 from showattend.text.tokenizer import tokenize
 from showattend.training.decoder_cost import measure_cost

@@ -54,7 +54,11 @@ def caption_from_maps(
     if box is not None:
         covered = tuple(_array("box", box).ravel().tolist())
     bounded = all(abs(each) < 1e9 for each in covered)  # so that cells have a size
-    if not bounded or len(covered) != 4 or not (covered[0] < covered[2] and covered[1] < covered[3]):
+    if (
+        not bounded
+        or len(covered) != 4
+        or not (covered[0] < covered[2] and covered[1] < covered[3])
+    ):
         raise UserError(f"box is {shown(covered)}; it must be left, top, right, bottom")
     logs = _numbers("log_probs", log_probs, (len(said), len(said) + 1))
     gates = _numbers("betas", betas, (len(said),))

@@ -127,7 +127,7 @@ def read_maps(path: str | Path, photo: ImageSource) -> Caption:
     """
     path = Path(path)
     values = _read(path)
-    missing = [key for key in ("words", "attention") if key not in values]
+    missing = [key for key in ("words", "attention") if values.get(key) is None]
     if missing:
         raise UserError(f"{path}: has no {' and no '.join(missing)}; docs/maps.md lists the keys")
     options = {

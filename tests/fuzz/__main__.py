@@ -23,7 +23,9 @@ from tests.fuzz.targets import TARGETS
 
 def main() -> int:
     """Run; the exit code is 1 if there are faults."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--only", action="append", choices=TARGETS, help="a target; repeatable")
     parser.add_argument("--inputs", type=int, help="inputs of each target; default: its share")
     parser.add_argument("--seed", type=int, default=0, help="which inputs")

@@ -15,7 +15,23 @@ Mutator = Callable[[Random, Sequence[bytes]], bytes]
 
 MOST = 400_000
 """No input is longer, in bytes."""
-WHOLE_NUMBERS = (0, 1, -1, 2, 7, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
+WHOLE_NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    7,
+    127,
+    128,
+    255,
+    256,
+    32767,
+    65535,
+    65536,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+)
 NAMES = (
     "../../../etc/passwd", "/etc/passwd", "..\\..\\a.jpg", "C:\\photos\\a.jpg", "~root/a.jpg", "",
     ".", "..", "/", "//", "a/../b.jpg", "-rf", "--output", "a" * 255 + ".jpg", "é" * 200,
@@ -163,11 +179,13 @@ def _places(value: Any) -> Any:
 WORDS = (
     ",", ";", "\t", "|", '"', "'", '""', "\n", "\r\n", "\r", "\0", "\x1b[31m", "\ufeff", "#", "#0",
     "sep=;", "{", "}", "[", "]", ":", "null", "NaN", "-1", "1e999", "0x10", "1_000", "🐕", "\u202e",
-    "\u2028", "\x85", "image", "caption", "split", "train", "val", "...", "---", "- ", "? ", "!!int x",
-    "!!bool x", "!!float x", "!!timestamp x", "!!binary x", "!!set {a, b}", "!!omap [a]", "!!null x",
+    "\u2028", "\x85", "image", "caption", "split", "train", "val", "...", "---", "- ", "? ",
+    "!!int x", "!!bool x", "!!float x", "!!timestamp x", "!!binary x", "!!set {a, b}", "!!omap [a]",
+    "!!null x",
     "!!python/object/apply:os.system ['id']", "!!map []", "!!seq {}", "!x y", "&a ", "*a", "*b",
     "<<: *a", "<<: 3", "{a: &a [*a]}", "2026-13-01", "2026-11-27", "12:30:45", "0b", "0o9", "1e400",
-    ".inf", ".nan", "9" * 400, "9" * 5000, "[" * 100, "[" * 3000, "{a: " * 300, "- " * 2000, "%YAML 9.9",
+    ".inf", ".nan", "9" * 400, "9" * 5000, "[" * 100, "[" * 3000, "{a: " * 300, "- " * 2000,
+    "%YAML 9.9",
     "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "a" * 5000, *NAMES[:30],
 )  # fmt: skip
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parents[2] / "assets"
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = ("a.jpg", "b.jpg", "folder/c.jpg")
+WORDS = ["a", "dog", "runs", "through", "the", "grass", "man", "in", "red", "shirt", "on", "beach"]
 SIDE = 32
 """Pixels a side of the models' input."""
 
@@ -136,7 +137,7 @@ def karpathy() -> list[bytes]:
     pictures = [
         {
             "filename": name, "filepath": "val2014", "imgid": i, "cocoid": 100 + i, "split": split,
-            "sentids": [2 * i], "sentences": [{"raw": "A dog.", "tokens": ["a", "dog"], "imgid": i}],
+            "sentids": [2 * i], "sentences": [{"raw": "A dog.", "tokens": ["a", "dog"]}],
         }
         for i, (name, split) in enumerate(zip(NAMES, splits, strict=True))
     ]  # fmt: skip
@@ -148,7 +149,12 @@ def json_lines() -> list[bytes]:
     return [
         _lines(
             *(
-                {"image": name, "captions": ["A dog.", "Two dogs."], "split": "train", "image_id": i}
+                {
+                    "image": name,
+                    "captions": ["A dog.", "Two dogs."],
+                    "split": "train",
+                    "image_id": i,
+                }
                 for i, name in enumerate(NAMES)
             )
         )
@@ -211,11 +217,14 @@ def instances() -> list[bytes]:
 def results() -> list[bytes]:
     """Captions to be scored, in every form that is read."""
     said = [{"image_id": i, "caption": "a dog"} for i in range(3)]
-    made = {"settings": {"model": "everyday", "beam_size": 5, "size": None}, "metrics": {"CIDEr": 1}}
+    made = {
+        "settings": {"model": "everyday", "beam_size": 5, "size": None},
+        "metrics": {"CIDEr": 1},
+    }
     return [
         _json(said),
         _json({"captions": said} | made),
-        _json({name: "a dog" for name in NAMES}),
+        _json(dict.fromkeys(NAMES, "a dog")),
         _lines(*({"image": name, "caption": "a dog"} for name in NAMES)),
     ]
 
@@ -256,7 +265,8 @@ def overrides() -> list[bytes]:
             "train.epochs=20", "train.lr=1e-3", "train.out=runs/a", "data.path=[a.jsonl, b.jsonl]",
             "data.path=[{path: a.jsonl, weight: 2}]", "encoder.finetune_from=null", "search={}",
             "encoder.size=224", "attention.kind=multi_head", "train.compile=true",
-            f"train.lr={BOMB}", "data.path=&a [*a, {path: *a}]", "search.length_penalty=.5", "data.cache=", "decoder={kind: lstm, hidden_dim: 8}",
+            f"train.lr={BOMB}", "data.path=&a [*a, {path: *a}]",
+            "search.length_penalty=.5", "data.cache=", "decoder={kind: lstm, hidden_dim: 8}",
         )
     ]  # fmt: skip
 
@@ -278,21 +288,21 @@ def captioner() -> Captioner:
     from showattend.text.vocabulary import Vocabulary
 
     torch.manual_seed(0)
-    vocabulary = Vocabulary("a dog runs through the grass man in red shirt on beach".split(" "))
+    vocabulary = Vocabulary(WORDS)
     name = "timm:test_efficientnet"
     encoder = build_encoder(name=name, pretrained=False)
     sizes = {"embedding_dim": 8, "hidden_dim": 8, "attention_dim": 8}
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((encoder.dim, 2)))[0]
     return Captioner(
         encoder=encoder,
-        decoder=FusedLSTMDecoder(
-            vocabulary_size=len(vocabulary), feature_dim=encoder.dim, **sizes
-        ),
+        decoder=FusedLSTMDecoder(vocabulary_size=len(vocabulary), feature_dim=encoder.dim, **sizes),
         vocabulary=vocabulary,
         preprocessing=Preprocessing(size=SIDE),
         config={"encoder": {"name": name, "pretrained": False}, "decoder": sizes, "search": {}},
         record={"figures": [{"data": "val", "settings": {}, "metrics": {"CIDEr": 0.5}}]},
-        calibration=Calibration(0.4, Familiarity(basis.astype(np.float32), np.linspace(0, 1, 9), SIDE)),
+        calibration=Calibration(
+            0.4, Familiarity(basis.astype(np.float32), np.linspace(0, 1, 9), SIDE)
+        ),
         name="fuzzed",
     )
 
@@ -334,7 +344,9 @@ def calibrations() -> list[bytes]:
 def searches() -> list[bytes]:
     """Search defaults, which lie beside a model."""
     return [
-        _json({"beam_size": 3, "length_penalty": 0.7, "min_length": 4, "figures": [{"data": "val"}]}),
+        _json(
+            {"beam_size": 3, "length_penalty": 0.7, "min_length": 4, "figures": [{"data": "val"}]}
+        ),
         _json({"weights": "0" * 16, "max_length": 20}),
     ]
 
@@ -365,7 +377,7 @@ def exported() -> dict[str, bytes]:
     from showattend.export.folder import export
 
     with TemporaryDirectory() as folder:
-        export(captioner(), Path(folder) / "out", lambda _: None)
+        export(captioner(), Path(folder) / "out")
         return {path.name: path.read_bytes() for path in (Path(folder) / "out").iterdir()}
 
 
@@ -397,7 +409,8 @@ def npy() -> list[bytes]:
     """The files of a part of the feature cache: keys, states, features."""
     parts = []
     for array in (
-        np.array([b"0" * 32, b"1" * 32], "S32"), np.ones(2, np.uint8), np.ones((2, 2, 2, 8), np.float16),
+        np.array([b"0" * 32, b"1" * 32], "S32"), np.ones(2, np.uint8),
+        np.ones((2, 2, 2, 8), np.float16),
     ):  # fmt: skip
         file = io.BytesIO()
         np.save(file, array)

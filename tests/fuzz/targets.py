@@ -358,7 +358,7 @@ def _client() -> Any:
     return _stack.enter_context(client)
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The server has refused a request as its API says: a status of 4xx, and one line of JSON."""
 
 
@@ -371,7 +371,7 @@ def upload(content: bytes, folder: Path) -> None:
         return
     assert 400 <= answer.status_code < 500, answer.status_code
     assert list(values) == ["error"]
-    raise Refused(values["error"])
+    raise RefusedError(values["error"])
 
 
 # The table -------------------------------------------------------------------------------------
@@ -396,7 +396,12 @@ TARGETS = {
         Target("metadata", seeds.metadata, mutate_json_lines, read_metadata, (DataError,), 15_000),
         Target("csv", seeds.tables, mutate_text, read_table, (DataError,), 15_000),
         Target(
-            "flickr8k", seeds.flickr8k, mutate_parts(mutate_text), read_flickr8k, (DataError,), 12_000
+            "flickr8k",
+            seeds.flickr8k,
+            mutate_parts(mutate_text),
+            read_flickr8k,
+            (DataError,),
+            12_000,
         ),
         Target(
             "folder",
@@ -406,7 +411,9 @@ TARGETS = {
             (DataError,),
             500,
         ),
-        Target("names", lambda: [b"a.jpg/b.JPG/c.png"], mutate_text, find_names, (DataError,), 3_000),
+        Target(
+            "names", lambda: [b"a.jpg/b.JPG/c.png"], mutate_text, find_names, (DataError,), 3_000
+        ),
         Target("instances", seeds.instances, mutate_json, read_instances, (DataError,), 10_000),
         Target(
             "results",
@@ -424,12 +431,19 @@ TARGETS = {
             (DataError,),
             15_000,
         ),
-        Target("maps", seeds.maps, either(mutate_bytes, mutate_json), read_maps, (UserError,), 5_000),
+        Target(
+            "maps", seeds.maps, either(mutate_bytes, mutate_json), read_maps, (UserError,), 5_000
+        ),
         Target("config", seeds.configs, mutate_text, read_config, (ConfigError, DataError), 3_000),
         Target("overrides", seeds.overrides, mutate_text, read_overrides, (ConfigError,), 4_000),
         Target("model", seeds.headers, mutate_header, load_model, (CheckpointError,), 5_000),
         Target(
-            "model, built", seeds.models, mutate_header, build_model, (CheckpointError, ConfigError), 300
+            "model, built",
+            seeds.models,
+            mutate_header,
+            build_model,
+            (CheckpointError, ConfigError),
+            300,
         ),
         Target(
             "beside a model",
@@ -452,7 +466,14 @@ TARGETS = {
             (DataError,),
             4_000,
         ),
-        Target("upload", seeds.uploads, either(mutate_text, mutate_bytes), upload, (Refused,), 1_200),
+        Target(
+            "upload",
+            seeds.uploads,
+            either(mutate_text, mutate_bytes),
+            upload,
+            (RefusedError,),
+            1_200,
+        ),
     )
 }
 
@@ -461,7 +482,8 @@ def import_all() -> None:
     """Import what the targets import, so that a forked process need not."""
     for name in (
         "fastapi.testclient", "filelock", "onnxruntime", "pycocotools.mask", "timm", "yaml",
-        "showattend.data.cache_listing", "showattend.data.coco.annotations", "showattend.training.check",
+        "showattend.data.cache_listing", "showattend.data.coco.annotations",
+        "showattend.training.check",
         "showattend.evaluation.evaluate", "showattend.evaluation.grounding.instances",
         "showattend.export.engine", "showattend.export.program", "showattend.cli.resuming",
         "showattend.model.description", "showattend.server.api", "showattend.visualize.raw",
