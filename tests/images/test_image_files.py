@@ -293,3 +293,16 @@ def test_open_arrays_and_pil_images_alike() -> None:
 def test_open_refuses_arrays(array: np.ndarray, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         open_image(array)
+
+
+def test_damaged_tiffs_are_refused_without_a_librarys_own_lines(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tif"
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        quarters().save(path, compression=compression)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:8] + b"\xff" * 60 + whole[68:])
+        with pytest.raises(ImageError):
+            open_image(path)
+    assert capfd.readouterr() == ("", "")

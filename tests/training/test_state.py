@@ -13,8 +13,15 @@ import torch
 from torch import nn
 
 from showattend.exceptions import CheckpointError, DataError
-from showattend.model.checkpoint import save_tensors
-from showattend.training.state import FILE_NAME, Progress, check_folder, load_state, save_state
+from showattend.model.checkpoint import load_tensors, save_tensors
+from showattend.training.state import (
+    FILE_NAME,
+    Progress,
+    check_folder,
+    has_begun,
+    load_state,
+    save_state,
+)
 
 CONFIG: dict[str, Any] = {
     "data": {"path": "toy", "cache": "here"},
@@ -150,3 +157,32 @@ def test_a_new_sitting_removes_the_state_that_a_killed_one_was_writing(tmp_path:
     (tmp_path / FILE_NAME).unlink()
     check_folder(tmp_path, CONFIG, resume=False)
     assert [path.name for path in tmp_path.iterdir()] == [f".{FILE_NAME}.{os.getppid()}"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, meta: tensors.update({"optimizer.0.exp_avg": torch.zeros(2)}), "exp_avg"),
+        (lambda tensors, meta: tensors.pop("optimizer.0.exp_avg_sq"), "exp_avg_sq is missing"),
+        (lambda tensors, meta: tensors.pop("random.cpu.0"), "does not fit"),
+        (lambda tensors, meta: tensors.update({"random.cpu.0": torch.zeros(3)}), "does not fit"),
+        (lambda tensors, meta: meta["progress"].update(epoch="1"), "progress.epoch is '1'"),
+        (lambda tensors, meta: meta["progress"].update(sums={"loss": None}), "sums.loss is None"),
+        (lambda tensors, meta: meta["progress"].update(best=float("nan")), "best is nan"),
+        (lambda tensors, meta: meta.update(config={"data": None}), "config.data is None"),
+        (lambda tensors, meta: meta.update(progress=[]), r"progress is \[\]"),
+    ],
+)
+def test_a_state_that_was_tampered_with_is_refused_in_one_line(
+    change: Any, message: str, tmp_path: Path
+) -> None:
+    model, optimizer = build(0)
+    step(model, optimizer)
+    save_state(tmp_path, {"decoder": model}, optimizer, Progress(), CONFIG)
+    tensors, meta = load_tensors(tmp_path / FILE_NAME, "a state")
+    change(tensors, meta)
+    save_tensors(tmp_path / FILE_NAME, tensors, meta)
+    has_begun(tmp_path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_state(tmp_path, {"decoder": model}, optimizer, CONFIG)
+    assert len(str(caught.value).splitlines()) == 1
