@@ -160,28 +160,33 @@ def test_a_new_sitting_removes_the_state_that_a_killed_one_was_writing(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("tensors", "progress", "rest", "message"),
     [
-        (lambda tensors, meta: tensors.update({"optimizer.0.exp_avg": torch.zeros(2)}), "exp_avg"),
-        (lambda tensors, meta: tensors.pop("optimizer.0.exp_avg_sq"), "exp_avg_sq is missing"),
-        (lambda tensors, meta: tensors.pop("random.cpu.0"), "does not fit"),
-        (lambda tensors, meta: tensors.update({"random.cpu.0": torch.zeros(3)}), "does not fit"),
-        (lambda tensors, meta: meta["progress"].update(epoch="1"), "progress.epoch is '1'"),
-        (lambda tensors, meta: meta["progress"].update(sums={"loss": None}), "sums.loss is None"),
-        (lambda tensors, meta: meta["progress"].update(best=float("nan")), "best is nan"),
-        (lambda tensors, meta: meta.update(config={"data": None}), "config.data is None"),
-        (lambda tensors, meta: meta.update(progress=[]), r"progress is \[\]"),
+        ({"optimizer.0.exp_avg": torch.zeros(2)}, {}, {}, "exp_avg"),
+        ({"optimizer.0.exp_avg_sq": None}, {}, {}, "exp_avg_sq is missing"),
+        ({"random.cpu.0": None}, {}, {}, "does not fit"),
+        ({"random.cpu.0": torch.zeros(3)}, {}, {}, "does not fit"),
+        ({}, {"epoch": "1"}, {}, "progress.epoch is '1'"),
+        ({}, {"sums": {"loss": None}}, {}, "sums.loss is None"),
+        ({}, {"best": float("nan")}, {}, "best is nan"),
+        ({}, {}, {"config": {"data": None}}, "config.data is None"),
+        ({}, {}, {"progress": []}, r"progress is \[\]"),
     ],
 )
 def test_a_state_that_was_tampered_with_is_refused_in_one_line(
-    change: Any, message: str, tmp_path: Path
+    tensors: dict[str, torch.Tensor | None],
+    progress: dict[str, Any],
+    rest: dict[str, Any],
+    message: str,
+    tmp_path: Path,
 ) -> None:
     model, optimizer = build(0)
     step(model, optimizer)
     save_state(tmp_path, {"decoder": model}, optimizer, Progress(), CONFIG)
-    tensors, meta = load_tensors(tmp_path / FILE_NAME, "a state")
-    change(tensors, meta)
-    save_tensors(tmp_path / FILE_NAME, tensors, meta)
+    stored, meta = load_tensors(tmp_path / FILE_NAME, "a state")
+    meta["progress"] |= progress
+    changed = {key: value for key, value in (stored | tensors).items() if value is not None}
+    save_tensors(tmp_path / FILE_NAME, changed, meta | rest)
     has_begun(tmp_path)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_state(tmp_path, {"decoder": model}, optimizer, CONFIG)
