@@ -7,6 +7,7 @@ one of the change at hand.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import signal
@@ -71,6 +72,7 @@ def test_inputs_are_always_the_same_and_all_different() -> None:
 
 
 def _crash(content: bytes, folder: Path) -> None:
+    faulthandler.disable()
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
