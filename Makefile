@@ -16,7 +16,7 @@ PYTEST := -m pytest -q -n 2 --dist worksteal
 LOCK ?=
 
 .PHONY: demo test test-slow test-processors test-oldest test-newest newest lock fuzz kills lint \
-  benchmark clean help
+  benchmark reproduce clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -88,6 +88,9 @@ lint: .venv/ready-dev  ## style and types
 
 benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (ten minutes)
 	$(BIN)/python scripts/benchmark/benchmark.py
+
+reproduce: .venv/ready-dev  ## a small part of the figures, made twice and compared
+	$(BIN)/python scripts/reproduce.py
 
 clean:  ## remove what make has made
 	rm -rf .venv .venv-oldest .venv-newest demo build dist

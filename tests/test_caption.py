@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.caption_forms import NOTE, NOTE_BELOW
+from showattend.caption_forms import NOTE, NOTE_BELOW, sampled_maps
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 
 
 def make(words: str, image: ImageSource | None = None, **more: object) -> Caption:
@@ -165,3 +165,17 @@ def test_parts_and_sentinel_come_along_where_there_are_some() -> None:
 def test_parts_and_sentinel_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"need as many sentinels|parts have the shape"):
         make("a dog runs", **wrong)
+
+
+def test_sampled_locations_follow_the_map() -> None:
+    maps = np.array([[[0.5, 0.0, 0.25], [0.0, 0.125, 0.125]], [[0, 0, 0], [0, 1, 0]]], np.float32)
+    drawn = sampled_maps(maps, 4000)
+    assert drawn.shape == (2, 4000, 2, 3)
+    np.testing.assert_array_equal(drawn.sum((2, 3)), 1)
+    assert set(np.unique(drawn)) == {0, 1}
+    # Five standard deviations of a share of 4,000 draws.
+    np.testing.assert_allclose(drawn.mean(1), maps, atol=5 * np.sqrt(0.25 / 4000))
+    np.testing.assert_array_equal(drawn[0, :, maps[0] == 0], 0)
+    np.testing.assert_array_equal(drawn, sampled_maps(maps, 4000))
+    assert (drawn != sampled_maps(maps, 4000, seed=1)).any()
+    assert sampled_maps(maps[:0], 3).shape == (0, 3, 2, 3)

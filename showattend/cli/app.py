@@ -26,7 +26,8 @@ from showattend.cli.prepare_command import prepare_app
 from showattend.cli.serve_command import serve
 from showattend.cli.terminal import examples, log, show_log, wait_for_the_first
 from showattend.cli.train_command import train
-from showattend.exceptions import UserError
+from showattend.exceptions import Terminated, UserError
+from showattend.system.provenance import remember_command
 
 # click's UsageError, whether typer depends on click or includes its own copy.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -53,6 +54,7 @@ app.command(
     epilog=examples(
         "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
         "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
+        "compare --records here/results.json there/results.json",
     )
 )(compare)
 app.command(
@@ -73,6 +75,7 @@ app.command(
     epilog=examples(
         "ground --annotations instances.json --images photos/",
         "ground --annotations instances.json --images photos/ --captions captions.json",
+        "ground --annotations instances.json --images photos/ --results captions-of-others.json",
     )
 )(ground)
 app.command(
@@ -126,7 +129,7 @@ app.command(
 )(evaluate)
 
 
-app.command(epilog=examples("info", "info --model runs/mine"))(info)
+app.command(epilog=examples("info", "info --model runs/mine", "info --record results.json"))(info)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -135,7 +138,8 @@ def main(args: Sequence[str] | None = None) -> int:
     A user's mistake is reported in one line on stderr, never as a traceback.
 
     Returns:
-        The exit code: 0 all done, 1 some inputs failed, 2 nothing done.
+        The exit code: 0 all done, 1 some inputs failed, 2 nothing done, 130 interrupted, 143
+        terminated.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be valid text in any encoding
         as_named = sys.stdout.encoding == sys.getfilesystemencoding()
@@ -143,6 +147,7 @@ def main(args: Sequence[str] | None = None) -> int:
             errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
         )
     show_log()
+    remember_command(sys.argv[1:] if args is None else args)
     try:
         _refuse_empty(sys.argv[1:] if args is None else args)
         code = app(args, prog_name="showattend", standalone_mode=False) or 0
@@ -169,10 +174,10 @@ def main(args: Sequence[str] | None = None) -> int:
             "makes up for it), or encoder.size"
         )
         return 2
-    except typer.Abort:
-        code = 130
-    if code == 130:
-        log.warning("interrupted")
+    except typer.Abort as stop:
+        code = 143 if isinstance(stop.__cause__, Terminated) else 130
+    if code in (130, 143):
+        log.warning("interrupted" if code == 130 else "terminated")
     return int(code)
 
 

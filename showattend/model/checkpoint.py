@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from showattend.exceptions import CheckpointError, ConfigError
 from showattend.model import model_schema
-from showattend.system.files import name_aside
+from showattend.system.files import check_room, name_aside
 
 if TYPE_CHECKING:
     import torch
@@ -117,8 +117,11 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, A
     aside = name_aside(path)
     file = aside / FILE_NAME
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    size = sum(tensor.numel() * tensor.element_size() for tensor in plain.values())
     try:
-        aside.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_room(path, size)
+        aside.mkdir()
         try:
             save_file(plain, file, {"showattend": json.dumps(meta)})
             file.chmod(0o644)  # save_file makes it unreadable for others

@@ -221,6 +221,7 @@ def train_and_score(
         "machine": record["machine"],
         "overrides": list(overrides),
         "config": to_dict(config),
+        "training": {key: record[key] for key in ("provenance", "resumed") if key in record},
         **scored,
     }
     write_text(out / RESULTS, json.dumps(results, indent=1) + "\n")

@@ -72,7 +72,7 @@ def finetune(
         the difference of their CIDEr and the half width of its 95 % interval (None for a single
         image); examples, captions of some validation images; skipped, a line for each photograph
         that was not prepared; unread, the number of other photographs that could not be read;
-        evaluate, the arguments that score the model; settings, notes and seconds.
+        evaluate, the arguments that score the model; settings, provenance, notes and seconds.
 
     Raises:
         CheckpointError: There is no such model, or nothing to resume.
@@ -147,6 +147,7 @@ def finetune(
         "evaluate": ["--annotations", str(data), "--split", "val"]
         + ([] if images is None else ["--images", str(images)]),
         "settings": {"before": before["settings"], "after": after["settings"]},
+        "provenance": {"before": before["provenance"], "after": after["provenance"]},
         "notes": after["notes"],
         "seconds": record["seconds"],
     }

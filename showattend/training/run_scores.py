@@ -58,7 +58,7 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
 
     Returns:
         Plain values: metrics, wording, evaluation (how the scores were made), lengths (scores and
-        log-probabilities by length), cost (`measure_cost`) and captions.
+        log-probabilities by length), cost (`measure_cost`), captions and provenance.
 
     Raises:
         CheckpointError: There is no model.
@@ -118,6 +118,8 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
             captioner.decoder, captioner.encoder.grid(captioner.preprocessing.size)
         )._asdict(),
         "captions": captions,
+        "provenance": every[0]["provenance"]
+        | {"data": {name: part["provenance"]["data"] for name, part in parts.items()}},
     }
 
 

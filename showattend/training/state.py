@@ -32,6 +32,7 @@ FREE = {
     "data.cache",
     "train.patience",
 }
+_LENGTHS = ("train.epochs ", "self_critical.epochs ", "self_critical.runs ")
 _PLACES = {"path", "images"}  # where data is; what it is, the digest "data set" says
 
 
@@ -49,6 +50,9 @@ class Progress:
         best_epoch: The epoch with the best CIDEr, from 1; -1 before the first.
         history: One entry for each finished epoch.
         seconds: The time spent, including earlier processes of a resumed run.
+        skipped: The steps of this epoch that were not taken, since a gradient exceeded float16.
+        sessions: The provenance of each process that trained, with the epoch and batch it began
+            at; of processes that differ in nothing, the first (`record.begin_session`).
     """
 
     epoch: int = 0
@@ -60,6 +64,8 @@ class Progress:
     best_epoch: int = -1
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    skipped: int = 0
 
 
 def save_state(
@@ -188,9 +194,17 @@ def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
 def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     free = FREE if _cached(before) == _cached(now) else FREE - {"data.cache"}
     if changed := differences(_placeless(before), _placeless(now), except_for=free):
+        longer = any(each.startswith(_LENGTHS) for each in changed)
+        advice = "start a new run with another train.out"
+        if longer:
+            advice = (
+                "to train its best model for longer, start a new run with "
+                f"train.init_from={path.parent} and another train.out; the learning rate then "
+                "follows a schedule of its own"
+            )
         raise CheckpointError(
             f"{path}: the run was started with another config ({'; '.join(changed)}); "
-            "restore these values, or start a new run with another train.out. "
+            f"restore these values, or {advice}. "
             f"Only these may change: {', '.join(sorted(FREE))}"
         )
 

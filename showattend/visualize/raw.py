@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import ImageError, UserError, shown
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 from showattend.model.model_schema import parse_json
 from showattend.system.npy_files import read_arrays
 from showattend.visualize.focus import half_area
@@ -67,6 +67,12 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         maps["part_names"] = np.array(caption.part_names, dtype=np.str_)
     if caption.sentinel is not None:
         maps["sentinel"] = caption.sentinel[positions].astype(np.float32)
+    if (among := caption.self_attention) is not None:
+        maps["tokens"] = np.array(among.tokens, dtype=np.str_)
+        maps["word_attention"] = among.words
+        maps["grid_attention"] = among.grid
+    if caption.explanation:
+        maps["explanation"] = caption.explanation
     return {key: value for key, value in maps.items() if value is not None}
 
 
@@ -78,9 +84,7 @@ def npz_bytes(
     Raises:
         UserError: A word is not in the caption.
     """
-    file = io.BytesIO()
-    np.savez(file, **raw_maps(caption, words))
-    return file.getvalue()
+    return maps_bytes(raw_maps(caption, words), ".npz")
 
 
 def json_bytes(
@@ -91,7 +95,16 @@ def json_bytes(
     Raises:
         UserError: A word is not in the caption.
     """
-    plain = {key: _plain(value) for key, value in raw_maps(caption, words).items()}
+    return maps_bytes(raw_maps(caption, words), ".json")
+
+
+def maps_bytes(maps: Mapping[str, Any], suffix: str) -> bytes:
+    """Texts and arrays by name as the content of an .npz or a .json file."""
+    if suffix == ".npz":
+        file = io.BytesIO()
+        np.savez(file, **maps)
+        return file.getvalue()
+    plain = {key: _plain(value) for key, value in maps.items()}
     return (json.dumps(plain, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -118,7 +131,7 @@ def read_maps(path: str | Path, photo: ImageSource) -> Caption:
     this package the heads are read from ``parts``.
 
     Args:
-        path: An .npz or .json file.
+        path: An .npz or .json file. Its ``explanation`` says what maps are that are not attention.
         photo: The photograph.
 
     Raises:
@@ -151,6 +164,8 @@ def read_maps(path: str | Path, photo: ImageSource) -> Caption:
         found = Caption.from_maps(
             photo, words, values["attention"] if own is None else own, **options
         )
+        if values.get("explanation") is not None:
+            found = replace(found, explanation=str(values["explanation"]))
         if own is not None:  # its own map, which need not be the mean of its parts
             options.pop("part_names", None)
             mean = Caption.from_maps(photo, words, values["attention"], **options)
