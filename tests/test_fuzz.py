@@ -115,7 +115,7 @@ class _RawError(Exception):
 def test_a_fault_is_noticed_and_kept(
     call: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "SECONDS", 0.3)
+    monkeypatch.setattr(driver, "SECONDS", 1.0)
     import_all()
     pages = int(Path("/proc/self/statm").read_text().split()[1])  # the process starts with them
     monkeypatch.setattr(driver, "MOST_MEMORY", pages * os.sysconf("SC_PAGESIZE") + 50_000_000)
