@@ -9,6 +9,7 @@ This module needs numpy and Pillow alone: ``showattend export`` writes it into c
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from importlib import import_module
@@ -34,6 +35,9 @@ MAX_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif", "Ppm"):
     import_module(f"PIL.{_plugin}ImagePlugin")
+
+# What Pillow logs of damaged data would be printed where nobody listens to its log.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class Stored(NamedTuple):

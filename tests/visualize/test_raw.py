@@ -14,7 +14,7 @@ from PIL import Image
 
 from showattend.caption_forms import SelfAttention
 from showattend.exceptions import UserError
-from showattend.visualize.raw import FORMAT, json_bytes, npz_bytes, raw_maps
+from showattend.visualize.raw import FORMAT, json_bytes, npz_bytes, raw_maps, read_maps
 from tests.visualize.drawing import CELLS, GRID, caption_of, plain
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/maps.md").read_text(encoding="utf-8")
@@ -138,3 +138,31 @@ def test_the_documented_example_lands_on_the_cell(
     inside = (box[0] <= centres_x) & (centres_x < box[2])
     inside &= (box[1] <= centres_y) & (centres_y < box[3])
     assert (lit == inside).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"words": None}, "has no words"),
+        ({"words": [["a"]]}, "must be a list of texts"),
+        ({"box": ["a", 0, 1, 1]}, "box: not an array of numbers"),
+        ({"box": [0, 0, 10**400, 1]}, "box: not an array of numbers"),
+        ({"box": 3}, "must be left, top, right, bottom"),
+        ({"grid": "x"}, "grid must be two whole numbers"),
+        ({"log_probs": 0.5}, "log_probs"),
+    ],
+)
+def test_damaged_maps_are_refused_in_one_line(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    values = {"words": ["a"], "attention": [[[0.5, 0.5], [0, 0]]]} | changes
+    (tmp_path / "maps.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=message) as caught:
+        read_maps(tmp_path / "maps.json", plain(90, 60))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_maps_nested_too_deeply(tmp_path: Path) -> None:
+    (tmp_path / "maps.json").write_text('{"words": ' + "[" * 100_000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        read_maps(tmp_path / "maps.json", plain(90, 60))
