@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from showattend.caption import Caption, Photo
-from showattend.caption_forms import sampled_maps
+from showattend.caption_forms import Captions, sampled_maps
 from showattend.decoding.beam import search
 from showattend.decoding.hypotheses import Hypothesis
 from showattend.exceptions import ImageError
@@ -27,6 +27,7 @@ from showattend.model.encoder import encode
 from showattend.model.search_options import SearchOptions
 from showattend.system.checks import whole_number
 from showattend.system.device import exact_float32
+from showattend.system.notebook_bars import counted
 from showattend.system.threads import in_order
 from showattend.text.tokenizer import tokenize
 
@@ -58,7 +59,8 @@ class Captioner(Given):
                 that do not come after them).
 
         Returns:
-            A `Caption`, or a list of them for a list.
+            A `Caption`, or a list of them for a list. A notebook shows them as the interactive
+            viewer and as a gallery, and a bar while it captions many.
 
         Raises:
             ImageError: An image cannot be opened.
@@ -66,8 +68,8 @@ class Captioner(Given):
         """
         if isinstance(images, (str, Path, Image.Image, np.ndarray)):
             return self.caption([images], **options)[0]
-        results = []
-        for _, result in self.stream(images, **options):
+        results = Captions()
+        for _, result in counted(self.stream(images, **options), images, "Captioning"):
             if isinstance(result, ImageError):
                 raise result
             results.append(result)
