@@ -54,7 +54,7 @@ def measure(model: str, annotations: Path, images: Path, limit: int, kind: str) 
             def rounded(images: torch.Tensor, dtype: Any = getattr(torch, name)) -> torch.Tensor:
                 return encode(images).to(dtype).float()
 
-            captioner.encoder.forward = rounded  # type: ignore[method-assign, assignment]
+            captioner.encoder.forward = rounded  # type: ignore[method-assign]
             found[name] = evaluate(chosen, captioner=captioner)
     return found
 

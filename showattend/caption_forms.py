@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from showattend.images.geometry import Geometry
-    from showattend.images.image_files import ImageSource
+    from showattend.images.sources import ImageSource
 
 NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
 NOTE_BELOW = 0.03
@@ -201,6 +201,14 @@ class CaptionForms:
             self.unsure_below > 0 and not value >= self.unsure_below and word not in FUNCTION_WORDS
             for word, value in zip(self.words, self.confidences, strict=True)
         )
+
+    @property
+    def looked_somewhere(self) -> tuple[bool, ...]:
+        """Which words [T] looked somewhere: half of their map lies on a fifth of the grid."""
+        from showattend.visualize.focus import looked
+
+        caption: Any = self
+        return looked(caption)
 
     @property
     def note(self) -> str | None:

@@ -15,7 +15,7 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.caption_forms import NOTE, NOTE_BELOW, sampled_maps
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 
 
 def make(words: str, image: ImageSource | None = None, **more: object) -> Caption:

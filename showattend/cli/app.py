@@ -26,7 +26,7 @@ from showattend.cli.prepare_command import prepare_app
 from showattend.cli.serve_command import serve
 from showattend.cli.terminal import examples, log, show_log, wait_for_the_first
 from showattend.cli.train_command import train
-from showattend.exceptions import UserError
+from showattend.exceptions import Terminated, UserError
 from showattend.system.provenance import remember_command
 
 # click's UsageError, whether typer depends on click or includes its own copy.
@@ -142,7 +142,8 @@ def main(args: Sequence[str] | None = None) -> int:
     A user's mistake is reported in one line on stderr, never as a traceback.
 
     Returns:
-        The exit code: 0 all done, 1 some inputs failed, 2 nothing done.
+        The exit code: 0 all done, 1 some inputs failed, 2 nothing done, 130 interrupted, 143
+        terminated.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be valid text in any encoding
         as_named = sys.stdout.encoding == sys.getfilesystemencoding()
@@ -177,10 +178,10 @@ def main(args: Sequence[str] | None = None) -> int:
             "makes up for it), or encoder.size"
         )
         return 2
-    except typer.Abort:
-        code = 130
-    if code == 130:
-        log.warning("interrupted")
+    except typer.Abort as stop:
+        code = 143 if isinstance(stop.__cause__, Terminated) else 130
+    if code in (130, 143):
+        log.warning("interrupted" if code == 130 else "terminated")
     return int(code)
 
 

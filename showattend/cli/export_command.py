@@ -54,7 +54,7 @@ def export(
         Path | None,
         typer.Option(
             help="Write the model itself instead, as a folder for the Hugging Face Hub with a "
-            "model card; `hf upload USER/NAME DIR` publishes it, and --model hf:USER/NAME loads it.",
+            "model card; `hf upload USER/NAME DIR` publishes it, --model hf:USER/NAME loads it.",
             metavar="DIR",
             show_default=False,
         ),

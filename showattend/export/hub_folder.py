@@ -103,7 +103,7 @@ def _check(out: Path, source: Path) -> None:
 
 
 def _own_card(source: Path) -> str:
-    """The card that lies next to a model, without front matter, its links into a checkout as text."""
+    """The card next to a model, without front matter; its links into a checkout become text."""
     card = source.with_name(CARD)
     if source.name != FILE_NAME or not card.is_file():
         return ""
@@ -173,7 +173,8 @@ def _entries(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     entries = [each for each in figures if "metrics" in each] if isinstance(figures, list) else []
     if entries or not (best := record.get("best")):
         return entries
-    row = next((e for e in record.get("history", ()) if e.get("epoch") == best.get("epoch")), {})
+    history: list[dict[str, Any]] = record.get("history") or []
+    row = next((each for each in history if each.get("epoch") == best.get("epoch")), {})
     metrics = {key: row[key] for key in ("BLEU-4", "CIDEr") if key in row}
     settings = record.get("validation") or {}
     return [{"data": "training's validation", "settings": settings, "metrics": metrics}]

@@ -108,7 +108,7 @@ def scale_of(
         full = full_scale(high, stated)
         if full is not None:
             return 0, full
-    return (low, high) if high > low else (low, low + 1)
+    return (low, high) if high > low else (low, low + max(1, abs(low)))
 
 
 def full_scale(high: float, stated: float | None = None) -> float | None:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from showattend.exceptions import ConfigError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource, Stored, load_image
+from showattend.images.image_files import Stored, load_image
+from showattend.images.sources import ImageSource, plain
 from showattend.images.turns import turn
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Preprocessing:
         Raises:
             ImageError: See `showattend.images.upright.open_image`.
         """
-        return self._fit(load_image(source, at_least=2 * self.size))
+        return self._fit(load_image(plain(source), at_least=2 * self.size))
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalise uint8 pixels [..., 3, H, W] to the network's float32 input."""

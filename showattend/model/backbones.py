@@ -11,8 +11,9 @@ import importlib
 import io
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +22,13 @@ import torch
 from torch import nn
 
 from showattend.exceptions import CheckpointError, ConfigError
+from showattend.system.no_disk import need_no_temporary_folder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def parse_name(name: str) -> Recipe:
     if library == "torchvision" and model:
         return Recipe("torchvision", model)
     if library == "timm" and model:
+        need_no_temporary_folder()
         import timm
 
         if not timm.is_model(model):
@@ -148,10 +153,11 @@ def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn
         ConfigError: The name is unknown, or the weights are not available.
         CheckpointError: The weights file does not match the recipe's checksum.
     """
+    need_no_temporary_folder()
     recipe = parse_name(name)
     download = pretrained and recipe.package is None
     try:
-        with _without_chatter():
+        with _without_chatter(), _not_silent(name) if download else nullcontext():
             if recipe.library == "timm":
                 model, body, stages = _build_timm(recipe.model, download)
             else:
@@ -183,6 +189,23 @@ def _without_chatter() -> Iterator[None]:
             yield
     finally:
         hub.setLevel(level)
+
+
+_SILENCE = 2.0  # seconds
+
+
+@contextmanager
+def _not_silent(name: str) -> Iterator[None]:
+    """Say what is waited for: a download, or a hub that cannot be reached and is asked again."""
+    timer = threading.Timer(
+        _SILENCE, _log.info, ("getting the encoder %s; its weights are downloaded once", name)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _load_package(model: nn.Module, package: WeightsPackage) -> None:

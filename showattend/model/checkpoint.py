@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from showattend.exceptions import CheckpointError, ConfigError
 from showattend.model import model_schema
 from showattend.model.hub import fetch, is_hub, looks_like_hub
+from showattend.system.files import check_room
 
 if TYPE_CHECKING:
     import torch
@@ -121,8 +122,10 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, A
 
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    size = sum(tensor.numel() * tensor.element_size() for tensor in plain.values())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_room(path, size)
         try:
             save_file(plain, aside, {"showattend": json.dumps(meta)})
             aside.chmod(0o644)  # save_file makes it unreadable for others

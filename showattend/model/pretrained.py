@@ -18,6 +18,7 @@ from showattend.model.encoder import Encoder
 from showattend.model.search_options import SearchOptions
 from showattend.system.checks import whole_number
 from showattend.system.device import choose_device, choose_dtype
+from showattend.system.forks import forks, outlive_fork
 from showattend.text.vocabulary import Vocabulary
 
 
@@ -52,7 +53,7 @@ class Model:
         precision: str = "fp32",
         calibration: Calibration | None = None,
     ) -> None:
-        self.device = torch.device(device)
+        self.device, self._forks = torch.device(device), forks()
         self.dtype = choose_dtype(precision, self.device)
         self.encoder = encoder.to(self.device, torch.float32).eval()
         self.decoder = decoder.to(self.device, self.dtype).eval()
@@ -165,6 +166,12 @@ class Model:
             self.preprocessing = replace(self.preprocessing, size=size)
             encoder = {**self.config.get("encoder", {}), "size": size}
             self.config = {**self.config, "encoder": encoder}
+
+    def outlive_fork(self) -> None:
+        """Prepare to compute, if the process was forked since the model was loaded."""
+        if self._forks != forks():
+            outlive_fork(self.device)
+            self._forks = forks()
 
     @property
     def carries_encoder(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -196,6 +197,25 @@ def hold(file: IO[Any]) -> bool:
     except OSError:  # a file system without locks
         return True
     return True
+
+
+def check_room(path: Path, size: int) -> None:
+    """Check that the disk has room for a file, before it is written.
+
+    Args:
+        path: The file, in a folder that exists.
+        size: Its size in bytes.
+
+    Raises:
+        OSError: It has not, so far as the system knows.
+    """
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        return
+    if free < size:
+        reason = f"it needs {size / 1e6:,.0f} MB, and the disk has {free / 1e6:,.0f} MB left"
+        raise OSError(errno.ENOSPC, reason)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class NotebookBars:
             self._handle.update(shown)
 
 
-def counted(found: Iterator[T], images: Sequence[Any] | Iterable[Any], name: str) -> Iterator[T]:
+def counted(found: Iterator[T], images: Any, name: str) -> Iterator[T]:
     """The same results; in a notebook, those of many images move a bar.
 
     Args:

@@ -97,12 +97,12 @@ def portable_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, **shown}
 
 
-def check_finite(figures: Mapping[str, float], epoch: int, out: Path) -> None:
+def check_finite(figures: Mapping[str, float], when: str, out: Path) -> None:
     """Stop a run that has diverged.
 
     Args:
         figures: Values by name.
-        epoch: The epoch, for the message.
+        when: The epoch, and the batch, for the message.
         out: The folder of the run, for the message.
 
     Raises:
@@ -111,9 +111,9 @@ def check_finite(figures: Mapping[str, float], epoch: int, out: Path) -> None:
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
         raise UserError(
-            f"{out}: the run has diverged ({wrong[0]} is {figures[wrong[0]]} in epoch {epoch}); "
-            "start again in another train.out, with a lower learning rate (train.lr, "
-            "train.encoder_lr, self_critical.lr) or train.clip_norm"
+            f"{out}: the run has diverged ({wrong[0]} is {figures[wrong[0]]} in {when}); "
+            "what was saved before is kept; start again in another train.out, with a lower "
+            "learning rate (train.lr, train.encoder_lr, self_critical.lr) or train.clip_norm"
         )
 
 

@@ -40,6 +40,7 @@ from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.setup import set_up
 from showattend.training.state import Progress, check_folder, load_state, save_state
+from showattend.training.stopping import Stop
 
 
 class Trainer:
@@ -66,6 +67,7 @@ class Trainer:
         names = [phase.name for phase in self.phases]
         self.merger = Merger(self.out, names.count(SELF_CRITICAL), critical.start_share)
         self.averages_runs = AVERAGE in names
+        self.stop = Stop()
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
         setup = set_up(
@@ -165,12 +167,13 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         try:
-            for number in range(now.phase, len(self.phases)):
-                if number > now.phase:
-                    self._begin(number)
-                elif now.epoch + now.batch == 0 and self.phase.name == SELF_CRITICAL:
-                    self._save_start()
-                self._go_through_phase()
+            with self.stop:
+                for number in range(now.phase, len(self.phases)):
+                    if number > now.phase:
+                        self._begin(number)
+                    elif now.epoch + now.batch == 0 and self.phase.name == SELF_CRITICAL:
+                        self._save_start()
+                    self._go_through_phase()
         finally:
             torch.set_flush_denormal(False)
         if trouble := complain_of_maps(self._best_entry()):
@@ -286,28 +289,38 @@ class Trainer:
         total, parameters = len(self.loader), self._parameters()
         all_steps = total * (now.phase_start + self.phase.epochs)
         rewarded = self.phase.name == SELF_CRITICAL  # the reward uses all captions of an image
-        for batch in self.loader.batches(now.epoch, now.batch, keep_captions=rewarded):
-            figures = self._backward(batch)
-            for key, value in figures.items():
-                now.sums[key] = now.sums.get(key, 0.0) + value
-            if not batch.last:
-                continue
-            due = time.perf_counter() - saved > 60 * self.config.train.save_every
-            due = self.processes.add_gradients(parameters, due)
-            self._update(parameters)
-            now.batch += 1
-            key = self.phase.shown
-            mean = self.processes.count * now.sums[key] / now.batch
-            self.reporter.task(
-                "Training",
-                now.epoch * total + now.batch,
-                all_steps,
-                f"epoch {now.epoch + 1}/{now.phase_start + self.phase.epochs}  "
-                f"{self.phase.names.get(key, key)} {mean:.3f}",
-            )
-            if due:
-                self._save_state()
-                saved = time.perf_counter()
+        with self.stop.put_off():
+            for batch in self.loader.batches(now.epoch, now.batch, keep_captions=rewarded):
+                figures = self._backward(batch)
+                for key, value in figures.items():
+                    now.sums[key] = now.sums.get(key, 0.0) + value
+                if not batch.last:
+                    continue
+                since, asked = time.perf_counter() - saved, bool(self.stop.asked)
+                due = since > 60 * self.config.train.save_every
+                # Validation may take long, and a signal does not wait for it.
+                due |= asked or (since > 60 and now.batch + 1 == total)
+                due, asked = self.processes.add_gradients(parameters, (due, asked))
+                self._update(parameters)
+                now.batch += 1
+                key = self.phase.shown
+                mean = self.processes.count * now.sums[key] / now.batch
+                self.reporter.task(
+                    "Training",
+                    now.epoch * total + now.batch,
+                    all_steps,
+                    f"epoch {now.epoch + 1}/{now.phase_start + self.phase.epochs}  "
+                    f"{self.phase.names.get(key, key)} {mean:.3f}",
+                )
+                if due:
+                    self._save_state()
+                    saved = time.perf_counter()
+                if asked:
+                    self.stop.obey()
+
+    @property
+    def _when(self) -> str:
+        return f"epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}"
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -333,9 +346,7 @@ class Trainer:
         values = loss._replace(total=loss.total.detach())._asdict()
         values |= values.pop("attention")
         figures = {key: float(value) for key, value in values.items()}
-        check_finite(
-            {"the loss": figures.pop("total")} | figures, self.progress.epoch + 1, self.out
-        )
+        check_finite({"the loss": figures.pop("total")} | figures, self._when, self.out)
         weights = {"cross_entropy": batch.of_tokens}  # per token; the others are per caption
         return {key: value * weights.get(key, share) for key, value in figures.items()}
 
@@ -346,8 +357,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.phase.rates[group["part"]] * share
         self.scaler.unscale_(self.optimizer)
-        if settings.clip_norm:
-            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
+        if not self.scaler.is_enabled():  # which leaves such a step out
+            check_finite({"the gradient": float(norm)}, self._when, self.out)
         before = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -416,7 +428,8 @@ class Trainer:
         """Add an entry to the history; save the model if its captions are the best so far."""
         now, best = self.progress, False
         if "CIDEr" in entry:
-            check_finite({"the validation loss": entry["val_loss"]}, entry["epoch"], self.out)
+            when = f"epoch {entry['epoch']}"
+            check_finite({"the validation loss": entry["val_loss"]}, when, self.out)
             # With few images, CIDEr may not change at all: then the lower loss decides.
             before = (now.best, -self._best_entry().get("val_loss", math.inf))
             best = (entry["CIDEr"], -entry["val_loss"]) > before

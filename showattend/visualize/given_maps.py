@@ -11,7 +11,7 @@ import numpy as np
 from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 from showattend.images.upright import open_image
 from showattend.text.printable import is_word
 

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import ImageError, UserError
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 from showattend.visualize.focus import half_area
 from showattend.visualize.heat import entropy_of, positions_of
 
@@ -70,6 +70,8 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         maps["tokens"] = np.array(among.tokens, dtype=np.str_)
         maps["word_attention"] = among.words
         maps["grid_attention"] = among.grid
+    if caption.explanation:
+        maps["explanation"] = caption.explanation
     return {key: value for key, value in maps.items() if value is not None}
 
 
@@ -81,9 +83,7 @@ def npz_bytes(
     Raises:
         UserError: A word is not in the caption.
     """
-    file = io.BytesIO()
-    np.savez(file, **raw_maps(caption, words))
-    return file.getvalue()
+    return maps_bytes(raw_maps(caption, words), ".npz")
 
 
 def json_bytes(
@@ -94,7 +94,16 @@ def json_bytes(
     Raises:
         UserError: A word is not in the caption.
     """
-    plain = {key: _plain(value) for key, value in raw_maps(caption, words).items()}
+    return maps_bytes(raw_maps(caption, words), ".json")
+
+
+def maps_bytes(maps: Mapping[str, Any], suffix: str) -> bytes:
+    """Texts and arrays by name as the content of an .npz or a .json file."""
+    if suffix == ".npz":
+        file = io.BytesIO()
+        np.savez(file, **maps)
+        return file.getvalue()
+    plain = {key: _plain(value) for key, value in maps.items()}
     return (json.dumps(plain, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -121,7 +130,7 @@ def read_maps(path: str | Path, photo: ImageSource) -> Caption:
     this package the heads are read from ``parts``.
 
     Args:
-        path: An .npz or .json file.
+        path: An .npz or .json file. Its ``explanation`` says what maps are that are not attention.
         photo: The photograph.
 
     Raises:
@@ -154,6 +163,8 @@ def read_maps(path: str | Path, photo: ImageSource) -> Caption:
         found = Caption.from_maps(
             photo, words, values["attention"] if own is None else own, **options
         )
+        if values.get("explanation") is not None:
+            found = replace(found, explanation=str(values["explanation"]))
         if own is not None:  # its own map, which need not be the mean of its parts
             options.pop("part_names", None)
             mean = Caption.from_maps(photo, words, values["attention"], **options)

@@ -205,3 +205,33 @@ def test_ground(run: CommandLine, folder: Path, annotations: Path, tmp_path: Pat
         assert set(found["interval"][measure]) == maps - {"model"}
     shown = next(line for line in result.out if line.strip().startswith("uniform"))
     assert shown.split()[1] == "0.250"
+
+
+def test_faithfulness_is_measured_on_request(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path
+) -> None:
+    output = tmp_path / "ground.json"
+    args = ("ground", *data, "--captions", tmp_path / "captions.json", "--model", run.model)
+    result = run(*args, "--faithful", "--pixels", "1", "--replace", "other", "--output", output)
+    assert result.code == 0
+    told = "\n".join(result.out)
+    assert "On the feature grid, 4 content words in 2 images" in told
+    assert "On pixels, 2 content words in 1 images" in told
+    for name in ("Grad-CAM", "another word", "function words", "looked everywhere"):
+        assert name in told
+    assert "Rank correlation of β" in told
+    found = json.loads(output.read_text(encoding="utf-8"))
+    assert found["words"] == 2, "the tables of ground are there as before"
+    assert found["faithful"]["settings"]["replace"] == "other"
+    assert set(found["faithful"]["orders"]["ranking"]) >= {"attention", "integrated", "random"}
+
+
+@pytest.mark.parametrize("option", [("--pixels", "1"), ("--replace", "mean")])
+def test_options_of_faithfulness_need_it(
+    option: tuple[str, str], run: CommandLine, data: tuple[object, ...]
+) -> None:
+    result = run("ground", *data, "--model", run.model, *option)
+    assert result.code == 2
+    assert result.err[-1].endswith(
+        f"{option[0]} is for --faithful; add that, or leave {option[0]} out"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,22 @@ def test_an_unknown_name_is_one_line_with_the_nearest(name: str, message: str) -
     with pytest.raises(ConfigError, match=message) as caught:
         build_encoder(name=name, pretrained=False)
     assert "\n" not in str(caught.value)
+
+
+def test_waiting_for_a_hub_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(*_: object) -> None:
+        time.sleep(0.3)
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr("showattend.model.backbones._build_timm", unreachable)
+    monkeypatch.setattr("showattend.model.backbones._SILENCE", 0.05)
+    with caplog.at_level("INFO"), pytest.raises(ConfigError, match="could not be downloaded"):
+        build_encoder(name="timm:resnet18", pretrained=True)
+    assert [each.message for each in caplog.records] == [
+        "getting the encoder timm:resnet18; its weights are downloaded once"
+    ]
 
 
 # Weights ---------------------------------------------------------------------------------------
