@@ -11,7 +11,7 @@ PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE \
 # Modules share what they train and draw: a worker takes neighbouring tests, and steals when it is idle.
 PYTEST := -m pytest -q -n 2 --dist worksteal
 
-.PHONY: demo test test-slow test-processors test-oldest lint benchmark reproduce clean help
+.PHONY: demo docs test test-slow test-processors test-oldest lint benchmark reproduce clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -30,6 +30,15 @@ help:  ## this list
 	@echo "Setting up .venv for development (PyTorch is large: a few minutes the first time)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/ready
+
+# In the environment that runs the package: the notebooks need PyTorch, and a second copy is gigabytes.
+.venv/ready-docs: .venv/bin/python pyproject.toml
+	@echo "Setting up .venv for the documentation (PyTorch is large: a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@ .venv/ready
+
+docs: .venv/ready-docs  ## the documentation site, in build/site; runs the notebooks (minutes)
+	$(BIN)/python scripts/docs/build_site.py
 
 demo: .venv/ready  ## caption a free photograph and draw where the model looked
 	@$(BIN)/showattend attend assets/photos/chelsea.jpg --output demo/chelsea.png

@@ -18,12 +18,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
+from notebooks import page_of, run
+from reference import api_pages, command_pages, config_page
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
-
-from notebooks import page_of, run  # noqa: E402
-from reference import api_pages, command_pages, config_page  # noqa: E402
-
 PAGES = ROOT / "build" / "docs"
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.py"))
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]*)(#[^)]*)?\)")

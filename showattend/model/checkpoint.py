@@ -100,7 +100,8 @@ def find_model(model: str | Path | None = None) -> Path:
             f"{path}: {what}holds no {FILE_NAME}; give a model's directory or file"
         )
     names = ", ".join(shipped) or "none"
-    hub = f"; for one of the Hugging Face Hub: hf:{name}" if looks_like_hub(name) else ""
+    could = looks_like_hub(name) and not path.parent.exists()
+    hub = f"; for one of the Hugging Face Hub: hf:{name}" if could else ""
     raise CheckpointError(
         f"{name}: no such model; give a directory, a file or a name ({names}){hub}"
     )

@@ -15,7 +15,7 @@ from showattend.exceptions import CheckpointError
 
 PREFIX = "hf:"
 LIBRARY = "showattend"
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 _log = logging.getLogger(__name__)
 

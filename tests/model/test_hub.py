@@ -142,12 +142,13 @@ def test_a_model_is_fetched_once_and_announced(hub: Hub, tmp_path: Path) -> None
     assert "downloading" not in said
 
 
-def test_without_a_network_it_is_one_line(tmp_path: Path) -> None:
-    closed = "http://127.0.0.1:9"
-    found, _ = fetched(tmp_path, closed, "hf:me/mine")
+def test_without_a_network_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = fetched(tmp_path, "http://127.0.0.1:9", "hf:me/mine")
     assert "hf:me/mine: cannot be fetched from the Hugging Face Hub (" in found["hf:me/mine"]
-    found, _ = fetched(tmp_path, closed, "hf:me/mine", HF_HUB_OFFLINE="1")
-    assert "HF_HUB_OFFLINE forbids" in found["hf:me/mine"]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE forbids"):
+        find_model("hf:me/mine")
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:mine", "hf:me/mine@", "hf:me/mine/more", "hf:../.."])
