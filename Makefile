@@ -15,7 +15,7 @@ PYTEST := -m pytest -q -n 2 --dist worksteal
 # is known to pass. Without it, pip takes the newest versions within the bounds of pyproject.toml.
 LOCK ?=
 
-.PHONY: demo test test-slow test-processors test-oldest test-newest newest lock test-api fuzz kills \
+.PHONY: demo docs test test-slow test-processors test-oldest test-newest newest lock test-api fuzz kills \
   soak same-captions lint benchmark reproduce clean help
 
 help:  ## this list
@@ -36,6 +36,15 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  $(addprefix --constraint ,$(LOCK)) --editable '.[dev]'
 	@touch $@ .venv/ready
+
+# In the environment that runs the package: the notebooks need PyTorch, and a second copy is gigabytes.
+.venv/ready-docs: .venv/bin/python pyproject.toml
+	@echo "Setting up .venv for the documentation (PyTorch is large: a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@ .venv/ready
+
+docs: .venv/ready-docs  ## the documentation site, in build/site; runs the notebooks (minutes)
+	$(BIN)/python scripts/docs/build_site.py
 
 demo: .venv/ready  ## caption a free photograph and draw where the model looked
 	@$(BIN)/showattend attend assets/photos/chelsea.jpg --output demo/chelsea.png
