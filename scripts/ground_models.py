@@ -8,8 +8,10 @@ r"""Compare the attention of several models: the tables of docs/attention.md as 
 Measures each model (NAME=RUN) like `showattend ground`, on its own captions and with --captions
 also on human ones, and prints the selected --tables: pointing (the pointing game and the mass),
 difference (for each --pair), words (right and wrong ones), confusions (of the last model), objects
-(big ones, mentioned or not). --into FILE NAME replaces the text in FILE between <!-- NAME --> and
-<!-- end of NAME -->.
+(big ones, mentioned or not); and those of `showattend ground --faithful`, which take minutes per
+model: faithful, pixels (of --pixels images with its own captions), explained, classes, trust; these
+are for --kinds of explanations, with removed cells as --replace says. --into FILE NAME replaces
+the text in FILE between <!-- NAME --> and <!-- end of NAME -->.
 
 --last uses the weights of each run's last epoch instead of its best, for equal numbers of epochs.
 RUN@SIZE sets the side of the input in pixels; RUN/start.safetensors is the model at the start of
@@ -30,7 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from showattend.captioner import Captioner
+from showattend.decoding.explaining import KINDS
 from showattend.evaluation.grounding import side_by_side
+from showattend.evaluation.grounding.faithful_tables import beta_line, faithful_tables
+from showattend.evaluation.grounding.faithfulness import REPLACEMENTS, faithful
 from showattend.evaluation.grounding.ground import ground
 from showattend.evaluation.grounding.pointing import PAPER_SIGMA
 from showattend.exceptions import CheckpointError, UserError
@@ -43,6 +48,7 @@ from showattend.training.state import find_state
 
 START = "start.safetensors"
 TABLES = ("pointing", "difference", "words", "confusions", "objects")
+FAITHFUL = ("faithful", "pixels", "explained", "classes", "trust")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -55,7 +61,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--last", action="store_true", help="weights of the last epoch")
     parser.add_argument("--pair", nargs=2, action="append", default=[], metavar=("ONE", "OTHER"))
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--tables", nargs="+", choices=(*TABLES, *FAITHFUL), default=list(TABLES))
+    parser.add_argument("--replace", choices=REPLACEMENTS, default="mean", help="of --faithful")
+    parser.add_argument("--pixels", type=int, default=0, help="images to blur, with own captions")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--into", nargs=2, metavar=("FILE", "NAME"))
     parser.add_argument("--smooth", type=float, default=PAPER_SIGMA, help="see showattend ground")
     parser.add_argument(
@@ -117,7 +126,17 @@ def tables(
         "confusions": lambda: side_by_side.confusion_table(models[list(models)[-1]]),
         "objects": lambda: side_by_side.objects_table(models),
     }
-    return [text for name in TABLES if name in wanted and (text := made[name]())]
+    texts = [text for name in TABLES if name in wanted and (text := made[name]())]
+    for name, found in models.items():
+        if "faithful" not in found:
+            continue
+        settings = found["faithful"]["settings"]
+        texts.append(f"{name}; removed cells: {settings['replace']}, {settings['sentences']}.")
+        made_of = faithful_tables(found["faithful"])
+        texts += [each.markdown() for key, each in made_of.items() if key in wanted]
+        if "trust" in wanted:
+            texts += filter(None, [beta_line(found["faithful"])])
+    return texts
 
 
 def put_into(path: Path, name: str, text: str) -> None:
@@ -151,6 +170,9 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     files = [weights, given.annotations, captions]
     stamps = [(str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f]
     asked = (stamps, str(given.images.resolve()), given.precision, size, given.smooth)
+    with_faithful = any(name in given.tables for name in FAITHFUL)
+    if with_faithful:
+        asked += (given.replace, given.pixels, *given.kinds)  # type: ignore[assignment]
     kept = given.out / f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}.json"
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
@@ -173,6 +195,11 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     found = ground(given.annotations, given.images, captioner, captions, sigma=given.smooth)
     scores = {each["epoch"]: each.get("CIDEr") for each in history}
     found |= {"epoch": epoch, "CIDEr": scores.get(epoch)}
+    if with_faithful:
+        found["faithful"] = faithful(
+            given.annotations, given.images, captioner, captions, replace=given.replace,
+            pixels=0 if captions else given.pixels, kinds=given.kinds, sigma=given.smooth,
+        )  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
     write_json(kept, found)
     return found

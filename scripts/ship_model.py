@@ -22,6 +22,7 @@ from showattend.model import checkpoint
 from showattend.model.description import figures_entry
 from showattend.model.score_settings import describe_settings
 from showattend.system.device import PRECISIONS
+from showattend.system.provenance import portable
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     found = checkpoint.load(args.run)
     # The model file has the history up to its best epoch; the run's record has all of it.
-    found.record = json.loads((args.run / "training.json").read_text(encoding="utf-8"))
+    record = json.loads((args.run / "training.json").read_text(encoding="utf-8"))
+    found.record = portable(record)  # no paths of this machine
     captioner = Captioner.from_checkpoint(found, precision="fp32")
     if args.size:
         captioner.resize(args.size)

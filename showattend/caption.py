@@ -7,22 +7,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from showattend.caption_forms import CaptionForms, Gap
+from showattend.caption_forms import CaptionForms, Gap, SelfAttention
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 
 
 class Photo(NamedTuple):
     """What all captions of an image share.
 
     Attributes:
-        image: What was captioned.
+        image: What was captioned; None where that is not kept.
         geometry: The way from the grid back to its pixels.
         grid: Rows and columns of its maps.
         familiarity: See `Caption`.
     """
 
-    image: ImageSource
+    image: ImageSource | None
     geometry: Geometry
     grid: tuple[int, ...]
     familiarity: float | None
@@ -57,6 +57,10 @@ class Caption(CaptionForms):
             to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
             over the image all the same.
         gaps: The words that were missing in a sentence that `Captioner.fill` filled in.
+        self_attention: Where its words look among each other, and the cells of the grid; None
+            unless `Captioner.with_self_attention` has added it.
+        explanation: What the maps are, where `Captioner.explain` made them, such as
+            "gradient × input"; empty for the attention that came with the caption.
     """
 
     words: tuple[str, ...]
@@ -73,6 +77,8 @@ class Caption(CaptionForms):
     part_names: tuple[str, ...] = field(default=(), repr=False)
     sentinel: np.ndarray | None = field(default=None, repr=False)
     gaps: tuple[Gap, ...] = field(default=(), repr=False)
+    self_attention: SelfAttention | None = field(default=None, repr=False)
+    explanation: str = field(default="", repr=False)
 
     @property
     def text(self) -> str:

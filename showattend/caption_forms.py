@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import math
 from pathlib import Path
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from showattend.images.geometry import Geometry
-    from showattend.images.image_files import ImageSource
+    from showattend.images.sources import ImageSource
 
 NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
 NOTE_BELOW = 0.03
@@ -33,6 +32,40 @@ class Gap(NamedTuple):
 
     place: int
     candidates: tuple[tuple[str, float], ...]
+
+
+class SelfAttention(NamedTuple):
+    """Where the words of a sentence look among each other, and the cells of the grid.
+
+    Attributes:
+        tokens: ``<start>`` and the T words.
+        words: By layer and head, from each token (rows) to each (columns), [layers, heads, T + 1,
+            T + 1]; rows sum to one. None where the decoder has no self-attention.
+        grid: By layer and head, from each cell to each, [layers, heads, L, L]. None where the
+            encoder has none.
+    """
+
+    tokens: tuple[str, ...]
+    words: np.ndarray | None
+    grid: np.ndarray | None
+
+
+def sampled_maps(maps_THW: np.ndarray, samples: int, seed: int = 0) -> np.ndarray:
+    """Draw locations as hard attention does in training: s_t ~ Categorical(alpha_t).
+
+    Args:
+        maps_THW: The weights alpha of each word, which sum to one.
+        samples: S, the number of locations for each word.
+        seed: The seed of the draw; the same seed and maps give the same locations.
+
+    Returns:
+        The locations as one-hot maps [T, S, H, W] float32 (Show, Attend and Tell, section 4.1).
+    """
+    T, H, W = maps_THW.shape
+    below_TL = maps_THW.reshape(T, H * W).astype(np.float64).cumsum(1)
+    drawn_TS = np.random.default_rng(seed).random((T, samples)) * below_TL[:, -1:]
+    chosen_TS = (below_TL[:, None] <= drawn_TS[:, :, None]).sum(2)
+    return np.eye(H * W, dtype=np.float32)[chosen_TS].reshape(T, samples, H, W)
 
 
 class CaptionForms:
@@ -53,6 +86,7 @@ class CaptionForms:
         part_names: tuple[str, ...]
         sentinel: np.ndarray | None
         gaps: Sequence[Gap]
+        self_attention: SelfAttention | None
 
         @property
         def text(self) -> str: ...
@@ -169,6 +203,14 @@ class CaptionForms:
         )
 
     @property
+    def looked_somewhere(self) -> tuple[bool, ...]:
+        """Which words [T] looked somewhere: half of their map lies on a fifth of the grid."""
+        from showattend.visualize.focus import looked
+
+        caption: Any = self
+        return looked(caption)
+
+    @property
     def note(self) -> str | None:
         """What to know about a strange photo before trusting the caption; None for most."""
         strange = self.familiarity is not None and self.familiarity < NOTE_BELOW
@@ -234,13 +276,23 @@ class CaptionForms:
         return values
 
     def _repr_html_(self) -> str:
-        """The caption and its figure, self-contained, for a notebook."""
-        text = html.escape(self.text)
-        try:
-            from showattend.visualize import figure_bytes
+        """The interactive viewer for a notebook, and a figure where scripts are off."""
+        from showattend.visualize.notebook_forms import caption_form
 
-            caption: Any = self
-            data = base64.b64encode(figure_bytes(caption, ".jpg")).decode()
+        caption: Any = self
+        try:
+            return caption_form(caption)
         except UserError:  # no image, or it has gone since
-            return f"<p>{text}</p>"
-        return f'<img alt="{text}" style="max-width: 100%" src="data:image/jpeg;base64,{data}">'
+            return f"<p>{html.escape(self.text)}</p>"
+
+
+class Captions(list[Any]):
+    """The captions of several photographs: a list, which a notebook shows as a gallery."""
+
+    def _repr_html_(self) -> str | None:
+        from showattend.visualize.notebook_forms import gallery_form
+
+        try:
+            return gallery_form(self)
+        except UserError:  # there are none, or an image is not known: the list as text
+            return None

@@ -8,24 +8,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
-from PIL import Image
 
 from showattend.caption import Caption, Photo
+from showattend.caption_forms import Captions, sampled_maps
 from showattend.decoding.beam import search
 from showattend.decoding.hypotheses import Hypothesis
 from showattend.exceptions import ImageError
-from showattend.given import Given
-from showattend.images.image_files import ImageSource
+from showattend.given import Given, Looked
 from showattend.images.preprocessing import Fitted
+from showattend.images.sources import ImageSource, is_source, listed
 from showattend.model.encoder import encode
 from showattend.model.search_options import SearchOptions
 from showattend.system.checks import whole_number
 from showattend.system.device import exact_float32
+from showattend.system.notebook_bars import counted
 from showattend.system.threads import in_order
 from showattend.text.tokenizer import tokenize
 
@@ -41,44 +41,49 @@ class Captioner(Given):
     """
 
     @overload
-    def caption(self, images: ImageSource, **options: Any) -> Caption: ...
+    def caption(self, images: ImageSource | Looked, **options: Any) -> Caption: ...
     @overload
     def caption(self, images: Sequence[ImageSource], **options: Any) -> list[Caption]: ...
     def caption(
-        self, images: ImageSource | Sequence[ImageSource], **options: Any
+        self, images: ImageSource | Looked | Sequence[ImageSource], **options: Any
     ) -> Caption | list[Caption]:
         """Caption one image or a list of them.
 
         Args:
-            images: A path, a PIL image or an array [H, W] or [H, W, 3 or 4]; or a list of these.
+            images: A path, the bytes of a file, a file opened in binary mode, a PIL image, or an
+                array or tensor [H, W], [H, W, 3 or 4] or [3, H, W]; or a list of these;
+                or the result of `look`.
             **options: ``beam_size``, ``n_best``, ``max_length``, ``min_length``,
                 ``length_penalty``, ``block_ngrams`` (`SearchOptions`), ``batch_size``; to steer,
                 ``prefix`` (the caption's first words, as a text) and ``banned`` (a list of words
                 that do not come after them).
 
         Returns:
-            A `Caption`, or a list of them for a list.
+            A `Caption`, or a list of them for a list. A notebook shows them as the interactive
+            viewer and as a gallery, and a bar while it captions many.
 
         Raises:
-            ImageError: An image cannot be opened.
+            ImageError: An image cannot be opened, or is of a type that is none.
             ConfigError: An option has an invalid value.
         """
-        if isinstance(images, (str, Path, Image.Image, np.ndarray)):
-            return self.caption([images], **options)[0]
-        results = []
-        for _, result in self.stream(images, **options):
+        if isinstance(images, Looked):
+            with torch.inference_mode(), exact_float32():
+                chosen, first = self._chosen(**options)
+                found = search(self.decoder, images.features, chosen)
+            return self._ranked(found[0], first, images.photo)
+        alone, results = is_source(images), Captions()
+        stream = self.stream(images, **options)
+        for _, result in stream if alone else counted(stream, images, "Captioning"):
             if isinstance(result, ImageError):
                 raise result
             results.append(result)
-        return results
+        return results[0] if alone else results
 
     def stream(
         self,
-        images: Iterable[ImageSource],
+        images: ImageSource | Iterable[ImageSource],
         *,
         batch_size: int = 32,
-        prefix: str = "",
-        banned: Iterable[str] = (),
         **options: Any,
     ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
         """Caption any number of images, in their order, with an error in place of a bad one.
@@ -86,12 +91,10 @@ class Captioner(Given):
         Files are opened ahead of the model by threads; memory does not grow with the number.
 
         Args:
-            images: Image sources.
+            images: Images, as for `caption`.
             batch_size: Images the model sees at once.
-            prefix: The captions' first words; one that the model does not know is read as
+            **options: See `caption`. A word of the prefix that the model does not know is read as
                 ``<unk>``, and keeps its map.
-            banned: Words that do not come after the prefix.
-            **options: See `caption`.
 
         Returns:
             An iterator over each source with its caption, or with what is wrong with it.
@@ -99,12 +102,18 @@ class Captioner(Given):
         Raises:
             ConfigError: An option has an invalid value; raised by the call itself,
                 before any image is asked for.
+            ImageError: What is given is no list of images; raised by the call, too.
         """
         batch_size = whole_number("batch_size", batch_size, 1, 100_000)
+        return self._stream(listed(images), batch_size, *self._chosen(**options))
+
+    def _chosen(
+        self, prefix: str = "", banned: Iterable[str] = (), **options: Any
+    ) -> tuple[SearchOptions, tuple[str, ...]]:
+        """The options of a search, and its first words."""
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
-        chosen = replace(self.search, prefix=numbers, banned=without, **options)
-        return self._stream(images, batch_size, chosen, first)
+        return replace(self.search, prefix=numbers, banned=without, **options), first
 
     def _stream(
         self,
@@ -116,14 +125,14 @@ class Captioner(Given):
         threads = max(1, min(8, torch.get_num_threads()))
         opened = in_order(self._open, images, threads=threads, ahead=2 * batch_size)
         while batch := list(itertools.islice(opened, batch_size)):
-            good = [(source, each) for source, each in batch if not isinstance(each, ImageError)]
+            good = [each for _, each in batch if not isinstance(each, ImageError)]
             captions = iter(self._caption_batch(good, options, first) if good else [])
             for source, result in batch:
                 yield source, result if isinstance(result, ImageError) else next(captions)
 
-    def _open(self, source: ImageSource) -> Fitted | ImageError:
+    def _open(self, source: ImageSource) -> tuple[ImageSource, Fitted] | ImageError:
         try:
-            return self.preprocessing.load_pixels(source)
+            return self._load(source)
         except ImageError as error:
             return error
 
@@ -143,6 +152,7 @@ class Captioner(Given):
         self, photos: Sequence[tuple[ImageSource, Fitted]]
     ) -> tuple[torch.Tensor, list[Photo]]:
         """The annotations [B, H, W, D] of photographs, and what their captions will share."""
+        self.outlive_fork()
         pixels = torch.from_numpy(np.stack([fitted.pixels for _, fitted in photos]))
         pixels = pixels.permute(0, 3, 1, 2).to(self.device)
         features = encode(self.encoder, pixels, self.preprocessing, self.dtype)
@@ -173,17 +183,21 @@ class Captioner(Given):
         T, (H, W) = len(words), photo.grid
         # Without maps, a decoder sees the mean annotation: every cell weighs the same.
         alpha = torch.full((T, H * W), 1 / (H * W)) if found.alpha is None else found.alpha
+        maps, names = alpha.numpy().reshape(-1, H, W), getattr(self.decoder, "part_names", ())
+        parts = None if found.parts is None else found.parts.unflatten(2, (H, W)).numpy()
+        if parts is None and names:  # hard attention
+            parts = sampled_maps(maps, len(names))
         return Caption(
             words=words,
             log_probs=tuple(found.log_probs),
-            attention=alpha.numpy().reshape(-1, H, W),
+            attention=maps,
             betas=None if found.beta is None else found.beta.numpy(),
             geometry=photo.geometry,
             score=found.score,
             image=photo.image,
             unsure_below=self.calibration.unsure_below,
             familiarity=photo.familiarity,
-            parts=None if found.parts is None else found.parts.unflatten(2, (H, W)).numpy(),
-            part_names=() if found.parts is None else self.decoder.part_names,
+            parts=parts,
+            part_names=() if parts is None else names,
             sentinel=None if found.sentinel is None else found.sentinel.numpy(),
         )

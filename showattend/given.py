@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from showattend.caption import Caption, Photo
-from showattend.caption_forms import Gap
+from showattend.caption_forms import Gap, SelfAttention
+from showattend.decoding.explaining import KINDS, NAMES, explain, has_maps, maps_of
 from showattend.decoding.filling import fill
 from showattend.decoding.forced import force_all
 from showattend.decoding.hypotheses import Hypothesis
 from showattend.decoding.sampling import sample_ranked
 from showattend.exceptions import UserError
-from showattend.images.image_files import ImageSource
 from showattend.images.preprocessing import Fitted
+from showattend.images.sources import ImageSource, lasting
 from showattend.model.decoders.refined import innermost
 from showattend.model.pretrained import Model
 from showattend.system.checks import whole_number
@@ -27,20 +27,16 @@ from showattend.text.tokenizer import tokenize
 from showattend.text.vocabulary import Vocabulary
 
 
-class SelfAttention(NamedTuple):
-    """Where the words of a sentence look among each other, and the cells of the grid.
+class Looked(NamedTuple):
+    """A photograph after the encoder: all that captioning needs of it, and none of its pixels.
 
     Attributes:
-        tokens: ``<start>`` and the T words.
-        words: By layer and head, from each token (rows) to each (columns), [layers, heads, T + 1,
-            T + 1]; rows sum to one. None where the decoder has no self-attention.
-        grid: By layer and head, from each cell to each, [layers, heads, L, L]. None where the
-            encoder has none.
+        features: Its annotations [1, H, W, D], on the model's device.
+        photo: What its captions share.
     """
 
-    tokens: tuple[str, ...]
-    words: np.ndarray | None
-    grid: np.ndarray | None
+    features: torch.Tensor
+    photo: Photo
 
 
 _GAP = re.compile("_{2,}")
@@ -54,7 +50,23 @@ def has_gaps(text: str) -> bool:
 class Given(Model):
     """What a `showattend.captioner.Captioner` does besides searching."""
 
-    def attend(self, image: ImageSource, text: str | Sequence[str]) -> Caption:
+    def look(self, image: ImageSource | Looked) -> Looked:
+        """Encode an image once, for several calls of the other methods, which take the result.
+
+        Raises:
+            ImageError: The image cannot be opened.
+
+        Example:
+            >>> looked = captioner.look("photo.jpg")
+            >>> captioner.caption(looked), captioner.attend(looked, "a dog runs")
+        """
+        if isinstance(image, Looked):
+            return image
+        with torch.inference_mode(), exact_float32():
+            features, (photo,) = self._look([self._load(image)])
+        return Looked(features, photo)
+
+    def attend(self, image: ImageSource | Looked, text: str | Sequence[str]) -> Caption:
         """Make the model say a given sentence, and record where it looks for each word.
 
         Words that the model does not know are read as ``<unk>``; they keep their map. The words
@@ -63,7 +75,7 @@ class Given(Model):
         model's own.
 
         Args:
-            image: A path, a PIL image or an array.
+            image: An image, as for `caption`; or the result of `look`.
             text: A sentence, or the words of a caption as they are.
 
         Raises:
@@ -72,7 +84,9 @@ class Given(Model):
         """
         return self.attend_all(image, [text])[0]
 
-    def attend_all(self, image: ImageSource, texts: Sequence[str | Sequence[str]]) -> list[Caption]:
+    def attend_all(
+        self, image: ImageSource | Looked, texts: Sequence[str | Sequence[str]]
+    ) -> list[Caption]:
         """`attend` for several sentences about one image, which is encoded once.
 
         Raises:
@@ -84,12 +98,63 @@ class Given(Model):
             text = texts[said.index(())]
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            features, photo = self.look(image)
             numbers = [self.vocabulary.encode(words) for words in said]
             found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
-    def fill(self, image: ImageSource, text: str, *, candidates: int = 5) -> Caption:
+    def explain(self, caption: Caption, by: str = "grad") -> Caption:
+        """The same caption with maps of another kind: what counted for each word.
+
+        Args:
+            caption: A caption of this model, or one that it was given (`attend`), with its image.
+            by: "attention", "grad" (gradient × input), "gradcam" (Grad-CAM), "occlusion" or
+                "integrated" (integrated gradients); see `showattend.decoding.explaining`.
+
+        Returns:
+            The caption, without alternatives and parts. Its ``attention`` holds, for each word,
+            what spoke for it, as a map that sums to one; an even map where nothing did.
+
+        Raises:
+            UserError: There is no such explanation, the model has no attention to explain by, or
+                the caption does not know its image.
+            ImageError: The image cannot be opened (any more).
+        """
+        return self.explain_all(caption, [by])[0]
+
+    def explain_all(self, caption: Caption, kinds: Sequence[str] | None = None) -> list[Caption]:
+        """`explain` in several ways, None for all that the model has; the photo is encoded once.
+
+        Raises:
+            UserError: See `explain`.
+            ImageError: The image cannot be opened (any more).
+        """
+        if caption.image is None:
+            raise UserError("the caption does not know its image, and cannot be explained")
+        features = self.look(caption.image).features
+        _, H, W, _ = features.shape
+        numbers = self._numbers(caption.words)
+        found = []
+        if kinds is None:
+            without = () if has_maps(self.decoder, features) else ("attention",)
+            kinds = [kind for kind in KINDS if kind not in without]
+        for kind in kinds:
+            with exact_float32():
+                maps = maps_of(explain(self.decoder, features, numbers, kind))
+            found.append(
+                replace(
+                    caption,
+                    attention=maps.view(-1, H, W).numpy(),
+                    explanation=NAMES[kind],
+                    alternatives=(),
+                    parts=None,
+                    part_names=(),
+                    sentinel=None,
+                )
+            )
+        return found
+
+    def fill(self, image: ImageSource | Looked, text: str, *, candidates: int = 5) -> Caption:
         """Say the words that are missing in a sentence about a photo: ``a ___ catches a ___``.
 
         Two or more underscores stand for one word. A masked model (``decoder.kind: masked``) is
@@ -97,7 +162,7 @@ class Given(Model):
         sentences with these words (`showattend.decoding.filling`).
 
         Args:
-            image: A path, a PIL image or an array.
+            image: An image, as for `caption`; or the result of `look`.
             text: The sentence.
             candidates: Most words to name for a gap.
 
@@ -119,7 +184,7 @@ class Given(Model):
         if not gaps:
             raise UserError(f"the sentence {text!r} has no gap; write ___ where a word is missing")
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            features, photo = self.look(image)
             numbers = [None if w is None else self._numbers([w])[0] for w in words]
             filled = fill(
                 self.decoder, features, numbers, candidates=candidates,
@@ -135,7 +200,7 @@ class Given(Model):
 
     def sample(
         self,
-        image: ImageSource,
+        image: ImageSource | Looked,
         *,
         samples: int = 5,
         temperature: float = 1.0,
@@ -147,7 +212,7 @@ class Given(Model):
         """Draw captions from the model's distribution instead of searching for the likeliest.
 
         Args:
-            image: A path, a PIL image or an array.
+            image: An image, as for `caption`; or the result of `look`.
             samples: How many to draw; those that turn out alike are returned once.
             temperature: Under 1 the likely words become likelier, over 1 the others.
             seed: The same seed draws the same captions; None draws others every time.
@@ -171,7 +236,7 @@ class Given(Model):
         generator = torch.Generator(self.device)
         generator.manual_seed(generator.seed() if seed is None else seed)
         with torch.inference_mode(), exact_float32():
-            features, (photo,) = self._look([(image, self.preprocessing.load_pixels(image))])
+            features, photo = self.look(image)
             found = sample_ranked(
                 self.decoder, features, length_penalty=self.search.length_penalty,
                 samples=samples, temperature=temperature, max_length=most, prefix=numbers,
@@ -180,12 +245,12 @@ class Given(Model):
         return self._ranked(found, first, photo)
 
     def self_attention(
-        self, image: ImageSource, text: str | Sequence[str] | None = None
+        self, image: ImageSource | Looked, text: str | Sequence[str] | None = None
     ) -> SelfAttention:
         """Where words look among each other, and cells of the grid: models that have such layers.
 
         Args:
-            image: A path, a PIL image or an array.
+            image: An image, as for `caption`; or the result of `look`.
             text: A sentence about it, or its words; None: the model's own caption.
 
         Raises:
@@ -194,7 +259,7 @@ class Given(Model):
         """
         decoder = self.decoder
         inner, over_grid = innermost(decoder), decoder is not innermost(decoder)
-        if not over_grid and not hasattr(inner, "among_words"):
+        if not self.has_self_attention:
             raise UserError(
                 "this model has no self-attention; decoder.kind transformer and masked have it, "
                 "and encoder.self_attention gives it to any"
@@ -205,7 +270,7 @@ class Given(Model):
             raise UserError(f"the caption {text!r} holds no word; give a sentence")
         among = grid = None
         with torch.inference_mode(), exact_float32():
-            features, _ = self._look([(image, self.preprocessing.load_pixels(image))])
+            features, _ = self.look(image)
             if over_grid:
                 maps = decoder.refine.look(features)[1][0]
                 grid = maps.unflatten(0, (-1, decoder.refine.heads)).float().cpu().numpy()
@@ -215,6 +280,28 @@ class Given(Model):
                 weights = inner.among_words(given, decoder.memory(features))
                 among = weights[0, 0].float().cpu().numpy()
         return SelfAttention((Vocabulary.SPECIALS[Vocabulary.START], *words), among, grid)
+
+    @property
+    def has_self_attention(self) -> bool:
+        """Whether the decoder has self-attention among words, or the encoder over the grid."""
+        inner = innermost(self.decoder)
+        return self.decoder is not inner or hasattr(inner, "among_words")
+
+    def with_self_attention(self, caption: Caption) -> Caption:
+        """Return the caption with its `Caption.self_attention`, to be drawn or saved.
+
+        Raises:
+            ImageError: The caption's image cannot be opened.
+            UserError: The caption has no image or no words, or the model no self-attention.
+        """
+        if caption.image is None:
+            raise UserError("this caption does not know its image")
+        return replace(caption, self_attention=self.self_attention(caption.image, caption.words))
+
+    def _load(self, image: ImageSource) -> tuple[ImageSource, Fitted]:
+        """An image at the network's size, and as it can be opened again, to be drawn."""
+        image = lasting(image)
+        return image, self.preprocessing.load_pixels(image)
 
     def _numbers(self, words: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.vocabulary.encode(list(words)))

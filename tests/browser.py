@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DESK, PHONE = (1280, 860), (390, 844)
+DESK, PHONE, NARROW = (1280, 860), (390, 844), (320, 640)
 
 PACKED = """(array) => {
   const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
@@ -63,13 +63,15 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         size: tuple[int, int] = DESK,
         dark: bool = False,
         refusal: str | None = None,
+        motion: bool = False,
         **options: Any,
     ) -> Any:
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if dark else "light",
-            has_touch=size == PHONE,
-            is_mobile=size == PHONE,
+            reduced_motion="no-preference" if motion else "reduce",
+            has_touch=size != DESK,
+            is_mobile=size != DESK,
             **options,
         )
         contexts.append(context)
@@ -100,7 +102,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 
 def findings(tab: Any) -> list[str]:
-    """The serious and critical findings of axe-core in a page; skips if axe is missing."""
+    """The findings of axe-core in a page; skips if axe is missing."""
     named = os.environ.get("SHOWATTEND_AXE")
     path = Path(named) if named else ROOT / "node_modules" / "axe-core" / "axe.min.js"
     if not path.is_file():
@@ -113,7 +115,6 @@ def findings(tab: Any) -> list[str]:
     return [
         f"{each['id']}: {node['html'][:200]}"
         for each in result["violations"]
-        if each["impact"] in ("serious", "critical")
         for node in each["nodes"]
     ]
 

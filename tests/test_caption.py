@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +11,9 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.caption_forms import NOTE, NOTE_BELOW
+from showattend.caption_forms import NOTE, NOTE_BELOW, sampled_maps
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
+from showattend.images.sources import ImageSource
 
 
 def make(words: str, image: ImageSource | None = None, **more: object) -> Caption:
@@ -116,19 +114,6 @@ def test_shapes_must_agree() -> None:
         make("a dog", betas=np.zeros(1))
 
 
-def test_notebook_form_is_self_contained(tmp_path: Path) -> None:
-    shown = make('a "dog" <b>', np.full((140, 70, 3), 128, np.uint8))._repr_html_()
-    assert "&lt;b&gt;" in shown
-    assert "<b>" not in shown
-    assert "http" not in shown
-    data = shown.split("base64,")[1].split('"')[0]
-    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-        assert picture.format == "JPEG"
-        assert picture.width > 600
-    for image in (None, tmp_path / "gone.jpg"):
-        assert make("a dog", image)._repr_html_() == "<p>A dog.</p>"
-
-
 def test_save_overlay(tmp_path: Path) -> None:
     make("a dog", np.full((140, 70, 3), 128, np.uint8)).save_overlay(
         tmp_path / "out.png", words=["dog"], width=400
@@ -165,3 +150,17 @@ def test_parts_and_sentinel_come_along_where_there_are_some() -> None:
 def test_parts_and_sentinel_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"need as many sentinels|parts have the shape"):
         make("a dog runs", **wrong)
+
+
+def test_sampled_locations_follow_the_map() -> None:
+    maps = np.array([[[0.5, 0.0, 0.25], [0.0, 0.125, 0.125]], [[0, 0, 0], [0, 1, 0]]], np.float32)
+    drawn = sampled_maps(maps, 4000)
+    assert drawn.shape == (2, 4000, 2, 3)
+    np.testing.assert_array_equal(drawn.sum((2, 3)), 1)
+    assert set(np.unique(drawn)) == {0, 1}
+    # Five standard deviations of a share of 4,000 draws.
+    np.testing.assert_allclose(drawn.mean(1), maps, atol=5 * np.sqrt(0.25 / 4000))
+    np.testing.assert_array_equal(drawn[0, :, maps[0] == 0], 0)
+    np.testing.assert_array_equal(drawn, sampled_maps(maps, 4000))
+    assert (drawn != sampled_maps(maps, 4000, seed=1)).any()
+    assert sampled_maps(maps[:0], 3).shape == (0, 3, 2, 3)

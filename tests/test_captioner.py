@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +123,41 @@ def test_a_path_a_picture_and_an_array_give_the_same_caption(
             found = captioner.caption(source)
             same(found, by_path)
             assert found.image is source
+
+
+def test_every_kind_of_source_gives_the_same_caption(
+    captioner: Captioner, pictures: list[Path], tmp_path: Path
+) -> None:
+    by_path = captioner.caption(pictures[0])
+    content = pictures[0].read_bytes()
+    with Image.open(pictures[0]) as picture:
+        pixels = torch.from_numpy(np.array(picture))
+    with pictures[0].open("rb") as opened, os.scandir(pictures[0].parent) as entries:
+        entry = next(each for each in entries if each.name == pictures[0].name)
+        sources = [content, opened, io.BytesIO(content), entry, pixels, pixels.permute(2, 0, 1)]
+        found = [captioner.caption(source) for source in sources]
+        found += [result for _, result in captioner.stream(sources)]
+        found += [result for source in sources for _, result in captioner.stream(source)]
+        forced = [captioner.attend(source, by_path.text) for source in sources]
+    for number, each in enumerate(found):
+        same(each, by_path)
+        each.save_overlay(tmp_path / f"drawn{number}.png")  # the file is closed by now
+    for each in forced:
+        same(each, captioner.attend(pictures[0], by_path.text))
+    drawn = {(tmp_path / f"drawn{number}.png").read_bytes() for number in range(len(found))}
+    assert len(drawn) == 1
+
+
+@pytest.mark.parametrize("given", [None, {"photo.png": 1}, 7])
+def test_what_is_no_image_is_named_by_its_type(given: Any, captioner: Captioner) -> None:
+    kind = type(given).__name__
+    for call in (captioner.caption, captioner.stream):
+        with pytest.raises(ImageError, match=f"not {kind}; or a list of these"):
+            call(given)
+    with pytest.raises(ImageError, match=f"not {kind}$"):
+        captioner.caption([given])
+    with pytest.raises(ImageError, match=f"not {kind}$"):
+        captioner.attend(given, "a dog")
 
 
 def test_a_batch_is_what_its_images_are_one_by_one(

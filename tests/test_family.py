@@ -150,6 +150,17 @@ def test_what_makes_sense_works(
         if mine is not None:
             np.testing.assert_allclose(mine, theirs, atol=1e-4, err_msg=name)
 
+    if combination[2] == "hard":  # sampled locations
+        assert found.parts is not None
+        np.testing.assert_array_equal(found.parts.max((2, 3)), 1)
+    assert captioner.has_self_attention == (combination[0] in BLOCKS)
+    if captioner.has_self_attention:
+        found = captioner.with_self_attention(found)
+        assert found.self_attention is not None
+        assert found.self_attention.words is not None
+        T = len(found.words) + 1
+        assert found.self_attention.words.shape == (2, 2, T, T)
+        found.save_overlay(tmp_path / "words.png", layout="words")
     found.save_overlay(tmp_path / "figure.png")
     found.save_overlay(tmp_path / "maps.npz")
     found.save_overlay(tmp_path / "maps.json")

@@ -54,3 +54,13 @@ def test_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == showattend.__version__
     assert project["scripts"] == {"showattend": "showattend.cli:main"}
+
+
+def test_the_wheel_has_the_photographs_of_the_page() -> None:
+    """`showattend.server.examples` looks for them where the build puts them."""
+    from showattend.server.examples import SHOWN
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    put = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert put["assets/photos"] == "showattend/assets/photos"
+    assert all((ROOT / "assets" / "photos" / f"{name}.jpg").is_file() for name in SHOWN)

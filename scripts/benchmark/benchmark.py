@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from growth import grow
 from image_rows import epochs, evaluation, extraction
 from measuring import Rates, Row, as_json, as_markdown, machine, peak
 from rows import Setting, cold_start, memory, peak_work, searching, training
+
+from showattend.system.provenance import remember_command
 
 ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "start": cold_start,
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--growth", action="store_true", help="how cost grows with the sizes")
     parser.add_argument("--peak", help=argparse.SUPPRESS)  # what `memory` runs
     options = parser.parse_args(arguments)
+    remember_command(sys.argv[1:] if arguments is None else arguments, "benchmark.py")
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     if options.repeats < 1:

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from showattend.system.provenance import stamp
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -157,6 +159,7 @@ def as_json(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
     """Convert to plain values for JSON."""
     return {
         "about": dict(about),
+        "provenance": stamp(torch.device("cpu")),
         "rows": [asdict(each) | {"share": each.share, "met": each.met} for each in rows],
     }
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from showattend import __version__
 from showattend.cli.attend_command import attend
@@ -27,12 +28,31 @@ from showattend.cli.serve_command import serve
 from showattend.cli.terminal import examples, log, show_log, wait_for_the_first
 from showattend.cli.train_command import train
 from showattend.exceptions import UserError
+from showattend.system.provenance import remember_command
+from showattend.system.signals import Terminated, terminable
 
 # click's UsageError, whether typer depends on click or includes its own copy.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
+
+class _Commands(TyperGroup):
+    """The commands; typer itself would make SIGTERM an interruption like Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            typer.Exit: SIGTERM ended it.
+        """
+        try:
+            return super().invoke(ctx)
+        except Terminated:
+            raise typer.Exit(143) from None
+
+
 app = typer.Typer(
     name="showattend",
+    cls=_Commands,
     help="Captions for photographs, and where the model looked for each word.",
     epilog=examples("caption photos/", "attend dog.jpg --output dog.png", "caption --help"),
     no_args_is_help=True,
@@ -53,6 +73,7 @@ app.command(
     epilog=examples(
         "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
         "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
+        "compare --records here/results.json there/results.json",
     )
 )(compare)
 app.command(
@@ -73,11 +94,16 @@ app.command(
     epilog=examples(
         "ground --annotations instances.json --images photos/",
         "ground --annotations instances.json --images photos/ --captions captions.json",
+        "ground --annotations instances.json --images photos/ --results captions-of-others.json",
     )
 )(ground)
 app.command(
     help=EXPORT_HELP,
-    epilog=examples("export --out exported", "export --model runs/mine --out exported"),
+    epilog=examples(
+        "export --out exported",
+        "export --model runs/mine --out exported",
+        "export --model runs/mine --hub for-the-hub --license cc-by-nc-4.0",
+    ),
 )(export)
 app.command(epilog=examples("serve", "serve --model runs/mine --port 8080"))(serve)
 
@@ -126,7 +152,7 @@ app.command(
 )(evaluate)
 
 
-app.command(epilog=examples("info", "info --model runs/mine"))(info)
+app.command(epilog=examples("info", "info --model runs/mine", "info --record results.json"))(info)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -135,7 +161,8 @@ def main(args: Sequence[str] | None = None) -> int:
     A user's mistake is reported in one line on stderr, never as a traceback.
 
     Returns:
-        The exit code: 0 all done, 1 some inputs failed, 2 nothing done.
+        The exit code: 0 all done, 1 some inputs failed, 2 nothing done, 130 interrupted, 143
+        terminated.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be valid text in any encoding
         as_named = sys.stdout.encoding == sys.getfilesystemencoding()
@@ -143,8 +170,15 @@ def main(args: Sequence[str] | None = None) -> int:
             errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
         )
     show_log()
+    given = sys.argv[1:] if args is None else args
+    remember_command(given)
+    with terminable():
+        return _run(given)
+
+
+def _run(args: Sequence[str]) -> int:
     try:
-        _refuse_empty(sys.argv[1:] if args is None else args)
+        _refuse_empty(args)
         code = app(args, prog_name="showattend", standalone_mode=False) or 0
     except UserError as error:
         wait_for_the_first()
@@ -171,8 +205,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except typer.Abort:
         code = 130
-    if code == 130:
-        log.warning("interrupted")
+    if code in (130, 143):
+        log.warning("interrupted" if code == 130 else "terminated")
     return int(code)
 
 

@@ -59,12 +59,23 @@ def attend(
             metavar="FILE",
         ),
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help="What to show. attention: where the model looked; grad (gradient × input), "
+            "gradcam, occlusion, integrated (gradients): what spoke for each word; all: one below "
+            "the other.",
+            show_default="attention",
+            metavar="KIND",
+        ),
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(
             help="Layout of a figure. summary: the sharpest words in colour; grid: a panel for "
             "each word as in the paper; strip: the same, smaller; word: panels as large as the "
-            "photo; parts: each head, hop or level; matrix: words by regions.",
+            "photo; parts: each head, hop or level; matrix: words by regions; "
+            "words: words by words, for self-attention.",
             show_default="summary",
         ),
     ] = None,
@@ -114,6 +125,7 @@ def attend(
     from showattend.images.photo_file import PhotoFile
     from showattend.system.files import make_room, spare
     from showattend.visualize import check_output
+    from showattend.visualize.explanations import check_explanations
 
     chosen = None if words is None else [word for word in words.split(",") if word.strip()]
     if chosen == []:
@@ -129,6 +141,7 @@ def attend(
                 "--n-best": n_best,
                 "--model": model,
                 "--size": size,
+                "--explain": explain,
             }
         )
     asked = {
@@ -140,7 +153,13 @@ def attend(
         "details": details or None,
     }
     options = {name: value for name, value in asked.items() if value is not None}
-    suffix = check_output(output, options)
+    kinds = _explanations(explain)
+    if kinds is None or kinds:
+        suffix = check_output(output, options)
+    else:
+        suffix = check_explanations(output, options)
+    if n_best is not None and kinds is not None:
+        raise UserError("--explain is about one caption; leave --n-best out")
     if n_best is not None and suffix != PAGE:
         raise UserError(f"{output}: a {suffix} file shows one caption; --n-best is for {PAGE}")
     search = {} if beam_size is None else {"beam_size": beam_size}
@@ -157,7 +176,7 @@ def attend(
                 f"{output}: a {suffix} file shows one photo; name an {PAGE} file for a gallery, or "
                 "use caption --overlay for a figure each"
             )
-        for option, value in (("--caption", given), ("--words", words)):
+        for option, value in (("--caption", given), ("--words", words), ("--explain", explain)):
             if value is not None:
                 raise UserError(f"{option} is about one photo, a gallery has many; leave it out")
         how = (model, device, precision, size)
@@ -174,7 +193,7 @@ def attend(
     load_image(image, at_least=1)  # fail before loading the model
     captioner = _captioner(model, device, precision, size)
     if given is None:
-        if suffix == PAGE:  # the page also shows the other candidates
+        if suffix == PAGE and kinds is None:  # the page also shows the other candidates
             search = _all_candidates(captioner, search)
         result = captioner.caption(image, **search)
     else:
@@ -185,7 +204,23 @@ def attend(
         unknown = [word for word in result.words if word not in captioner.vocabulary]
         if unknown:
             log.warning(f"the model does not know {', '.join(unknown)}, and reads <unk> there")
-    _write(result, image, output, options, suffix, notes=given is None and not no_notes)
+    if layout == "words" or (suffix in (".npz", ".json") and captioner.has_self_attention):
+        result = captioner.with_self_attention(result)
+    notes = given is None and not no_notes
+    explained = [] if kinds is None else captioner.explain_all(result, kinds or None)
+    if len(explained) > 1:
+        _write(result, image, output, options, suffix, notes, explained)
+    else:
+        _write(next(iter(explained), result), image, output, options, suffix, notes)
+
+
+def _explanations(asked: str | None) -> list[str] | None:
+    """The explanation asked for as a list, an empty one for all; None where none was."""
+    from showattend.decoding.explaining import KINDS
+
+    if asked is not None and asked not in (*KINDS, "all"):
+        raise UserError(f"no explanation {asked!r}; choose from {', '.join(KINDS)}, all")
+    return None if asked is None else [] if asked == "all" else [asked]
 
 
 def _no_model(asked: dict[str, Any]) -> None:
@@ -202,11 +237,16 @@ def _write(
     options: dict[str, Any],
     suffix: str,
     notes: bool = False,
+    explained: Sequence[Caption] = (),
 ) -> None:
-    """Draw a caption into a file and say so."""
+    """Draw a caption, or several explanations of it, into a file and say so."""
     from showattend.visualize import lettering
+    from showattend.visualize.explanations import save_explanations
 
-    result.save_overlay(output, **options)
+    if explained:
+        save_explanations(explained, output, **options)
+    else:
+        result.save_overlay(output, **options)
     if suffix not in (PAGE, ".npz", ".json"):  # these formats store text and need no font
         shortage = lettering(result.raw).shortage
         if shortage:
@@ -298,7 +338,9 @@ def _are_many(photos: Sequence[str]) -> bool:
 
 def _names(photos: Sequence[Path]) -> tuple[str | None, dict[Path, str]]:
     """The name of the common folder, and each photo's name relative to it."""
-    whole = {path: path.parent.resolve() / path.name for path in photos}
+    from showattend.system.files import real
+
+    whole = {path: real(path.parent) / path.name for path in photos}
     try:
         common = Path(os.path.commonpath([path.parent for path in whole.values()]))
     except ValueError:  # on different drives

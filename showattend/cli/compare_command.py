@@ -18,15 +18,28 @@ if TYPE_CHECKING:
 
 def compare(
     configs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="YAML files, and values for all of them to use instead of the files'.",
             metavar="CONFIG... [SECTION.KEY=VALUE]...",
+            show_default=False,
         ),
-    ],
+    ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder of the runs and of the comparison.", metavar="DIR")
-    ],
+        Path | None,
+        typer.Option(
+            help="Folder of the runs and of the comparison.", metavar="DIR", show_default=False
+        ),
+    ] = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Instead of training: say what two records differ in, such as two results.json. "
+            "Give it once for each.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each config: seeds 0, 1, ...", min=1)] = 1,
     instances: Annotated[
         Path | None,
@@ -53,7 +66,19 @@ def compare(
     """Train several configs, score each on the validation split, and report them side by side.
 
     Finished runs are not repeated; the same command continues an interrupted comparison.
+
+    With --records a.json b.json nothing is trained: it says in what code, data,
+    settings, scores and captions two records differ.
     """
+    if records:
+        # "--records a.json b.json": the second file is read as an argument.
+        others = [Path(each) for each in configs or []]
+        _compare_records([*records, *others])
+        return
+    if not configs or out is None:
+        raise UserError(
+            "give configs to train, and --out DIR; or two records, --records a.json b.json"
+        )
     from showattend.training import compare as comparisons
     from showattend.training import comparison as tables
     from showattend.training.comparison_page import NAME as PAGE
@@ -96,6 +121,29 @@ def compare(
     log.info(f"wrote {page} and {out / PAGE}")
     if made.failures:
         raise typer.Exit(1)
+
+
+def _compare_records(files: list[Path]) -> None:
+    """Print what two records differ in."""
+    from showattend.evaluation.reproduce import differing, read_record
+
+    if len(files) != 2:
+        raise UserError(f"--records compares two files, not {len(files)}; give a.json and b.json")
+    rows = [
+        (name, _shown(one), _shown(other))
+        for name, one, other in differing(*map(read_record, files))
+    ]
+    first, second = (printable(file) for file in files)
+    if not rows:
+        print(f"{first} and {second} agree in how they were made, in scores and in captions")
+        return
+    table(f"What differs between {first} and {second}", rows, ("", first, second))
+
+
+def _shown(value: object) -> str:
+    """A value for a cell; long ones are cut."""
+    text = "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    return printable(text if len(text) <= 120 else f"{text[:117]}...")
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from showattend.cli.options import Device
 from showattend.cli.terminal import log
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
     from showattend.data.records import Record
+    from showattend.evaluation.mistakes.caption_errors import Fault
 
 NAMED = 5
 """How many of the photos that cannot be opened are listed."""
@@ -32,7 +34,7 @@ def errors(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the images, for --gallery.",
+            help="Folder of the images, for --gallery and a page.",
             show_default="from the annotations",
             metavar="DIR",
         ),
@@ -41,25 +43,44 @@ def errors(
         Path | None,
         typer.Option(help="Draw the worst captions: .png or .pdf.", metavar="FILE"),
     ] = None,
-    worst: Annotated[int, typer.Option(help="Captions in the gallery.", min=1)] = 20,
+    worst: Annotated[int, typer.Option(help="Captions in the gallery or the page.", min=1)] = 20,
     split: Annotated[
         str | None, typer.Option(help="The split to use, if there are several.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write .md or .json.", show_default="Markdown, printed", metavar="FILE"),
+        typer.Option(
+            help="Write .md or .json; or .html, the worst captions with maps and reasons.",
+            show_default="Markdown, printed",
+            metavar="FILE",
+        ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model whose maps a page shows.", show_default="shipped"),
+    ] = None,
+    device: Device = "auto",
 ) -> None:
     """Report what captions get wrong: objects, people, counts, colours, activities, phrases."""
-    from showattend.evaluation.evaluate import read_references, read_results
+    from showattend.evaluation.evaluate import made_with, read_references, read_results
     from showattend.evaluation.mistakes.caption_errors import find_errors
     from showattend.evaluation.mistakes.errors_report import to_markdown
     from showattend.system.files import make_room, spare, write_json, write_text
+    from showattend.system.provenance import file_digest, stamp
 
-    if images is not None and gallery is None:
-        raise UserError("--images is for the gallery; give --gallery too")
-    if output is not None and output.suffix.lower() not in (".md", ".json"):
-        raise UserError(f"{output}: --output takes a name that ends in .md or .json")
+    suffix = None if output is None else output.suffix.lower()
+    if suffix not in (None, ".md", ".json", ".html"):
+        raise UserError(f"{output}: --output takes a name that ends in .md, .json or .html")
+    if images is not None and gallery is None and suffix != ".html":
+        raise UserError("--images is for pictures; give --gallery too, or --output page.html")
+    if suffix == ".html":
+        from showattend.cli.worst_page import check_worst
+        from showattend.model.checkpoint import find_model
+
+        check_worst(worst)
+        find_model(model)
+    elif model is not None:
+        raise UserError("--model is for a page; give --output page.html")
     if gallery is not None:
         from showattend.visualize.gallery import MOST_CARDS, check_gallery
 
@@ -85,8 +106,14 @@ def errors(
         captions,
         train=None if train is None else _training_captions(train),
     )
-    if output is not None and output.suffix.lower() == ".json":
-        write_json(output, report.to_dict())
+    whole = True
+    if output is not None and suffix == ".html":
+        whole = _write_page(output, records, captions, results, worst, model, device)
+    elif output is not None and suffix == ".json":
+        inputs = {"annotations": annotations, "results": results, "train": train}
+        data = {name: path and file_digest(path) for name, path in inputs.items()}
+        made = stamp(data=data, captions=made_with(results))
+        write_json(output, report.to_dict() | {"provenance": made})
     else:
         command = _command(annotations, results, train, split)
         page = to_markdown(report, command=command, captions=_made(results))
@@ -97,10 +124,10 @@ def errors(
     if output is not None:
         log.info(f"wrote {output}")
     if gallery is not None:
-        whole = _draw(gallery, records, captions, _scores(results), worst)
+        whole &= _draw(gallery, records, captions, _scores(results), worst)
         log.info(f"wrote {gallery}")
-        if not whole:
-            raise typer.Exit(1)
+    if not whole:
+        raise typer.Exit(1)
 
 
 def _training_captions(path: Path) -> list[str]:
@@ -172,31 +199,25 @@ def _draw(
     Raises:
         UserError: None of the photos can be opened; also see ``save_gallery``.
     """
-    from showattend.evaluation.mistakes.caption_errors import find_faults
     from showattend.visualize.gallery import Card, load_photos, save_gallery
 
-    ranked: list[tuple[float, int, Card]] = []
-    for record in records:
-        if record.image_id not in captions:
-            continue
-        caption = captions[record.image_id]
-        faults = find_faults(caption, record.captions)
-        score = scores.get(str(record.image_id))
+    ranked = _ranked(records, captions, scores)
+    cards = []
+    for record, faults in ranked[:worst]:
         tags = [fault.tag for fault in faults if fault.said is not None]
         missing = [concept for fault in faults if fault.said is None for concept in fault.instead]
         if missing:
             tags.append(f"missing: {', '.join(missing)}")
         card = Card(
             image=record.path,
-            caption=caption,
-            references=tuple(re.sub(r"\s+([.,])", r"\1", each) for each in record.captions[:2]),
+            caption=captions[record.image_id],
+            references=tuple(map(_joined, record.captions[:2])),
             tags=tuple(tags),
-            score="" if score is None else f"CIDEr {score:.2f}",
+            score=_score(record, scores),
         )
-        ranked.append((0.0 if score is None else score, -len(faults), card))
-    ranked.sort(key=lambda each: each[:2])
-    how = "by CIDEr" if scores else "by number of mistakes"
-    shown, problems = load_photos([card for *_, card in ranked[:worst]])
+        cards.append(card)
+    how = _how(scores)
+    shown, problems = load_photos(cards)
     if len(problems) == len(shown):
         raise UserError(
             f"{path}: not drawn, none of its {len(shown)} photos can be opened (for example "
@@ -211,3 +232,80 @@ def _draw(
     if shortage:
         log.warning(shortage)
     return not problems
+
+
+def _write_page(
+    path: Path,
+    records: list[Record],
+    captions: dict[Any, str],
+    results: Path,
+    worst: int,
+    model: str | None,
+    device: str,
+) -> bool:
+    """Write the worst captions as a page, with the reasons for their wrong words.
+
+    Returns:
+        Whether all their photos could be opened; the others are reported.
+
+    Raises:
+        UserError: None of the photos can be opened; also see ``write_worst``.
+    """
+    from showattend.captioner import Captioner
+    from showattend.cli.worst_page import LEFT_OUT, Bad, write_worst
+    from showattend.evaluation.evaluate import made_with
+    from showattend.evaluation.mistakes.reasons import wrong_words
+    from showattend.text.tokenizer import tokenize
+    from showattend.visualize.page import Remark
+
+    captioner = Captioner.from_pretrained(model, device=device)
+    said_by = made_with(results).get("model")
+    if said_by not in (None, captioner.name):
+        log.warning(
+            f"the captions are by {said_by}, the maps by {captioner.name}, which is made to say "
+            "them; --model selects another"
+        )
+    scores = _scores(results)
+    ranked = _ranked(records, captions, scores)
+    bad = [
+        Bad(
+            path=record.path,
+            caption=captions[record.image_id],
+            wrong=wrong_words(tokenize(captions[record.image_id]), record.captions),
+            people=record.captions,
+            remarks=[
+                Remark(LEFT_OUT, ", ".join(fault.instead)) for fault in faults if fault.said is None
+            ],
+            score=_score(record, scores),
+        )
+        for record, faults in ranked[:worst]
+    ]
+    title = f"The {len(bad)} worst of {len(ranked):,} captions, {_how(scores)}"
+    return write_worst(path, captioner, bad, [record.path for record in records], title)
+
+
+def _ranked(
+    records: list[Record], captions: dict[Any, str], scores: dict[str, float]
+) -> list[tuple[Record, list[Fault]]]:
+    """The photos with the faults of their captions, the worst first: by CIDEr, then by faults."""
+    from showattend.evaluation.mistakes.caption_errors import find_faults
+
+    found = [
+        (record, find_faults(captions[record.image_id], record.captions))
+        for record in records
+        if record.image_id in captions
+    ]
+    return sorted(found, key=lambda each: (scores.get(str(each[0].image_id), 0.0), -len(each[1])))
+
+
+def _joined(caption: str) -> str:
+    return re.sub(r"\s+([.,])", r"\1", caption)
+
+
+def _score(record: Record, scores: dict[str, float]) -> str:
+    score = scores.get(str(record.image_id))
+    return "" if score is None else f"CIDEr {score:.2f}"
+
+
+def _how(scores: dict[str, float]) -> str:
+    return "by CIDEr" if scores else "by number of mistakes"

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from showattend.cli.loading import load_captioner
-from showattend.cli.options import BatchSize, BeamSize, Device, Images, Json, Model, Precision, Size
+from showattend.cli.options import (
+    BatchSize,
+    BeamSize,
+    Device,
+    Images,
+    Json,
+    Model,
+    Precision,
+    Size,
+    searching,
+)
 from showattend.cli.terminal import bars, finish, table, write_report
 from showattend.exceptions import UserError
 
@@ -27,8 +37,13 @@ def evaluate(
     ] = False,
     model: Model = None,
     beam_size: BeamSize = None,
+    length_penalty: Annotated[float | None, searching("length_penalty", "the model's")] = None,
+    block_ngrams: Annotated[int | None, searching("block_ngrams", "the model's")] = None,
+    min_length: Annotated[int | None, searching("min_length", "the model's")] = None,
+    max_length: Annotated[int | None, searching("max_length", "the model's")] = None,
     split: Annotated[
-        str | None, typer.Option(help="The split to score, if there are several.")
+        str | None,
+        typer.Option(help="The split to score, if there are several: train, val or test."),
     ] = None,
     output: Json = None,
     size: Size = None,
@@ -43,10 +58,17 @@ def evaluate(
     from showattend.model.score_settings import describe_settings
     from showattend.system.files import make_room, spare
 
-    if results is not None and (images, model, beam_size, size) != (None, None, None, None):
-        raise UserError(
-            "--results scores existing captions; leave out --images, --model, --beam-size, --size"
-        )
+    search = {
+        "beam_size": beam_size,
+        "length_penalty": length_penalty,
+        "block_ngrams": block_ngrams,
+        "min_length": min_length,
+        "max_length": max_length,
+    }
+    given = {"images": images, "model": model, "size": size, **search}
+    if results is not None and any(value is not None for value in given.values()):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"--results scores existing captions; leave out {options}")
     if allow_missing and results is None:
         raise UserError("--allow-missing is for --results; give both")
     if output is not None:
@@ -61,12 +83,12 @@ def evaluate(
             captioner=captioner,
             images=images,
             results=results,
-            beam_size=beam_size,
             batch_size=batch_size,
             split=split,
             allow_missing=allow_missing,
             progress=progress,
             output=output,
+            **search,
         )
     metrics = [(name, _fraction(value)) for name, value in found["metrics"].items()]
     told = describe_settings(found["settings"])

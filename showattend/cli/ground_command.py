@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showattend.cli.options import BatchSize, BeamSize, Device, Json, Model, Precision, Size
+from showattend.cli.options import BatchSize, BeamSize, Device, Model, Precision, Size
 from showattend.cli.terminal import bars, finish, log, table, write_report
 from showattend.exceptions import UserError
+
+if TYPE_CHECKING:
+    from showattend.captioner import Captioner
 
 CONFUSIONS = 5
 """How many confusions are printed; the JSON file has all of them."""
@@ -25,9 +28,28 @@ def ground(
         Path | None,
         typer.Option(help="Human captions to use instead of the model's own.", metavar="FILE"),
     ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Captions made by something else, forced on the model: COCO results, the output "
+            "of evaluate, or JSON Lines.",
+            metavar="FILE",
+        ),
+    ] = None,
     model: Model = None,
     beam_size: BeamSize = None,
-    output: Json = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write figures and captions to a .json file; or .html, the worst captions with "
+            "maps and reasons.",
+            metavar="FILE",
+        ),
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Human captions to show on a page.", metavar="FILE")
+    ] = None,
+    worst: Annotated[int, typer.Option(help="Photos on a page.", min=1)] = 20,
     gallery: Annotated[
         Path | None,
         typer.Option(help="Draw hits and misses on a .png or .pdf sheet.", metavar="FILE"),
@@ -42,6 +64,30 @@ def ground(
             show_default="0.089, as in the paper's figures",
             min=0,
             max=1,
+        ),
+    ] = None,
+    faithful: Annotated[
+        bool,
+        typer.Option(
+            "--faithful",
+            help="Also measure whether words depend on what their maps show, and compare "
+            "attention with other explanations. Slow: seconds per photo.",
+        ),
+    ] = False,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            help="With --faithful, what removed cells become. mean: the photo's mean annotation; "
+            "other: another photo's.",
+            show_default="mean",
+        ),
+    ] = None,
+    pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="With --faithful, on how many photos pixels are blurred too. Slower still.",
+            show_default="0",
+            min=0,
         ),
     ] = None,
     batch_size: BatchSize = 32,
@@ -63,8 +109,15 @@ def ground(
     the caption mentions or overlooks.
 
     Only annotated categories count, and only images with an object.
+
+    With --faithful, cells of the feature grid are removed in the order of each
+    explanation, most important first, and put back in the same order. Faithful:
+    the word loses much probability as they go, and gets it back early as they
+    come. With --captions, the first caption of each photo is measured.
     """
     from showattend.cli.output_checks import check_json
+    from showattend.cli.worst_page import check_worst
+    from showattend.evaluation.grounding.faithfulness import faithful as measure
     from showattend.evaluation.grounding.ground import ground as run
     from showattend.evaluation.grounding.pointing import PAPER_SIGMA
     from showattend.model.checkpoint import find_model
@@ -82,12 +135,26 @@ def ground(
                 f"--shown {shown}: a gallery has room for {MOST_CARDS // 2} hits and as many "
                 "misses; give a smaller number"
             )
-    if captions is not None and beam_size is not None:
-        raise UserError("--captions says the words, there is no search; leave --beam-size out")
-    if output is not None:
+    if captions is not None and results is not None:
+        raise UserError("--captions and --results both say the words; give one of them")
+    if beam_size is not None and (captions or results) is not None:
+        given = "--results" if captions is None else "--captions"
+        raise UserError(f"{given} says the words, there is no search; leave --beam-size out")
+    if faithful and results is not None:
+        raise UserError("--faithful measures the model's own captions, or those of --captions")
+    if not faithful:
+        for option, value in (("--replace", replace), ("--pixels", pixels)):
+            if value is not None:
+                raise UserError(f"{option} is for --faithful; add that, or leave {option} out")
+    page = output is not None and output.suffix.lower() == ".html"
+    if page:
+        check_worst(worst)
+    elif references is not None:
+        raise UserError("--references is for a page; give --output page.html")
+    elif output is not None:
         check_json(output)
     places = [place for place in (output, gallery) if place is not None]
-    inputs = (annotations, captions, find_model(model))
+    inputs = (annotations, captions, results, references, find_model(model))
     for place in places:
         spare(inputs, place, "an input")
         make_room(place)
@@ -103,6 +170,7 @@ def ground(
             images,
             captioner,
             captions=captions,
+            results=results,
             sigma=sigma,
             beam_size=beam_size,
             batch_size=batch_size,
@@ -110,10 +178,30 @@ def ground(
             watch=None if gallery is None else looks,
             outputs=places,
         )
+        if faithful:
+            found["faithful"] = measure(
+                annotations,
+                images,
+                captioner,
+                captions,
+                replace=replace or "mean",
+                pixels=pixels or 0,
+                sigma=sigma,
+                beam_size=beam_size,
+                batch_size=batch_size,
+                progress=progress,
+            )
     print(f"How: {describe_settings(found['settings'])}")
     _print_pointing(found)
     _print_where(found["where"])
-    write_report(found, output)  # before the gallery, which is quicker to repeat
+    if faithful:
+        _print_faithful(found["faithful"])
+    whole = True
+    if output is not None and page:
+        people = references or captions
+        whole = _write_page(output, found, captioner, annotations, images, people, worst)
+        log.info(f"wrote {output}")
+    write_report(found, None if page else output)  # before the gallery, which is quicker to repeat
     if gallery is not None:
         title, advice = "Where it looked: hits, then misses", "give a lower --shown"
         shortage = save_gallery(looks.cards(), gallery, title, advice)
@@ -121,6 +209,59 @@ def ground(
             log.warning(shortage)
         log.info(f"wrote {gallery}")
     finish(found)
+    if not whole:
+        raise typer.Exit(1)
+
+
+def _write_page(
+    path: Path,
+    found: Mapping[str, Any],
+    captioner: Captioner,
+    annotations: Path,
+    images: Path,
+    people: Path | None,
+    worst: int,
+) -> bool:
+    """Write the captions with the most wrong words as a page, then those with maps astray.
+
+    Returns:
+        Whether all their photos could be opened; the others are reported.
+
+    Raises:
+        UserError: There is nothing to show; also see ``write_worst``.
+        DataError: The human captions cannot be read.
+    """
+    from showattend.cli.worst_page import ASTRAY, Bad, write_worst
+    from showattend.data.readers import read_dataset
+    from showattend.evaluation.grounding.instances import Instances
+    from showattend.evaluation.mistakes.reasons import WrongWord
+    from showattend.visualize.page import Remark
+
+    instances = Instances.load(annotations)
+    paths = {str(i): instances.path(images, i) for i in instances.images}
+    said = {}
+    if people is not None:
+        said = {str(each.image_id): each.captions for each in read_dataset(people, images)}
+    bad = []
+    for row in found["captions"]:
+        image = str(row["image_id"])
+        objects = instances.objects[row["image_id"]]
+        there = tuple(sorted({instances.categories[each["category_id"]] for each in objects}))
+        wrong, astray = [], []
+        for word in row["named"]:
+            start, stop = word["position"], word["position"] + len(word["word"].split())
+            if not word["right"]:
+                wrong.append(WrongWord(start, stop, there, word["at"], masked=True))
+            elif word["at"] not in word["categories"]:
+                where = f"looked at “{word['at']}”" if word["at"] else "looked at nothing annotated"
+                astray.append(Remark(ASTRAY, where, start, stop))
+        if wrong or astray:
+            each = Bad(paths[image], row["caption"], wrong, said.get(image, ()), astray)
+            bad.append((-len(wrong), -len(astray), each))
+    bad.sort(key=lambda each: each[:2])
+    shown = [each for *_, each in bad[:worst]]
+    title = f"The {len(shown)} worst of {len(found['captions']):,} captions, by wrong words"
+    return write_worst(path, captioner, shown, list(paths.values()), title)
 
 
 def _print_pointing(found: Mapping[str, Any]) -> None:
@@ -182,6 +323,14 @@ def _print_where(where: Mapping[str, Any]) -> None:
             rows,
             ("", "map", "peak", "lead", "mass", "lead"),
         )
+
+
+def _print_faithful(found: Mapping[str, Any]) -> None:
+    from showattend.evaluation.grounding.faithful_tables import beta_line, faithful_tables
+
+    for each in faithful_tables(found).values():
+        table(each.title, each.rows, each.header)
+    print(beta_line(found))
 
 
 def _confusions(pairs: Sequence[Mapping[str, Any]]) -> str:

@@ -24,6 +24,15 @@ def info(
         ),
     ] = None,
     model: Model = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Show how a training.json, a results.json or another record was made instead, and "
+            "the command that repeats it.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     cache: Annotated[
         bool, typer.Option("--cache", help="List the features of images that are kept instead.")
     ] = False,
@@ -40,7 +49,15 @@ def info(
         float | None, typer.Option(help="Of --prune.", show_default="30", min=0)
     ] = None,
 ) -> None:
-    """Show a model's recipe, training data and scores, or what is cached."""
+    """Show a model's recipe, scores and provenance, how a record was made, or what is cached.
+
+    Without options: the default model, and a list of the models that are here.
+    """
+    if record is not None:
+        if model is not None or cache or prune or folder is not None or days is not None:
+            raise UserError("--record is about one file; leave the other options out")
+        _record(record)
+        return
     if not cache:
         if prune or folder is not None or days is not None:
             raise UserError("FOLDER, --prune and --days are about --cache; give that too")
@@ -48,12 +65,55 @@ def info(
         from showattend.model.description import describe
 
         print(describe(find_model(model)))
+        if model is None:
+            _models()
         return
     if model is not None:
         raise UserError("--model is not about --cache; give one of them")
     if days is not None and not prune:
         raise UserError("--days is about --prune; give that too")
     _caches(CACHE if folder is None else folder, prune, 30 if days is None else days)
+
+
+def _models() -> None:
+    from showattend.model.known_models import RUNS, known_models
+
+    rows = [
+        [printable(each.name), each.where, f"{each.words:,}", _megabytes(each.bytes)]
+        for each in known_models()
+    ]
+    print()
+    header = ("--model", "", "words", "MB")
+    table(f"Models: shipped, below {RUNS}, and fetched from the Hugging Face Hub", rows, header)
+
+
+def _record(path: Path) -> None:
+    import shlex
+
+    from showattend.evaluation.reproduce import command, read_record
+    from showattend.exceptions import DataError
+    from showattend.model.score_settings import describe_settings, search_settings
+    from showattend.system.provenance import describe
+
+    found = read_record(path)
+    made = found.get("provenance")
+    lines = [f"record       {path}"]
+    if not made:
+        lines.append("provenance   not recorded: it was made by an earlier version")
+    else:
+        lines += describe(made)
+    for each in found.get("resumed", []):
+        lines.append(f"resumed      at epoch {each['epoch']}, batch {each['batch']}:")
+        lines += describe({key: each[key] for key in ("code", "machine", "packages")})
+    settings = found.get("settings") or found.get("validation") or {}
+    if how := describe_settings(settings if "split" in settings else search_settings(settings)):
+        lines.append(f"settings     {how}")
+    print("\n".join(map(printable, lines)))
+    try:
+        again = command(found, path)
+    except DataError:  # no captions of a model, such as a training.json
+        return
+    print(f"to repeat    {printable(shlex.join(again))}")
 
 
 def _caches(folder: Path, prune: bool, days: float) -> None:

@@ -28,6 +28,9 @@ def serve(
     ] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds allowed per photo.", min=1)] = 30,
     queue: Annotated[int, typer.Option(help="Photos that may wait.", min=0)] = 8,
+    remember: Annotated[
+        float, typer.Option(help="Seconds a photo's features are kept in memory.", min=0, max=86400)
+    ] = 600,
     allowed_origin: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", help="Address of a proxy before it: https://photos.example."),
@@ -44,7 +47,9 @@ def serve(
 
     from showattend.captioner import Captioner
     from showattend.server.api import create_app
+    from showattend.server.connections import Connection
     from showattend.server.limits import LOOPBACK, Limits, read_origin
+    from showattend.server.recent import Recent
 
     limits = Limits(max_megabytes, max_megapixels, timeout, queue)
     origins = tuple(map(read_origin, allowed_origin or ()))
@@ -52,10 +57,12 @@ def serve(
     try:
         captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
         private = host in LOOPBACK
-        app = create_app(captioner, limits, LOOPBACK if private else (), origins)
+        app = create_app(captioner, limits, LOOPBACK if private else (), origins, Recent(remember))
+        # Its log would have a line for whatever a stranger sends; faults of ours are errors.
         config = uvicorn.Config(
-            app, log_level="warning", server_header=False, limit_concurrency=64, access_log=False
-        )
+            app, http=Connection, ws="none", log_level="error", server_header=False,
+            access_log=False,
+        )  # fmt: skip
         shown = f"[{host}]" if ":" in host else host
         log.info(f"showattend: open http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
         if not private:

@@ -7,7 +7,7 @@ import mmap
 import os
 import tempfile
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -51,7 +51,7 @@ class PackedRecords(Sequence[Record]):
         self._ends = array("Q", [0])
         try:
             with tempfile.TemporaryFile() as file:
-                for r in records:
+                for r in _read(records):
                     values = [r.image_id, str(r.path), r.captions, r.split]
                     line = json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
                     self._ends.append(self._ends[-1] + file.write(line))
@@ -91,3 +91,15 @@ class PackedRecords(Sequence[Record]):
         line = self._text[self._ends[place] : self._ends[place + 1]]
         image_id, path, captions, split = json.loads(line.decode("utf-8", "surrogatepass"))
         return Record(image_id, Path(path), tuple(captions), split)
+
+
+def _read(records: Iterable[Record]) -> Iterator[Record]:
+    """Keep what goes wrong with a data set apart from what goes wrong with the temporary folder.
+
+    Raises:
+        DataError: A file of the data set cannot be read.
+    """
+    try:
+        yield from records
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error

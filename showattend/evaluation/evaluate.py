@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import time
@@ -9,17 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from showattend import __version__
 from showattend.data.readers import read_dataset, read_text
 from showattend.data.records import Record
 from showattend.evaluation.scores.metrics import ImageId, Scores, score_captions
 from showattend.evaluation.scores.wording import wording
-from showattend.exceptions import DataError, ImageError
-from showattend.model.score_settings import SEARCH, caption_settings
+from showattend.exceptions import DataError, ImageError, shown
+from showattend.images.photo_file import PhotoFile
+from showattend.model.score_settings import SEARCH, caption_settings, search_settings
 from showattend.system.files import spare
 from showattend.system.matching import name_key
+from showattend.system.provenance import DIGITS, file_digest, joint_digest, stamp
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -33,12 +36,12 @@ def evaluate(
     captioner: Captioner | None = None,
     images: Path | None = None,
     results: Path | None = None,
-    beam_size: int | None = None,
     batch_size: int = 32,
     split: str | None = None,
     allow_missing: bool = False,
     progress: Progress | None = None,
     output: Path | None = None,
+    **search: float | None,
 ) -> dict[str, Any]:
     """Score a model's captions, or captions from another source, against human captions.
 
@@ -48,12 +51,13 @@ def evaluate(
         images: The folder of the images; None takes their paths from the annotations.
         results: Existing captions: COCO's results format, the output of this function or of
             ``showattend caption`` (JSON Lines), or a mapping from image id to caption.
-        beam_size: Beam size of the model's search; None uses the model's default.
         batch_size: Number of images per forward pass.
         split: The split to score, if the annotations have several.
         allow_missing: Accept ``results`` without captions for some images, and score the others.
         progress: Called with a label, the number of images done, and the total.
         output: A file that the caller will write afterwards; must not be one of the images.
+        **search: Options of the model's search (`score_settings.SEARCH`); None or none uses the
+            model's default.
 
     Returns:
         Plain values: metrics, by the names in ``METRICS``; captions, each with its image_id, its
@@ -61,7 +65,9 @@ def evaluate(
         its references; statistics; skipped, the images that could not be opened; notes, one line
         for each thing that a reader of the scores should know; settings, how captions and scores
         were made (for ``results``, as far as that file records it); attention, a summary of the
-        model's maps (`showattend.evaluation.scores.map_statistics`).
+        model's maps (`showattend.evaluation.scores.map_statistics`); provenance, what they depend
+        on (`showattend.system.provenance.stamp`), from which `evaluation.reproduce` makes the
+        command that repeats them.
 
     Raises:
         ValueError: Both or neither of ``captioner`` and ``results`` are given.
@@ -77,18 +83,27 @@ def evaluate(
         spare((record.path for record in records), output)
     references: dict[ImageId, Sequence[str]] = {r.image_id: r.captions for r in records}
     skipped: list[dict[str, Any]] = []
-    settings: dict[str, Any] = {"annotations": str(annotations), "split": records[0].split}
+    settings: dict[str, Any] = {
+        "annotations": str(annotations),
+        "image_folder": None if images is None else str(images),
+        "split": records[0].split,
+    }
+    inputs: dict[str, Any] = {"data": data_digests(annotations, records)}
     maps: dict[str, float] = {}
     if captioner is not None:
-        captions, maps = _generate(captioner, records, beam_size, batch_size, skipped, progress)
+        given = {key: value for key, value in search.items() if value is not None}
+        captions, maps, read = _generate(captioner, records, given, batch_size, skipped, progress)
+        inputs["data"]["images"] = read
         if not captions:
             raise DataError(
                 f"{annotations}: none of its {len(records)} images can be opened "
                 f"(for example {skipped[0]['problem']}); check --images"
             )
-        settings |= caption_settings(captioner, beam_size=beam_size)
+        settings |= caption_settings(captioner, **given) | {"batch_size": batch_size}
+        inputs |= caption_inputs(captioner, settings)
     else:
         assert results is not None
+        inputs["results"] = file_digest(results)
         captions = read_results(results, records)
         settings |= made_with(results)
         settings["results"] = str(results)
@@ -122,6 +137,41 @@ def evaluate(
         "skipped": skipped,
         "notes": [*skipped_note(skipped, len(records)), *scores.missing, *_trouble(maps)],
         "settings": settings,
+        "provenance": stamp(None if captioner is None else captioner.device, **inputs),
+    }
+
+
+def caption_inputs(captioner: Captioner, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect what captions depend on besides code and machine, for `stamp`.
+
+    Args:
+        captioner: The model.
+        settings: The settings of its captions (`caption_settings`).
+    """
+    return {
+        "model": captioner.digests(),
+        "search": search_settings(settings),
+        "size": settings["size"],
+        "precision": settings["precision"],
+    }
+
+
+def data_digests(annotations: Path, records: Sequence[Record]) -> dict[str, Any]:
+    """Compute the digests of a data set.
+
+    Args:
+        annotations: Its file.
+        records: Its images.
+
+    Returns:
+        annotations, of the file; references, of the human captions by image; images, None: that of
+        the image files is for those who read them.
+    """
+    content = json.dumps([(str(r.image_id), r.captions) for r in records])
+    return {
+        "annotations": file_digest(annotations),
+        "references": hashlib.sha256(content.encode()).hexdigest()[:DIGITS],
+        "images": None,
     }
 
 
@@ -157,24 +207,26 @@ def skipped_note(skipped: Sequence[Mapping[str, Any]], total: int) -> list[str]:
 def _generate(
     captioner: Captioner,
     records: Sequence[Record],
-    beam_size: int | None,
+    options: Mapping[str, Any],
     batch_size: int,
     skipped: list[dict[str, Any]],
     progress: Progress | None,
-) -> tuple[dict[ImageId, str], dict[str, float]]:
-    """Caption each image that can be opened, and summarise the maps.
+) -> tuple[dict[ImageId, str], dict[str, float], str]:
+    """Caption each image that can be opened, and summarise the maps; with the files' digest.
 
     Images that cannot be opened are appended to ``skipped``.
     """
-    options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
-    stream = captioner.stream([record.path for record in records], batch_size=batch_size, **options)
+    photos = (PhotoFile(record.path) for record in records)
+    stream = captioner.stream(photos, batch_size=batch_size, **options)
     import torch  # imported here because existing captions are scored without it
 
     from showattend.evaluation.scores.map_statistics import describe_maps
 
     captions: dict[ImageId, str] = {}
     maps: list[torch.Tensor] = []
-    for done, (record, (_, result)) in enumerate(zip(records, stream, strict=True), 1):
+    digests: list[str | None] = []
+    for done, (record, (photo, result)) in enumerate(zip(records, stream, strict=True), 1):
+        digests.append(cast("PhotoFile", photo).digest)
         if isinstance(result, ImageError):
             skipped.append({"image_id": record.image_id, "problem": str(result)})
         else:
@@ -182,10 +234,10 @@ def _generate(
             maps.append(torch.from_numpy(result.attention))
         if progress is not None:
             progress("Captioning", done, len(records))
-    return captions, describe_maps(maps)
+    return captions, describe_maps(maps), joint_digest(digests)
 
 
-def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
+def read_results(path: Path, records: Sequence[Record], others: bool = False) -> dict[ImageId, str]:
     """Read captions from a file, by the image ids of the records.
 
     The file may name an image by its id or by its file name.
@@ -195,10 +247,11 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
             whose "captions" is such a list (the output of ``evaluate``), an object from image id
             to caption, or JSON Lines of {"image_id" or "image": ..., "caption": ...}.
         records: The images to expect.
+        others: Leave out images that are not in the records; otherwise they are an error.
 
     Raises:
-        DataError: The file has another format, names an image that is not in the records, or has
-            two captions for one image.
+        DataError: The file has another format, names an image that is not in the records, has
+            two captions for one image, or none at all.
     """
     files = Counter(record.path.name for record in records)
     by_name: dict[str, ImageId] = {
@@ -227,12 +280,12 @@ def read_results(path: Path, records: Sequence[Record]) -> dict[ImageId, str]:
             raise DataError(f"{path}: has two captions of image {name}; give one per image")
         else:
             captions[image_id] = caption
-    if unknown:
+    if unknown and not others:
         raise DataError(
             f"{path}: {len(unknown)} captions are for images that the annotations do not have "
             f"(for example {', '.join(unknown[:3])})"
         )
-    if not captions:
+    if not captions and not unknown:
         raise DataError(f"{path}: holds no captions")
     return captions
 
@@ -267,8 +320,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         name = row.get("image_id", row.get("image")) if isinstance(row, dict) else None
         if not isinstance(name, int | str) or not isinstance(row.get("caption"), str):
             raise DataError(
-                f'{path}: expected {{"image_id": ..., "caption": "..."}}, '
-                f"found {json.dumps(row)[:80]}"
+                f'{path}: expected {{"image_id": ..., "caption": "..."}}, found {shown(row)}'
             )
         yield str(name), row["caption"]
 

@@ -7,7 +7,6 @@ checksum.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections import deque
@@ -21,13 +20,15 @@ import numpy as np
 
 from showattend import __version__
 from showattend.caption import Caption, Photo
+from showattend.caption_forms import sampled_maps
 from showattend.exceptions import CheckpointError, ConfigError, ImageError, UserError
-from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
-from showattend.images.preprocessing import Preprocessing
+from showattend.images.preprocessing import Fitted, Preprocessing
+from showattend.images.sources import ImageSource, lasting, listed
 from showattend.model import checkpoint as checkpoints
 from showattend.model.calibration import Calibration
+from showattend.model.model_schema import parse_json
 from showattend.system.checks import whole_number
+from showattend.system.npy_files import read_array
 
 _log = logging.getLogger("showattend.export")
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 SETTINGS = "model.json"
 AGAIN = "; export again"
 """The end of messages about damaged files."""
-Opened = tuple[np.ndarray, Geometry] | ImageError
+Opened = tuple[ImageSource, Fitted] | ImageError
 
 
 def is_exported(model: str | Path | None) -> bool:
@@ -173,7 +174,7 @@ class OnnxCaptioner:
             ) from error
 
     def stream(
-        self, images: Iterable[ImageSource], *, batch_size: int = 32, **options: Any
+        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 32, **options: Any
     ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
         """Caption any number of images in order, yielding an error for each bad one.
 
@@ -197,14 +198,14 @@ class OnnxCaptioner:
             chosen = self.model.options(**options)
         except self._mistake as error:
             raise ConfigError(str(error)) from error
-        return self._stream(images, batch_size, chosen)
+        return self._stream(listed(images), batch_size, chosen)
 
     def _stream(
         self, images: Iterable[ImageSource], batch_size: int, chosen: dict[str, Any]
     ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
         for batch in self._batches(images, batch_size):
-            good = [(source, *one) for source, one in batch if not isinstance(one, ImageError)]
-            pixels = [each for _, each, _ in good]
+            good = [one for _, one in batch if not isinstance(one, ImageError)]
+            pixels = [each for _, (each, _) in good]
             found = self._search(self.model, np.stack(pixels), **chosen) if good else []
             photos = self._photos(good) if good else []
             captions = iter(map(self._ranked, found, photos))
@@ -225,7 +226,8 @@ class OnnxCaptioner:
 
     def _open(self, source: ImageSource) -> Opened:
         try:
-            return self.preprocessing.load_pixels(source)
+            image = lasting(source)
+            return image, self.preprocessing.load_pixels(image)
         except ImageError as error:
             return error
 
@@ -242,12 +244,12 @@ class OnnxCaptioner:
             while waiting:
                 yield [_result(*waiting.popleft()) for _ in range(min(size, len(waiting)))]
 
-    def _photos(self, batch: list[tuple[ImageSource, np.ndarray, Geometry]]) -> list[Photo]:
+    def _photos(self, batch: list[tuple[ImageSource, Fitted]]) -> list[Photo]:
         """The images that the encoder has just processed."""
         familiar = self.calibration.familiar(self._encoder.means, self.preprocessing.size)
         return [
-            Photo(image, geometry, self.model.grid, each)
-            for (image, _, geometry), each in zip(batch, familiar, strict=True)
+            Photo(image, fitted.geometry, self.model.grid, each)
+            for (image, fitted), each in zip(batch, familiar, strict=True)
         ]
 
     def _ranked(self, found: list[program.Caption], photo: Photo) -> Caption:
@@ -257,8 +259,8 @@ class OnnxCaptioner:
                 log_probs=tuple(each.log_probs),
                 attention=each.attention,
                 betas=each.betas,
-                parts=each.parts,
-                part_names=() if each.parts is None else self.model.part_names,
+                parts=self._parts(each),
+                part_names=self.model.part_names,
                 sentinel=each.sentinel,
                 geometry=photo.geometry,
                 score=each.score,
@@ -269,6 +271,13 @@ class OnnxCaptioner:
             for each in found
         )
         return replace(best, alternatives=tuple(rest))
+
+    def _parts(self, found: program.Caption) -> np.ndarray | None:
+        """The maps of heads, hops or levels; of hard attention, sampled locations."""
+        names = self.model.part_names
+        if found.parts is None and names:
+            return sampled_maps(found.attention, len(names))
+        return found.parts
 
 
 class _Watched:
@@ -297,12 +306,12 @@ def _calibration(folder: Path) -> Calibration:
     """
     from showattend.export.folder import FAMILIARITY
 
-    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    settings = parse_json((folder / SETTINGS).read_text(encoding="utf-8"))
     basis = None
     if settings.get("familiarity") is not None:
         try:
-            basis = np.load(folder / FAMILIARITY, allow_pickle=False).astype(np.float32)
-        except (EOFError, OSError, ValueError) as error:
+            basis = read_array(folder / FAMILIARITY).astype(np.float32)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{FAMILIARITY} is missing or cannot be read") from error
     return Calibration.from_dict(settings, basis)
 

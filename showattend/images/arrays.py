@@ -8,16 +8,23 @@ from PIL import Image
 from showattend.exceptions import ImageError
 from showattend.images.depth import full_scale
 
+CHANNELS = (1, 3, 4)
+"""Grey; red, green and blue; and their transparency."""
+
 
 def from_array(array: np.ndarray) -> Image.Image:
     """Convert an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] to an image.
+
+    Channels may also come first, [3, H, W], where they cannot be taken for pixels.
 
     Raises:
         ImageError: Its shape, type or values are not those of an image.
     """
     shape = f"array of shape {array.shape} and type {array.dtype}"
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        hint = "; move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+    if array.ndim == 3 and array.shape[2] not in CHANNELS and array.shape[0] in CHANNELS:
+        array = np.moveaxis(array, 0, 2)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in CHANNELS):
+        hint = "; give several images as a list" if array.ndim == 4 else ""
         raise ImageError(
             f"{shape}: an image must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4){hint}"
         )

@@ -9,6 +9,7 @@ This module needs numpy and Pillow alone: ``showattend export`` writes it into c
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from importlib import import_module
@@ -26,8 +27,6 @@ from showattend.images.memory_needed import buffers_of, bytes_needed, refuse_cos
 from showattend.images.turns import orientation_of
 from showattend.system.quiet import quiet
 
-ImageSource = str | Path | Image.Image | np.ndarray
-
 MAX_PIXELS = 178_956_970
 """Pillow's limit against decompression bombs; larger files are refused."""
 
@@ -36,6 +35,9 @@ MAX_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif", "Ppm"):
     import_module(f"PIL.{_plugin}ImagePlugin")
+
+# What Pillow logs of damaged data would be printed where nobody listens to its log.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class Stored(NamedTuple):
@@ -88,36 +90,32 @@ class Stored(NamedTuple):
         return self.image.resize(size, resample, box, reducing_gap=gap)
 
 
-def load_image(source: ImageSource, at_least: int | None = None) -> Stored:
+def load_image(path: Path | Image.Image | np.ndarray, at_least: int | None = None) -> Stored:
     """Decode an image.
 
     Args:
-        source: See `showattend.images.upright.open_image`.
+        path: A file, a picture or an array [H, W], [H, W, 3 or 4]; see
+            `showattend.images.sources.plain`.
         at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
 
     Raises:
         ImageError: See `showattend.images.upright.open_image`.
     """
-    if isinstance(source, np.ndarray):
-        source = from_array(source)
-        return Stored(source, source.size, source.size, 1, conversion_of(source, None, False))
-    if isinstance(source, Image.Image):
-        return _decode(source, f"image of {source.width}×{source.height} pixels", at_least)
-    if not isinstance(source, str | Path):
-        raise ImageError(
-            f"an image must be a path, a PIL image or a numpy array, not {type(source).__name__}"
-        )
-    path = source if isinstance(source, Path) else Path(source)
+    if isinstance(path, np.ndarray):
+        image = from_array(path)
+        return Stored(image, image.size, image.size, 1, conversion_of(image, None, False))
+    if isinstance(path, Image.Image):
+        return _decode(path, f"image of {path.width}×{path.height} pixels", at_least)
     try:
         if path.is_dir():
             raise ImageError(f"{path}: this is a folder, not an image")
-        if path.exists() and not path.is_file():
+        if not path.is_file() and path.exists():
             raise ImageError(f"{path}: not a regular file")
         with path.open("rb") as file, quiet():
             return _decode(identify(file, path), str(path), at_least)
     except FileNotFoundError:
         gone = " (a broken link)" if path.is_symlink() else ""
-        raise ImageError(not_an_address(str(source)) or f"{path}: no such file{gone}") from None
+        raise ImageError(not_an_address(str(path)) or f"{path}: no such file{gone}") from None
     except PermissionError:
         raise ImageError(f"{path}: cannot be read (permission denied)") from None
     except (OSError, ValueError) as error:  # a name too long, a null byte in it, a failing disk

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, shown
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource, Stored, load_image
+from showattend.images.image_files import Stored, load_image
+from showattend.images.sources import ImageSource, plain
 from showattend.images.turns import turn
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class Preprocessing:
         for name, known in (("fit", _FITS), ("interpolation", _FILTERS)):
             if (value := getattr(self, name)) not in known:
                 known_names = ", ".join(known)
-                raise ConfigError(f"preprocessing: {name} is {value!r}; use one of {known_names}")
+                raise ConfigError(
+                    f"preprocessing: {name} is {shown(value)}; use one of {known_names}"
+                )
 
     def load_pixels(self, source: ImageSource) -> Fitted:
         """Open a photograph at the network's size.
@@ -79,7 +82,7 @@ class Preprocessing:
         Raises:
             ImageError: See `showattend.images.upright.open_image`.
         """
-        return self._fit(load_image(source, at_least=2 * self.size))
+        return self._fit(load_image(plain(source), at_least=2 * self.size))
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalise uint8 pixels [..., 3, H, W] to the network's float32 input."""

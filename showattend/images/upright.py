@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
-from showattend.images.image_files import ImageSource, load_image
+from showattend.images.image_files import load_image
+from showattend.images.sources import ImageSource, plain
 from showattend.images.turns import turn
 
 
@@ -15,14 +16,17 @@ def open_image(source: ImageSource) -> Image.Image:
     composited over white, of an animation the first frame is taken.
 
     Args:
-        source: A file's path, a PIL image, or an array of shape (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4) that is uint8, uint16 (scaled as a file of 16 bits), bool, or float in [0, 1].
+        source: A file's path, its content as bytes, a file opened in binary mode, a PIL image,
+            or pixels: an array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (H, W, 4), or with
+            the channels first where that is certain, which is uint8, uint16 (scaled as a file of
+            16 bits), bool, or float in [0, 1].
 
     Raises:
         ImageError: The file is missing, a folder, empty, not an image, damaged, has more than
             `image_files.MAX_PIXELS` pixels, or takes more than `memory_needed.MAX_BYTES` to
             decode; or the array is none of the above.
     """
+    source = plain(source)
     stored = load_image(source)
     image = stored.rgb()
     if isinstance(source, Image.Image) and image.im is source.im:

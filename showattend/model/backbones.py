@@ -11,8 +11,9 @@ import importlib
 import io
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +22,13 @@ import torch
 from torch import nn
 
 from showattend.exceptions import CheckpointError, ConfigError
+from showattend.system.no_disk import need_no_temporary_folder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def parse_name(name: str) -> Recipe:
     if library == "torchvision" and model:
         return Recipe("torchvision", model)
     if library == "timm" and model:
+        need_no_temporary_folder()
         import timm
 
         if not timm.is_model(model):
@@ -110,12 +115,27 @@ def parse_name(name: str) -> Recipe:
             return Recipe("timm", model)
         mean, std = cast(Any, settings.mean), cast(Any, settings.std)
         return Recipe("timm", model, settings.input_size[1], mean, std)
-    near = difflib.get_close_matches(name, RECIPES, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = _nearest(name)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ConfigError(
         f"unknown encoder {name!r}; {hint}Known: {', '.join(RECIPES)}, timm:MODEL, "
         "torchvision:MODEL"
     )
+
+
+def _nearest(name: str) -> list[str]:
+    """The names most like a name: our own, and those of torchvision and timm with their prefix."""
+    import timm
+    from torchvision import models
+
+    bare = name.rpartition(":")[2]
+    found = difflib.get_close_matches(bare, RECIPES, 1)
+    for library, known in (
+        ("torchvision", models.list_models(module=models)),
+        ("timm", timm.list_models()),
+    ):
+        found += [f"{library}:{each}" for each in difflib.get_close_matches(bare, known, 1, 0.8)]
+    return found
 
 
 def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn.Module]]:
@@ -133,10 +153,11 @@ def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn
         ConfigError: The name is unknown, or the weights are not available.
         CheckpointError: The weights file does not match the recipe's checksum.
     """
+    need_no_temporary_folder()
     recipe = parse_name(name)
     download = pretrained and recipe.package is None
     try:
-        with _without_chatter():
+        with _without_chatter(), _not_silent(name) if download else nullcontext():
             if recipe.library == "timm":
                 model, body, stages = _build_timm(recipe.model, download)
             else:
@@ -168,6 +189,23 @@ def _without_chatter() -> Iterator[None]:
             yield
     finally:
         hub.setLevel(level)
+
+
+_SILENCE = 2.0  # seconds
+
+
+@contextmanager
+def _not_silent(name: str) -> Iterator[None]:
+    """Say what is waited for: a download, or a hub that cannot be reached and is asked again."""
+    timer = threading.Timer(
+        _SILENCE, _log.info, ("getting the encoder %s; its weights are downloaded once", name)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _load_package(model: nn.Module, package: WeightsPackage) -> None:
@@ -209,6 +247,187 @@ def _children(model: nn.Module, skip: tuple[str, ...] = ()) -> dict[str, nn.Modu
 
 
 _OPENED = ("blocks", "features", "stages", "layers")
+_NO_MAP = ("fc", "avgpool", "classifier", "dropout", "AuxLogits", "aux1", "aux2")
+"""Children of torchvision's networks that come after the map, or are for training only."""
+
+
+# Vision Transformers ---------------------------------------------------------------------------
+
+
+class TokenPart(nn.Module):
+    """A part of a Vision Transformer, to be one of a chain like the parts of other networks.
+
+    Between parts, the N tokens of an image are a map of one row, [B, D, 1, N]. The parts share the
+    network's modules and belong to no other module, so that a model's weights keep their names.
+
+    Args:
+        inner: From tokens [B, N, D] to tokens [B, N, D].
+    """
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """From tokens [B, D, 1, N] to tokens [B, D, 1, N]."""
+        return _row(self.inner(_tokens(tokens)))
+
+
+class _Embed(TokenPart):
+    """From images to the first layer's tokens, with their positions.
+
+    Args:
+        embed: From images [B, 3, size, size] to tokens [B, N, D].
+        weights: The weights that it uses, of the network.
+    """
+
+    def __init__(self, embed: Callable[[torch.Tensor], torch.Tensor], weights: nn.Module) -> None:
+        super().__init__(weights)
+        self.embed = embed
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return _row(self.embed(images))
+
+
+class _ToGrid(TokenPart):
+    """The last normalisation; then the patches' tokens as a grid, without the prefix ones."""
+
+    def __init__(self, inner: nn.Module, prefix: int) -> None:
+        super().__init__(inner)
+        self.prefix = prefix
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return _square(self.inner(_tokens(tokens)), self.prefix)
+
+
+class _Own(nn.Module):
+    """Some weights of a network as a module."""
+
+    def __init__(self, *modules: nn.Module, **parameters: nn.Parameter | None) -> None:
+        super().__init__()
+        self.modules_ = nn.ModuleList(modules)
+        for name, parameter in parameters.items():
+            self.register_parameter(name, parameter)
+
+
+def _row(tokens_BND: torch.Tensor) -> torch.Tensor:
+    return tokens_BND.transpose(1, 2).unsqueeze(2)
+
+
+def _tokens(row_BD1N: torch.Tensor) -> torch.Tensor:
+    return row_BD1N.squeeze(2).transpose(1, 2)
+
+
+def _square(tokens_BND: torch.Tensor, prefix: int) -> torch.Tensor:
+    """Patch tokens as a map [B, D, H, W], without class or register tokens.
+
+    Raises:
+        ValueError: They are no square grid.
+    """
+    patches = tokens_BND[:, prefix:]
+    side = math.isqrt(patches.shape[1])
+    if side * side != patches.shape[1]:
+        raise ValueError(f"its {patches.shape[1]} tokens are not a square grid")
+    return patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+
+
+class _TorchvisionViT(nn.Module):
+    """torchvision's Vision Transformer: its patch tokens as [B, D, H, W].
+
+    Positions are interpolated for grids other than the one it was built for (Dosovitskiy et al.
+    2021, section 3.2).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """From images [B, 3, size, size] to tokens [B, 1 + H W, D]."""
+        model = cast(Any, self.model)
+        patch = model.conv_proj.kernel_size[0]
+        if images.shape[2] % patch or images.shape[3] % patch:
+            raise ValueError(f"not a multiple of {patch} pixels, the size of its patches")
+        patches = model.conv_proj(images)
+        positions = model.encoder.pos_embedding
+        H, W = patches.shape[2:]
+        if positions.shape[1] != 1 + H * W:
+            grid = _square(positions, 1)
+            grid = nn.functional.interpolate(grid, (H, W), mode="bicubic", antialias=True)
+            positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = torch.cat([model.class_token.expand(len(tokens), -1, -1), tokens], 1)
+        return model.encoder.dropout(tokens + positions)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        encoder = cast(Any, self.model).encoder
+        return _square(encoder.ln(encoder.layers(self.embed(images))), 1)
+
+    def stages(self) -> dict[str, nn.Module]:
+        """Its parts, by the names that torchvision gives them."""
+        model = cast(Any, self.model)
+        positions = model.encoder.pos_embedding
+        own = _Own(model.conv_proj, token=model.class_token, positions=positions)
+        layers = {name: TokenPart(each) for name, each in model.encoder.layers.named_children()}
+        return {"conv_proj": _Embed(self.embed, own), **layers, "ln": _ToGrid(model.encoder.ln, 1)}
+
+
+class _TimmViT:
+    """The beginning of timm's Vision Transformer, up to its first block."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """From images [B, 3, size, size] to tokens [B, N, D]."""
+        tokens = self.model._pos_embed(self.model.patch_embed(images))
+        return self.model.norm_pre(self.model.patch_drop(tokens))
+
+
+def _timm_vit_stages(model: Any, prefix: int) -> dict[str, nn.Module]:
+    """The parts of timm's Vision Transformer, by the names that timm gives them."""
+    own = _Own(model.patch_embed, model.norm_pre)
+    for name in ("cls_token", "reg_token", "dist_token", "pos_embed"):
+        if isinstance(parameter := getattr(model, name, None), nn.Parameter):
+            own.register_parameter(name, parameter)
+    blocks = {f"blocks.{name}": TokenPart(each) for name, each in model.blocks.named_children()}
+    return {
+        "patch_embed": _Embed(_TimmViT(model).embed, own),
+        **blocks,
+        "norm": _ToGrid(model.norm, prefix),
+    }
+
+
+# Networks that keep a map ----------------------------------------------------------------------
+
+
+class _Chain(nn.Module):
+    """Some children of a network, one after another, as [B, D, H, W].
+
+    Args:
+        model: The network.
+        stages: Its children, by name, in order.
+        first: What is done to images before; None for nothing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stages: dict[str, nn.Module],
+        first: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.first = model, first
+        self.names = list(stages)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.first is not None:
+            images = self.first(images)
+        for name in self.names:
+            images = self.model.get_submodule(name)(images)
+        if images.ndim != 4:
+            raise ValueError("it yields no spatial map")
+        return images
 
 
 class _TimmBody(nn.Module):
@@ -223,11 +442,7 @@ class _TimmBody(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.model.forward_features(images)  # type: ignore[operator]
         if features.ndim == 3:  # patch tokens after class or register tokens
-            features = features[:, self.prefix :]
-            side = math.isqrt(features.shape[1])
-            if side * side != features.shape[1]:
-                raise ValueError(f"its {features.shape[1]} tokens are not a square grid")
-            return features.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+            return _square(features, self.prefix)
         if features.ndim != 4:
             raise ValueError("it yields no spatial map")
         if features.shape[1] != self.dim and features.shape[3] == self.dim:
@@ -238,10 +453,26 @@ class _TimmBody(nn.Module):
 def _build_timm(name: str, download: bool) -> tuple[nn.Module, nn.Module, dict[str, nn.Module]]:
     import timm
 
-    model = timm.create_model(name, pretrained=download)
+    model = _create_timm(name, download)
     body = _TimmBody(model)
+    if isinstance(model, timm.models.vision_transformer.VisionTransformer):
+        return model, body, _timm_vit_stages(model, body.prefix)
     stages = _children(model, skip=("global_pool", "classifier", "head", "fc", "head_drop"))
     return model, body, stages
+
+
+def _create_timm(name: str, download: bool) -> nn.Module:
+    """Create a timm model, for any image size if the model can interpolate its positions."""
+    import timm
+
+    settings = timm.get_pretrained_cfg(name)
+    if settings is not None and settings.fixed_input_size:
+        try:
+            return timm.create_model(name, pretrained=download, dynamic_img_size=True)
+        except TypeError as error:  # raised by the constructor, before anything is downloaded
+            if "dynamic_img_size" not in str(error):
+                raise
+    return timm.create_model(name, pretrained=download)
 
 
 def _build_torchvision(
@@ -253,8 +484,14 @@ def _build_torchvision(
         near = difflib.get_close_matches(name, models.list_models(module=models), 1)
         hint = f"; did you mean torchvision:{near[0]}?" if near else ""
         raise ConfigError(f"torchvision has no classification model {name!r}{hint}")
-    model = models.get_model(name, weights="DEFAULT" if download else None)
-    stages = _children(model, skip=("fc", "avgpool", "classifier"))
+    options: dict[str, Any] = {"weights": "DEFAULT" if download else None}
+    if name in ("googlenet", "inception_v3") and not download:
+        options["init_weights"] = False  # otherwise it warns, and takes seconds
+    model = models.get_model(name, **options)
+    stages = _children(model, skip=_NO_MAP)
+    if isinstance(model, models.VisionTransformer):
+        transformer = _TorchvisionViT(model)
+        return model, transformer, transformer.stages()
     if name.startswith("vgg"):
         # conv5_4 of VGG-19 with its ReLU: 14 x 14 x 512 at 224 pixels, the paper's annotations.
         body: nn.Module = model.features[:-1]
@@ -267,5 +504,7 @@ def _build_torchvision(
             *(part for key, part in model.named_children() if key not in ("avgpool", "fc"))
         )
     else:
-        raise ConfigError(f"torchvision:{name} has no spatial map that can be extracted")
+        # With their own weights, googlenet and inception_v3 take images normalised otherwise.
+        first = model._transform_input if getattr(model, "transform_input", False) else None
+        body = _Chain(model, stages, first)
     return model, body, stages

@@ -14,6 +14,7 @@ from showattend.model.score_settings import (
     search_settings,
     validation_settings,
 )
+from showattend.system import provenance
 from showattend.text.printable import visible
 
 
@@ -108,7 +109,13 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
             f"validation   CIDEr {best['CIDEr']:.3f} in training, epoch {best['epoch']}"
             + (f" ({how})" if how else "")
         )
-    return "\n".join(map(visible, [*lines, *_figures(record.get("figures") or [])]))
+    lines += _figures(record.get("figures") or [])
+    if made := record.get("provenance"):
+        lines += ["", "how it was trained", *provenance.describe(made)]
+        for each in record.get("resumed", []):
+            lines.append(f"resumed      at epoch {each.get('epoch')}, batch {each.get('batch')}")
+            lines += [f"             {text}" for text in provenance.changes(made, each)]
+    return "\n".join(map(visible, lines))
 
 
 def figures_entry(

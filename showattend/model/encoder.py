@@ -29,7 +29,7 @@ class Encoder(Staged):
         """Encode images [B, 3, size, size], normalised as the recipe says, to [B, H, W, D]."""
         images = images.contiguous(memory_format=torch.channels_last)
         if self.beside is not None:
-            return self._run(images, 0)
+            return self._with_finer(images)
         return self.body(images).permute(0, 2, 3, 1)
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002

@@ -18,6 +18,7 @@ from showattend.model.encoder import Encoder
 from showattend.model.search_options import SearchOptions
 from showattend.system.checks import whole_number
 from showattend.system.device import choose_device, choose_dtype
+from showattend.system.forks import forks, outlive_fork
 from showattend.text.vocabulary import Vocabulary
 
 
@@ -34,6 +35,7 @@ class Model:
         record: How the model was trained, and its figures.
         calibration: What it knows of its own limits.
         name: What the model was loaded from.
+        file: The file that it was loaded from; None for a model built otherwise.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Model:
         precision: str = "fp32",
         calibration: Calibration | None = None,
     ) -> None:
-        self.device = torch.device(device)
+        self.device, self._forks = torch.device(device), forks()
         self.dtype = choose_dtype(precision, self.device)
         self.encoder = encoder.to(self.device, torch.float32).eval()
         self.decoder = decoder.to(self.device, self.dtype).eval()
@@ -59,6 +61,7 @@ class Model:
         self.search = search or SearchOptions()  # checked by the property below
         self.calibration = calibration or Calibration()
         self.config, self.record, self.name = config or {}, record or {}, name
+        self.file: Path | None = None
 
     @classmethod
     def from_pretrained(
@@ -71,7 +74,8 @@ class Model:
         """Load a model.
 
         Args:
-            model: A shipped model's name, a directory or a file; None is the shipped default.
+            model: A shipped model's name, a directory, a file, or ``hf:user/name`` for a model of
+                the Hugging Face Hub, which is downloaded once; None is the shipped default.
             device: auto, cpu, cuda, mps.
             precision: fp32, with which a photograph has the same caption on every device;
                 bf16 or fp16, which round, and are faster where the processor has them; auto
@@ -84,12 +88,24 @@ class Model:
                 not installed, or it does not take this size.
         """
         chosen = choose_device(device)
-        found = checkpoints.load(checkpoints.find_model(model))
+        file = checkpoints.find_model(model)
+        found = checkpoints.load(file)
         name = str(model or checkpoints.DEFAULT_MODEL)
         captioner = cls.from_checkpoint(found, name=name, device=chosen, precision=precision)
+        captioner.file = file
         if size is not None:
             captioner.resize(size)
         return captioner
+
+    def digests(self) -> dict[str, Any]:
+        """Identify the model for a record.
+
+        Returns:
+            name; weights, the digest of the model file's weights (`checkpoints.weights_digest`;
+            None if it was not loaded from a file); encoder, the digest of the encoder's weights.
+        """
+        weights = None if self.file is None else checkpoints.weights_digest(self.file)
+        return {"name": self.name, "weights": weights, "encoder": self.encoder.fingerprint()[:16]}
 
     @classmethod
     def from_checkpoint(
@@ -150,6 +166,12 @@ class Model:
             self.preprocessing = replace(self.preprocessing, size=size)
             encoder = {**self.config.get("encoder", {}), "size": size}
             self.config = {**self.config, "encoder": encoder}
+
+    def outlive_fork(self) -> None:
+        """Prepare to compute, if the process was forked since the model was loaded."""
+        if self._forks != forks():
+            outlive_fork(self.device)
+            self._forks = forks()
 
     @property
     def carries_encoder(self) -> bool:

@@ -5,16 +5,21 @@ Shape suffixes: B images, H and W rows and columns of the grid, D feature dimens
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
-from typing import Self
+from contextvars import ContextVar
+from typing import Any, Self
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from showattend.exceptions import ConfigError
-from showattend.model.backbones import parse_name
+from showattend.model.backbones import TokenPart, parse_name
+
+_SEEN: ContextVar[list[torch.Tensor] | None] = ContextVar("_SEEN", default=None)
+"""Where a stage beside the last one leaves its output, in networks that are more than a chain."""
 
 
 class Staged(nn.Module):
@@ -47,12 +52,19 @@ class Staged(nn.Module):
         self.delivered: str | None = None
         self.name = name if beside is None else f"{name} beside {beside}"
         inside = set(body.modules())  # a classifier beside the body is never opened
-        self._parts = [(key, part) for key, part in stages.items() if part in inside]
+        self._parts = [
+            (key, part)
+            for key, part in stages.items()
+            if part in inside or isinstance(part, TokenPart)
+        ]
         self._stages = [
             (key, part) for key, part in self._parts if any(True for _ in part.parameters())
         ]
         self._measured: dict[int, tuple[int, int, int]] = {}
         self._finer = None if beside is None else self._index(beside, "beside")
+        self._is_chain: bool | None = None  # known once it has run
+        if self._finer is not None:
+            self._parts[self._finer][1].register_forward_hook(_note)
         self.requires_grad_(False)
         self.train(False)
 
@@ -147,25 +159,53 @@ class Staged(nn.Module):
             ConfigError: It says which.
         """
         x = noise = self._noise(size)
-        wanted = finer = self.body(noise)
+        wanted, finer = self._body_and_stage(noise)
         try:
-            for number, (_, part) in enumerate(self._parts):
+            for _, part in self._parts:
                 x = part(x)
-                if number == index:
-                    finer = _map_of(x)
-            chain = torch.allclose(_map_of(x), wanted, rtol=1e-4, atol=1e-4)
+            self._is_chain = torch.allclose(_map_of(x), wanted, rtol=1e-4, atol=1e-4)
         except (RuntimeError, TypeError, ValueError):
-            chain = False
-        if not chain or finer.shape[2] <= wanted.shape[2]:
-            reason = (
-                f"its grid is {_by(finer)}, no finer than the last one's {_by(wanted)}"
-                if chain
-                else "the network is more than its parts one after another"
-            )
-            raise ConfigError(
-                f"encoder {self.backbone} cannot have {self._parts[index][0]} beside its last "
-                f"stage: {reason}"
-            )
+            self._is_chain = False
+        if isinstance(self._parts[index][1], TokenPart):
+            reason = "all layers of a Vision Transformer have the same grid"
+        elif finer is None:
+            reason = "its output is no square map"
+        elif finer.shape[2] <= wanted.shape[2]:
+            reason = f"its grid is {_by(finer)}, no finer than the last one's {_by(wanted)}"
+        else:
+            return
+        raise ConfigError(
+            f"encoder {self.backbone} cannot have {self._parts[index][0]} beside its last stage: "
+            f"{reason}"
+        )
+
+    def _body_and_stage(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run the body: its map [B, D, H, W], and that of the stage beside the last one.
+
+        The latter is None if the stage yields no square map, or runs more than once.
+        """
+        seen: list[torch.Tensor] = []
+        token = _SEEN.set(seen)
+        try:
+            last = self.body(images)
+        finally:
+            _SEEN.reset(token)
+        try:
+            return last, _map_of(seen[0]) if len(seen) == 1 else None
+        except ValueError:
+            return last, None
+
+    def _with_finer(self, images: torch.Tensor) -> torch.Tensor:
+        """Annotations [B, H, W, D] of the last stage and of the one beside it."""
+        assert self._finer is not None
+        if self._is_chain is None:
+            self._check_beside(self._finer, images.shape[-1])
+        if self._is_chain:
+            return self._run(images, 0)
+        last, finer = self._body_and_stage(images)
+        if finer is None:
+            raise ValueError("the stage beside the last one yields no square map")
+        return _join(last, finer)
 
     def _noise(self, size: int) -> torch.Tensor:
         seeded = torch.Generator().manual_seed(0)
@@ -180,9 +220,9 @@ class Staged(nn.Module):
             if number == self._finer:
                 finer = x
         if self._finer is not None:
-            x, finer = _map_of(x), _map_of(finer)
-            x = F.interpolate(x, finer.shape[2:], mode="bilinear", align_corners=False)
-            x = torch.cat([x, finer], 1)
+            return _join(_map_of(x), _map_of(finer))
+        with contextlib.suppress(ValueError):  # of which the first form is the usual one
+            x = _map_of(x)
         return x.permute(0, 2, 3, 1)
 
     def _cut(self, stage: str) -> int:
@@ -238,12 +278,26 @@ class Staged(nn.Module):
         return digest.hexdigest()
 
 
-def _map_of(activations: torch.Tensor) -> torch.Tensor:
+def _note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    """Keep a stage's output while `Staged._body_and_stage` runs, in its thread."""
+    if (seen := _SEEN.get()) is not None:
+        seen.append(output)
+
+
+def _join(last: torch.Tensor, finer: torch.Tensor) -> torch.Tensor:
+    """Two maps [B, D, H, W], the last one interpolated to the finer grid, as [B, H, W, D]."""
+    last = F.interpolate(last, finer.shape[2:], mode="bilinear", align_corners=False)
+    return torch.cat([last, finer], 1).permute(0, 2, 3, 1)
+
+
+def _map_of(activations: Any) -> torch.Tensor:
     """Activations as [B, D, H, W], also where a backbone keeps channels last.
 
     Raises:
         ValueError: They are no square map.
     """
+    if not isinstance(activations, torch.Tensor):
+        raise ValueError("no tensor")
     one, two, three = activations.shape[1:] if activations.ndim == 4 else (0, 0, 0)
     if two == three != one:
         return activations

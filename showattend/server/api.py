@@ -1,18 +1,21 @@
 """The web application: a page and a JSON API.
 
 ``GET /`` returns the page. ``POST /api/caption`` takes a photo and options as a form, and returns
-captions with their maps and probabilities; ``GET /openapi.json`` describes it. Errors are returned
-as ``{"error": "one line"}``. Nothing is stored: a photo is in a temporary folder only while it is
-captioned.
+captions with their maps and probabilities, and ``POST /api/figure`` returns a file to keep;
+``GET /openapi.json`` describes both. Errors are returned as ``{"error": "one line"}``. Nothing is
+stored: photos are in memory only, while they are captioned, and their features for a few minutes
+(`showattend.server.recent`), so that a photo is sent once for several captions.
 """
 
 from __future__ import annotations
 
+import asyncio
 import difflib
+import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,83 +24,37 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import FileResponse, Response
 
 from showattend import __version__
 from showattend.caption import Caption
 from showattend.captioner import Captioner
 from showattend.config import settings
 from showattend.exceptions import UserError
+from showattend.given import Looked
 from showattend.images.claims import claim
 from showattend.images.photo_file import PhotoFile
 from showattend.model.checkpoint import FILE_NAME
-from showattend.server.limits import Gate, Guard, Limits
+from showattend.server.answers import Answer, Problem
+from showattend.server.examples import examples
+from showattend.server.limits import Gate, Guard, Limits, keep_uploads_in_memory
+from showattend.server.recent import Recent
+from showattend.server.saving import KINDS, draw
 from showattend.server.upload_page import page
 from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
+
+# Its warnings, of bytes that a client has sent, are for the client alone, who gets an answer.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 MOST = 20
 """The most beams or samples of one request."""
 
 
-class Said(BaseModel):
-    """One caption.
-
-    ``confidences`` are the model's probabilities of the words. ``confidence`` is the geometric mean
-    of these and of the end's. ``unsure`` marks words that are often wrong, since their probability
-    is low. ``half_area`` is, for each map, the smallest share of the grid that holds half of it.
-    ``parts`` are the maps of heads, hops or levels, if there are any, and ``sentinel`` is the
-    sentinel's share of the attention.
-    """
-
-    caption: str
-    words: list[str]
-    log_probs: list[float | None]
-    log_prob: float | None
-    score: float | None
-    confidences: list[float | None]
-    confidence: float | None
-    unsure: list[bool]
-    betas: list[float] | None
-    attention: list[list[list[float]]]
-    half_area: list[float]
-    parts: list[list[list[list[float]]]] | None = None
-    part_names: list[str] | None = None
-    sentinel: list[float] | None = None
-
-
-class Answer(BaseModel):
-    """A photo's captions, best first, with a map [rows][columns] for each word.
-
-    ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo, whose
-    size is ``geometry.image_size``. ``fixed`` is the number of words given as the prefix. Words
-    with a probability below ``unsure_below`` are unsure, except function words. Maps with a
-    ``half_area`` up to ``somewhere`` point to a place; the others are spread over the image.
-    ``betas`` is null if the model has no gate. ``familiarity`` is the share of ordinary photos that
-    differ from the training photos at least as much as this one (null if the model cannot tell);
-    ``note`` warns if it is small.
-    """
-
-    name: str
-    model: str
-    captions: list[Said]
-    geometry: dict[str, list[float]]
-    unsure_below: float
-    somewhere: float
-    familiarity: float | None
-    note: str | None
-    fixed: int
-    notes: list[str]
-    seed: int | None
-    seconds: float
-    preview: str | None
-
-
-class Problem(BaseModel):
-    """An error, in one line."""
-
-    error: str
+IMAGE = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF."
+MISSING = "send the photo as the form's file field image"
 
 
 @dataclass(frozen=True)
@@ -114,6 +71,10 @@ class Options:
     prefix: str
     banned: list[str]
     preview: bool
+    text: str = ""
+
+
+_OPTIONS = tuple(field.name for field in fields(Options))
 
 
 def _setting(name: str, most: int) -> Any:
@@ -128,6 +89,7 @@ def create_app(
     limits: Limits | None = None,
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
+    recent: Recent | None = None,
 ) -> FastAPI:
     """Create the web application for a model.
 
@@ -136,19 +98,25 @@ def create_app(
         limits: The limits on requests; None for the defaults.
         hosts: The host names that the server answers to; empty for any.
         origins: Other origins that the page may come from, such as a reverse proxy's address.
+        recent: Where the features of recent photos are kept; None for the defaults.
     """
     limits = limits or Limits()
     gate = Gate(limits)
+    keep_uploads_in_memory()
+    kept = Recent() if recent is None else recent
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep(kept))
         yield
+        sweeping.cancel()
         gate.close()
 
     # No docs_url: FastAPI's documentation page loads scripts from another host.
     app = FastAPI(
         title="showattend", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
+    app.add_middleware(GZipMiddleware, compresslevel=6)  # a slow line would carry maps for seconds
     app.add_middleware(Guard, limits=limits, hosts=hosts, origins=origins)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _wrong_value)
@@ -165,11 +133,21 @@ def create_app(
     problems: dict[int | str, dict[str, Any]] = {
         code: {"model": Problem} for code in (400, 403, 408, 413, 422, 503, 504)
     }
+    there = examples()
 
-    @app.post("/api/caption", responses=problems)
+    @app.get("/examples/{name}.jpg", include_in_schema=False)
+    async def example(name: str) -> FileResponse:
+        if name not in there:
+            raise HTTPException(404, "no such example photograph")
+        return FileResponse(there[name], media_type="image/jpeg")
+
+    @app.post("/api/caption", responses=problems | {410: {"model": Problem}})
     async def caption(
         request: Request,
-        image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF.")],
+        image: Annotated[UploadFile | None, File(description=IMAGE)] = None,
+        token: Annotated[
+            str, Form(max_length=100, description="Instead of the photo: an answer's token.")
+        ] = "",
         method: Annotated[Literal["beam", "sample"], Form()] = "beam",
         beam_size: Annotated[int | None, _setting("beam_size", MOST)] = None,
         n_best: Annotated[int | None, _setting("n_best", MOST)] = None,
@@ -190,12 +168,18 @@ def create_app(
         preview: Annotated[
             bool, Form(description="Also return the upright photo, a JPEG as a data: URL.")
         ] = False,
+        text: Annotated[
+            str, Form(max_length=600, description="Say this instead of searching for a caption.")
+        ] = "",
     ) -> Answer:
         """Caption a photo, and show for every word where the model looked."""
-        _check_names(name for name, _ in (await request.form()).multi_items())
-        content = await image.read()
-        if len(content) > limits.bytes:
-            raise HTTPException(413, limits.too_large)
+        if image is None and not token:
+            raise HTTPException(422, f"image: {MISSING}")
+        _check_names((await request.form()).multi_items(), ("image", *_OPTIONS, "token"))
+        if image is not None and token:
+            raise HTTPException(422, "image: send the photo or its token, not both")
+        if image is None and preview:
+            raise HTTPException(422, "preview: the server has not kept the photo; send it again")
         options = Options(
             method=method,
             beam_size=beam_size,
@@ -207,19 +191,76 @@ def create_app(
             prefix=prefix,
             banned=tokenize(banned),
             preview=preview,
+            text=text,
         )
-        name = _printable(image.filename or "")
-        return await gate.run(
-            lambda: answer(captioner, content, name, options, limits), request.is_disconnected
+        if image is None:
+            work = lambda: answer_again(captioner, token, options, kept)  # noqa: E731
+        else:
+            content, name = await _uploaded(image, limits)
+            work = lambda: answer(captioner, content, name, options, limits, kept)  # noqa: E731
+        return await gate.run(work, request.is_disconnected)
+
+    @app.post(
+        "/api/figure",
+        response_class=Response,
+        responses=problems | {200: {"content": {kind: {} for kind in KINDS.values()}}},
+    )
+    async def figure(
+        request: Request,
+        image: Annotated[UploadFile, File(description=IMAGE)],
+        text: Annotated[str, Form(max_length=8000, description="The captions, one per line.")],
+        kind: Annotated[
+            Literal["png", "gif", "html"],
+            Form(description="A figure, an animation, or a page with all of the captions."),
+        ] = "png",
+    ) -> Response:
+        """Draw captions of a photo, as a file to keep."""
+        _check_names((await request.form()).multi_items(), ("image", "text", "kind"))
+        content, name = await _uploaded(image, limits)
+
+        def drawn() -> bytes:
+            photo = PhotoFile.of(content, name)
+            _check_claim(photo, name, 2 * captioner.preprocessing.size, limits)
+            return draw(captioner, photo, text, kind, MOST)
+
+        made = await gate.run(drawn, request.is_disconnected)
+        return Response(
+            made,
+            media_type=KINDS[kind],
+            headers={"Content-Disposition": f'attachment; filename="figure.{kind}"'},
         )
 
     return app
 
 
+async def _sweep(recent: Recent) -> None:
+    """Drop old features even if nobody asks for anything."""
+    while True:
+        await asyncio.sleep(min(max(recent.seconds / 10, 1), 60))
+        recent.drop_old()
+
+
+async def _uploaded(image: UploadFile, limits: Limits) -> tuple[bytes, str]:
+    """The content and the name of an uploaded file.
+
+    Raises:
+        HTTPException: 413 if it is too large.
+    """
+    content = await image.read()
+    if len(content) > limits.bytes:
+        raise HTTPException(413, limits.too_large)
+    return content, _printable(image.filename or "")
+
+
 def answer(
-    captioner: Captioner, content: bytes, name: str, options: Options, limits: Limits
+    captioner: Captioner,
+    content: bytes,
+    name: str,
+    options: Options,
+    limits: Limits,
+    recent: Recent,
 ) -> Answer:
-    """Caption an uploaded file.
+    """Caption an uploaded file, and keep its features.
 
     Args:
         captioner: The model.
@@ -227,6 +268,7 @@ def answer(
         name: The name of the file, for messages.
         options: The options of the request.
         limits: The limits on the image.
+        recent: Where to keep its features.
 
     Raises:
         HTTPException: 413 if the image has too many pixels or takes too much memory.
@@ -236,11 +278,42 @@ def answer(
     began = time.perf_counter()
     photo = PhotoFile.of(content, name)
     _check_claim(photo, name, 2 * captioner.preprocessing.size, limits)
-    best = _caption(captioner, photo, options)
+    looked = captioner.look(photo)
+    token = recent.keep(looked, name)
+    return _answer(captioner, looked, name, token, options, began)
+
+
+def answer_again(captioner: Captioner, token: str, options: Options, recent: Recent) -> Answer:
+    """Caption a photo of which the features are kept.
+
+    Raises:
+        HTTPException: 410 if they are not kept any more.
+        UserError: An option has an invalid value.
+    """
+    began = time.perf_counter()
+    found = recent.find(token)
+    if found is None:
+        raise HTTPException(410, "token: the photo is not kept any more; send it again")
+    return _answer(captioner, *found, token, options, began)
+
+
+def _answer(
+    captioner: Captioner,
+    looked: Looked,
+    name: str,
+    token: str | None,
+    options: Options,
+    began: float,
+) -> Answer:
+    best = _caption(captioner, looked, options)
     ranked = (best, *best.alternatives)
     preview = picture(ranked, LONGEST_SIDE) if options.preview else None
-    first = tokenize(options.prefix)
-    unknown = [word for word in dict.fromkeys(first) if word not in captioner.vocabulary]
+    first = [] if options.text else tokenize(options.prefix)
+    unknown = [
+        word
+        for word in dict.fromkeys(first or tokenize(options.text))
+        if word not in captioner.vocabulary
+    ]
     notes = [f"the model does not know {', '.join(unknown)}, and reads <unk> there"]
     return Answer(
         **photo_values(ranked) | {"name": name},
@@ -250,6 +323,7 @@ def answer(
         seed=options.seed if options.method == "sample" else None,
         seconds=round(time.perf_counter() - began, 3),
         preview=preview,
+        token=token,
     )
 
 
@@ -275,14 +349,16 @@ def _check_claim(path: Path, name: str, at_least: int, limits: Limits) -> None:
         )
 
 
-def _caption(captioner: Captioner, path: Path, options: Options) -> Caption:
+def _caption(captioner: Captioner, looked: Looked, options: Options) -> Caption:
+    if options.text:
+        return captioner.attend(looked, options.text)
     steer: dict[str, Any] = {"prefix": options.prefix, "banned": options.banned}
     if options.max_length is not None:
         # It also lowers the model's min_length, where necessary (see below).
         steer["max_length"] = options.max_length
     if options.method == "sample":
         return captioner.sample(
-            path,
+            looked,
             samples=options.samples,
             temperature=options.temperature,
             seed=options.seed,
@@ -292,7 +368,7 @@ def _caption(captioner: Captioner, path: Path, options: Options) -> Caption:
     n_best = beam_size if options.n_best is None else options.n_best
     if options.max_length is not None:
         steer["min_length"] = min(captioner.search.min_length, options.max_length)
-    return captioner.caption(path, beam_size=beam_size, n_best=n_best, **steer)
+    return captioner.caption(looked, beam_size=beam_size, n_best=n_best, **steer)
 
 
 def _printable(name: str) -> str:
@@ -307,14 +383,13 @@ def _model_name(captioner: Captioner) -> str:
     return (path.parent if path.name == FILE_NAME else path).name or "model"
 
 
-def _check_names(given: Iterable[str]) -> None:
+def _check_names(given: Iterable[tuple[str, Any]], known: Sequence[str]) -> None:
     """Check the names of the form's fields, which FastAPI would otherwise ignore silently.
 
     Raises:
         HTTPException: 422 if a field is unknown, or given twice.
     """
-    known = ["image", *(field.name for field in fields(Options))]
-    for name, times in Counter(given).items():
+    for name, times in Counter(name for name, _ in given).items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
@@ -339,7 +414,7 @@ async def _wrong_value(_: Request, error: Exception) -> JSONResponse:
     field = str(first["loc"][-1])
     message = str(first["msg"])
     if field == "image":
-        message = "send the photo as the form's file field image"
+        message = MISSING
     return JSONResponse({"error": f"{field}: {message[:1].lower()}{message[1:]}"}, 422)
 
 

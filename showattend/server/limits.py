@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from showattend.exceptions import ConfigError
@@ -24,9 +26,17 @@ T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORM = 100_000
 """The most bytes of a request in addition to its photo."""
+# Without any handler, Python prints what the parser of forms logs about malformed requests.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
+
 _DIGITS = re.compile("[0-9]{1,18}")
 _ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _ADVICE = "; behind a proxy, start it with --allowed-origin and the address that browsers show"
+UPLOADS = 64
+"""The most uploads at a time; one more ends the one that has taken longest."""
+PATIENCE, SLOWEST = 5.0, 10_000
+"""An upload may pause for these seconds, and must bring so many bytes per second otherwise."""
+BUSY = {"Retry-After": "5"}
 _LOOK = 0.1
 """Seconds between checks whether the client of a waiting request is still connected."""
 
@@ -68,6 +78,11 @@ class Limits:
         return round(4e6 * self.megapixels)
 
     @property
+    def held(self) -> int:
+        """The most bytes of all requests together: of those that wait and two more."""
+        return (self.waiting + 2) * (self.bytes + FORM)
+
+    @property
     def too_large(self) -> str:
         """The message for a larger file."""
         return f"the file is larger than {self.megabytes:g} MB"
@@ -104,9 +119,7 @@ class Gate:
         """
         with self._lock:
             if self._inside > self.limits.waiting:
-                raise HTTPException(
-                    503, "too many photos at once; try again in a moment", {"Retry-After": "5"}
-                )
+                raise HTTPException(503, "too many photos at once; try again in a moment", BUSY)
             self._inside += 1
         future = self._pool.submit(work)
         future.add_done_callback(self._leave)
@@ -155,6 +168,7 @@ class Guard:
         origins: tuple[str, ...] = (),
     ) -> None:
         self.app, self.limits, self.origins = app, limits, origins
+        self._uploads = _Uploads(limits.held)
         # A proxy passes on the name that it was asked for, or its own name for this server.
         self.hosts = hosts and (*hosts, *map(_name, origins))
 
@@ -163,13 +177,16 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body = _Body(receive, self.limits)
+        body = _Body(receive, self.limits, self._uploads)
         headers = Headers(scope=scope)
         refused = self._refused(headers, body.most)
-        if refused is None:
-            await self.app(scope, body.receive, _with_headers(send))
-            return
-        await body.drain()  # clients do not read the answer while they are still sending
+        try:
+            if refused is None:
+                await self.app(scope, body.receive, _with_headers(send))
+                return
+            await body.drain()  # clients do not read the answer while they are still sending
+        finally:
+            body.leave()
         await _answer(_with_headers(send), *refused)
 
     def _refused(self, headers: Headers, most: int) -> tuple[int, str] | None:
@@ -188,48 +205,119 @@ class Guard:
         return None
 
 
+class _Uploads:
+    """What all requests of a server hold together.
+
+    Args:
+        most: The most bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.bytes = most, 0
+        self.unfinished: dict[_Body, None] = {}  # oldest first
+
+    def enter(self, body: _Body) -> None:
+        """Begin an upload; the oldest that is unfinished makes room for it."""
+        if body not in self.unfinished:
+            if len(self.unfinished) >= UPLOADS:
+                next(iter(self.unfinished)).end()
+            self.unfinished[body] = None
+
+
 class _Body:
     """A request's body, with limits on its size and time."""
 
-    def __init__(self, receive: Receive, limits: Limits) -> None:
-        self._receive, self._limits = receive, limits
+    def __init__(self, receive: Receive, limits: Limits, uploads: _Uploads) -> None:
+        self._receive, self._limits, self._uploads = receive, limits, uploads
         self.most = limits.bytes + FORM
-        self._got, self._whole = 0, False
-        self._end = asyncio.get_running_loop().time() + limits.seconds
+        self._got, self._held, self._whole, self._ended = 0, 0, False, False
+        self._began = asyncio.get_running_loop().time()
+        self._timer: asyncio.Timeout | None = None
 
     async def receive(self) -> Message:
         """Receive the next part.
 
         Raises:
-            HTTPException: 413 if the body is too large, 408 if the upload is too slow.
+            HTTPException: 413 if the body is too large, 408 if the upload is too slow, 503 if too
+                many are under way.
         """
         message = await self._next()
         if self._got > self.most:
             await self.drain()
             raise HTTPException(413, self._limits.too_large)
+        part = len(message.get("body", b""))
+        if self._uploads.bytes + part > self._uploads.most:
+            await self.drain()
+            raise HTTPException(503, "too many uploads at once; try again in a moment", BUSY)
+        self._held += part
+        self._uploads.bytes += part
         return message
 
     async def drain(self) -> None:
         """Receive and discard the rest, up to a limit."""
+        self.forget()
         while not self._whole and self._got <= 20 * self.most:
             try:
                 await self._next()
             except HTTPException:
                 return
 
+    def end(self) -> None:
+        """Give the upload up, to make room for another."""
+        self._ended = True
+        self._uploads.unfinished.pop(self, None)
+        if self._timer is not None:
+            self._timer.reschedule(0)
+
+    def forget(self) -> None:
+        """What was received is held no longer."""
+        self._uploads.bytes -= self._held
+        self._held = 0
+
+    def leave(self) -> None:
+        """The request is answered."""
+        self.forget()
+        self._uploads.unfinished.pop(self, None)
+
     async def _next(self) -> Message:
         if self._whole:  # the next message is the end of the connection
             return await self._receive()
+        slowest = PATIENCE + self._got / SLOWEST
+        seconds = 0 if self._ended else min(self._limits.seconds, slowest)
+        self._uploads.enter(self)
         try:
-            async with asyncio.timeout_at(self._end):
+            async with asyncio.timeout_at(self._began + seconds) as self._timer:
                 message = await self._receive()
         except TimeoutError:
             self._whole = True
-            seconds = f"{self._limits.seconds:g} seconds"
-            raise HTTPException(408, f"the upload took longer than {seconds}") from None
+            self._uploads.unfinished.pop(self, None)
+            raise self._late(slowest) from None
+        finally:
+            self._timer = None
         self._got += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
+        if self._whole:
+            self._uploads.unfinished.pop(self, None)
         return message
+
+    def _late(self, slowest: float) -> HTTPException:
+        if self._ended:
+            return HTTPException(503, "too many uploads at once; try again in a moment", BUSY)
+        if slowest < self._limits.seconds:
+            rate = f"{SLOWEST / 1000:g} kB per second"
+            return HTTPException(408, f"the upload is slower than {rate}; try again")
+        return HTTPException(408, f"the upload took longer than {self._limits.seconds:g} seconds")
+
+
+def keep_uploads_in_memory() -> None:
+    """Keep Starlette from moving uploads of more than 1 MB to the temporary folder.
+
+    They fit: `Limits.held` is their most. A folder that is full or missing is then no matter, and
+    nothing of a user's reaches a disk.
+    """
+    for name in ("spool_max_size", "max_file_size"):  # now, and before Starlette 0.46
+        if hasattr(MultiPartParser, name):
+            setattr(MultiPartParser, name, 0)  # of SpooledTemporaryFile: without limit
 
 
 def read_origin(text: str) -> str:

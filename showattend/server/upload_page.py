@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 
+from showattend.server.examples import SHOWN, examples
 from showattend.server.limits import Limits
 from showattend.visualize.page import asset, shell
 
@@ -23,13 +24,14 @@ def page(*, model: str, limits: Limits, beam_size: int, most: int) -> str:
         "megabytes": limits.megabytes,
         "beam_size": beam_size,
         "most": most,
+        "examples": [{"name": name, "alt": SHOWN[name]} for name in examples()],
     }
     text = json.dumps(settings).replace("<", "\\u003c")
     data = f'<script type="application/json" id="settings">{text}</script>'
     return shell(
         "Show, attend and tell",
         f"{_file('page.html')}\n{data}",
-        scripts=[asset("viewer.js"), _file("page.js")],
+        scripts=[asset("viewer.js"), _file("photos.js"), _file("page.js")],
         styles=[_file("page.css")],
         foot=_file("foot.html"),
         policy="connect-src 'self'",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -121,6 +122,16 @@ def _set_exact() -> contextlib.ExitStack:
             operation.fp32_precision = "ieee"
             undo.callback(setattr, operation, "fp32_precision", asked)
     return undo
+
+
+def memory_size(device: torch.device) -> int | None:
+    """The bytes of memory of a device; None if the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not a POSIX system
+        return None
 
 
 def keep_freed_memory() -> bool:

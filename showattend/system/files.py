@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -39,6 +40,11 @@ def make_room(path: Path) -> None:
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise UserError(f"{path}: cannot be written (permission denied)")
     remove_stale(path)
+
+
+def real(path: Path) -> Path:
+    """The absolute path without links; one in a circle stays, where `Path.resolve` may raise."""
+    return Path(os.path.realpath(path))
 
 
 def spare(
@@ -232,6 +238,25 @@ def hold(file: IO[Any]) -> bool:
     except OSError:  # a file system without locks
         return True
     return True
+
+
+def check_room(path: Path, size: int) -> None:
+    """Check that the disk has room for a file, before it is written.
+
+    Args:
+        path: The file, in a folder that exists.
+        size: Its size in bytes.
+
+    Raises:
+        OSError: It has not, so far as the system knows.
+    """
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        return
+    if free < size:
+        reason = f"it needs {size / 1e6:,.0f} MB, and the disk has {free / 1e6:,.0f} MB left"
+        raise OSError(errno.ENOSPC, reason)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

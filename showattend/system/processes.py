@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -17,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, UserError
 
 T = TypeVar("T")
 _PATIENCE = timedelta(days=1)  # the others wait while one extracts features or writes files
@@ -43,37 +44,58 @@ class Processes:
     def wait(self) -> None:
         """Wait until all processes arrive here."""
         if self.count > 1:
-            dist.barrier()
+            with _others():
+                dist.barrier()
 
     def gather(self, mine: T) -> list[T]:
         """Collect a value from every process, in the order of their ranks, on all of them."""
         if self.count == 1:
             return [mine]
         everyone: list[T | None] = [None] * self.count
-        dist.all_gather_object(everyone, mine)
+        with _others():
+            dist.all_gather_object(everyone, mine)
         return everyone  # type: ignore[return-value]
 
-    def add_gradients(self, parameters: Iterable[nn.Parameter], flag: bool = False) -> bool:
+    def add_gradients(
+        self, parameters: Iterable[nn.Parameter], flags: Sequence[bool] = ()
+    ) -> list[bool]:
         """Replace the gradients by their sum over all processes, in one message.
 
         Args:
             parameters: The parameters of the same model in every process. A parameter without a
                 gradient must have none in any process, as when all run the same code.
-            flag: A flag to send along.
+            flags: Flags to send along.
 
         Returns:
-            Whether any process set its flag.
+            For each flag, whether any process set it.
         """
         if self.count == 1:
-            return flag
+            return list(flags)
         gradients = [p.grad for p in parameters if p.grad is not None]
-        told = gradients[0].new_full((1,), float(flag))
+        told = gradients[0].new_tensor([float(flag) for flag in flags])
         together = torch.cat([*(gradient.flatten() for gradient in gradients), told])
-        dist.all_reduce(together)
-        *parts, told = together.split([*(gradient.numel() for gradient in gradients), 1])
+        with _others():
+            dist.all_reduce(together)
+        *parts, told = together.split([*(gradient.numel() for gradient in gradients), len(flags)])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
-        return bool(told > 0)
+        return [bool(each > 0) for each in told]
+
+
+@contextmanager
+def _others() -> Iterator[None]:
+    """Name what has happened if another process of the run is gone.
+
+    Raises:
+        UserError: It is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise UserError(
+            f"another process of the run has ended ({' '.join(str(error).split())[:120]}); its own "
+            "message says why, and --resume continues from the state that was saved last"
+        ) from error
 
 
 ALONE = Processes()

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from showattend.config import Config
 from showattend.evaluation.scores.lengths import range_text
 from showattend.evaluation.scores.statistics import METRICS, over_seeds, paired_difference
 from showattend.model.score_settings import describe_settings, search_settings
 from showattend.system.files import write_text
+from showattend.system.provenance import stamp
 
 HEADER = ("name", *METRICS, "ΔCIDEr", "distinct", "minutes")
 
@@ -103,7 +106,8 @@ def write(comparison: Comparison) -> None:
     Raises:
         UserError: They cannot be written.
     """
-    values = json.dumps(summarize(comparison), indent=1) + "\n"
+    made = {"provenance": stamp(torch.device("cpu"))}
+    values = json.dumps(summarize(comparison) | made, indent=1) + "\n"
     write_text(comparison.out / "comparison.json", values)
     write_text(comparison.out / "comparison.md", to_markdown(comparison))
 

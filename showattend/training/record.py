@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,20 +15,47 @@ from showattend import __version__
 from showattend.config import Config, to_dict
 from showattend.exceptions import UserError
 from showattend.model.score_settings import describe_settings, validation_settings
+from showattend.system import provenance
 from showattend.system.files import write_bytes
 from showattend.training.state import Progress
 
 
-def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Describe the machine and the software of a run."""
+def machine(made: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """Summarise the machine and the software of a run.
+
+    Args:
+        made: Its provenance.
+        dtype: The precision of its large products.
+    """
+    how = made["machine"]
     return {
-        "device": device.type,
+        "device": how["device"],
         "precision": str(dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "processors": os.cpu_count(),
+        "threads": how["threads"],
+        "processors": how["processors"],
         "torch": torch.__version__,
-        "python": platform.python_version(),
+        "python": made["packages"]["python"],
     }
+
+
+def begin_session(progress: Progress, made: dict[str, Any]) -> list[str]:
+    """Note the provenance of the process that trains from here on.
+
+    A resumed process with the same code, packages and machine continues the session before it.
+
+    Args:
+        progress: The progress of the run, whose ``sessions`` is extended.
+        made: The provenance of this process.
+
+    Returns:
+        How code, packages and machine differ from the session before, in a few words each.
+    """
+    before = progress.sessions[-1] if progress.sessions else None
+    changed = [] if before is None else provenance.changes(before, made)
+    if before is None or changed:
+        where = {"epoch": progress.epoch + 1, "batch": progress.batch}
+        progress.sessions.append(where | made)
+    return changed
 
 
 def run_record(
@@ -38,7 +63,10 @@ def run_record(
 ) -> dict[str, Any]:
     """Build the training record: config, size of the data, every epoch, and the machine.
 
-    ``validation`` holds the settings of the validation scores (`showattend.model.score_settings`).
+    ``validation`` holds the settings of the validation scores (`showattend.model.score_settings`),
+    ``provenance`` what the run was started with (`showattend.system.provenance`), and ``resumed``
+    the same for each process that continued it with other code, on another machine or with
+    another number of threads, and the epoch and batch from which it did.
 
     Args:
         config: The config of the run.
@@ -56,15 +84,25 @@ def run_record(
         "seconds": round(progress.seconds, 1),
         "machine": machine,
     }
+    if progress.sessions:
+        record["provenance"], *resumed = progress.sessions
+        record |= {"resumed": resumed} if resumed else {}
     return record | {"validation": validation_settings(record)}
 
 
-def check_finite(figures: Mapping[str, float], epoch: int, out: Path) -> None:
+def portable_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Shorten absolute paths in the provenance of a record, which a model file carries along."""
+    shown = {key: provenance.portable(record[key]) for key in ("provenance", "resumed")
+             if key in record}  # fmt: skip
+    return {**record, **shown}
+
+
+def check_finite(figures: Mapping[str, float], when: str, out: Path) -> None:
     """Stop a run that has diverged.
 
     Args:
         figures: Values by name.
-        epoch: The epoch, for the message.
+        when: The epoch, and the batch, for the message.
         out: The folder of the run, for the message.
 
     Raises:
@@ -73,9 +111,9 @@ def check_finite(figures: Mapping[str, float], epoch: int, out: Path) -> None:
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
         raise UserError(
-            f"{out}: the run has diverged ({wrong[0]} is {figures[wrong[0]]} in epoch {epoch}); "
-            "start again in another train.out, with a lower learning rate (train.lr, "
-            "train.encoder_lr, self_critical.lr) or train.clip_norm"
+            f"{out}: the run has diverged ({wrong[0]} is {figures[wrong[0]]} in {when}); "
+            "what was saved before is kept; start again in another train.out, with a lower "
+            "learning rate (train.lr, train.encoder_lr, self_critical.lr) or train.clip_norm"
         )
 
 

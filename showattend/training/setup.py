@@ -6,6 +6,7 @@ import hashlib
 import json
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +16,16 @@ from showattend.config import Config, to_dict
 from showattend.data.loader import CaptionLoader, wordless
 from showattend.data.mixture import Mixture
 from showattend.data.spoken import Spoken
+from showattend.exceptions import ConfigError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.build import build_decoder, build_preprocessing, encoder_of
+from showattend.model.checkpoint import find_model, weights_digest
 from showattend.model.decoders.protocol import sharpen
 from showattend.model.encoder import Encoder
 from showattend.model.score_settings import describe_settings, search_settings
 from showattend.model.search_options import SearchOptions
-from showattend.system.device import give_back_freed_memory
+from showattend.system import provenance
+from showattend.system.device import give_back_freed_memory, memory_size
 from showattend.system.processes import Processes
 from showattend.text.vocabulary import Vocabulary
 from showattend.training.inputs import (
@@ -80,6 +84,28 @@ class Setup:
             precision="fp32",
         )
 
+    def provenance(
+        self, config: Config, device: torch.device, dtype: torch.dtype
+    ) -> dict[str, Any]:
+        """Describe what the run is made from; see `showattend.system.provenance.stamp`.
+
+        Call it before training: ``encoder`` is the digest of the encoder's weights at the start.
+        """
+        files = [Path(each.path) for each in config.data.sets]  # or "toy", which is no file
+        start = config.train.init_from
+        return provenance.stamp(
+            device,
+            precision=str(dtype).removeprefix("torch."),
+            seed=config.train.seed,
+            data={
+                "content": self.identity["data set"],
+                "files": {file.name: provenance.file_digest(file) for file in files},
+            },
+            encoder={"name": self.encoder.name, "weights": self.encoder.fingerprint()[:16]},
+            start={"model": start, "weights": weights_digest(find_model(start))} if start else None,
+            search=search_settings(self.validation.options),
+        )
+
 
 def set_up(
     config: Config,
@@ -108,6 +134,7 @@ def set_up(
         encoder_config["pretrained"] = False  # the model is to carry it
     for warning in done_before(source, config):
         reporter.message(warning)
+    _check_grid(config, encoder, preprocessing.size, device)
     opened = encoder.finetune_from(config.encoder.finetune_from)
     if opened and 0 < config.train.epochs <= config.train.finetune_after:
         reporter.message(
@@ -206,6 +233,28 @@ def set_up(
         # Frozen stages are not in the state.
         | ({} if source is None else {"encoder's weights": encoder.fingerprint()[:12]}),
     )
+
+
+_CAPTIONS = 5  # of an image, as most data sets have
+_SHARE = 4  # of the memory, this part is for what every step of the decoder sees of the grid
+
+
+def _check_grid(config: Config, encoder: Encoder, size: int, device: torch.device) -> None:
+    """Refuse a grid whose annotation vectors and scores would not fit in memory.
+
+    Raises:
+        ConfigError: A training step would need more than the device has to spare.
+    """
+    rows, columns = encoder.grid(size)
+    numbers = encoder.dim + _CAPTIONS * config.decoder.attention_dim
+    needed = 4 * config.train.batch_size * rows * columns * numbers
+    memory = memory_size(device)
+    if memory is not None and needed > memory / _SHARE:
+        raise ConfigError(
+            f"encoder {encoder.name} at {size} pixels: its grid of {rows}x{columns} needs about "
+            f"{needed / 1e9:.1f} GB a step, of {memory / 1e9:.1f} GB of memory; lower "
+            "train.batch_size or encoder.size, or choose a later stage for encoder.beside"
+        )
 
 
 def _try_words(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
 from showattend.data.loader import Batch, CaptionLoader
 from showattend.evaluation.scores.map_statistics import complain_of_maps
@@ -21,15 +22,25 @@ from showattend.model.fast.depthwise import FastDepthwise
 from showattend.system.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.system.processes import join, leave
 from showattend.training.average import Merger, MovingAverage, put_weights
+from showattend.training.board import PHOTOGRAPHS, Board
 from showattend.training.check import check
 from showattend.training.losses import Loss, captioning_loss
+from showattend.training.notebook_display import default_reporter
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
-from showattend.training.record import check_finite, machine, run_record, write_record
+from showattend.training.record import (
+    begin_session,
+    check_finite,
+    machine,
+    portable_record,
+    run_record,
+    write_record,
+)
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.setup import set_up
 from showattend.training.state import Progress, check_folder, load_state, save_state
+from showattend.training.stopping import Stop
 
 
 class Trainer:
@@ -37,7 +48,7 @@ class Trainer:
 
     Args:
         config: The whole configuration.
-        reporter: Receives progress and messages; None for none.
+        reporter: Receives progress and messages; None: bars in a notebook, the log elsewhere.
 
     Raises:
         DataError: The data set cannot be read, or one of its splits is empty.
@@ -48,7 +59,7 @@ class Trainer:
         check(config)
         self.config, self.out = config, Path(config.train.out)
         self.processes, self.device = join(choose_device(config.train.device))
-        self.reporter = reporter if reporter and self.processes.first else Silent()
+        self.reporter = (reporter or default_reporter()) if self.processes.first else Silent()
         self.dtype = choose_dtype(config.train.precision, self.device)
         self.progress = Progress()
         self.phases = plan(config)
@@ -56,6 +67,7 @@ class Trainer:
         names = [phase.name for phase in self.phases]
         self.merger = Merger(self.out, names.count(SELF_CRITICAL), critical.start_share)
         self.averages_runs = AVERAGE in names
+        self.stop = Stop()
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
         setup = set_up(
@@ -68,6 +80,7 @@ class Trainer:
         self.encoder, self.decoder = setup.encoder, setup.decoder
         self.train_loader, self.val_loader = setup.train_loader, setup.val_loader
         self.setup, self.identity = setup, setup.identity
+        self.made = setup.provenance(config, self.device, self.dtype)
         if self.processes.rank:  # all processes have the same weights, but different dropout
             torch.manual_seed(config.train.seed + 1_000_003 * self.processes.rank)
         if config.train.compile and (trouble := compile_step(innermost(self.decoder), self.dtype)):
@@ -75,22 +88,17 @@ class Trainer:
         if self.phases[0].name == SELF_CRITICAL:
             sharpen(self.decoder, critical.temperature)
         self._restart()
-        self.reward_loader = (
-            self.train_loader.with_references(critical.min_references)
-            if critical.epochs
-            else self.train_loader
-        )
-        self.self_critical = (
-            SelfCritical(
+        self.reward_loader = self.train_loader
+        self.self_critical: SelfCritical | None = None
+        if critical.epochs:
+            self.reward_loader = self.train_loader.with_references(critical.min_references)
+            self.self_critical = SelfCritical(
                 self.train_loader.spoken,
                 setup.vocabulary,
                 samples=critical.samples,
                 max_length=critical.max_length,
                 doubly_stochastic=config.train.doubly_stochastic,
             )
-            if critical.epochs
-            else None
-        )
 
     def _restart(self) -> None:
         """Make a new optimizer, and new averages that start from the current weights."""
@@ -134,9 +142,24 @@ class Trainer:
             )
             self.progress = now
             over = now.phase == len(self.phases) - 1 and self._phase_is_over()
-            told = f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"
-            self.reporter.message("The run is already finished" if over else told)
+            self.reporter.message(
+                "The run is already finished; to train its best model for longer, start a new run "
+                f"with train.init_from={self.out} and another train.out"
+                if over
+                else f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"
+            )
+            if not over and (changed := begin_session(now, self.made)):
+                self.reporter.message(
+                    "warning: the run continues with other code, packages, machine or threads than "
+                    "before, so that its result may differ from an uninterrupted one "
+                    f"({'; '.join(changed)})"
+                )
+        else:
+            begin_session(now, self.made)
         self.started -= now.seconds  # include earlier processes of a resumed run
+        if self.processes.first:
+            paths = [record.path for record in self.val_loader.records[:PHOTOGRAPHS]]
+            self.board = Board(self.config, paths, now.epoch, self.reporter)
         if not resume:  # from here on the run can be resumed
             self._save_state()
         # Denormal numbers take a CPU about a hundred times as long as others.
@@ -144,12 +167,13 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         try:
-            for number in range(now.phase, len(self.phases)):
-                if number > now.phase:
-                    self._begin(number)
-                elif now.epoch + now.batch == 0 and self.phase.name == SELF_CRITICAL:
-                    self._save_start()
-                self._go_through_phase()
+            with self.stop:
+                for number in range(now.phase, len(self.phases)):
+                    if number > now.phase:
+                        self._begin(number)
+                    elif now.epoch + now.batch == 0 and self.phase.name == SELF_CRITICAL:
+                        self._save_start()
+                    self._go_through_phase()
         finally:
             torch.set_flush_denormal(False)
         if trouble := complain_of_maps(self._best_entry()):
@@ -265,28 +289,38 @@ class Trainer:
         total, parameters = len(self.loader), self._parameters()
         all_steps = total * (now.phase_start + self.phase.epochs)
         rewarded = self.phase.name == SELF_CRITICAL  # the reward uses all captions of an image
-        for batch in self.loader.batches(now.epoch, now.batch, keep_captions=rewarded):
-            figures = self._backward(batch)
-            for key, value in figures.items():
-                now.sums[key] = now.sums.get(key, 0.0) + value
-            if not batch.last:
-                continue
-            due = time.perf_counter() - saved > 60 * self.config.train.save_every
-            due = self.processes.add_gradients(parameters, due)
-            self._update(parameters)
-            now.batch += 1
-            key = self.phase.shown
-            mean = self.processes.count * now.sums[key] / now.batch
-            self.reporter.task(
-                "Training",
-                now.epoch * total + now.batch,
-                all_steps,
-                f"epoch {now.epoch + 1}/{now.phase_start + self.phase.epochs}  "
-                f"{self.phase.names.get(key, key)} {mean:.3f}",
-            )
-            if due:
-                self._save_state()
-                saved = time.perf_counter()
+        with self.stop.put_off():
+            for batch in self.loader.batches(now.epoch, now.batch, keep_captions=rewarded):
+                figures = self._backward(batch)
+                for key, value in figures.items():
+                    now.sums[key] = now.sums.get(key, 0.0) + value
+                if not batch.last:
+                    continue
+                since, asked = time.perf_counter() - saved, bool(self.stop.asked)
+                due = since > 60 * self.config.train.save_every
+                # Validation may take long, and a signal does not wait for it.
+                due |= asked or (since > 60 and now.batch + 1 == total)
+                due, asked = self.processes.add_gradients(parameters, (due, asked))
+                self._update(parameters)
+                now.batch += 1
+                key = self.phase.shown
+                mean = self.processes.count * now.sums[key] / now.batch
+                self.reporter.task(
+                    "Training",
+                    now.epoch * total + now.batch,
+                    all_steps,
+                    f"epoch {now.epoch + 1}/{now.phase_start + self.phase.epochs}  "
+                    f"{self.phase.names.get(key, key)} {mean:.3f}",
+                )
+                if due:
+                    self._save_state()
+                    saved = time.perf_counter()
+                if asked:
+                    self.stop.obey()
+
+    @property
+    def _when(self) -> str:
+        return f"epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}"
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -312,9 +346,7 @@ class Trainer:
         values = loss._replace(total=loss.total.detach())._asdict()
         values |= values.pop("attention")
         figures = {key: float(value) for key, value in values.items()}
-        check_finite(
-            {"the loss": figures.pop("total")} | figures, self.progress.epoch + 1, self.out
-        )
+        check_finite({"the loss": figures.pop("total")} | figures, self._when, self.out)
         weights = {"cross_entropy": batch.of_tokens}  # per token; the others are per caption
         return {key: value * weights.get(key, share) for key, value in figures.items()}
 
@@ -325,10 +357,14 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.phase.rates[group["part"]] * share
         self.scaler.unscale_(self.optimizer)
-        if settings.clip_norm:
-            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
+        if not self.scaler.is_enabled():  # which leaves such a step out
+            check_finite({"the gradient": float(norm)}, self._when, self.out)
+        before = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.scaler.get_scale() < before:  # a gradient was not finite: no step was taken
+            now.skipped += 1
         self.optimizer.zero_grad(set_to_none=True)
         for name, model in self._trained().items():
             if name in self.averages:
@@ -376,16 +412,24 @@ class Trainer:
             **{self.phase.names.get(key, key): value for key, value in sums.items()},
             "lr": self.phase.rates["decoder"] * self._rate_share(done * len(self.loader) - 1),
         }
+        if self.scaler.is_enabled():
+            entry["skipped_steps"] = now.skipped
+            if now.skipped:
+                self.reporter.message(
+                    f"Epoch {now.epoch + 1}: {now.skipped} of {len(self.loader)} steps were "
+                    "skipped, because gradients exceeded float16; bf16 has no such limit"
+                )
         if done >= min(self.phase.validate_from, self.phase.epochs):
             entry |= self.validate()
-        now.epoch, now.batch, now.sums = now.epoch + 1, 0, {}
+        now.epoch, now.batch, now.sums, now.skipped = now.epoch + 1, 0, {}, 0
         self._enter(entry)
 
     def _enter(self, entry: dict[str, Any]) -> None:
         """Add an entry to the history; save the model if its captions are the best so far."""
         now, best = self.progress, False
         if "CIDEr" in entry:
-            check_finite({"the validation loss": entry["val_loss"]}, entry["epoch"], self.out)
+            when = f"epoch {entry['epoch']}"
+            check_finite({"the validation loss": entry["val_loss"]}, when, self.out)
             # With few images, CIDEr may not change at all: then the lower loss decides.
             before = (now.best, -self._best_entry().get("val_loss", math.inf))
             best = (entry["CIDEr"], -entry["val_loss"]) > before
@@ -394,13 +438,17 @@ class Trainer:
         if best:
             now.best, now.best_epoch = entry["CIDEr"], entry["epoch"]
             if self.processes.first:
-                kept = self.setup.captioner(
-                    self.config, self._kept("encoder"), self._kept("decoder"), self._record()
-                )
-                checkpoints.save(self.out, kept.to_checkpoint())
+                checkpoints.save(self.out, self._captioner().to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
+        if self.processes.first:
+            self.board.epoch(now.history[-1], self._captioner)
         self._write_record()
+
+    def _captioner(self) -> Captioner:
+        record = portable_record(self._record())
+        encoder, decoder = self._kept("encoder"), self._kept("decoder")
+        return self.setup.captioner(self.config, encoder, decoder, record)
 
     def _best_entry(self) -> dict[str, Any]:
         now = self.progress
@@ -430,7 +478,7 @@ class Trainer:
             "size": self.setup.preprocessing.size,
             "grid": list(self.encoder.grid(self.setup.preprocessing.size)),
         }
-        return run_record(self.config, data, self.progress, machine(self.device, self.dtype))
+        return run_record(self.config, data, self.progress, machine(self.made, self.dtype))
 
 
 def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:

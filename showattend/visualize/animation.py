@@ -13,7 +13,7 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.visualize.focus import EVERYWHERE, looked
+from showattend.visualize.focus import everywhere, looked
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
     details_of,
@@ -168,6 +168,8 @@ class _Bar:
         self.shared = "scale: per word"
         if scale == "common" and caption.words:
             self.shared = f"scale: common, full at {full_heat(caption, 0, scale):.0%} in a cell"
+        if caption.explanation:
+            self.shared = f"{caption.explanation} · {self.shared}"
         sheet = self._sheet()
         room = width - 2 * self._px(MARGIN)
         self.shortage = sheet.wrapped(sheet.letters.shortage, NOTE, room)
@@ -209,7 +211,9 @@ class _Bar:
         note = self.shared
         if t is not None:
             if not looked(self.caption)[t]:
-                note = EVERYWHERE
+                note = " · ".join(
+                    filter(None, (self.caption.explanation, everywhere(self.caption)))
+                )
             note = (
                 f"{t + 1}/{len(self.caption.words)} · {details_of(self.caption, t)} bits · {note}"
             )
@@ -241,7 +245,9 @@ class _Bar:
 
     def _sheet(self) -> Sheet:
         return Sheet(
-            self.width, f"{self.caption.raw} {self.shared} {EVERYWHERE} 0123456789βH·./", self.unit
+            self.width,
+            f"{self.caption.raw} {self.shared} {everywhere(self.caption)} 0123456789βH·./",
+            self.unit,
         )
 
     def _px(self, length: float) -> int:

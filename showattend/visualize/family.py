@@ -15,7 +15,7 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.visualize.focus import full_share, sharpest
+from showattend.visualize.focus import full_share, sharpest, shown_of
 from showattend.visualize.heat import SCALES, Heat, chance_of, photo_of, positions_of
 from showattend.visualize.layout import (
     DEFAULT_WIDTH,
@@ -145,7 +145,7 @@ def draw_matrix(
     shares, blocks = region_shares(caption.attention[positions])
     down, across = len(blocks[0]), len(blocks[1])
     labels = [caption.words[t] for t in positions]
-    told = f"{caption.text} {caption.raw} sentinel 0123456789.%×"
+    told = f"{caption.text} {caption.raw} {shown_of(caption)} sentinel 0123456789.%×"
     measure = Sheet(100, told, 1.0, theme)
     side = max((measure.text_width(each, LABEL) for each in labels), default=0) + 14
     sentinel = caption.sentinel
@@ -163,7 +163,8 @@ def draw_matrix(
     most = float(shares.max(initial=0))
     note = (
         f"Each row is a word, each column a region of the photograph, from the upper left, "
-        f"{down} rows of {across}. White: {most:.0%} of the word's attention; black: none."
+        f"{down} rows of {across}. White: {most:.0%} of the word's {shown_of(caption)}; "
+        "black: none."
     )
     if sentinel is not None:
         note += " The last column: what stayed with the sentinel; white: all."

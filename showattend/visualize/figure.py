@@ -11,8 +11,16 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
+from showattend.visualize.among import draw_words_by_words
 from showattend.visualize.family import draw_matrix, draw_parts
-from showattend.visualize.focus import EVERYWHERE, SOMEWHERE, looked
+from showattend.visualize.focus import (
+    SOMEWHERE,
+    bright_of,
+    everywhere,
+    label_of,
+    looked,
+    map_of,
+)
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
     chance_of,
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
 
 KEY = (150, 11)  # width and height of the key to the heat, in units
 KEY_STEPS = 48
+LABEL_LINE = 28  # units, above the headline: what the maps are
 
 
 def draw_figure(
@@ -70,7 +79,8 @@ def draw_figure(
             outlines, and a panel for each of them; "grid": the photo, then a panel per word, as
             in the paper; "strip": the same in small; "word": the panels alone, each at the size
             of the photo itself; "parts": for each word the maps of its heads, hops or levels;
-            "matrix": words down the side, regions of the photo across.
+            "matrix": words down the side, regions of the photo across; "words": which words each
+            word looks at, for models with self-attention.
         columns: Panels in a row of a grid; chosen by the photo's shape when left out.
         scale: "word": each map is as bright as it can be, but an even one stays dim; "common":
             all maps share one scale, so that a spread-out map looks dim beside a pointed one.
@@ -95,6 +105,8 @@ def draw_figure(
         )
     if layout == "matrix":
         return draw_matrix(caption, words=words, theme=theme_named(theme), width=width)
+    if layout == "words":
+        return draw_words_by_words(caption, theme=theme_named(theme), width=width)
     if layout == "summary":
         return draw_summary(
             caption, words=words, scale=scale, theme=theme, details=details, width=width,
@@ -111,7 +123,8 @@ def draw_figure(
     seen = looked(caption)
     figures = {t: _beside(caption, t, seen[t], details) for t in positions}
     note = _note(caption, positions, seen, scale, details)
-    told = f"{caption.text} {caption.raw} {note} {_SIGNS}"
+    label = label_of(caption)
+    told = f"{caption.text} {caption.raw} {note} {label} {_SIGNS}"
     sheet = Sheet(plan.width, told, plan.unit, theme_named(theme))
     plan = _with_room_for_figures(plan, sheet, caption, figures)
 
@@ -122,7 +135,8 @@ def draw_figure(
     notes = sheet.wrapped(note, NOTE, room)
     with_key = bool(positions) and (details or style == "heat" or scale == "common")
     key = plan.px(NOTE * 1.7) if with_key else 0
-    top = plan.px(MARGIN + len(headline) * HEADLINE * 1.35 + GAP * 0.6)
+    lead = plan.px(LABEL_LINE) if label else 0
+    top = lead + plan.px(MARGIN + len(headline) * HEADLINE * 1.35 + GAP * 0.6)
     bottom = top + plan.rows * plan.row_height
     sheet.set_height(bottom + key + plan.px(len(notes) * NOTE * 1.5 + MARGIN * 0.8))
     if sheet.height > LONGEST_SIDE:
@@ -130,7 +144,7 @@ def draw_figure(
             f"the figure would be {sheet.height} pixels high, more than {LONGEST_SIDE}; "
             "choose more columns, fewer words or a smaller width"
         )
-    _write_headline(sheet, plan, headline)
+    _write_headline(sheet, plan, headline, label, lead)
     for number, line in enumerate(notes):
         y = bottom + key + plan.px((number * 1.5 + 1.3) * NOTE)
         sheet.text(plan.px(MARGIN), y, line, NOTE, sheet.theme.quiet)
@@ -171,7 +185,7 @@ def _beside(caption: Caption, t: int, somewhere: bool, details: bool) -> str:
     if caption.unsure[t]:
         told.append("unsure")
     if not somewhere:
-        told.append(EVERYWHERE)
+        told.append(everywhere(caption))
     if details:
         told.append(details_of(caption, t))
     return " · ".join(filter(None, told))
@@ -187,15 +201,15 @@ def _note(
     if not positions:
         return ""
     rows, cols = caption.attention.shape[1:]
-    told = ["Bright: where the model looked when it said the word."]
+    told = [bright_of(caption)]
     if scale == "common":
         most = full_heat(caption, 0, scale)
         cell = f"one cell of {rows}×{cols}"
-        told.append(f"Scale: common, full brightness is {most:.0%} of the attention in {cell}.")
+        told.append(f"Scale: common, full brightness is {most:.0%} of the map in {cell}.")
     if not all(seen[t] for t in positions):
         told.append(
-            f"{EVERYWHERE.capitalize()}: half of the attention takes more than {SOMEWHERE:.0%} "
-            "of the photo."
+            f"{everywhere(caption).capitalize()}: half of the {map_of(caption)} takes more than "
+            f"{SOMEWHERE:.0%} of the photo."
         )
     if details:
         if scale == "word":
@@ -226,14 +240,18 @@ def _with_room_for_figures(
     return plan
 
 
-def _write_headline(sheet: Sheet, plan: Layout, lines: Sequence[str]) -> None:
+def _write_headline(
+    sheet: Sheet, plan: Layout, lines: Sequence[str], label: str, lead: int
+) -> None:
     margin = plan.px(MARGIN)
+    side: dict[str, Any] = {"ha": "right"} if plan.from_right else {}
+    x = plan.width - margin if plan.from_right else margin
+    if label:
+        y = plan.px(MARGIN * 0.7 + LABEL_LINE * 0.5)
+        sheet.text(x, y, label, NOTE * 1.1, sheet.theme.quiet, bold=True, **side)
     for number, line in enumerate(lines):
-        y = plan.px(MARGIN + (number * 1.35 + 0.8) * HEADLINE)
-        if plan.from_right:
-            sheet.text(plan.width - margin, y, line, HEADLINE, sheet.theme.ink, ha="right")
-        else:
-            sheet.text(margin, y, line, HEADLINE, sheet.theme.ink)
+        y = lead + plan.px(MARGIN + (number * 1.35 + 0.8) * HEADLINE)
+        sheet.text(x, y, line, HEADLINE, sheet.theme.ink, **side)
 
 
 def _write_label(

@@ -22,6 +22,8 @@ SOMEWHERE = 0.2
 """The largest `half_area` of a word that looked somewhere."""
 
 EVERYWHERE = "looked everywhere"
+SPREAD = "spread everywhere"
+ATTENTION = "attention"
 
 
 def half_area(map_HW: np.ndarray) -> float:
@@ -41,6 +43,33 @@ def half_area(map_HW: np.ndarray) -> float:
     full = int(np.searchsorted(reached, 0.5))  # cells that are needed whole
     before = reached[full - 1] if full else 0.0
     return float((full + (0.5 - before) * total / shares[full]) / len(shares))
+
+
+def shown_of(caption: Caption) -> str:
+    """What the maps of a caption are: "attention", or the name of another explanation."""
+    return caption.explanation or ATTENTION
+
+
+def map_of(caption: Caption) -> str:
+    """What half of is outlined, in a sentence: "attention", or "map" of another explanation."""
+    return ATTENTION if shown_of(caption) == ATTENTION else "map"
+
+
+def everywhere(caption: Caption) -> str:
+    """What is printed next to a word whose map is close to even."""
+    return EVERYWHERE if shown_of(caption) == ATTENTION else SPREAD
+
+
+def label_of(caption: Caption) -> str:
+    """The line above a figure that says what its maps are; empty where nobody asked."""
+    return f"Explained by {caption.explanation}" if caption.explanation else ""
+
+
+def bright_of(caption: Caption) -> str:
+    """What a bright place is, as a sentence."""
+    if shown_of(caption) == ATTENTION:
+        return "Bright: where the model looked when it said the word."
+    return f"Bright: what spoke for the word by {shown_of(caption)}, not where the model looked."
 
 
 def full_share(map_HW: np.ndarray) -> float:

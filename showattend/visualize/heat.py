@@ -14,7 +14,8 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource, Stored, load_image
+from showattend.images.image_files import Stored, load_image
+from showattend.images.sources import ImageSource, plain
 from showattend.images.turns import turn
 from showattend.images.upright import open_image
 from showattend.visualize.focus import full_share
@@ -44,7 +45,7 @@ def thumbnail_of(caption: Caption, longest: int) -> Image.Image:
         UserError: As ``photo_of``.
         ImageError: As ``photo_of``.
     """
-    stored = load_image(_image_of(caption), at_least=longest)
+    stored = load_image(plain(_image_of(caption)), at_least=longest)
     _check_size(caption, stored.upright_size)
     return turn(_shrunk(stored, longest), stored.orientation)
 

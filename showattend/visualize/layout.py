@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from showattend.exceptions import UserError
 
 PLANNED = ("grid", "strip", "word")
-LAYOUTS = ("summary", *PLANNED, "parts", "matrix")
+LAYOUTS = ("summary", *PLANNED, "parts", "matrix", "words")
 LONGEST_SIDE = 16000  # of a figure, in pixels; WebP ends soon after
 DEFAULT_WIDTH = 1600
 

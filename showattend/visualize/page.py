@@ -12,10 +12,11 @@ import html
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.system.files import write_text
 from showattend.text.tokenizer import pieces
-from showattend.visualize.focus import SOMEWHERE, half_area
+from showattend.visualize.focus import ATTENTION, SOMEWHERE, bright_of, half_area, shown_of
 from showattend.visualize.heat import positions_of, thumbnail_of
 from showattend.visualize.raw import plain_numbers
 
@@ -84,9 +85,16 @@ def write_gallery_page(
 
 
 def page_html(
-    captions: Sequence[Caption], *, title: str | None = None, words: Sequence[str] | None = None
+    captions: Sequence[Caption],
+    *,
+    title: str | None = None,
+    words: Sequence[str] | None = None,
+    longest: int = LONGEST_SIDE,
 ) -> str:
-    """The page of one photo, as text; for arguments and errors see ``write_page``."""
+    """The page of one photo, as text; for arguments and errors see ``write_page``.
+
+    Its longer side has ``longest`` pixels at most.
+    """
     photo = photo_values(captions)
     if words is not None:
         positions_of(captions[0], words)  # it must say them; the others need not
@@ -96,13 +104,34 @@ def page_html(
     said = html.escape(captions[0].text)
     body = f"""\
 <div id="viewer">
-<figure class="stage">{_img(captions, 0, LONGEST_SIDE, said)}</figure>
+<figure class="stage">{_img(captions, 0, longest, said)}</figure>
 <p class="sentence" dir="auto">{marked(captions[0])}</p>
 {noted(captions[0])}
 </div>
 <noscript><p class="quiet">The maps are drawn by JavaScript, which is off here.</p></noscript>
 {_data([photo])}"""
-    return shell(title or photo["name"], body, scripts=[asset("viewer.js"), asset("pages.js")])
+    title = title or photo["name"]
+    foot = ""
+    if shown_of(captions[0]) != ATTENTION:
+        title = f"{title}: {shown_of(captions[0])}"
+        foot = f"<p>{html.escape(bright_of(captions[0]))}</p>"
+    return shell(title, body, scripts=[asset("viewer.js"), asset("pages.js")], foot=foot)
+
+
+class Remark(NamedTuple):
+    """What a gallery says of some words of a caption, or of all of it.
+
+    Attributes:
+        kind: A short label, by which the reader can select photos.
+        text: One line.
+        start: Index of the first word.
+        stop: Index after the last word; as ``start`` for a remark on the whole caption.
+    """
+
+    kind: str
+    text: str
+    start: int = 0
+    stop: int = 0
 
 
 class GalleryPage:
@@ -122,12 +151,21 @@ class GalleryPage:
     def __len__(self) -> int:
         return len(self._cards)
 
-    def add(self, captions: Sequence[Caption], name: str | None = None) -> None:
+    def add(
+        self,
+        captions: Sequence[Caption],
+        name: str | None = None,
+        *,
+        remarks: Sequence[Remark] = (),
+        people: Sequence[str] = (),
+    ) -> None:
         """Add a photo.
 
         Args:
             captions: Its candidates, best first.
             name: What it is called; its file's name when left out.
+            remarks: What there is to say of the best candidate.
+            people: What people say of the photo.
 
         Raises:
             UserError: It has no caption, or that does not know its image.
@@ -139,19 +177,33 @@ class GalleryPage:
             each["attention"] = [_shorter(numbers) for numbers in each["attention"]]
             if "parts" in each:
                 each["parts"] = [[_shorter(one) for one in parts] for parts in each["parts"]]
+        words = captions[0].words
+        values["remarks"] = [
+            {**each._asdict(), "words": " ".join(words[each.start : each.stop])} for each in remarks
+        ]
+        values["people"] = list(people)
+        kinds = "".join(
+            f'<span class="kind">{html.escape(kind)}</span>'
+            for kind in dict.fromkeys(each.kind for each in remarks)
+        )
         picture = _img(captions, len(self), self._longest, "")
         self._values.append(values)
         self._cards.append(
             f'<li><button type="button" class="card">{picture}'
             f'<span dir="auto">{marked(captions[0]) or "(no words)"}</span>'
+            f"{f'<span>{kinds}</span>' if kinds else ''}"
             f'<span class="name">{html.escape(values["name"])}</span></button></li>'
         )
 
-    def html(self, title: str | None = None) -> str:
+    def html(
+        self, title: str | None = None, *, kinds: Mapping[str, str] | None = None, note: str = ""
+    ) -> str:
         """The page, as text.
 
         Args:
             title: The headline; how many photos there are when left out.
+            kinds: The kinds of remarks with what they mean, explained above the photos.
+            note: A line at the end of the page.
 
         Raises:
             UserError: There are no photos.
@@ -160,7 +212,16 @@ class GalleryPage:
             raise UserError("there is nothing to show in the gallery")
         count = f"{len(self):,} photo{'' if len(self) == 1 else 's'}"
         newline = "\n"
+        said = Counter(
+            kind for each in self._values for kind in {one["kind"] for one in each["remarks"]}
+        )
+        legend = "".join(
+            f'<li><button type="button" data-kind="{html.escape(kind)}" aria-pressed="false">'
+            f"{html.escape(kind)} ({said[kind]})</button> {html.escape(meaning)}</li>"
+            for kind, meaning in (kinds or {}).items()
+        )
         body = f"""\
+{f'<ul class="legend">{legend}</ul>' if legend else ""}
 <div class="finder" role="search">
 <label for="find">Find in captions and names</label> <input type="search" id="find">
 <span class="quiet" id="found" role="status">{count}</span>
@@ -177,7 +238,9 @@ class GalleryPage:
 <div class="place"></div>
 </dialog>
 {_data(self._values)}"""
-        return shell(title or count, body, scripts=[asset("viewer.js"), asset("pages.js")])
+        foot = f"<p>{html.escape(note)}</p>" if note else ""
+        scripts = [asset("viewer.js"), asset("pages.js")]
+        return shell(title or count, body, scripts=scripts, foot=foot)
 
 
 def longest_side(photos: int) -> int:

@@ -17,7 +17,17 @@ from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.text.tokenizer import pieces
 from showattend.visualize.arrangement import Plan, arrange_summary
-from showattend.visualize.focus import EVERYWHERE, SOMEWHERE, looked, sharpest
+from showattend.visualize.focus import (
+    ATTENTION,
+    SOMEWHERE,
+    bright_of,
+    everywhere,
+    label_of,
+    looked,
+    map_of,
+    sharpest,
+    shown_of,
+)
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import chance_of, details_of, heat_for, photo_of, positions_of
 from showattend.visualize.layout import DEFAULT_WIDTH, LONGEST_SIDE, check_width
@@ -76,7 +86,8 @@ def draw_summary(
     shown = sharpest(caption, asked, MOST) if words is None else asked[: 2 * MOST]
     photo = photo_of(caption)
     unit = (width or DEFAULT_WIDTH) / DEFAULT_WIDTH
-    told = f"{caption.text} {caption.raw} 0123456789%·βH.? {EVERYWHERE} unsure"
+    written = f"{everywhere(caption)} {label_of(caption)} unsure"
+    told = f"{caption.text} {caption.raw} 0123456789%·βH.? {written}"
     most = round((width or DEFAULT_WIDTH) - 2 * MARGIN * unit)
     strip = (LABEL_STRIP + (DETAILS_LINE if details else 0)) * unit
     plan = arrange_summary(
@@ -107,6 +118,8 @@ class _Summary:
         self.photo, self.details, self.content = photo, details, content
         self.margin = self.px(MARGIN)
         self.from_right = right_to_left(caption.text)
+        self.label = label_of(caption)
+        self.lead = self.px(NOTE * 2) if self.label else 0
         self.looked, self.unsure = looked(caption), caption.unsure
         # A word that looked everywhere has no colour, asked for or not: it has no outline either.
         coloured = [t for t in shown if self.looked[t]]
@@ -119,7 +132,7 @@ class _Summary:
         sheet, plan = self.sheet, self.plan
         lines = self._headline()
         notes = sheet.wrapped(self._note(), NOTE, self.content)
-        above = self.px(MARGIN * 0.8 + len(lines) * HEADLINE * SPACING + GAP * 0.5)
+        above = self.lead + self.px(MARGIN * 0.8 + len(lines) * HEADLINE * SPACING + GAP * 0.5)
         below = self.px(GAP + len(notes) * NOTE * 1.5 + MARGIN * 0.6)
         sheet.set_height(above + plan.size[1] + below)
         if sheet.height > LONGEST_SIDE:
@@ -176,11 +189,15 @@ class _Summary:
 
     def _write_headline(self, lines: list[list[tuple[int, str, str, float, float]]]) -> None:
         sheet, theme = self.sheet, self.sheet.theme
+        if self.label:
+            y = self.px(MARGIN * 0.6 + NOTE * 1.2)
+            begin: dict[str, Any] = {"ha": "right"} if self.from_right else {}
+            sheet.text(self._left(0, 0), y, self.label, NOTE * 1.1, theme.quiet, True, **begin)
         if not self.caption.words:
-            y = self.px(MARGIN * 0.8 + HEADLINE)
+            y = self.lead + self.px(MARGIN * 0.8 + HEADLINE)
             sheet.text(self.margin, y, "(no words)", HEADLINE, theme.quiet)
         for number, line in enumerate(lines):
-            y = self.px(MARGIN * 0.8 + (number * SPACING + 1.0) * HEADLINE)
+            y = self.lead + self.px(MARGIN * 0.8 + (number * SPACING + 1.0) * HEADLINE)
             for t, said, stop, offset, wide in line:
                 room = min(1.0, self.content / wide) if wide else 1.0
                 x = self._left(offset, wide * room)
@@ -292,7 +309,7 @@ class _Summary:
         if self.unsure[t]:
             doubt += "  unsure"
         if not self.looked[t]:
-            doubt += f"  {EVERYWHERE}"
+            doubt += f"  {everywhere(caption)}"
         side, between = (self.px(5) if t in self.colour else 0), self.px(14)
         bold = t in self.colour
         widths = sheet.text_width(word, LABEL, bold), sheet.text_width(doubt, LABEL * 0.85)
@@ -320,16 +337,21 @@ class _Summary:
     def _note(self) -> str:
         """What the colours mean, and what to know of this photo."""
         told = []
+        shown = shown_of(self.caption)
         if self.colour:
-            told.append("Outline: the area that holds half of a word's attention.")
-        elif self.caption.words:
+            told.append(f"Outline: the area that holds half of a word's {map_of(self.caption)}.")
+        elif self.caption.words and shown == ATTENTION:
             told.append("No content word looked at one place.")
+        elif self.caption.words:
+            told.append("No content word has its map at one place.")
+        if shown != ATTENTION:
+            told.append(bright_of(self.caption))
         if any(chance_of(self.caption, t) for t in self.shown):
             told.append("%: the word's probability.")
         if not all(self.looked):
             told.append(
-                f"Grey: {EVERYWHERE}; half of the attention takes more than {SOMEWHERE:.0%} "
-                "of the photo."
+                f"Grey: {everywhere(self.caption)}; half of the {map_of(self.caption)} takes "
+                f"more than {SOMEWHERE:.0%} of the photo."
             )
         if any(self.unsure):
             told.append("Dashed or dotted: unsure.")

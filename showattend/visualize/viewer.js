@@ -164,10 +164,12 @@ const showattend = (() => {
   class Viewer {
     // `actions`: what else can be done with a word: {label(caption, t), run(caption, t)}.
     // `extra`: what stands between the words and the candidates.
-    constructor(root, { actions = [], extra = [] } = {}) {
+    // `chosen`: called with a candidate when it is shown.
+    constructor(root, { actions = [], extra = [], chosen = () => {} } = {}) {
       this.root = root;
       this.actions = actions;
       this.extra = extra;
+      this.chosen = chosen;
       this.id = `viewer${++viewers}`;
       this.opacity = 1;
       this.smoothness = 1;
@@ -237,6 +239,36 @@ const showattend = (() => {
     // Show a photo: {geometry, captions} and its picture, as any address an image can have. Says
     // whether it is shown: another one, asked for later, may have been quicker.
     async show(photo, source) {
+      if (!(await this.picture(source))) return false;
+      this.root.classList.remove("waiting");
+      this.photo = photo;
+      this.note.hidden = !photo.note;
+      this.note.textContent = photo.note ? `This photo is ${photo.note}.` : "";
+      this.others.replaceChildren(...photo.captions.map((caption, number) =>
+        make("li", {}, make("button", { type: "button", click: () => this.choose(number) },
+          make("span", { class: "text", dir: "auto" }, caption.words.length ? marked(caption) : "(no words)"),
+          make("span", { class: "score", title: "Score: log-probability, by length" },
+            fixed(caption.score, 2))))));
+      this.choose(0);
+      return true;
+    }
+
+    // Show a picture whose captions are still to come; null where there is none to show yet.
+    async wait(source, text) {
+      this.stop();
+      this.root.classList.add("waiting");
+      this.at = [];
+      this.words = new Map();
+      this.shown = this.pinned = this.pixels = null;
+      this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+      this.canvas.setAttribute("aria-label", text);
+      this.sentence.replaceChildren(make("span", { class: "quiet" }, text));
+      this.coming = null;
+      return source === null || this.picture(source);
+    }
+
+    // Load a picture into the canvas; says whether it is still the one that is wanted.
+    async picture(source) {
       const image = (this.coming = new Image());
       image.src = source;
       await image.decode();
@@ -249,15 +281,6 @@ const showattend = (() => {
       this.context.imageSmoothingEnabled = times < 4; // a tiny photo keeps its pixels
       this.context.drawImage(image, 0, 0, this.canvas.width, this.canvas.height);
       this.pixels = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
-      this.photo = photo;
-      this.note.hidden = !photo.note;
-      this.note.textContent = photo.note ? `This photo is ${photo.note}.` : "";
-      this.others.replaceChildren(...photo.captions.map((caption, number) =>
-        make("li", {}, make("button", { type: "button", click: () => this.choose(number) },
-          make("span", { class: "text", dir: "auto" }, caption.words.length ? marked(caption) : "(no words)"),
-          make("span", { class: "score", title: "Score: log-probability, by length" },
-            fixed(caption.score, 2))))));
-      this.choose(0);
       return true;
     }
 
@@ -282,7 +305,7 @@ const showattend = (() => {
             "aria-label": unsure[t] && `${said} (unsure)`,
             "aria-pressed": "false", tabindex: t === this.at[0] ? 0 : -1,
             click: () => this.pin(t), focus: () => this.pin(t),
-            pointerenter: (event) => event.pointerType === "mouse" && this.preview(t),
+            pointerenter: (event) => event.pointerType === "mouse" && this.point(t),
           }, said);
         if (this.at.includes(t)) this.words.set(t, word);
         else if (unsure[t]) word.append(heard());
@@ -297,6 +320,7 @@ const showattend = (() => {
       this.tabulate();
       this.player.disabled = this.plain.disabled = !this.at.length;
       this.pin(only ? this.at[0] ?? null : null);
+      this.chosen(this.caption);
     }
 
     // Show a word's map until another is pinned; null shows the photo alone.
@@ -308,7 +332,7 @@ const showattend = (() => {
         if (t !== null) word.tabIndex = k === t ? 0 : -1;
       });
       this.plain.setAttribute("aria-pressed", t === null);
-      this.doing.replaceChildren(...(t === null ? [] : this.actions.map((action) =>
+      this.doing.replaceChildren(...(t === null || this.telling ? [] : this.actions.map((action) =>
         make("button", { type: "button", click: () => action.run(this.caption, t) },
           action.label(this.caption, t)))));
       this.preview(null);
@@ -317,6 +341,11 @@ const showattend = (() => {
     // Go to a word, or to the last one where the caption is shorter.
     focus(t) {
       (this.words.get(t) ?? this.words.get(this.at.at(-1)))?.focus();
+    }
+
+    point(t) {
+      if (this.telling) this.stop();
+      this.preview(t);
     }
 
     // Show a word's map while it is pointed at; null goes back to the pinned one.
@@ -348,23 +377,35 @@ const showattend = (() => {
       this.words.get(this.at[to]).focus();
     }
 
-    // Go through the words, one after the other.
-    play() {
+    // Go through the words, one after the other; `telling` them, each appears when its turn comes.
+    play(telling = false) {
       if (this.playing !== undefined) return this.stop();
+      if (!this.at.length) return;
       this.player.textContent = "Stop";
+      this.reading.setAttribute("aria-live", "off"); // too quick to be read out
+      this.telling = telling;
+      this.sentence.classList.toggle("telling", telling);
       this.step = -1;
       const next = () => {
-        if (++this.step >= this.at.length) return this.stop();
+        if (++this.step >= this.at.length) {
+          this.stop();
+          if (telling) this.pin(null);
+          return;
+        }
+        this.words.get(this.at[this.step]).classList.add("said");
         this.pin(this.at[this.step]);
       };
-      this.playing = setInterval(next, 900);
+      this.playing = setInterval(next, telling ? 600 : 900);
       next();
     }
 
     stop() {
       clearInterval(this.playing);
       this.playing = undefined;
+      this.telling = false;
       this.player.textContent = "Play";
+      this.sentence.classList.remove("telling");
+      this.reading.removeAttribute("aria-live");
     }
 
     // Draw at most once a frame.
@@ -401,12 +442,13 @@ const showattend = (() => {
       return this.caption.half_area[t] > this.photo.somewhere;
     }
 
-    // Say in words what is shown, for everybody.
+    // Say in words what is shown. Cells and gates are for the eye: they are not read out.
     describe() {
       const t = this.shown, { caption, words } = this.caption;
-      let text = this.at.length ? "Point at a word to see where the model looked when it said it." : "";
+      const seen = (text) => make("span", { "aria-hidden": "true" }, text);
+      let text = [this.at.length ? "Point at a word to see where the model looked when it said it." : ""];
       if (this.caption.unsure.includes(true))
-        text += ` Dotted words are unsure: of a probability under ${percent(this.photo.unsure_below)}.`;
+        text.push(` Dotted words are unsure: of a probability under ${percent(this.photo.unsure_below)}.`);
       let label = `The photo. Caption: ${caption || "no words"}`;
       if (t != null) {
         const { confidences, unsure, betas, sentinel, part_names } = this.caption;
@@ -414,17 +456,20 @@ const showattend = (() => {
         const most = peak(map), cells = map.length * map[0].length;
         const how = this.area(t) > this.photo.somewhere ? `looked everywhere, a little more at the ${where}`
           : `looked most at the ${where}`;
-        text = `“${words[t]}”, word ${t + 1} of ${words.length}` +
-          `${this.part.selectedIndex > 0 ? ` (${part_names[this.part.selectedIndex - 1]})` : ""}: ${how}, ` +
-          `with ${percent(most)} of its attention in one cell of ${cells}. ` +
-          (confidences[t] == null ? "Probability unknown"
-            : `Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}`) +
-          `${betas ? `, gate β\u00a0${fixed(betas[t], 2)}` : ""}` +
-          `${sentinel ? `, ${percent(sentinel[t])} kept for the sentinel` : ""}.`;
+        text = [
+          `“${words[t]}”, word ${t + 1} of ${words.length}` +
+            `${this.part.selectedIndex > 0 ? ` (${part_names[this.part.selectedIndex - 1]})` : ""}: ${how}`,
+          seen(`, with ${percent(most)} of its attention in one cell of ${cells}`),
+          confidences[t] == null ? ". Probability unknown"
+            : `. Probability ${percent(confidences[t])}${unsure[t] ? " (unsure)" : ""}`,
+          seen(`${betas ? `, gate β\u00a0${fixed(betas[t], 2)}` : ""}` +
+            `${sentinel ? `, ${percent(sentinel[t])} kept for the sentinel` : ""}`),
+          ".",
+        ];
         label += ` Bright: where the model looked for “${words[t]}”, ` +
           `${this.area(t) > this.photo.somewhere ? "nearly everywhere" : `most at the ${where}`}.`;
       }
-      this.reading.textContent = text;
+      this.reading.replaceChildren(...text);
       this.canvas.setAttribute("aria-label", label);
     }
 

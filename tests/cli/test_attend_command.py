@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from showattend.captioner import Captioner
+from showattend.decoding.explaining import NAMES
 from showattend.visualize.page import longest_side
 from tests.commandline import CommandLine
 
@@ -373,3 +374,50 @@ def test_mistakes_are_found_before_the_model_is_loaded(
 ) -> None:
     monkeypatch.setattr(Captioner, "from_pretrained", staticmethod(never))
     assert message in run.refused("attend", photo, *args.split())
+
+
+@pytest.mark.parametrize("kind", ["attention", "grad", "gradcam", "occlusion", "integrated"])
+def test_attend_explains(kind: str, run: CommandLine, photo: Path, tmp_path: Path) -> None:
+    output = tmp_path / "maps.json"
+    args = ("attend", photo, "--output", output, "--model", run.model, "--caption", "a dog runs")
+    assert run(*args).code == 0
+    plain = json.loads(output.read_text(encoding="utf-8"))
+    result = run(*args, "--explain", kind)
+    assert (result.code, result.err) == (0, [f"wrote {output}"])
+    maps = json.loads(output.read_text(encoding="utf-8"))
+    assert maps["words"] == plain["words"]
+    assert maps["explanation"] == NAMES[kind]
+    np.testing.assert_allclose(np.sum(maps["attention"], axis=(1, 2)), 1, atol=1e-5)
+    same = np.allclose(maps["attention"], plain["attention"], atol=1e-6)
+    assert same == (kind == "attention")
+
+
+def test_attend_explains_in_all_ways(run: CommandLine, photo: Path, tmp_path: Path) -> None:
+    output = tmp_path / "all.npz"
+    args = ("attend", photo, "--model", run.model, "--explain", "all", "--output")
+    assert run(*args, output).code == 0
+    with np.load(output) as maps:
+        assert maps["explanation_names"].tolist() == list(NAMES.values())
+        assert len({each.tobytes() for each in maps["explanations"]}) == len(NAMES)
+    refused = run(*args, tmp_path / "all.gif")
+    assert refused.code == 2
+    assert "shows one explanation" in refused.err[-1]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--explain", "lime"), "no explanation 'lime'; choose from attention, grad"),
+        (("--explain", "grad", "--n-best", "2"), "leave --n-best out"),
+        (("--explain", "grad", "--maps", "maps.npz"), "leave --explain out"),
+    ],
+)
+def test_attend_refuses_what_cannot_be_explained(
+    args: tuple[str, ...], said: str, run: CommandLine, photo: Path, tmp_path: Path
+) -> None:
+    result = run("attend", photo, "--output", tmp_path / "a.html", *args)
+    assert result.code == 2
+    assert said in result.err[-1]
+    several = run("attend", photo, photo, "--output", tmp_path / "a.html", "--explain", "grad")
+    assert several.code == 2
+    assert "--explain is about one photo" in several.err[-1]

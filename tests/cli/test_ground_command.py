@@ -33,6 +33,34 @@ def data(tmp_path: Path) -> tuple[object, ...]:
     return ("--annotations", tmp_path / "instances.json", "--images", tmp_path)
 
 
+def test_captions_of_something_else_are_forced(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path
+) -> None:
+    """The same captions, given as results, have the same maps; other images are left out."""
+    rows = [{"image_id": k, "caption": "a dog near a car"} for k in (1, 2, 99)]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    found = []
+    for option in ("captions", "results"):
+        output = tmp_path / f"by-{option}.json"
+        args = (f"--{option}", tmp_path / f"{option}.json", "--output", output)
+        assert run("ground", *data, *args, "--model", run.model).code == 0
+        found.append(json.loads(output.read_text(encoding="utf-8")))
+    human, other = found
+    assert other["captions"] == human["captions"]
+    assert other["pointing"] == human["pointing"]
+    assert (human["settings"]["sentences"], other["settings"]["sentences"]) == ("human", "results")
+    assert other["settings"]["beam_size"] is None
+    assert other["provenance"]["model"]["weights"] == human["provenance"]["model"]["weights"]
+    assert other["provenance"]["data"]["captions"] != human["provenance"]["data"]["captions"]
+    both = ("--captions", tmp_path / "captions.json", "--results", tmp_path / "results.json")
+    assert "give one of them" in run.refused("ground", *data, *both)
+    beam = ("--results", tmp_path / "results.json", "--beam-size", 2)
+    assert "leave --beam-size out" in run.refused("ground", *data, *beam)
+    (tmp_path / "results.json").write_text(json.dumps(rows[2:]))
+    refused = run.refused("ground", *data, *both[2:], "--model", run.model)
+    assert "has no caption of an image" in refused
+
+
 def test_right_and_wrong_words_are_reported(
     run: CommandLine, data: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -177,3 +205,33 @@ def test_ground(run: CommandLine, folder: Path, annotations: Path, tmp_path: Pat
         assert set(found["interval"][measure]) == maps - {"model"}
     shown = next(line for line in result.out if line.strip().startswith("uniform"))
     assert shown.split()[1] == "0.250"
+
+
+def test_faithfulness_is_measured_on_request(
+    run: CommandLine, data: tuple[object, ...], tmp_path: Path
+) -> None:
+    output = tmp_path / "ground.json"
+    args = ("ground", *data, "--captions", tmp_path / "captions.json", "--model", run.model)
+    result = run(*args, "--faithful", "--pixels", "1", "--replace", "other", "--output", output)
+    assert result.code == 0
+    told = "\n".join(result.out)
+    assert "On the feature grid, 4 content words in 2 images" in told
+    assert "On pixels, 2 content words in 1 images" in told
+    for name in ("Grad-CAM", "another word", "function words", "looked everywhere"):
+        assert name in told
+    assert "Rank correlation of β" in told
+    found = json.loads(output.read_text(encoding="utf-8"))
+    assert found["words"] == 2, "the tables of ground are there as before"
+    assert found["faithful"]["settings"]["replace"] == "other"
+    assert set(found["faithful"]["orders"]["ranking"]) >= {"attention", "integrated", "random"}
+
+
+@pytest.mark.parametrize("option", [("--pixels", "1"), ("--replace", "mean")])
+def test_options_of_faithfulness_need_it(
+    option: tuple[str, str], run: CommandLine, data: tuple[object, ...]
+) -> None:
+    result = run("ground", *data, "--model", run.model, *option)
+    assert result.code == 2
+    assert result.err[-1].endswith(
+        f"{option[0]} is for --faithful; add that, or leave {option[0]} out"
+    )

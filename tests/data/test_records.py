@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_selections_share_the_text() -> None:
     turned = packed.take([2, 0])
     assert list(turned) == [RECORDS[2], RECORDS[0]]
     assert list(turned.take([1])) == [RECORDS[0]]
+
+
+def test_a_data_set_that_cannot_be_read_is_not_the_temporary_folders_fault() -> None:
+    def read() -> Iterator[Record]:
+        yield RECORDS[0]
+        raise OSError(36, "File name too long", "data.jsonl")
+
+    with pytest.raises(DataError, match=r"^data\.jsonl: cannot be read \(File name too long\)$"):
+        PackedRecords(read())
 
 
 def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

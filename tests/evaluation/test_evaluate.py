@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from showattend.caption import Caption
@@ -36,6 +37,10 @@ class Parrot:
     search = SearchOptions(beam_size=3, block_ngrams=2)
     preprocessing = SimpleNamespace(size=224)
     dtype = "torch.float32"
+    device = torch.device("cpu")
+
+    def digests(self) -> dict[str, Any]:
+        return {"name": self.name, "weights": None, "encoder": "0" * 16}
 
     def __init__(self, says: dict[str, str]) -> None:
         self.says = says

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from showattend.model.build import build_encoder
         ("timm:resnt18", "did you mean timm:resnet18"),
         ("timm:resnet18.nothing", r"it has .*resnet18\.a1_in1k"),
         ("torchvision:resnet19", "did you mean torchvision:resnet1"),
-        ("torchvision:vit_b_16", "no spatial map"),
+        ("torchvision:vit_b_17", "did you mean torchvision:vit_b_16"),
+        ("vit_b_16", "did you mean torchvision:vit_b_16"),
+        ("resnet34", "did you mean resnet101 or torchvision:resnet34 or timm:resnet34"),
         ("keras:vgg19", "Known: efficientnet_lite0"),
     ],
 )
@@ -31,6 +34,22 @@ def test_an_unknown_name_is_one_line_with_the_nearest(name: str, message: str) -
     with pytest.raises(ConfigError, match=message) as caught:
         build_encoder(name=name, pretrained=False)
     assert "\n" not in str(caught.value)
+
+
+def test_waiting_for_a_hub_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(*_: object) -> None:
+        time.sleep(0.3)
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr("showattend.model.backbones._build_timm", unreachable)
+    monkeypatch.setattr("showattend.model.backbones._SILENCE", 0.05)
+    with caplog.at_level("INFO"), pytest.raises(ConfigError, match="could not be downloaded"):
+        build_encoder(name="timm:resnet18", pretrained=True)
+    assert [each.message for each in caplog.records] == [
+        "getting the encoder timm:resnet18; its weights are downloaded once"
+    ]
 
 
 # Weights ---------------------------------------------------------------------------------------

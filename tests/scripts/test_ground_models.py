@@ -81,6 +81,38 @@ def test_models_are_compared(
     assert len(asked) == 2, "what is kept is not measured again"
 
 
+def test_faithfulness_is_tabulated(
+    ground: Callable[..., int],
+    world: Path,
+    model: Path,
+    script: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, asked = script.ground, []
+    human = world / "captions.json"
+    monkeypatch.setattr(script, "ground", lambda *args, **more: real(*args[:3], human, **more))
+    measured = script.faithful
+    monkeypatch.setattr(
+        script, "faithful", lambda *args, **more: asked.append(more) or measured(*args, **more)
+    )
+    page = world / "page.md"
+    page.write_text("<!-- here -->\n<!-- end of here -->\n")
+    args = (f"mine={model}", "--kinds", "attention", "occlusion", "--replace", "other")
+    args += ("--pixels", 1, "--captions", human, "--into", page, "here")
+    assert ground(*args, "--tables", "faithful", "trust") == 0
+    assert [(each["replace"], each["pixels"]) for each in asked] == [("other", 1), ("other", 0)]
+    own, forced = page.read_text(encoding="utf-8").split("Human captions, forced:")
+    assert "mine; removed cells: other, model." in own
+    assert "mine; removed cells: other, human, the first of each image." in forced
+    for name in ("| occlusion |", "| least attended |", "| looked everywhere |"):
+        assert name in forced
+    assert "| function words |" not in forced, "that is another table"
+    assert ground(*args, "--tables", "classes") == 0
+    assert len(asked) == 2, "what is kept is not measured again"
+    assert "| function words |" in page.read_text(encoding="utf-8")
+
+
 def test_mistakes_in_the_arguments(
     ground: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,9 @@ from showattend.model.calibration import Calibration
 from showattend.model.familiarity import Familiarity
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.server.api import Options, create_app
+from showattend.server.examples import SHOWN, examples
 from showattend.server.limits import LOOPBACK, Limits
+from showattend.server.recent import Recent
 
 URL = "/api/caption"
 
@@ -122,6 +124,109 @@ def test_the_defaults_are_the_models(client: TestClient, untrained: Captioner, p
     assert len(post(client, photo, beam_size=4, n_best=2).json()["captions"]) == 2
     short = post(client, photo, max_length=2).json()["captions"]
     assert all(len(each["words"]) <= 2 for each in short)
+
+
+def again(client: TestClient, token: str, **values: Any) -> Any:
+    return client.post(URL, data={"token": token, **values})
+
+
+def test_a_token_stands_for_the_photo(client: TestClient, photos: list[Path]) -> None:
+    """The same captions as from the photo itself, steered, sampled and given."""
+    sent = post(client, photos[0], "my photo.jpg", beam_size=2).json()
+    first = sent["captions"][0]["words"][0]
+    for values in (
+        {"beam_size": "2"},
+        {"prefix": f"{first} dog", "banned": "grass"},
+        {"method": "sample", "seed": "3"},
+        {"text": "a zebra on the beach"},
+    ):
+        answer = again(client, sent["token"], **values)
+        assert answer.status_code == 200, answer.text
+        wanted = post(client, photos[0], "my photo.jpg", **values).json()
+        volatile = ("seconds", "token")
+        one, other = (
+            {key: value for key, value in each.items() if key not in volatile}
+            for each in (answer.json(), wanted)
+        )
+        assert one == other
+        assert answer.json()["token"] == sent["token"]
+    assert one["captions"][0]["words"] == ["a", "zebra", "on", "the", "beach"]
+    assert one["notes"] == ["the model does not know zebra, and reads <unk> there"]
+    assert one["fixed"] == 0
+
+
+def test_a_token_that_is_not_kept_is_gone(
+    client: TestClient, untrained: Captioner, photo: Path
+) -> None:
+    assert "send it again" in refused(again(client, "unknown"), 410)
+    assert "image: " in refused(client.post(URL, data={"beam_size": "1"}), 422)
+    token = post(client, photo, n_best=1).json()["token"]
+    assert "not both" in refused(post(client, photo, token=token), 422)
+    assert refused(again(client, token, preview="true"), 422).startswith("preview: ")
+    assert refused(again(client, token, text="?!"), 400).startswith(
+        "the caption '?!' holds no word"
+    )
+    with TestClient(create_app(untrained, recent=Recent(0))) as forgetful:
+        assert post(forgetful, photo, n_best=1).json()["token"] is None
+
+
+def test_requests_keep_a_bounded_number_of_photos(untrained: Captioner, photo: Path) -> None:
+    recent = Recent(most=60_000)  # a photo takes 4 × 1280 floats and a little
+    with TestClient(create_app(untrained, recent=recent)) as client:
+        for _ in range(5):
+            assert post(client, photo, n_best=1).status_code == 200
+            assert recent.bytes <= 60_000
+        assert 1 <= len(recent) < 5
+
+
+def test_an_answer_travels_compressed(client: TestClient, photos: list[Path]) -> None:
+    answer = post(client, photos[0])
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) < len(answer.content) / 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "head"),
+    [
+        ("png", "image/png", b"\x89PNG"),
+        ("gif", "image/gif", b"GIF8"),
+        ("html", "text/html", b"<!DOCTYPE"),
+    ],
+)
+def test_captions_are_saved(
+    kind: str, form: str, head: bytes, client: TestClient, photo: Path
+) -> None:
+    answer = client.post(
+        "/api/figure",
+        files={"image": ("photo.png", photo.read_bytes())},
+        data={"text": "a dog\na man", "kind": kind},
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith(form)
+    assert answer.headers["content-disposition"] == f'attachment; filename="figure.{kind}"'
+    assert answer.content.startswith(head)
+
+
+def test_what_cannot_be_saved_is_refused(client: TestClient, photo: Path) -> None:
+    def save(content: bytes, **values: str) -> Any:
+        return client.post("/api/figure", files={"image": ("a.png", content)}, data=values)
+
+    good = photo.read_bytes()
+    assert "give 1 to 20 captions" in refused(save(good, text=" "), 400)
+    assert refused(save(b"text", text="a dog"), 400).startswith("a.png: not an image")
+    assert refused(save(good, text="a dog", kind="exe"), 422).startswith("kind: ")
+    assert "unknown field 'beam_size'" in refused(save(good, text="a", beam_size="1"), 422)
+
+
+def test_the_examples_are_served(client: TestClient, photos: list[Path]) -> None:
+    assert len(examples()) == len(SHOWN) == 3
+    for name, file in examples().items():
+        assert file in photos
+        answer = client.get(f"/examples/{name}.jpg")
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert answer.content == file.read_bytes()
+    refused(client.get("/examples/other.jpg"), 404)
+    assert client.get("/examples/..%2Fmodel.jpg").status_code == 404
 
 
 def test_the_preview_is_the_upright_photo(client: TestClient) -> None:
@@ -392,6 +497,6 @@ def test_the_api_is_described(client: TestClient) -> None:
         if name.startswith("Body_")
     )
     page = client.get("/").text
-    assert set(form) == {"image", *(field.name for field in dataclasses.fields(Options))}
+    assert set(form) == {"image", "token", *(field.name for field in dataclasses.fields(Options))}
     for field in form:
         assert f"<code>{field}</code>" in page, f"the page's API section leaves {field} out"

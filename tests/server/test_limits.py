@@ -291,3 +291,95 @@ def test_what_is_no_request_passes() -> None:
 
     asyncio.run(Guard(app, Limits(), ("localhost",))({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
     assert seen == ["lifespan"]
+
+
+# Many uploads ----------------------------------------------------------------------------------
+
+
+class Crowd:
+    """Uploads that reach one guard at the same time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.go, self.inside = asyncio.Event(), 0
+        self.guard = Guard(self.app, limits)
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """Reads the body, and keeps it until it may go on."""
+
+        async def waiting() -> Any:
+            message = await receive()
+            if not message.get("more_body"):
+                self.inside += 1
+                await self.go.wait()
+            return message
+
+        await reading(scope, waiting, send)
+
+    async def upload(self, *parts: bytes | float) -> tuple[int, str]:
+        """Send parts, with pauses where numbers stand; the answer's status and text."""
+        left, sent = list(parts), []
+
+        async def receive() -> dict[str, Any]:
+            if left and isinstance(left[0], float):
+                await asyncio.sleep(float(left.pop(0)))
+            part = left.pop(0) if left else b""
+            return {"type": "http.request", "body": part, "more_body": bool(left)}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "headers": [(b"host", b"localhost")]}
+        await self.guard(scope, receive, send)
+        return sent[0]["status"], sent[1]["body"].decode()
+
+
+def test_the_oldest_of_too_many_uploads_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("showattend.server.limits.UPLOADS", 2)
+
+    async def scenario() -> None:
+        crowd = Crowd(Limits())
+        crowd.go.set()
+        slow = [asyncio.create_task(crowd.upload(b"x", 30.0, b"x")) for _ in range(2)]
+        await asyncio.sleep(0)
+        for _ in range(3):  # a whole one at a time, and the second of the slow ones stays
+            assert await crowd.upload(b"x", b"x") == (200, "read")
+        assert await slow[0] == (503, "too many uploads at once; try again in a moment")
+        assert not slow[1].done()
+        slow[1].cancel()
+
+    asyncio.run(scenario())
+
+
+def test_an_upload_that_trickles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("showattend.server.limits.PATIENCE", 0.2)
+
+    async def scenario() -> None:
+        crowd = Crowd(Limits())
+        crowd.go.set()
+        slow, fast = await asyncio.gather(
+            crowd.upload(*(b"x", 0.05) * 100, b""), crowd.upload(*(b"x" * 2000, 0.05) * 10, b"")
+        )
+        assert slow == (408, "the upload is slower than 10 kB per second; try again")
+        assert fast == (200, "read")
+
+    asyncio.run(scenario())
+
+
+def test_all_uploads_together_have_a_limit() -> None:
+    limits = Limits(megabytes=0.1, waiting=1)
+
+    async def scenario() -> None:
+        crowd = Crowd(limits)
+        parts = [b"x" * 50_000] * 3
+        kept = [asyncio.create_task(crowd.upload(*parts)) for _ in range(4)]
+        await until(lambda: crowd.inside == 4)
+        assert limits.held == 4 * 150_000
+        refused = (503, "too many uploads at once; try again in a moment")
+        assert await crowd.upload(*parts) == refused
+        crowd.go.set()
+        assert await asyncio.gather(*kept) == [(200, "read")] * 4
+        assert await crowd.upload(*parts) == (200, "read")  # there is room again
+        assert crowd.guard._uploads.bytes == 0
+        assert not crowd.guard._uploads.unfinished
+
+    asyncio.run(scenario())

@@ -11,9 +11,11 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra serve is absent")
 pytest.importorskip("python_multipart", reason="the extra serve is absent")
@@ -26,7 +28,7 @@ from showattend.exceptions import UserError
 from showattend.server import api as application
 from showattend.server.api import create_app
 from showattend.server.limits import LOOPBACK, Gate, Limits
-from tests.browser import DESK, PHONE, findings, fits, pixels_of
+from tests.browser import DESK, NARROW, PHONE, findings, fits, pixels_of
 
 Visit = Callable[..., Any]
 
@@ -120,7 +122,7 @@ def test_other_ways_to_give_a_photo(
             send(tab, "paste", photos[1])
             return
         with tab.expect_file_chooser() as chooser:  # a phone's camera is one to the browser
-            name = "Use the camera" if way == "phone" else "Choose a photo"
+            name = "Use the camera" if way == "phone" else "Choose photos"
             tab.get_by_role("button", name=name).click()
         chooser.value.set_files(photos[1])
 
@@ -261,14 +263,26 @@ def test_mistakes_are_said_and_the_page_lives_on(
     assert problem.is_hidden()
 
 
+def captioned(tab: Any, *names: str) -> None:
+    """Wait until the photos of these names, and no others, have their captions."""
+    tab.wait_for_function(
+        """(count) => {
+          const said = [...document.querySelectorAll("#cards .said")];
+          return said.length === count && said.every((each) => /[.)]$/.test(each.textContent));
+        }""",
+        arg=len(names),
+    )
+    tab.wait_for_selector("#viewer[aria-busy=false]", state="attached")
+
+
 def test_the_newest_photo_wins(address: str, visit: Visit, photos: list[Path]) -> None:
     tab = visit(address)
     for photo in photos[:3]:
         send(tab, "drop", photo)
-    tab.wait_for_selector(f"#progress:has-text('{photos[2].name}')")
-    with tab.expect_response("**/api/caption") as waiting:
-        tab.get_by_role("button", name="Start over").click()
-    assert waiting.value.json()["name"] == photos[2].name
+    captioned(tab, *(photo.name for photo in photos[:3]))
+    assert photos[2].name in tab.locator("#progress").text_content()
+    start_over = tab.get_by_role("button", name="Start over")
+    assert answered(tab, start_over.click)["name"] == photos[2].name
 
 
 def test_a_photo_that_is_refused_leaves_the_other_to_be_steered(
@@ -293,14 +307,16 @@ def test_a_photo_that_is_refused_leaves_the_other_to_be_steered(
     tab.route("**/api/caption", lambda route: route.fulfill(**busy), times=1)
     answered(tab, lambda: send(tab, "drop", photos[1]))
     assert problem.text_content() == busy["json"]["error"]
+    assert tab.locator(".word").count() == 0
+    tab.locator("#cards a").first.click()
     steered(tab, said, photos[0].name)
+    assert problem.is_hidden()
 
     # A server that was busy can be asked again for the photo that it has not seen.
-    tab.route("**/api/caption", lambda route: route.fulfill(**busy), times=1)
-    answered(tab, lambda: send(tab, "drop", photos[1]))
+    tab.locator("#cards a").last.click()
+    assert problem.text_content() == busy["json"]["error"]
     answer = answered(tab, again.click)
     assert (answer["name"], answer["fixed"]) == (photos[1].name, 0)
-    assert answer["preview"] is not None
     steered(tab, answer["captions"][0]["words"], photos[1].name, at=0)
 
 
@@ -318,7 +334,7 @@ def test_a_value_that_is_refused_can_be_mended(
     assert (answer["name"], answer["seed"]) == (photos[0].name, 1)
 
 
-def test_a_photo_that_is_waited_for_is_not_steered(
+def test_a_photo_that_is_waited_for_is_shown_without_words(
     address: str, visit: Visit, photos: list[Path]
 ) -> None:
     tab = visit(address)
@@ -326,7 +342,176 @@ def test_a_photo_that_is_waited_for_is_not_steered(
     tab.route("**/api/caption", lambda _: None, times=1)  # no answer comes
     with tab.expect_request("**/api/caption"):
         send(tab, "drop", photos[1])
+    tab.wait_for_selector("#viewer[aria-busy=true]")
+    tab.wait_for_function("() => document.querySelector('canvas').width > 512")
+    assert pixels_of(tab).std() > 5
+    assert tab.locator(".word").count() == 0
+    assert tab.locator("#steer").is_hidden()
+    tab.locator("#cards a").first.click()
+    tab.wait_for_selector(".word")
     steered(tab, said, photos[0].name)
+
+
+# Several photos, reloads, tokens -----------------------------------------------------------------
+
+
+def test_an_example_is_one_click_away(address: str, visit: Visit) -> None:
+    tab = visit(address)
+    example = tab.get_by_role("button", name="A cup of coffee with a spoon")
+    example.locator("img").wait_for()
+    assert tab.locator("#examples button").count() == 3
+    answer = answered(tab, example.click)
+    assert answer["name"] == "coffee.jpg"
+    assert tab.locator("#examples").is_hidden()
+
+
+def test_several_photos_make_a_gallery_that_survives(
+    address: str, visit: Visit, photos: list[Path], tmp_path: Path
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no image")
+    tab = visit(address)
+    tab.set_input_files("#file", [photos[0], text, *photos[1:3]])
+    names = [photos[0].name, *(photo.name for photo in photos[1:3])]
+    captioned(tab, *names)
+    assert "notes.txt: not an image" in tab.get_by_role("alert").text_content()
+    first, second = (words_of_card(tab, k) for k in (0, 1))
+    addresses = [each.get_attribute("href") for each in tab.locator("#cards a").all()]
+    assert len(set(addresses)) == 3
+    assert tab.url.endswith(addresses[0])
+    assert words(tab) == first
+    # To the next, back, and by its address after a reload; nothing is asked of the server.
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.method))
+    tab.locator("#cards a").nth(1).click()
+    tab.wait_for_selector("#cards a[aria-current] >> nth=0")
+    tab.wait_for_function("(end) => location.hash === end", arg=addresses[1])
+    tab.wait_for_selector(f"#progress:has-text('{names[1]}')")
+    assert words(tab) == second
+    tab.go_back()
+    tab.wait_for_selector(f"#progress:has-text('{names[0]}')")
+    assert words(tab) == first
+    tab.get_by_label("The caption in your words").fill("My own words")
+    tab.reload()
+    tab.wait_for_selector(".word")
+    assert words(tab) == first
+    assert tab.locator("#cards a").count() == 3
+    assert tab.get_by_label("The caption in your words").input_value() == "My own words"
+    tab.go_back()  # to the first screen
+    tab.locator("#viewer").wait_for(state="hidden")
+    assert tab.locator("#invitation").is_visible()
+    assert "POST" not in asked
+    # Steering goes on where it was.
+    tab.locator("#cards a").nth(0).click()
+    tab.wait_for_selector(".word")
+    steered(tab, first, names[0])
+    tab.go_back()
+    tab.get_by_role("button", name="Forget these photos").click()
+    tab.reload()
+    tab.wait_for_selector("body[data-ready]")
+    assert tab.locator("#cards a").count() == 0
+
+
+def words_of_card(tab: Any, number: int) -> list[str]:
+    said = tab.locator("#cards .said").nth(number).text_content()
+    return said.lower().rstrip(".").split()
+
+
+def test_a_photo_is_sent_once_and_small(
+    address: str, visit: Visit, tmp_path: Path, untrained: Captioner
+) -> None:
+    """Shrunk in the browser, upright; a rejected word sends none of it, unless it is forgotten."""
+    large = tmp_path / "large.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 800, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right
+    picture = Image.fromarray(noise).resize((1600, 2400), Image.Resampling.NEAREST)
+    picture.save(large, quality=95, exif=exif)
+    assert large.stat().st_size > 2_000_000, "more than the server takes"
+    tab = visit(address)
+    posts: list[Any] = []
+    tab.on("request", lambda each: each.method == "POST" and posts.append(each))
+
+    def sent() -> list[int]:
+        lengths = [each.header_value("content-length") for each in posts]
+        return [int(each) for each in lengths if each is not None]
+
+    answer = answered(tab, lambda: tab.set_input_files("#file", large))
+    assert answer["geometry"]["image_size"] == [1024, 683]
+    assert pixels_of(tab).shape == (683, 1024, 3)
+    assert 10_000 < sent()[0] < 1_000_000
+    steered(tab, answer["captions"][0]["words"], "large.jpg", at=0)
+    assert len(sent()) == 3
+    assert max(sent()[1:]) < 2_000
+    # The server forgets it: the page sends it again by itself.
+    tab.route(
+        "**/api/caption", lambda route: route.fulfill(status=410, json={"error": "gone"}), times=1
+    )
+    again = tab.get_by_role("button", name="Start over")
+    with tab.expect_response(lambda each: each.url.endswith("caption") and each.ok) as waiting:
+        again.click()
+    assert waiting.value.json()["token"] != answer["token"]
+    tab.wait_for_selector("#viewer[aria-busy=false]")
+    assert tab.get_by_role("alert").is_hidden()
+
+
+def test_the_caption_plays_itself_once(address: str, visit: Visit, photos: list[Path]) -> None:
+    tab = visit(address, motion=True)
+    said = answered(tab, lambda: send(tab, "drop", photos[0]))["captions"][0]["words"]
+    tab.wait_for_selector(".telling .word.shown")
+    assert tab.locator(".reading").get_attribute("aria-live") == "off"
+    tab.wait_for_function(
+        "(count) => document.querySelectorAll('.word.said').length === count", arg=len(said)
+    )
+    tab.wait_for_selector(".sentence:not(.telling)")
+    assert tab.locator(".word.shown").count() == 0
+    # A photo that is opened again stays still.
+    answered(tab, tab.get_by_role("button", name="Start over").click)
+    assert tab.locator(".telling").count() == 0
+
+
+def test_reduced_motion_keeps_the_photo_still(
+    address: str, visit: Visit, photos: list[Path]
+) -> None:
+    tab = visit(address)
+    answered(tab, lambda: send(tab, "drop", photos[0]))
+    tab.wait_for_selector(".word")
+    assert tab.locator(".telling, .word.said").count() == 0
+
+
+def test_a_caption_is_edited_and_saved(
+    address: str, visit: Visit, photos: list[Path], tmp_path: Path
+) -> None:
+    tab = visit(address)
+    answer = answered(tab, lambda: send(tab, "drop", photos[0]))
+    field = tab.get_by_label("The caption in your words")
+    assert field.input_value() == answer["captions"][0]["caption"]
+    field.fill("A woman & a <flag>")
+
+    def saved(button: str) -> tuple[str, bytes]:
+        with tab.expect_download() as waiting:
+            tab.get_by_role("button", name=button).click()
+        return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+    assert saved("Save as text") == (f"{photos[0].stem}.txt", b"A woman & a <flag>\n")
+    name, content = saved("Save as description")
+    assert name == f"{photos[0].stem}.xmp"
+    described = ElementTree.fromstring(content.decode("utf-8-sig"))
+    texts = [each.text for each in described.iter() if each.tag.endswith("}li")]
+    assert texts == ["A woman & a <flag>"] * 2
+    # The sentence's own maps, and files of what is shown.
+    field.fill("a dog on the beach")
+    submit = tab.get_by_role("button", name="Show where it looks")
+    answer = answered(tab, submit.click)
+    assert words(tab) == ["a", "dog", "on", "the", "beach"]
+    assert [each["words"] for each in answer["captions"]] == [words(tab)]
+    kinds = {"png": b"\x89PNG", "gif": b"GIF8", "html": b"<!DOCTYPE html>"}
+    for button, (kind, head) in zip(
+        ("Save figure", "Animation", "Page"), kinds.items(), strict=True
+    ):
+        name, content = saved(button)
+        assert (name, content[: len(head)]) == (f"{photos[0].stem}.{kind}", head)
+    assert "A dog on the beach." in content.decode()
 
 
 def steered(tab: Any, said: list[str], name: str, at: int = 1) -> None:
@@ -417,8 +602,8 @@ def test_work_of_a_client_that_has_gone_is_not_begun(
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("size", [DESK, PHONE])
-def test_axe_finds_nothing_serious(
+@pytest.mark.parametrize("size", [DESK, NARROW])
+def test_axe_finds_nothing(
     size: tuple[int, int], dark: bool, address: str, visit: Visit, photos: list[Path]
 ) -> None:
     tab = visit(address, size=size, dark=dark)

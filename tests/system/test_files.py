@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from showattend.exceptions import UserError
+from showattend.exceptions import CheckpointError, UserError
+from showattend.model.checkpoint import save_tensors
 from showattend.system.files import (
+    check_room,
     hold,
     make_room,
     name_aside,
@@ -161,3 +165,42 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         other.wait()
         with path.open("a") as file:
             assert hold(file)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not looked for there")
+def test_a_kill_within_safetensors_leaves_nothing_of_another_name(tmp_path: Path) -> None:
+    """It writes to a temporary file of its own beside the file that it is given."""
+    program = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import torch
+from showattend.model.checkpoint import save_tensors
+out = Path(sys.argv[1])
+def kill():
+    while not list(out.parent.iterdir()):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=kill).start()
+save_tensors(out, {"x": torch.zeros(20_000_000)}, {})
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "a.safetensors"])
+    assert done.returncode == -signal.SIGKILL
+    assert all(path.name.startswith(".a.safetensors.") for path in tmp_path.iterdir())
+    make_room(tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_is_looked_for_before_a_large_file_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
+    check_room(tmp_path / "a", 3_000_000)
+    with pytest.raises(OSError, match="it needs 8 MB, and the disk has 3 MB left"):
+        check_room(tmp_path / "a", 8_000_000)
+    tensors = {"a": torch.zeros(2_000_000)}
+    with pytest.raises(CheckpointError, match=r"cannot be written \(it needs 8 MB"):
+        save_tensors(tmp_path / "a", tensors, {})
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    save_tensors(tmp_path / "a", tensors, {})

@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 from showattend.cli import compare_command
 from showattend.cli.terminal import show_log
 from showattend.data.toy import write_toy
+from showattend.evaluation import reproduce
 from showattend.evaluation.evaluate import evaluate
 from showattend.evaluation.scores import java
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
-from showattend.model.checkpoint import FILE_NAME
+from showattend.model.checkpoint import FILE_NAME, weights_digest
 from showattend.training import compare as comparisons
 from showattend.training import comparison as tables
 from showattend.training.compare import compare, describe, plan
@@ -180,6 +181,14 @@ def test_two_configs_are_trained_scored_and_compared(
     record = json.loads((out / "first/seed-0/training.json").read_text())
     for key in ("best", "seconds", "machine"):
         assert results[key] == record[key]
+    assert results["training"] == {"provenance": record["provenance"]}
+    made = results["provenance"]
+    assert made["model"]["weights"] == weights_digest(out / "first/seed-0" / FILE_NAME)
+    assert made["search"]["beam_size"] == 2
+    assert made["data"][toy.parent.name]["annotations"]
+    words = reproduce.command(results)
+    assert words[words.index("--annotations") + 1] == str(toy)
+    assert json.loads((out / "comparison.json").read_text())["provenance"]["packages"]
     assert results["epochs"] == 1
     assert results["overrides"] == ["decoder.dropout=0.1"]
     assert results["config"]["decoder"]["dropout"] == 0.1
@@ -512,7 +521,7 @@ def test_how_the_command_exits(
     # These reach the user as one line, by the command line's own handler.
     for args in (("train.epochs=1",), (base, base), (tmp_path / "gone.yaml",)):
         assert isinstance(command(*args, "--out", tmp_path / "no").exception, ConfigError)
-    assert command(base).exit_code == 2
+    assert isinstance(command(base).exception, UserError)  # without --out
     assert command(base, "--out", tmp_path / "no", "--seeds", 0).exit_code == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -19,8 +20,9 @@ from showattend.config import load_config
 from showattend.data.toy import write_toy
 from showattend.exceptions import DataError, UserError
 from showattend.model.checkpoint import FILE_NAME, load_tensors
+from showattend.system.signals import Terminated
 from showattend.training.state import FILE_NAME as STATE_NAME
-from showattend.training.trainer import Silent, train
+from showattend.training.trainer import Silent, Trainer, train
 
 resource = pytest.importorskip("resource", reason="limits of a process are a thing of Unix")
 
@@ -135,6 +137,53 @@ def test_what_is_cut_off_before_anything_was_saved_goes_on_or_begins_anew(
     assert (tmp_path / FILE_NAME).exists()
     train(config, resume=True)
     same(tmp_path, whole)
+
+
+class Signal(Silent):
+    """Sends itself a signal in the middle of a step."""
+
+    def __init__(self, number: int, at: int) -> None:
+        self.number, self.at = number, at
+
+    def task(self, name: str, done: int, total: int, note: str = "") -> None:
+        if (name, done) == ("Training", self.at):
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_ends_in_a_saved_state(
+    number: int, kind: type[BaseException], file: Path, whole: Path, tmp_path: Path
+) -> None:
+    config = load_config(file, [f"train.out={tmp_path}", "train.save_every=1e9"])
+    # A shell starts what runs in the background without SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(kind):
+            train(config, Signal(number, 17))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    progress = load_tensors(tmp_path / STATE_NAME, "a state")[1]["progress"]
+    assert (progress["epoch"], progress["batch"]) in ((1, 7), (1, 8))
+    train(config, resume=True)
+    same(tmp_path, whole)
+
+
+def test_a_gradient_that_is_no_number_leaves_the_weights_and_the_last_state(
+    file: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(load_config(file, [f"train.out={tmp_path}"]))
+
+    def poisoned(gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * float("nan") if trainer.progress.batch == 5 else gradient
+
+    trainer.decoder.output.weight.register_hook(poisoned)
+    with pytest.raises(UserError, match=r"\(the gradient is nan in epoch 1, batch 6\); what was"):
+        trainer.run()
+    tensors, meta = load_tensors(tmp_path / STATE_NAME, "a state")
+    assert meta["progress"]["batch"] == 5
+    assert all(each.isfinite().all() for each in tensors.values())
 
 
 def test_a_disk_full_from_the_start_leaves_no_half_of_a_file(file: Path, tmp_path: Path) -> None:

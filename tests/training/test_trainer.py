@@ -23,7 +23,9 @@ from showattend.data.toy import write_toy
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
 from showattend.model.build import build_decoder, build_encoder
 from showattend.model.checkpoint import FILE_NAME, load, load_tensors
+from showattend.model.description import describe
 from showattend.model.encoder import Encoder
+from showattend.system import provenance
 from showattend.text.tokenizer import tokenize
 from showattend.training.optimizer import rate_share
 from showattend.training.start import take_decoder
@@ -210,12 +212,69 @@ def test_another_seed_is_another_model(config: Callable[..., Config], tmp_path: 
     assert not torch.equal(one, other)
 
 
-def test_a_finished_run_resumes_to_its_record(
-    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config]
+def test_a_record_says_what_it_was_made_with(run: tuple[Path, dict[str, Any], Log]) -> None:
+    out, record, _ = run
+    made = record["provenance"]
+    assert made["encoder"]["weights"] == load(out).encoder_fingerprint[:16]
+    assert len(made["data"]["content"]) == 12
+    assert (made["precision"], made["seed"], made["start"]) == ("float32", 0, None)
+    assert made["search"]["max_length"] == 12
+    assert "resumed" not in record
+    carried = load(out).record["provenance"]
+    assert carried["code"] == made["code"]
+    assert "\nsources " not in describe(out / "model.safetensors")
+    assert f"sources {made['code']['sources']}" in describe(out / "model.safetensors")
+
+
+def test_resuming_with_other_code_or_threads_says_so_and_records_it(
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path), Log(lambda *step: step == ("Training", BATCHES + 2)))
+    state = {"version": "0.0.1", "sources": "another"}
+    monkeypatch.setattr(provenance, "source_state", lambda: state)
+    log = Log()
+    record = train(config(tmp_path), log, resume=True)
+    (warning,) = [each for each in log.messages if each.startswith("warning: the run continues")]
+    assert "is another" in warning
+    assert record["provenance"]["code"] != state
+    (resumed,) = record["resumed"]
+    assert resumed["code"] == state
+    assert (resumed["epoch"], resumed["batch"]) == (2, 1)
+    assert "resumed      at epoch 2, batch 1" in describe(tmp_path / "model.safetensors")
+
+
+def test_float16_on_a_processor_reports_the_steps_it_skips(
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scaler that begins far too high must skip steps before it has found its scale."""
+    scaler = torch.amp.GradScaler
+
+    def high(device: str, enabled: bool) -> torch.amp.GradScaler:
+        return scaler(device, init_scale=2.0**40, enabled=enabled)
+
+    monkeypatch.setattr(torch.amp, "GradScaler", high)
+    log = Log()
+    record = train(config(tmp_path, train={"epochs": 1, "precision": "fp16"}), log)
+    skipped = record["history"][0]["skipped_steps"]
+    assert 0 < skipped <= BATCHES
+    assert any(f"{skipped} of {BATCHES} steps were skipped" in each for each in log.messages)
+
+
+def test_a_finished_run_resumes_to_its_record_or_is_trained_on(
+    run: tuple[Path, dict[str, Any], Log], config: Callable[..., Config], tmp_path: Path
 ) -> None:
     (out, record, _), log = run, Log()
     assert train(config(out), log, resume=True)["history"] == record["history"]
-    assert "The run is already finished" in log.messages
+    assert any(message.startswith("The run is already finished") for message in log.messages)
+    assert any(f"train.init_from={out}" in message for message in log.messages)
+    longer = config(out, train={"epochs": EPOCHS + 1})
+    with pytest.raises(CheckpointError, match=f"for longer.*train.init_from={out} and another"):
+        train(longer, log, resume=True)
+    # The advice is good.
+    more = train(config(tmp_path, train={"init_from": str(out), "epochs": 1}))
+    assert more["provenance"]["start"]["model"] == str(out)
+    assert len(more["history"]) == 1
     assert not any(message.startswith("Resuming") for message in log.messages)
 
 
@@ -678,7 +737,7 @@ def test_a_run_that_diverges_stops_and_keeps_no_such_model(
     config: Callable[..., Config], tmp_path: Path
 ) -> None:
     wild = {"lr": 1e9, "clip_norm": 0.0, "warmup": 0.0}
-    with pytest.raises(UserError, match=r"diverged \(.* is (nan|inf) in epoch 1\); start again"):
+    with pytest.raises(UserError, match=r"diverged \(.* is (nan|inf) in epoch 1, batch \d+\); "):
         train(config(tmp_path, train=wild))
     assert not (tmp_path / FILE_NAME).exists()
 
@@ -690,7 +749,7 @@ def test_self_critical_training_that_diverges_stops_too(
         "train": {"epochs": 1, "clip_norm": 0.0, "warmup": 0.0},
         "self_critical": {"epochs": 1, "lr": 1e9},
     }
-    with pytest.raises(UserError, match=r"diverged \(.* is (nan|inf) in epoch 2\); start again"):
+    with pytest.raises(UserError, match=r"diverged \(.* is (nan|inf) in epoch 2, batch \d+\); "):
         train(config(tmp_path, **wild))
     assert load(tmp_path).record["history"][-1]["epoch"] == 1
 

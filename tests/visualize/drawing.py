@@ -6,8 +6,8 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.images.geometry import Geometry
-from showattend.images.image_files import ImageSource
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.sources import ImageSource
 from showattend.visualize.heat import paint
 
 GRID = (7, 7)

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from showattend.caption import Caption
-from showattend.images.image_files import ImageSource
 from showattend.images.preprocessing import Preprocessing
+from showattend.images.sources import ImageSource
 from showattend.visualize.page import (
     write_page,
 )

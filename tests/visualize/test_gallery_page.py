@@ -9,10 +9,8 @@ import pytest
 
 from showattend.captioner import Captioner
 from showattend.images.geometry import Geometry
-from showattend.visualize.page import (
-    write_gallery_page,
-)
-from tests.browser import pixels_of
+from showattend.visualize.page import GalleryPage, Remark, write_gallery_page
+from tests.browser import findings, pixels_of
 from tests.visualize.pages import (
     Visit,
     caption_of,
@@ -105,6 +103,63 @@ def test_a_gallery_finds(gallery: Path, visit: Visit) -> None:
     tab.get_by_label("Find in captions").fill("")
     tab.wait_for_selector("#found:has-text('3 of 3 photos')")
     assert all(card.is_visible() for card in tab.locator(".card").all())
+
+
+def test_each_photo_of_a_gallery_has_an_address(gallery: Path, visit: Visit) -> None:
+    tab = visit(f"{gallery.as_uri()}#photo-2")
+    dialog = tab.get_by_role("dialog", name="photo 1.png")
+    dialog.wait_for()
+    tab.locator("#next").click()
+    tab.get_by_role("dialog", name="photo 2.png").wait_for()
+    assert tab.url.endswith("#photo-3")
+    tab.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    tab.wait_for_function("() => location.hash === ''")
+    tab.locator(".card").first.click()
+    tab.get_by_role("dialog", name="photo 0.png").wait_for()
+    tab.go_back()
+    tab.wait_for_selector("dialog", state="hidden")
+
+
+def test_a_gallery_says_what_is_wrong(visit: Visit, tmp_path: Path) -> None:
+    page = GalleryPage()
+    kinds = {"habit": "said of any photo", "mistook": "took one thing for another"}
+    said = [
+        ("a dog runs", [Remark("habit", "says <dog> of any photo", 1, 2)], ["a <cat> sleeps"]),
+        (
+            "a red car",
+            [Remark("mistook", "looked at the bus", 1, 3), Remark("habit", "no", 0, 0)],
+            [],
+        ),
+        ("two dogs play", [], []),
+    ]
+    for number, (text, remarks, people) in enumerate(said):
+        image = saved(tmp_path / f"photo {number}.png", (300, 200))
+        page.add([caption_of(image, text)], remarks=remarks, people=people)
+    (tmp_path / "page.html").write_text(page.html(kinds=kinds, note="Found by rules."))
+    tab = visit((tmp_path / "page.html").as_uri())
+    assert tab.locator("footer").text_content() == "Found by rules."
+    kind = tab.get_by_role("button", name="mistook (1)")
+    kind.click()
+    assert tab.locator("#found").text_content() == "1 of 3 photos"
+    assert kind.get_attribute("aria-pressed") == "true"
+    tab.get_by_role("button", name="habit (2)").click()
+    assert tab.locator("#found").text_content() == "2 of 3 photos"
+    assert kind.get_attribute("aria-pressed") == "false"
+    assert findings(tab) == []
+    tab.locator(".card").first.click()
+    about = tab.locator("dialog .about")
+    about.get_by_text("says <dog> of any photo").wait_for()
+    assert about.locator(".people li").all_text_contents() == ["a <cat> sleeps"]
+    assert tab.locator("dialog .word.wrong").all_text_contents() == ["dog"]
+    about.get_by_role("button", name="dog").click()
+    assert tab.locator("dialog .word.shown").all_text_contents() == ["dog"]
+    assert findings(tab) == []
+    tab.locator("#next").click()
+    tab.wait_for_selector("dialog .sentence:has-text('A red car')")
+    about.get_by_text("looked at the bus").wait_for()
+    assert tab.locator("dialog .word.wrong").all_text_contents() == ["red", "car"]
+    assert tab.locator("dialog .people").count() == 0
 
 
 def test_a_real_caption_on_a_page(

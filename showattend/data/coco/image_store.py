@@ -20,13 +20,13 @@ from showattend.data.coco.download import (
 )
 from showattend.data.places import Files
 from showattend.exceptions import DataError, ImageError
+from showattend.system.provenance import file_digest
 from showattend.system.threads import in_order
 
 _log = logging.getLogger("showattend.data")
 
 Progress = Callable[..., None]
 """Called with a label, the amount done, the total, and a note such as the rate."""
-"""Called with a line of text for the user."""
 
 _USUAL_BYTES = 160_000  # typical size of a photograph, used if the server does not report it
 _SAMPLE = 8  # number of images whose size is requested for the estimate
@@ -39,7 +39,9 @@ class ImageFolder:
     """The folder that images are downloaded to, with a journal of complete files.
 
     Downloads get their final name only when complete, but other programs may write to the folder
-    too. A file that is not in the journal with its present size is opened once to check it.
+    too, and disks fail. The journal has the size and the digest of each complete file. A file of
+    that size with another digest is damaged; one that is not in the journal, or has another size,
+    is opened once to check it.
 
     Args:
         folder: The folder; it need not exist.
@@ -47,51 +49,71 @@ class ImageFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: dict[str, int] = {}
+        self._known: dict[str, tuple[int, str]] = {}  # size, digest
         try:
             text = (folder / _JOURNAL).read_text(encoding="utf-8", errors="replace")
         except OSError:
             text = ""
         for line in text.splitlines():
-            size, _, name = line.partition("\t")
-            if size.isdecimal():
-                self._known[name] = int(size)
+            size, *rest = line.split("\t")
+            if size.isdecimal() and rest:  # earlier versions wrote no digest
+                self._known[rest[-1]] = int(size), rest[0] if len(rest) > 1 else ""
 
     def note(self, name: str, size: int) -> None:
-        """Record in the journal that a file is complete.
+        """Record in the journal that a file is complete, with its digest.
 
         Raises:
             DataError: The journal cannot be written.
         """
-        self._known[name] = size
+        digest = file_digest(self.folder / name) or ""
+        self._known[name] = size, digest
         try:
             with (self.folder / _JOURNAL).open("a", encoding="utf-8", newline="\n") as file:
-                file.write(f"{size}\t{name}\n")
+                file.write(f"{size}\t{digest}\t{name}\n")
         except OSError as error:
             raise DataError(
                 f"{self.folder / _JOURNAL}: cannot be written ({error.strerror})"
             ) from None
 
+    def digest(self, name: str) -> str | None:
+        """The digest of a complete file; None if it is not known."""
+        return self._known.get(name, (0, ""))[1] or None
+
     def whole(self, names: Sequence[str], progress: Progress) -> set[str]:
-        """The files that exist and are complete."""
+        """The files that exist and are complete; each is read to compute its digest."""
         found: set[str] = set()
-        unknown: list[tuple[str, int]] = []
+        there: list[tuple[str, int]] = []
         for name in names:
             try:
                 size = (self.folder / name).stat().st_size
             except OSError:
                 continue
-            if self._known.get(name) == size:
-                found.add(name)
-            else:
-                unknown.append((name, size))
-        opened = in_order(lambda each: _opens(self.folder / each[0]), unknown)
-        for done, ((name, size), good) in enumerate(opened, 1):
-            progress("Checking existing images", done, len(unknown))
+            there.append((name, size))
+        damaged = []
+        for done, ((name, size), good) in enumerate(in_order(self._is_whole, there), 1):
+            progress("Checking existing images", done, len(there))
             if good:
-                self.note(name, size)
+                if not self._is_known(name, size):
+                    self.note(name, size)
                 found.add(name)
+            elif self._is_known(name, size):
+                damaged.append(name)
+        if damaged:
+            _log.info(
+                f"{len(damaged):,} images are damaged, the first: {self.folder / damaged[0]}; "
+                "they are downloaded again"
+            )
         return found
+
+    def _is_known(self, name: str, size: int) -> bool:
+        known = self._known.get(name, (-1, ""))
+        return known[0] == size and bool(known[1])
+
+    def _is_whole(self, file: tuple[str, int]) -> bool:
+        name, size = file
+        if self._is_known(name, size):
+            return file_digest(self.folder / name) == self._known[name][1]
+        return _opens(self.folder / name)
 
 
 def _opens(path: Path) -> bool:

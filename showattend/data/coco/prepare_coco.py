@@ -34,10 +34,19 @@ from showattend.data.coco.image_store import (
     find_images,
     make_folder,
 )
-from showattend.data.coco.manifest import check_manifest, describe, write_manifest
+from showattend.data.coco.manifest import (
+    MANIFEST,
+    changed_images,
+    check_manifest,
+    describe,
+    keep_other_draw,
+    write_manifest,
+)
 from showattend.data.prepare import Report, check_out, prepare
 from showattend.data.records import Record
 from showattend.exceptions import DataError
+from showattend.system.provenance import file_digest
+from showattend.system.threads import in_order
 
 _log = logging.getLogger("showattend.data")
 
@@ -195,7 +204,6 @@ def prepare_coco(
         min_count: See `prepare`.
         downloader: Performs the downloads; None creates one.
         progress: Called with a label, the amount done, the total, and for downloads the rate.
-        say: Called with lines for the user: what will be downloaded, and how large it is.
 
     Returns:
         The report of the data set; images that are unavailable are among its ``skipped``.
@@ -207,7 +215,7 @@ def prepare_coco(
     subset = subset or Subset()
     progress = progress or (lambda *_: None)
     check_out(out)
-    check_manifest(out)
+    before = check_manifest(out)
     if image_root is not None and not image_root.is_dir():
         raise DataError(f"{image_root}: no such folder of images")
     around = [] if image_root is None else [image_root, image_root.parent]
@@ -259,12 +267,20 @@ def prepare_coco(
     fetch = image_root is None or base_url is not None
     make_folder(out)
     images.find(chosen, fetch)
+    if replaced := keep_other_draw(out, before, about):
+        _log.info(f"{out}: holds the data set of another draw, which is kept as {replaced.name}")
     write_manifest(out, about, images.listed(chosen), complete=False)
     if fetch:
         images.fetch(chosen)
     records, missing = images.records(chosen)
     report = prepare(records, out, min_count=min_count, skipped=missing, progress=progress)
-    write_manifest(out, about, images.listed(chosen), complete=not report.skipped)
+    listed = images.listed(chosen)
+    if changed := changed_images(before, listed):
+        _log.warning(
+            f"{len(changed):,} images are not the files that {out / MANIFEST} listed, the first: "
+            f"{changed[0]}; it lists the new ones now"
+        )
+    write_manifest(out, about, listed, complete=not report.skipped)
     return report
 
 
@@ -355,6 +371,7 @@ class _Images:
         self.roots, self.source = roots, source
         self.places: dict[int | str, Path] = {}
         self.problems: dict[str, str] = {}
+        self.digests: dict[Path, str | None] = {}
 
     def find(self, entries: Sequence[Entry], fetch: bool) -> None:
         """Look for the images; an incomplete one in our folder counts as missing if ``fetch``."""
@@ -425,15 +442,30 @@ class _Images:
         )
 
     def listed(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-        """The images for the manifest, with the size in bytes of those that exist."""
+        """The images for the manifest, with size in bytes and digest of those that exist."""
+        own = self.folder.folder
+        places = [self.places.get(entry.image_id) for entry in entries]
+
+        def digest(place: Path | None) -> str | None:
+            if place is None:
+                return None
+            if own in place.parents:
+                name = place.relative_to(own).as_posix()
+                if (known := self.folder.digest(name)) is not None:
+                    return known
+            if place not in self.digests:
+                self.digests[place] = file_digest(place)
+            return self.digests[place]
+
         return [
             {
                 "id": entry.image_id,
                 "file": entry.remote or entry.file_name,
                 "split": entry.split,
-                "bytes": _size(self.places.get(entry.image_id)),
+                "bytes": _size(place),
+                "sha256": found,
             }
-            for entry in entries
+            for entry, (place, found) in zip(entries, in_order(digest, places), strict=True)
         ]
 
 

@@ -12,13 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from showattend.caption import Caption
 from showattend.data.readers import read_dataset
-from showattend.evaluation.evaluate import Progress, skipped_note
+from showattend.data.records import Record
+from showattend.evaluation.evaluate import (
+    Progress,
+    caption_inputs,
+    made_with,
+    read_results,
+    skipped_note,
+)
 from showattend.evaluation.grounding import wrong_words
 from showattend.evaluation.grounding.instances import Instances
 from showattend.evaluation.grounding.nouns import Mention, NounTable
@@ -40,6 +47,7 @@ from showattend.images.photo_file import PhotoFile
 from showattend.model.score_settings import SEARCH, caption_settings
 from showattend.system.checks import real_number
 from showattend.system.files import spare
+from showattend.system.provenance import file_digest, joint_digest, stamp
 from showattend.text.tokenizer import tokenize
 
 if TYPE_CHECKING:
@@ -142,6 +150,7 @@ def ground(
     captioner: Captioner,
     captions: Path | None = None,
     *,
+    results: Path | None = None,
     sigma: float = PAPER_SIGMA,
     beam_size: int | None = None,
     batch_size: int = 32,
@@ -157,6 +166,8 @@ def ground(
         captioner: The model.
         captions: Human captions of these images, in any format of ``read_dataset``, which are
             forced on the model. None measures the model on its own captions.
+        results: One caption for each of some images, made by something else, in any format of
+            `read_results`; they are forced on the model like human ones.
         sigma: Standard deviation of the Gaussian blur before peaks are located, as a fraction of
             the image's sides; the default is that of the paper's figures. Mass is not blurred.
         beam_size: Beam size for the model's own captions; None uses the model's default.
@@ -171,7 +182,7 @@ def ground(
         (``wrong_words.summary``); captions, each with image_id, caption, words
         (``ground_caption``), named and big (``wrong_words.judge_caption``); skipped, the images
         that could not be opened; notes, one line for each thing that a reader should know;
-        settings.
+        settings; provenance (`showattend.system.provenance.stamp`).
 
     Raises:
         DataError: The annotations cannot be read, none of their images can be opened, or no word
@@ -185,20 +196,21 @@ def ground(
     paths = {i: instances.path(images, i) for i in instances.images}
     for output in outputs:
         spare(paths.values(), output)
-    if captions is None:
-        total, results = len(paths), _own(captioner, paths, beam_size, batch_size)
+    source = captions or results
+    if source is None:
+        total, found_in = len(paths), _own(captioner, paths, beam_size, batch_size)
     else:
-        human = read_dataset(captions, images)
-        sayings = {str(record.image_id): record.captions for record in human}
-        given = {i: sayings[str(i)] for i in paths if str(i) in sayings}
+        given = _given(paths, captions, results, images)
         if not given:
-            raise DataError(f"{captions}: has no caption of an image that {annotations} annotates")
-        total, results = len(given), _forced(captioner, paths, given)
+            raise DataError(f"{source}: has no caption of an image that {annotations} annotates")
+        total, found_in = len(given), _forced(captioner, paths, given)
 
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     opened = 0
-    for done, (image_id, found) in enumerate(results, 1):
+    digests: list[str | None] = []
+    for done, (image_id, digest, found) in enumerate(found_in, 1):
+        digests.append(digest)
         if isinstance(found, ImageError):
             skipped.append({"image_id": image_id, "problem": str(found)})
         else:
@@ -222,8 +234,15 @@ def ground(
             f"no word of {len(rows)} captions names an object that {annotations} has in the image"
         )
     settings = caption_settings(captioner, beam_size=beam_size)
-    if captions is not None:  # the captions were given, so there was no search
+    if source is not None:  # the captions were given, so there was no search
         settings |= dict.fromkeys(SEARCH)
+    if results is not None:
+        settings |= {"results": str(results), "made_with": made_with(results)}
+    data = {
+        "annotations": file_digest(annotations),
+        "captions": None if source is None else file_digest(source),
+        "images": joint_digest(digests),
+    }
     return {
         **summary(rows),
         "captions": rows,
@@ -231,13 +250,32 @@ def ground(
         "notes": skipped_note(skipped, total),
         "settings": {
             **settings,
-            "sentences": "model" if captions is None else "human",
+            "sentences": "model" if source is None else "human" if captions else "results",
+            "annotations": str(annotations),
+            "image_folder": str(images),
             "images_captioned": opened,
             "sigma": sigma,
             "centre_sigma": CENTRE_SIGMA,
             "interval": {"level": 0.95, "resamples": RESAMPLES, "over": "images", "seed": SEED},
         },
+        "provenance": stamp(captioner.device, data=data, **caption_inputs(captioner, settings)),
     }
+
+
+def _given(
+    paths: Mapping[int | str, Path], captions: Path | None, results: Path | None, images: Path
+) -> dict[int | str, Sequence[str]]:
+    """Read the captions to force: human ones, or those of a results file."""
+    if captions is not None:
+        human = read_dataset(captions, images)
+        sayings: dict[str, Sequence[str]] = {str(r.image_id): r.captions for r in human}
+    else:
+        assert results is not None
+        # The file may cover more images than are annotated: those are left out.
+        known = [Record(image_id, path, (), "val") for image_id, path in paths.items()]
+        said = read_results(results, known, others=True)
+        sayings = {str(image_id): (caption,) for image_id, caption in said.items()}
+    return {i: sayings[str(i)] for i in paths if str(i) in sayings}
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -280,28 +318,32 @@ def _means(words: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-_Found = list[Caption] | ImageError
+_Found = tuple[int | str, str | None, list[Caption] | ImageError]
+"""An image's id, the digest of its file, and its captions or why there are none."""
 
 
 def _own(
     captioner: Captioner, paths: Mapping[int | str, Path], beam_size: int | None, batch_size: int
-) -> Iterator[tuple[int | str, _Found]]:
+) -> Iterator[_Found]:
     """Yield each image with the model's own caption."""
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     stream = captioner.stream(map(PhotoFile, paths.values()), batch_size=batch_size, **options)
-    for image_id, (_, result) in zip(paths, stream, strict=True):
-        yield image_id, result if isinstance(result, ImageError) else [result]
+    for image_id, (photo, result) in zip(paths, stream, strict=True):
+        found = result if isinstance(result, ImageError) else [result]
+        yield image_id, cast("PhotoFile", photo).digest, found
 
 
 def _forced(
     captioner: Captioner,
     paths: Mapping[int | str, Path],
     sayings: Mapping[int | str, Sequence[str]],
-) -> Iterator[tuple[int | str, _Found]]:
+) -> Iterator[_Found]:
     """Yield each image with its human captions forced on the model, leaving out empty ones."""
     for image_id, texts in sayings.items():
+        photo = PhotoFile(paths[image_id])
+        found: list[Caption] | ImageError
         try:
-            said = [text for text in texts if tokenize(text)]
-            yield image_id, captioner.attend_all(PhotoFile(paths[image_id]), said)
+            found = captioner.attend_all(photo, [text for text in texts if tokenize(text)])
         except ImageError as error:
-            yield image_id, error
+            found = error
+        yield image_id, photo.digest, found

@@ -230,7 +230,7 @@ def find_faults(caption: str, references: Sequence[str]) -> list[Fault]:
     if put_in and all(mentions_people(each) == "none" for each in references):
         wrong.append(Fault("people", "somebody", ("nobody",)))
     for lexicon in lexicons():
-        judged = _Judged(
+        judged = Judged(
             lexicon,
             lexicon.named(tokenize(caption)),
             [lexicon.named(tokenize(each)) for each in references],
@@ -251,7 +251,7 @@ def find_faults(caption: str, references: Sequence[str]) -> list[Fault]:
 # One caption against some references -------------------------------------------------------------
 
 
-class _Judged:
+class Judged:
     """The concepts of one kind that a caption names, with verdicts, and those that are wanted."""
 
     def __init__(
@@ -295,13 +295,13 @@ def _kind(
         (lexicon.named(words), [lexicon.named(each) for each in others])
         for words, others in zip(said, human, strict=True)
     ]
-    judged = [_Judged(lexicon, concepts, others) for concepts, others in pairs]
+    judged = [Judged(lexicon, concepts, others) for concepts, others in pairs]
     equal, people = [], []
     for concepts, others in pairs:
         for left_out in range(len(others) if len(others) > 1 else 0):
             rest = [*others[:left_out], *others[left_out + 1 :]]
-            equal.append(_Judged(lexicon, concepts, rest))
-            people.append(_Judged(lexicon, others[left_out], rest))
+            equal.append(Judged(lexicon, concepts, rest))
+            people.append(Judged(lexicon, others[left_out], rest))
     confusions: Counter[tuple[str, str]] = Counter()
     times: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
@@ -332,7 +332,7 @@ def _most(counts: Counter[Any]) -> list[tuple[Any, int]]:
     return [(name, count) for name, count in ranked[:LISTED] if count]
 
 
-def _figures(judged: Sequence[_Judged]) -> Figures:
+def _figures(judged: Sequence[Judged]) -> Figures:
     verdicts = Counter(verdict for each in judged for verdict in each.verdicts.values())
     wanted = Counter(how for each in judged for how in each.wanted.values())
     return Figures(

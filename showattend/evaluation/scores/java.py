@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
-import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,7 +112,8 @@ def _tokenize(lines: Sequence[str]) -> list[str]:
     except OSError as error:
         raise JavaError(f"Java does not start ({error}); {_REMEDY}") from error
     if done.returncode != 0:
-        raise JavaError(f"the PTB tokenizer failed ({_first_line(done.stderr)})")
+        complaints = done.stderr.decode("utf-8", errors="replace").splitlines()
+        raise JavaError(f"the PTB tokenizer failed ({_first_line(complaints)})")
     tokenized = done.stdout.decode("utf-8").split("\n")[:-1]
     if len(tokenized) != len(lines):
         raise JavaError(
@@ -140,28 +141,32 @@ def meteor(
     jar = _package_file("meteor/meteor-1.5.jar")
     command = [str(find_java()), *_JVM_FLAGS, "-Xmx2G", "-jar", jar.name]
     command += ["-", "-", "-stdio", "-l", "en", "-norm"]
-    with tempfile.TemporaryFile() as stderr:  # an unread pipe could fill up and block
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=jar.parent,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                encoding="utf-8",
-            )
-        except OSError as error:
-            raise JavaError(f"Java does not start ({error}); {_REMEDY}") from error
-        try:
-            return _meteor_dialogue(process, references, candidates)
-        except (OSError, ValueError) as error:
-            process.kill()
-            process.wait()  # so that stderr is complete
-            stderr.seek(0)
-            raise JavaError(f"METEOR failed ({_first_line(stderr.read()) or error})") from error
-        finally:
-            process.kill()
-            process.communicate()  # closes the pipes and reaps the process
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=jar.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise JavaError(f"Java does not start ({error}); {_REMEDY}") from error
+    assert process.stderr is not None
+    complaints: list[str] = []
+    reader = threading.Thread(target=complaints.extend, args=(process.stderr,))
+    reader.start()  # an unread pipe could fill up and block
+    try:
+        return _meteor_dialogue(process, references, candidates)
+    except (OSError, ValueError) as error:
+        process.kill()
+        reader.join()  # so that the complaints are complete
+        raise JavaError(f"METEOR failed ({_first_line(complaints) or error})") from error
+    finally:
+        process.kill()
+        reader.join()
+        process.communicate()  # closes the pipes and reaps the process
 
 
 def _meteor_dialogue(
@@ -187,6 +192,5 @@ def _meteor_dialogue(
     return float(process.stdout.readline()), scores
 
 
-def _first_line(stderr: bytes) -> str:
-    lines = stderr.decode("utf-8", errors="replace").strip().splitlines()
-    return lines[0] if lines else ""
+def _first_line(lines: Sequence[str]) -> str:
+    return next((line.strip() for line in lines if line.strip()), "")

@@ -21,6 +21,7 @@ from showattend.model.attention.hard import HardChoice
 from showattend.model.layers import Linear
 
 MODES = ("soft", "hard")
+SAMPLES = ("sample 1", "sample 2", "sample 3", "sample 4")
 
 
 class ScoredAttention(Attention):
@@ -78,6 +79,11 @@ class ScoredAttention(Attention):
                     )
         self.hard = HardChoice(**choice) if mode == "hard" else None
         self.W_s = Linear(query_dim, feature_dim) if sentinel else None
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """In hard mode, the names of locations that are sampled from alpha to be shown."""
+        return () if self.hard is None else SAMPLES
 
     def location_keys(self, features_BLD: torch.Tensor, grid: Grid) -> torch.Tensor:
         """Compute what `scores` needs from the annotations, a tensor [B, ...]."""

@@ -20,6 +20,7 @@ from showattend.data.coco.image_store import (
     make_folder,
 )
 from showattend.exceptions import DataError
+from showattend.system.provenance import file_digest
 from tests.data.server import Server, jpeg
 
 
@@ -59,7 +60,20 @@ def test_complete_images_are_opened_once(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(jpeg(2)[:600])  # truncated by something else
     again = ImageFolder(tmp_path)
     assert again.whole(wanted, lambda *at: looked.append(at)) == {"a.jpg"}
-    assert [at[1:] for at in looked] == [(1, 3), (2, 3), (3, 3)]
+    assert [at[1:] for at in looked] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    (tmp_path / "a.jpg").write_bytes(jpeg(3)[: len(jpeg(0))].ljust(len(jpeg(0)), b"0"))
+    assert ImageFolder(tmp_path).whole(["a.jpg"], nothing) == set(), "of the same size, but another"
+
+
+def test_a_journal_without_digests_is_completed(tmp_path: Path) -> None:
+    """As earlier versions wrote it."""
+    (tmp_path / "a.jpg").write_bytes(jpeg(0))
+    (tmp_path / ".whole").write_text(f"{len(jpeg(0))}\ta.jpg\n")
+    folder = ImageFolder(tmp_path)
+    assert folder.digest("a.jpg") is None
+    assert folder.whole(["a.jpg"], nothing) == {"a.jpg"}
+    assert ImageFolder(tmp_path).digest("a.jpg") == file_digest(tmp_path / "a.jpg")
 
 
 def test_a_truncated_journal(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -189,6 +190,54 @@ def test_a_subset_depends_on_its_seed_alone(coco: Server, tmp_path: Path) -> Non
     assert set(one) < set(ids(tmp_path / "more"))
 
 
+def test_a_damaged_file_of_the_same_size_is_fetched_again(
+    coco: Server, out: Path, logged: list[str]
+) -> None:
+    run(coco, out)
+    listed = {each["file"]: each["sha256"] for each in manifest(out)["images"]}
+    assert all(len(digest) == 16 for digest in listed.values())
+    name = sorted(COCO.photos)[3]
+    path = out / "images" / name[1:]
+    whole, times = path.read_bytes(), path.stat()
+    path.write_bytes(whole[:-9] + bytes(9))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a failing disk leaves it
+    coco.log.clear()
+    logged.clear()
+    run(coco, out)
+    assert coco.got == [name]
+    assert path.read_bytes() == whole
+    assert any("1 images are damaged" in line and str(path) in line for line in logged)
+    assert {each["file"]: each["sha256"] for each in manifest(out)["images"]} == listed
+
+
+def test_another_draw_is_kept(coco: Server, out: Path, logged: list[str]) -> None:
+    run(coco, out, images=9, seed=1)
+    first = (out / "dataset.jsonl").read_bytes()
+    run(coco, out, images=9, seed=1)
+    assert not list(out.glob("dataset-*.jsonl")), "the same draw"
+    logged.clear()
+    run(coco, out, images=9, seed=2)
+    assert (out / "dataset.jsonl").read_bytes() != first
+    (kept,) = out.glob("dataset-*.jsonl")
+    assert kept.read_bytes() == first
+    assert any("another draw" in line and kept.name in line for line in logged)
+    (old,) = out.glob("manifest-*.json")
+    assert json.loads(old.read_text())["settings"]["seed"] == 1
+
+
+def test_a_file_of_the_user_that_has_changed_is_named(
+    coco: Server, out: Path, tmp_path: Path, logged: list[str]
+) -> None:
+    run(coco, out)
+    options = {"image_root": out / "images", "annotations": [out / "annotations"]}
+    run(coco, tmp_path / "other", **options)
+    path = next((out / "images").rglob("*.jpg"))
+    path.write_bytes(path.read_bytes() + b"0")
+    logged.clear()
+    run(coco, tmp_path / "other", **options)
+    assert any("1 images are not the files" in line and path.name in line for line in logged)
+
+
 def test_manifest(coco: Server, out: Path) -> None:
     run(coco, out, images=2, seed=5)
     found = manifest(out)
@@ -289,7 +338,7 @@ def test_images_held_out_of_training(out: Path, tmp_path: Path, logged: list[str
     report = prepare_coco(out, annotations=[mine / "annotations"], hold_out=[held])
     assert report.images == {"train": 17, "val": 10}
     assert not set(train[:3]) & ids(out).keys()
-    assert logged == ["3 images are held out of training"]
+    assert logged[0] == "3 images are held out of training"
     assert "instances.json" in [each["file"] for each in manifest(out)["annotations"]]
     held.write_text("[]")
     with pytest.raises(DataError, match="not a COCO file, which lists its images by id"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from showattend.caption import Caption
@@ -48,6 +49,10 @@ class Fake:
     search = SearchOptions()
     preprocessing = SimpleNamespace(size=128)
     dtype = "torch.float32"
+    device = torch.device("cpu")
+
+    def digests(self) -> dict[str, Any]:
+        return {"name": self.name, "weights": None, "encoder": "0" * 16}
 
     def __init__(self, look: Any, words: tuple[str, ...] = ("a", "dog")) -> None:
         self.look, self.words = look, words

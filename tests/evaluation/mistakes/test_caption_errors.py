@@ -354,7 +354,9 @@ def test_only_a_few_of_many_unreadable_photos_are_listed(run: CommandLine, files
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (("--output", "errors.txt"), "ends in .md or .json"),
+        (("--output", "errors.txt"), r"ends in \.md, \.json or \.html"),
+        (("--model", "everyday"), "--model is for a page"),
+        (("--output", "page.html", "--worst", "401"), "has room for 400 photographs, not 401"),
         (("--gallery", "worst.gif"), "ends in .png or .pdf"),
         (("--images", "photos"), "give --gallery too"),
         (("--split", "nowhere"), "no split"),

@@ -7,6 +7,7 @@ every step, so that it can be held against the equations line by line.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -22,10 +23,10 @@ def softmax(x: torch.Tensor) -> torch.Tensor:
     return powers / powers.sum()
 
 
-def attend(
-    p: dict[str, torch.Tensor], a: torch.Tensor, h: torch.Tensor, gate: str
+def additive(
+    p: dict[str, torch.Tensor], a: torch.Tensor, h: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Equations 4, 5 and 13: alpha [L] and the gated context z [D]."""
+    """Equations 4, 5 and 13: alpha [L] and the context z [D]."""
     e = []
     for a_i in a:
         projected = p["attention.W_a.weight"] @ a_i + p["attention.W_a.bias"]
@@ -34,6 +35,14 @@ def attend(
     z = torch.zeros_like(a[0])
     for alpha_i, a_i in zip(alpha, a, strict=True):
         z = z + alpha_i * a_i
+    return alpha, z
+
+
+def attend(
+    p: dict[str, torch.Tensor], a: torch.Tensor, h: torch.Tensor, gate: str, look: Any
+) -> tuple[Any, torch.Tensor]:
+    """The weights, and the context times the gate (section 4.2.1)."""
+    alpha, z = look(p, a, h)
     if gate != "none":
         z = sigmoid(p["f_beta.weight"] @ h + p["f_beta.bias"]) * z
     return alpha, z
@@ -52,11 +61,12 @@ def lstm(
 
 
 def caption_loss(
-    decoder: LSTMDecoder, a: torch.Tensor, words: list[int]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    decoder: LSTMDecoder, a: torch.Tensor, words: list[int], look: Any = additive
+) -> tuple[torch.Tensor, torch.Tensor, Any]:
     """-log p(words | a), every log-probability, and the maps [T, L].
 
-    ``words`` begins with ``<start>`` and ends with ``<end>``; ``a`` is [L, D].
+    ``words`` begins with ``<start>`` and ends with ``<end>``; ``a`` is [L, D]. ``look`` is the
+    attention; where it has no weights, there are no maps.
     """
     p = dict(decoder.named_parameters())
     if decoder.projection is not None:
@@ -70,13 +80,14 @@ def caption_loss(
     for previous, word in pairwise(words):
         Ey = p["embedding.weight"][previous]
         if decoder.attend_with == "previous":
-            alpha, z = attend(p, a, h, decoder.gate)
+            alpha, z = attend(p, a, h, decoder.gate, look)
             h, c = lstm(p, Ey, h, c, z)
         else:
             h, c = lstm(p, Ey, h, c, z)
-            alpha, z = attend(p, a, h, decoder.gate)
+            alpha, z = attend(p, a, h, decoder.gate, look)
         deep = Ey + p["L_h.weight"] @ h + p["L_h.bias"] + p["L_z.weight"] @ z
         logits = p["L_o.weight"] @ deep + p["L_o.bias"]
         log_p.append(torch.log(softmax(logits)[word]))
         maps.append(alpha)
-    return -torch.stack(log_p).sum(), torch.stack(log_p), torch.stack(maps)
+    every = None if maps[0] is None else torch.stack(maps)
+    return -torch.stack(log_p).sum(), torch.stack(log_p), every

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from showattend.model.search_options import SearchOptions
 from showattend.training.losses import captioning_loss
 from tests.rounding import tolerance
 
-from .literal import sigmoid, softmax
+from .literal import additive, sigmoid, softmax
 from .test_transformer import CAPTIONS, END, GRID, START, D, V, batch
 
 KINDS = {"luong": LuongDecoder, "updown": UpDownDecoder}
@@ -44,16 +45,9 @@ def lstm(p: dict, name: str, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor):
     return sigmoid(o) * torch.tanh(c), c
 
 
-def additive(p: dict, a: torch.Tensor, h: torch.Tensor):  # type: ignore[no-untyped-def,type-arg]
-    e = []
-    for a_i in a:
-        projected = p["attention.W_a.weight"] @ a_i + p["attention.W_a.bias"]
-        e.append(p["attention.v"] @ torch.tanh(projected + p["attention.W_h.weight"] @ h))
-    alpha = softmax(torch.stack(e))
-    return alpha, sum(weight * a_i for weight, a_i in zip(alpha, a, strict=True))
-
-
-def literal(decoder: Recurrent, a: torch.Tensor, words: list[int]):  # type: ignore[no-untyped-def]
+def literal(  # type: ignore[no-untyped-def]
+    decoder: Recurrent, a: torch.Tensor, words: list[int], look: Any = additive
+):
     """Every log-probability, and the maps [T, L], of words from <start> to <end>; a is [L, D]."""
     p = dict(decoder.named_parameters())
     if decoder.projection is not None:
@@ -71,18 +65,18 @@ def literal(decoder: Recurrent, a: torch.Tensor, words: list[int]):  # type: ign
         Ey = p["embedding.weight"][previous]
         if isinstance(decoder, LuongDecoder):
             h, c = lstm(p, "lstm", torch.cat([Ey, fed]), h, c)
-            alpha, context = additive(p, a, h)
+            alpha, context = look(p, a, h)
             fed = torch.tanh(p["W_c.weight"] @ torch.cat([context, h]))
             hidden = fed
         else:
             h1, c1 = lstm(p, "lstm_1", torch.cat([h2, mean, Ey]), h1, c1)
-            alpha, context = additive(p, a, h1)
+            alpha, context = look(p, a, h1)
             h2, c2 = lstm(p, "lstm_2", torch.cat([context, h1]), h2, c2)
             hidden = h2
         scores = p["output.weight"] @ hidden + p["output.bias"]
         log_p.append(torch.log(softmax(scores)[word]))
         maps.append(alpha)
-    return torch.stack(log_p), torch.stack(maps)
+    return torch.stack(log_p), None if maps[0] is None else torch.stack(maps)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,160 @@
+"""From a record back to the command that makes it, and what differs between two records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from showattend.data.readers import read_json
+from showattend.evaluation.scores.statistics import METRICS
+from showattend.exceptions import DataError
+from showattend.model.checkpoint import FILE_NAME
+from showattend.model.score_settings import SEARCH
+from showattend.system.provenance import DIGITS, flatten
+
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+SECTIONS = ("provenance", "settings", "evaluation", "config", "data", "machine", "about", "best")
+"""The parts of a record that say how its figures were made."""
+_TIMES = ("settings.seconds", "settings.results")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a record: training.json, results.json, or what a command wrote with ``--output``.
+
+    Raises:
+        DataError: It cannot be read, or holds nothing that says how it was made.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict) or not record.keys() & set(SECTIONS):
+        raise DataError(
+            f"{path}: not a record; give a training.json, a results.json, a benchmark.json, or a "
+            "file from evaluate, ground or errors --output"
+        )
+    return record
+
+
+def command(record: Mapping[str, Any], where: str | Path = "the record") -> list[str]:
+    """Build the command that makes the captions of a record again, with every setting spelled out.
+
+    Nothing in it depends on the defaults of a model or of a version.
+
+    Args:
+        record: The record of ``showattend evaluate``, or ``results.json`` of ``showattend
+            compare``, as plain values.
+        where: The record's file, for messages.
+
+    Returns:
+        The arguments, beginning with ``showattend``.
+
+    Raises:
+        DataError: The record has no captions of a model, or does not say how they were made.
+    """
+    how = _settings(record)
+    missing = [key for key in ("model", "annotations", *SEARCH, "size", "precision")
+               if how.get(key) is None]  # fmt: skip
+    if missing:
+        raise DataError(
+            f"{where}: does not say how captions were made (no {', '.join(missing)}); give a "
+            "record of evaluate with a model, or a results.json of compare"
+        )
+    words = ["showattend", "evaluate", "--annotations", how["annotations"]]
+    if how.get("image_folder"):
+        words += ["--images", how["image_folder"]]
+    words += ["--model", how["model"]]
+    words += ["--split", how["split"]] if how.get("split") else []
+    for key in SEARCH:
+        words += [f"--{key.replace('_', '-')}", how[key]]
+    words += ["--size", how["size"], "--precision", PRECISIONS[how["precision"]]]
+    words += ["--batch-size", how.get("batch_size", 32)]
+    device = record.get("provenance", {}).get("machine", {}).get("device")
+    words += ["--device", device] if device else []
+    return [str(word) for word in words]
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the captions, in the names of ``evaluate``."""
+    if isinstance(settings := record.get("settings"), dict):
+        return settings
+    how, config = record.get("evaluation"), record.get("config")
+    if not isinstance(how, dict) or not isinstance(config, dict):
+        return {}
+    if not isinstance(how.get("data"), str):  # several data sets: one command does not do
+        return {}
+    return {
+        **how.get("search", {}),
+        "annotations": how["data"],
+        "image_folder": config.get("data", {}).get("images"),
+        "model": str(Path(config["train"]["out"]) / FILE_NAME),
+        **{key: how[key] for key in ("split", "size", "precision") if key in how},
+    }
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """List what two records differ in: how they were made, their scores, and their captions.
+
+    Args:
+        one: A record, as plain values.
+        other: Another one.
+
+    Returns:
+        (name, value of the one, value of the other); None where a record does not have it. Times
+        are left out.
+    """
+    first, second = (
+        flatten({key: each[key] for key in SECTIONS if key in each})
+        | {f"metrics.{name}": each["metrics"].get(name) for name in METRICS if "metrics" in each}
+        for each in (one, other)
+    )
+    keys = [*first, *(key for key in second if key not in first)]
+    found = [
+        (key, first.get(key), second.get(key))
+        for key in keys
+        if first.get(key) != second.get(key) and not key.startswith(_TIMES)
+    ]
+    return found + _captions(one, other)
+
+
+def captions_digest(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Identify the captions of a record: their number, and a digest of them in their order.
+
+    Args:
+        record: A record, or one that `scripts/keep_record.py` has shortened.
+
+    Returns:
+        number and digest; None if there are no captions.
+    """
+    captions = record.get("captions")
+    if isinstance(captions, dict):
+        return captions
+    if not captions:
+        return None
+    said = [[str(each["image_id"]), each["caption"]] for each in captions]
+    digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:DIGITS]
+    return {"number": len(said), "digest": digest}
+
+
+def _captions(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    mine, theirs = captions_digest(one), captions_digest(other)
+    if mine is None or theirs is None or mine == theirs:
+        return []
+    if any(isinstance(record["captions"], dict) for record in (one, other)):
+        return [
+            (f"captions.{key}", mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]
+        ]
+    said = [
+        {(each.get("set"), str(each["image_id"])): each["caption"] for each in record["captions"]}
+        for record in (one, other)
+    ]
+    first, second = said
+    rows: list[tuple[str, Any, Any]] = []
+    if first.keys() != second.keys():
+        rows.append(("captioned images", len(first), len(second)))
+    shared = first.keys() & second.keys()
+    if other_words := sorted(key for key in shared if first[key] != second[key]):
+        key = other_words[0]
+        share = f"{len(other_words)} of {len(shared)} captions"
+        rows.append((f"{share}, first {key[1]}", first[key], second[key]))
+    return rows

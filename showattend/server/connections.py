@@ -1,0 +1,117 @@
+"""Connections to the server: how many, and how long each may take to say what it wants.
+
+uvicorn limits neither the time that a request's head takes nor what a client may leave unread, and
+it answers connections beyond a number in plain text. Here a connection that is not in use makes
+room for a new one, so that nobody can keep others out by opening many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import math
+from collections.abc import Callable
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MOST = 256
+"""The most connections at a time."""
+WAIT = 10.0
+"""Seconds for a request's head, and again for the client to read on."""
+LAST = 2.0
+"""Seconds for the last words to a client, once the connection is given up."""
+
+
+class Connection(H11Protocol):
+    """An HTTP connection that is given up if its client does not speak, or does not listen."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; where there are too many, the one that has waited longest ends."""
+        super().connection_made(transport)
+        self._timer: asyncio.TimerHandle | None = None
+        self._wait()
+        if len(self.connections) > MOST:
+            idle = [
+                each
+                for each in self.connections
+                if isinstance(each, Connection) and not each.in_use and each is not self
+            ]
+            min(idle, key=lambda each: each.since, default=self).give_up(503)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._wait()
+        super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """The server stops: what has been received is answered, what has not is given up."""
+        super().shutdown()
+        if self.in_use and self.cycle.more_body and not self.cycle.response_started:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self.give_up(503)
+        elif not self.in_use:
+            self._later(LAST, self.transport.abort)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._last_words(400, msg)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def give_up(self, status: int) -> None:
+        """Close the connection; with a word, if the client has begun to speak.
+
+        Args:
+            status: 408 if it was too slow, 503 if there is no room for it.
+        """
+        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+            self.transport.abort()
+        elif self.in_use or self.conn.trailing_data[0] or status == 503:
+            slow = f"the request's head took longer than {WAIT:g} seconds"
+            self._last_words(status, slow if status == 408 else "too busy; try again in a moment")
+        else:
+            self.transport.close()
+
+    def _wait(self) -> None:
+        """Begin to wait for a request's head."""
+        self.since, self._unread = self.loop.time(), math.inf
+        self._later(WAIT, self._look)
+
+    def _look(self) -> None:
+        """Give the connection up, unless it is in use or its client is still reading."""
+        unread = self.transport.get_write_buffer_size()
+        if self.in_use:
+            return
+        if 0 < unread < self._unread:
+            self._unread = unread
+            self._later(WAIT, self._look)
+        else:
+            self.give_up(408)
+
+    def _last_words(self, status: int, error: str) -> None:
+        content = json.dumps({"error": error}).encode()
+        head = [
+            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
+            "content-type: application/json",
+            f"content-length: {len(content)}",
+            "connection: close",
+        ]
+        self.transport.write("\r\n".join([*head, "\r\n"]).encode() + content)
+        self.transport.close()
+        self._later(LAST, self.transport.abort)
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, call)

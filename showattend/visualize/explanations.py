@@ -1,0 +1,109 @@
+"""Several explanations of one caption in one file, one below the other, to be compared."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from showattend.caption import Caption
+from showattend.exceptions import UserError
+from showattend.system.files import write_bytes, write_text
+from showattend.visualize.figure import draw_figure
+from showattend.visualize.focus import sharpest
+from showattend.visualize.formats import PAGE, check_output
+from showattend.visualize.heat import positions_of
+from showattend.visualize.page import GalleryPage
+from showattend.visualize.raw import maps_bytes, raw_maps
+from showattend.visualize.sheet import pixels_of
+from showattend.visualize.summary import MOST
+from showattend.visualize.theme import theme_named
+
+PIXELS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+MAPS = (".npz", ".json")
+
+
+def check_explanations(path: str | Path, options: Mapping[str, Any]) -> str:
+    """The suffix of a file for several explanations, checked early.
+
+    Args:
+        path: The file to be written.
+        options: See `check_output`.
+
+    Raises:
+        UserError: There is no such form, it holds one explanation only, or an option is wrong.
+    """
+    suffix = check_output(path, options)
+    able = (*PIXELS, PAGE, *MAPS)
+    if suffix not in able:
+        raise UserError(
+            f"{path}: a {suffix} file shows one explanation; name one, or use {', '.join(able)}"
+        )
+    if suffix == PAGE and options:
+        raise UserError(
+            f"{path}: a page of all explanations has no {next(iter(options))}; leave it out"
+        )
+    return suffix
+
+
+def save_explanations(captions: Sequence[Caption], path: str | Path, **options: Any) -> None:
+    """Write several explanations of one caption (`Captioner.explain_all`) into one file.
+
+    A figure (.png, .jpg) has them one below the other, with the same words: those that are
+    sharpest in the first. A page (.html) has a card for each. A file of maps (.npz, .json) holds
+    the first as ``attention`` and all of them as ``explanations`` [E, T, H, W], with
+    ``explanation_names`` [E].
+
+    Args:
+        captions: The same caption E times, with its image.
+        path: The file.
+        options: Those of ``draw_figure``, or ``words`` for the maps.
+
+    Raises:
+        UserError: See `check_explanations`; or as ``draw_figure``.
+    """
+    path = Path(path)
+    suffix = check_explanations(path, options)
+    if suffix == PAGE:
+        page = GalleryPage()
+        for caption in captions:
+            page.add([caption], caption.explanation)
+        write_text(path, page.html(captions[0].text))
+    elif suffix in MAPS:
+        write_bytes(path, maps_bytes(_all_maps(captions, **options), suffix))
+    else:
+        write_bytes(path, _stacked(captions, PIXELS[suffix], options))
+
+
+def _all_maps(captions: Sequence[Caption], words: Sequence[str] | None = None) -> dict[str, Any]:
+    each = [raw_maps(caption, words) for caption in captions]
+    names = np.array([caption.explanation for caption in captions], dtype=np.str_)
+    maps = np.stack([values["attention"] for values in each])
+    return {**each[0], "explanations": maps, "explanation_names": names}
+
+
+def _stacked(captions: Sequence[Caption], form: str, options: Mapping[str, Any]) -> bytes:
+    """The figures one below the other, as the content of a file."""
+    chosen = dict(options)
+    if chosen.get("words") is None and chosen.get("layout", "summary") == "summary":
+        first = captions[0]
+        sharp = sharpest(first, positions_of(first, None), MOST)
+        chosen["words"] = [first.words[t] for t in sharp] or None
+    pictures = [pixels_of(draw_figure(caption, **chosen)) for caption in captions]
+    width = max(picture.shape[1] for picture in pictures)
+    theme = chosen.get("theme", inspect.signature(draw_figure).parameters["theme"].default)
+    back = ImageColor.getrgb(theme_named(theme).back)
+    sheet = Image.new("RGB", (width, sum(picture.shape[0] for picture in pictures)), back)
+    y = 0
+    for picture in pictures:
+        sheet.paste(Image.fromarray(picture), (0, y))
+        y += picture.shape[0]
+    file = io.BytesIO()
+    more: dict[str, Any] = {"quality": 90, "subsampling": 0} if form == "JPEG" else {}
+    sheet.save(file, form, **more)
+    return file.getvalue()

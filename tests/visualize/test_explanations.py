@@ -1,0 +1,144 @@
+"""Figures, pages and maps of explanations: labelled as such, and several in one file."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from showattend.caption import Caption
+from showattend.exceptions import UserError
+from showattend.visualize.animation import draw_walk
+from showattend.visualize.explanations import check_explanations, save_explanations
+from showattend.visualize.figure import draw_figure
+from showattend.visualize.page import page_html
+from showattend.visualize.raw import raw_maps, read_maps
+from showattend.visualize.sheet import pixels_of
+from tests.visualize.drawing import caption_of, shaded
+
+NAMES = ("attention", "gradient × input", "occlusion")
+
+
+@pytest.fixture
+def three() -> list[Caption]:
+    """A caption explained in three ways; its words look at other cells in each."""
+    found = []
+    for k, name in enumerate(NAMES):
+        caption = caption_of(shaded(200, 140), [(3, 3), (k, 5)], words="dog ball")
+        found.append(replace(caption, explanation=name))
+    return found
+
+
+def texts(caption: Caption, layout: str) -> str:
+    return "\n".join(
+        each.get_text() for each in draw_figure(caption, layout=layout, width=700).texts
+    )
+
+
+@pytest.mark.parametrize("layout", ["summary", "grid", "strip"])
+def test_a_figure_says_what_its_maps_are(three: list[Caption], layout: str) -> None:
+    plain = replace(three[0], explanation="")
+    assert "Explained" not in texts(plain, layout)
+    assert "Explained by attention" in texts(three[0], layout)
+    shown = texts(three[1], layout)
+    assert "Explained by gradient × input" in shown
+    assert "by gradient × input, not where the model looked" in " ".join(shown.split())
+    assert "attention" not in shown
+    assert "looked everywhere" not in shown
+
+
+def test_an_even_map_of_an_explanation_is_not_called_a_look(three: list[Caption]) -> None:
+    even = replace(three[1], attention=np.full((2, 7, 7), 1 / 49, np.float32))
+    assert "spread everywhere" in texts(even, "grid")
+    assert "looked everywhere" in texts(replace(even, explanation=""), "grid")
+
+
+def test_an_animation_says_so_too(three: list[Caption]) -> None:
+    look = {"style": "heat", "colormap": "inferno", "alpha": 0.5}
+    one, other = (
+        draw_walk(each, words=None, scale="word", size=200, look=look).frames[0]
+        for each in (replace(three[0], explanation=""), three[2])
+    )
+    bar = one.shape[0] - 140
+    assert (one[-bar:] != other[-bar:]).any()
+
+
+def test_a_page_says_so_too(three: list[Caption]) -> None:
+    page = page_html([three[1]])
+    assert "<h1>A photograph: gradient × input</h1>" in page
+    assert "not where the model looked" in page
+    assert "bright is where it looked" not in page
+    assert "bright is where it looked" in page_html([three[0]])
+
+
+def test_maps_say_so_too(three: list[Caption], tmp_path: Path) -> None:
+    assert raw_maps(three[1])["explanation"] == "gradient × input"
+    assert "explanation" not in raw_maps(replace(three[1], explanation=""))
+    for suffix in (".npz", ".json"):
+        path = tmp_path / f"maps{suffix}"
+        three[2].save_overlay(path)
+        again = read_maps(path, shaded(200, 140))
+        assert again.explanation == "occlusion"
+        np.testing.assert_allclose(again.attention, three[2].attention)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_figures_are_one_below_the_other(three: list[Caption], suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"all{suffix}"
+    save_explanations(three, path, theme="dark", width=600)
+    alone = [
+        pixels_of(draw_figure(each, theme="dark", words=["dog", "ball"], width=600))
+        for each in three
+    ]
+    stacked = np.asarray(Image.open(io.BytesIO(path.read_bytes())))
+    assert stacked.shape[0] == sum(each.shape[0] for each in alone)
+    if suffix == ".png":
+        y = 0
+        for each in alone:
+            height, width = each.shape[:2]
+            np.testing.assert_array_equal(stacked[y : y + height, :width], each)
+            y += height
+
+
+def test_all_explanations_show_the_same_words(three: list[Caption], tmp_path: Path) -> None:
+    """Those of the first, also where another has its map everywhere."""
+    three[1] = replace(three[1], attention=np.full((2, 7, 7), 1 / 49, np.float32))
+    save_explanations(three, tmp_path / "all.png", width=600)
+    same = [
+        pixels_of(draw_figure(each, words=["dog", "ball"], width=600)).shape[0] for each in three
+    ]
+    with Image.open(tmp_path / "all.png") as found:
+        assert found.height == sum(same)
+
+
+def test_one_file_has_all_maps(three: list[Caption], tmp_path: Path) -> None:
+    save_explanations(three, tmp_path / "all.npz", words=["ball"])
+    with np.load(tmp_path / "all.npz") as maps:
+        assert maps["explanation_names"].tolist() == list(NAMES)
+        assert maps["explanations"].shape == (3, 1, 7, 7)
+        np.testing.assert_array_equal(maps["attention"], maps["explanations"][0])
+        assert maps["explanations"][2, 0].argmax() == 2 * 7 + 5
+    save_explanations(three, tmp_path / "all.json")
+    values = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
+    assert np.array(values["explanations"]).shape == (3, 2, 7, 7)
+
+
+def test_a_page_has_a_card_for_each(three: list[Caption], tmp_path: Path) -> None:
+    save_explanations(three, tmp_path / "all.html")
+    page = (tmp_path / "all.html").read_text(encoding="utf-8")
+    assert [page.count(f'<span class="name">{name}</span>') for name in NAMES] == [1, 1, 1]
+    assert "<h1>Dog ball.</h1>" in page
+
+
+def test_forms_for_one_explanation_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a \.svg file shows one explanation; name one, or use"):
+        check_explanations("all.svg", {})
+    with pytest.raises(UserError, match="no form"):
+        check_explanations("all.txt", {})
+    with pytest.raises(UserError, match="has no words"):
+        check_explanations("all.html", {"words": ["dog"]})
