@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import showattend
 from showattend.cli import app
+from showattend.cli.loading import unhurried
 from showattend.exceptions import UserError
 from showattend.system.device import PRECISIONS
 from tests.cli.conftest import picture
@@ -169,6 +171,15 @@ def test_a_photo_without_a_command_is_captioned(
         assert [line.split("\t")[0] for line in result.out] == names
     assert "gone.jpg: no such file or folder" in run.refused("gone.jpg")
     assert "see showattend train --help" in run.refused("train"), "a command comes first"
+
+
+def test_a_bar_that_is_watched_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few photos at a time where somebody looks, and a small batch costs nothing."""
+    on_cpu, on_gpu = SimpleNamespace(device="cpu"), SimpleNamespace(device="cuda:0")
+    assert unhurried(on_cpu) == unhurried(on_gpu) == 32  # type: ignore[arg-type]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert unhurried(on_cpu) == 4  # type: ignore[arg-type]
+    assert unhurried(on_gpu) == 32  # type: ignore[arg-type]
 
 
 def test_shell_completion() -> None:
