@@ -15,8 +15,8 @@ PYTEST := -m pytest -q -n 2 --dist worksteal
 # is known to pass. Without it, pip takes the newest versions within the bounds of pyproject.toml.
 LOCK ?=
 
-.PHONY: demo test test-slow test-processors test-oldest test-newest newest lock fuzz kills lint \
-  benchmark reproduce clean help
+.PHONY: demo docs test test-slow test-processors test-oldest test-newest newest lock test-api fuzz kills \
+  soak same-captions lint benchmark reproduce clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -36,6 +36,15 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  $(addprefix --constraint ,$(LOCK)) --editable '.[dev]'
 	@touch $@ .venv/ready
+
+# In the environment that runs the package: the notebooks need PyTorch, and a second copy is gigabytes.
+.venv/ready-docs: .venv/bin/python pyproject.toml
+	@echo "Setting up .venv for the documentation (PyTorch is large: a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@ .venv/ready
+
+docs: .venv/ready-docs  ## the documentation site, in build/site; runs the notebooks (minutes)
+	$(BIN)/python scripts/docs/build_site.py
 
 demo: .venv/ready  ## caption a free photograph and draw where the model looked
 	@$(BIN)/showattend attend assets/photos/chelsea.jpg --output demo/chelsea.png
@@ -65,6 +74,20 @@ test-oldest: .venv-oldest/ready  ## the tests with the oldest packages that pypr
 	.venv-oldest/bin/python $(PYTEST) -m "not slow" \
 	  -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning
 
+soak: .venv/ready-dev  ## 10,000 mixed requests to the server: memory, wrong answers, latencies (an hour)
+	$(BIN)/python scripts/soak.py assets/photos
+
+same-captions: .venv/ready-dev  ## photographs alone, in batches, by PyTorch and ONNX: PHOTOS=folder
+	$(BIN)/python scripts/same_captions.py $(or $(PHOTOS),assets/photos)
+
+.venv-api/ready:
+	$(PYTHON) -m venv .venv-api
+	.venv-api/bin/python -m pip install --quiet --disable-pip-version-check schemathesis
+	@touch $@
+
+test-api: .venv/ready-dev .venv-api/ready  ## the server's API against its OpenAPI description
+	$(BIN)/python scripts/try_api.py .venv-api/bin/schemathesis
+
 newest:
 	[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
@@ -93,4 +116,4 @@ reproduce: .venv/ready-dev  ## a small part of the figures, made twice and compa
 	$(BIN)/python scripts/reproduce.py
 
 clean:  ## remove what make has made
-	rm -rf .venv .venv-oldest .venv-newest demo build dist
+	rm -rf .venv .venv-oldest .venv-newest .venv-api demo build dist

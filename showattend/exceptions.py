@@ -53,10 +53,6 @@ class CheckpointError(UserError):
     """A model file that is missing, damaged, or in another format."""
 
 
-class Terminated(KeyboardInterrupt):
-    """The system asked the process to end (SIGTERM); exit code 143."""
-
-
 def one_line(error: Exception) -> str:
     """An error's reason in one line."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -125,6 +125,7 @@ WHOLE = {
     "test_gpu.py",
     "test_language.py",
     "test_layout.py",
+    "test_notebooks.py",
     "test_package.py",
     "test_readme.py",
     "test_road.py",

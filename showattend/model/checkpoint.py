@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from showattend.exceptions import CheckpointError, ConfigError
 from showattend.model import model_schema
+from showattend.model.hub import fetch, is_hub, looks_like_hub
 from showattend.system.files import check_room, name_aside
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def shipped_models() -> dict[str, Path]:
 def find_model(model: str | Path | None = None) -> Path:
     """Find the model file for a shipped model's name, a directory or a file; None for the default.
 
+    ``hf:user/name`` is a model of the Hugging Face Hub (`showattend.model.hub`).
+
     Raises:
         CheckpointError: There is no such model.
     """
@@ -83,6 +86,8 @@ def find_model(model: str | Path | None = None) -> Path:
             raise CheckpointError(f"the model {DEFAULT_MODEL} is missing; reinstall showattend")
         return shipped[DEFAULT_MODEL] / FILE_NAME
     name, path = str(model), Path(model)
+    if is_hub(name):
+        return fetch(name, FILE_NAME, BESIDE)
     if path.is_dir() and (path / FILE_NAME).is_file():
         return path / FILE_NAME
     if path.is_file():
@@ -96,7 +101,11 @@ def find_model(model: str | Path | None = None) -> Path:
             f"{path}: {what}holds no {FILE_NAME}; give a model's directory or file"
         )
     names = ", ".join(shipped) or "none"
-    raise CheckpointError(f"{name}: no such model; give a directory, a file or a name ({names})")
+    could = looks_like_hub(name) and not path.parent.exists()
+    hub = f"; for one of the Hugging Face Hub: hf:{name}" if could else ""
+    raise CheckpointError(
+        f"{name}: no such model; give a directory, a file or a name ({names}){hub}"
+    )
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:

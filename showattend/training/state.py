@@ -25,6 +25,7 @@ FILE_NAME = "state.safetensors"
 FREE = {
     "train.out",
     "train.save_every",
+    "train.tensorboard",
     "train.device",
     "train.workers",
     "data.path",
