@@ -51,8 +51,8 @@ def summarise(rows: Rows) -> dict[str, Any]:
         classes: by class of words, see `describe`;
         trust: the same for words by what the model says of them;
         beta: Spearman's correlation of the gate with the change of the word's log-probability
-        without the image, over all words and over content words, with intervals; None without a
-        gate.
+        with all cells replaced, over all words and over content words, with intervals; None
+        without a gate.
     """
     words = [word for row in rows for word in row["words"]]
     there = {word["class"] for word in words}

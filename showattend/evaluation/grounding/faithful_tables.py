@@ -130,7 +130,7 @@ def title_of(order: str) -> str:
 
 
 def beta_line(found: Mapping[str, Any]) -> str:
-    """What the gate says of the change with all cells replaced, as a sentence; empty without a gate."""
+    """What the gate says of the change with all cells replaced; empty without a gate."""
     said: Sequence[str] = [
         f"{each['spearman']:.2f} ({span(each['interval'])}) over {group} ({each['words']:,})"
         for group, each in found["beta"].items()
