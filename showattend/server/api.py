@@ -204,7 +204,7 @@ def create_app(
     async def figure(
         request: Request,
         image: Annotated[UploadFile, File(description=IMAGE)],
-        text: Annotated[str, Form(max_length=8000, description="The captions, one a line.")],
+        text: Annotated[str, Form(max_length=8000, description="The captions, one per line.")],
         kind: Annotated[
             Literal["png", "gif", "html"],
             Form(description="A figure, an animation, or a page with all of the captions."),
