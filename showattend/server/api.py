@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import logging
 import secrets
 import time
 from collections import Counter
@@ -44,6 +45,9 @@ from showattend.server.saving import KINDS, draw
 from showattend.server.upload_page import page
 from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
+
+# Its warnings, of bytes that a client has sent, are for the client alone, who gets an answer.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 MOST = 20
 """The most beams or samples of one request."""
