@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from showattend import __version__
 from showattend.cli.attend_command import attend
@@ -26,14 +27,32 @@ from showattend.cli.prepare_command import prepare_app
 from showattend.cli.serve_command import serve
 from showattend.cli.terminal import examples, log, show_log, wait_for_the_first
 from showattend.cli.train_command import train
-from showattend.exceptions import Terminated, UserError
+from showattend.exceptions import UserError
 from showattend.system.provenance import remember_command
+from showattend.system.signals import Terminated, terminable
 
 # click's UsageError, whether typer depends on click or includes its own copy.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
+
+class _Commands(TyperGroup):
+    """The commands; typer itself would make SIGTERM an interruption like Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            typer.Exit: SIGTERM ended it.
+        """
+        try:
+            return super().invoke(ctx)
+        except Terminated:
+            raise typer.Exit(143) from None
+
+
 app = typer.Typer(
     name="showattend",
+    cls=_Commands,
     help="Captions for photographs, and where the model looked for each word.",
     epilog=examples("caption photos/", "attend dog.jpg --output dog.png", "caption --help"),
     no_args_is_help=True,
@@ -151,9 +170,15 @@ def main(args: Sequence[str] | None = None) -> int:
             errors=sys.getfilesystemencodeerrors() if as_named else "backslashreplace"
         )
     show_log()
-    remember_command(sys.argv[1:] if args is None else args)
+    given = sys.argv[1:] if args is None else args
+    remember_command(given)
+    with terminable():
+        return _run(given)
+
+
+def _run(args: Sequence[str]) -> int:
     try:
-        _refuse_empty(sys.argv[1:] if args is None else args)
+        _refuse_empty(args)
         code = app(args, prog_name="showattend", standalone_mode=False) or 0
     except UserError as error:
         wait_for_the_first()
@@ -178,8 +203,8 @@ def main(args: Sequence[str] | None = None) -> int:
             "makes up for it), or encoder.size"
         )
         return 2
-    except typer.Abort as stop:
-        code = 143 if isinstance(stop.__cause__, Terminated) else 130
+    except typer.Abort:
+        code = 130
     if code in (130, 143):
         log.warning("interrupted" if code == 130 else "terminated")
     return int(code)

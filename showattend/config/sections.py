@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from showattend.config.checking import from_dict, option
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, shown
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def _read_paths(value: Any, where: str) -> str | tuple[DataSetConfig, ...]:
     """``data.path``: one path, or a list of paths and sections."""
     if not isinstance(value, list | tuple):
         if not isinstance(value, str):
-            raise ConfigError(f"{where} is {value!r}; it must be text, or a list of data sets")
+            raise ConfigError(f"{where} is {shown(value)}; it must be text, or a list of data sets")
         return value
     if not value:
         raise ConfigError(f"{where} is an empty list; it must name at least one data set")

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from showattend.exceptions import CheckpointError, ConfigError
 from showattend.model import model_schema
 from showattend.model.hub import fetch, is_hub, looks_like_hub
-from showattend.system.files import check_room
+from showattend.system.files import check_room, name_aside
 
 if TYPE_CHECKING:
     import torch
@@ -121,20 +122,23 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, A
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    # A folder: safetensors writes to a temporary file of its own, which a kill would leave there.
+    aside = name_aside(path)
+    file = aside / FILE_NAME
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     size = sum(tensor.numel() * tensor.element_size() for tensor in plain.values())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_room(path, size)
+        aside.mkdir()
         try:
-            save_file(plain, aside, {"showattend": json.dumps(meta)})
-            aside.chmod(0o644)  # save_file makes it unreadable for others
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
-            aside.replace(path)
+            save_file(plain, file, {"showattend": json.dumps(meta)})
+            file.chmod(0o644)  # save_file makes it unreadable for others
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+            file.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be written ({reason})") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,9 @@ T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORM = 100_000
 """The most bytes of a request in addition to its photo."""
+# Without any handler, Python prints what the parser of forms logs about malformed requests.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
+
 _DIGITS = re.compile("[0-9]{1,18}")
 _ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _ADVICE = "; behind a proxy, start it with --allowed-origin and the address that browsers show"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-from showattend.exceptions import Terminated
+from showattend.system.signals import Terminated, terminate
 
 _KINDS: dict[int, type[KeyboardInterrupt]] = {
     signal.SIGINT: KeyboardInterrupt,
@@ -38,9 +38,12 @@ class Stop:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-            for number, handler in usual.items():
-                if signal.getsignal(number) is handler:
+            usual: dict[int, tuple[Any, ...]] = {
+                signal.SIGINT: (signal.default_int_handler,),
+                signal.SIGTERM: (signal.SIG_DFL, terminate),
+            }
+            for number, handlers in usual.items():
+                if signal.getsignal(number) in handlers:
                     self._before[number] = signal.signal(number, self._note)
         return self
 

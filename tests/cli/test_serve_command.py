@@ -33,10 +33,15 @@ def test_it_serves_until_it_is_interrupted(model: Path, photo: Path) -> None:
         [*command, "--model", str(model)], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     assert running.stderr is not None
+    idle: list[socket.socket] = []
     try:
         line = running.stderr.readline()
         assert line.startswith("showattend: open http://127.0.0.1:")
         address = line.split()[2]
+        port = int(address.rsplit(":", 1)[1].strip("/"))
+        for _ in range(300):  # requests that do not end keep nobody out
+            idle.append(socket.create_connection(("127.0.0.1", port)))
+            idle[-1].send(b"GET / HTTP/1.1\r\nhost: loc")
         with urllib.request.urlopen(address, timeout=60) as answer:
             assert b'id="drop"' in answer.read()
         body = (
@@ -56,6 +61,8 @@ def test_it_serves_until_it_is_interrupted(model: Path, photo: Path) -> None:
         running.kill()
         running.wait()
         running.stderr.close()
+        for each in idle:
+            each.close()
 
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")

@@ -243,3 +243,21 @@ def test_real_flickr8k(real_data: Path, tmp_path: Path) -> None:
     assert 0.02 < report.unknown_share < 0.05
     lengths = Counter(report.lengths)
     assert lengths.total() == 35000 - report.empty_captions
+
+
+def test_an_id_that_is_half_a_letter_is_kept_or_named(tmp_path: Path) -> None:
+    """JSON can say a lone surrogate, which no encoding can write."""
+    picture(tmp_path / "a.jpg")
+    image = {
+        "filename": "a.jpg", "imgid": "\ud800x", "split": "val", "sentences": [{"raw": "A dog."}]
+    }  # fmt: skip
+    path = tmp_path / "dataset_x.json"
+    path.write_text(json.dumps({"images": [image, image | {"imgid": 7, "split": "train"}]}))
+    prepare_karpathy(path, tmp_path, tmp_path / "out", min_count=1)
+    assert [each.image_id for each in read_dataset(tmp_path / "out")] == ["\ud800x", 7]
+    found = json.loads((tmp_path / "out" / "captions_val.json").read_text("utf-8"))
+    assert found["images"][0]["id"] == found["annotations"][0]["image_id"]
+    path.write_text(json.dumps({"images": [image, image]}))
+    with pytest.raises(DataError, match="a second image with the id") as caught:
+        prepare_karpathy(path, tmp_path, tmp_path / "out")
+    str(caught.value).encode("utf-8")

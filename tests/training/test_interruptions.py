@@ -18,8 +18,9 @@ import yaml
 
 from showattend.config import load_config
 from showattend.data.toy import write_toy
-from showattend.exceptions import DataError, Terminated, UserError
+from showattend.exceptions import DataError, UserError
 from showattend.model.checkpoint import FILE_NAME, load_tensors
+from showattend.system.signals import Terminated
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.trainer import Silent, Trainer, train
 

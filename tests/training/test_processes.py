@@ -16,9 +16,9 @@ import yaml
 
 from showattend.config import load_config
 from showattend.data.toy import write_toy
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, UserError
 from showattend.model.checkpoint import load, load_tensors
-from showattend.system.processes import join
+from showattend.system.processes import Processes, join
 from showattend.training.trainer import train
 
 STEPS = 20
@@ -155,6 +155,24 @@ def test_two_processes_hide_other_words_and_keep_the_same_weights(
     """Each process draws what it hides by itself, so it is not what one process would do."""
     several(config, f"train.out={tmp_path / 'two'}", "decoder.kind=masked", *BLOCKS)
     assert load(tmp_path / "two").record["history"][0]["loss"] > 0
+
+
+def test_a_process_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise RuntimeError("[gloo] Connection closed by peer\n [127.0.0.1]:1234")
+
+    for name in ("barrier", "all_reduce", "all_gather_object"):
+        monkeypatch.setattr(torch.distributed, name, gone)
+    processes, weight = Processes(0, 2), torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.ones(2)
+    for call in (
+        processes.wait,
+        lambda: processes.gather(1),
+        lambda: processes.add_gradients([weight], [True, False]),
+    ):
+        with pytest.raises(UserError, match="another process of the run has ended") as caught:
+            call()
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

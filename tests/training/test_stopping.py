@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from showattend.exceptions import Terminated
+from showattend.system.signals import Terminated
 from showattend.training.stopping import Stop
 
 KINDS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
