@@ -90,7 +90,8 @@ def load_image(path: Path | Image.Image | np.ndarray, at_least: int | None = Non
     """Decode an image.
 
     Args:
-        path: A file, a picture or an array; `showattend.images.sources.plain` makes one of these.
+        path: A file, a picture or an array [H, W] or [H, W, C];
+            `showattend.images.sources.plain` makes one of these.
         at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
 
     Raises:
