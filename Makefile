@@ -11,8 +11,12 @@ PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE \
 # Modules share what they train and draw: a worker takes neighbouring tests, and steals when it is idle.
 PYTEST := -m pytest -q -n 2 --dist worksteal
 
-.PHONY: demo test test-slow test-processors test-oldest test-api soak same-captions lint benchmark \
-  reproduce clean help
+# Constraints for the development environment; CI gives requirements-ci.txt, so that it installs what
+# is known to pass. Without it, pip takes the newest versions within the bounds of pyproject.toml.
+LOCK ?=
+
+.PHONY: demo docs test test-slow test-processors test-oldest test-newest newest lock test-api fuzz kills \
+  soak same-captions lint benchmark reproduce clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -27,10 +31,20 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-.venv/ready-dev: .venv/bin/python pyproject.toml
+.venv/ready-dev: .venv/bin/python pyproject.toml $(LOCK)
 	@echo "Setting up .venv for development (PyTorch is large: a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  $(addprefix --constraint ,$(LOCK)) --editable '.[dev]'
 	@touch $@ .venv/ready
+
+# In the environment that runs the package: the notebooks need PyTorch, and a second copy is gigabytes.
+.venv/ready-docs: .venv/bin/python pyproject.toml
+	@echo "Setting up .venv for the documentation (PyTorch is large: a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@ .venv/ready
+
+docs: .venv/ready-docs  ## the documentation site, in build/site; runs the notebooks (minutes)
+	$(BIN)/python scripts/docs/build_site.py
 
 demo: .venv/ready  ## caption a free photograph and draw where the model looked
 	@$(BIN)/showattend attend assets/photos/chelsea.jpg --output demo/chelsea.png
@@ -74,6 +88,24 @@ same-captions: .venv/ready-dev  ## photographs alone, in batches, by PyTorch and
 test-api: .venv/ready-dev .venv-api/ready  ## the server's API against its OpenAPI description
 	$(BIN)/python scripts/try_api.py .venv-api/bin/schemathesis
 
+newest:
+	[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	  --upgrade-strategy eager --editable '.[dev]'
+
+test-newest: newest  ## the tests with the newest packages there are
+	.venv-newest/bin/python $(PYTEST) -m "not slow"
+
+lock: newest  ## write the versions of test-newest to requirements-ci.txt, which CI installs
+	{ head -1 requirements-ci.txt; .venv-newest/bin/python -m pip freeze --exclude-editable | \
+	  sed 's/+[a-z0-9.]*$$//'; } > requirements-ci.new && mv requirements-ci.new requirements-ci.txt
+
+fuzz: .venv/ready-dev  ## 247,000 mutated files through everything that reads (about ten minutes)
+	$(BIN)/python -m tests.fuzz
+
+kills: .venv/ready-dev  ## 200 kills of a training run, 200 of captioning a folder (some minutes)
+	$(BIN)/python -m tests.kills
+
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -84,4 +116,4 @@ reproduce: .venv/ready-dev  ## a small part of the figures, made twice and compa
 	$(BIN)/python scripts/reproduce.py
 
 clean:  ## remove what make has made
-	rm -rf .venv .venv-oldest .venv-api demo build dist
+	rm -rf .venv .venv-oldest .venv-newest .venv-api demo build dist

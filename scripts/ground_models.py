@@ -135,7 +135,7 @@ def tables(
         made_of = faithful_tables(found["faithful"])
         texts += [each.markdown() for key, each in made_of.items() if key in wanted]
         if "trust" in wanted:
-            texts.append(beta_line(found["faithful"]))
+            texts += filter(None, [beta_line(found["faithful"])])
     return texts
 
 

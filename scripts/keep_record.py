@@ -11,17 +11,15 @@ can tell whether the new ones are the same. Prints the digest of the file that i
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from showattend.evaluation.reproduce import read_record
+from showattend.evaluation.reproduce import captions_digest, read_record
 from showattend.exceptions import UserError
 from showattend.system.files import write_json
-from showattend.system.provenance import DIGITS, file_digest, portable
+from showattend.system.provenance import file_digest, portable
 
 LISTS = ("captions", "categories", "where")
 """Parts of a record that are long."""
@@ -31,10 +29,8 @@ def kept(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record without its lists and paths, with the digest of its captions."""
     short = {key: value for key, value in record.items() if key not in LISTS}
     short = portable(short)
-    if captions := record.get("captions"):
-        said = [[str(each["image_id"]), each["caption"]] for each in captions]
-        digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:DIGITS]
-        short["captions"] = {"number": len(said), "digest": digest}
+    if captions := captions_digest(record):
+        short["captions"] = captions
     return short
 
 

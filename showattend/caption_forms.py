@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import math
 from pathlib import Path
@@ -277,13 +276,23 @@ class CaptionForms:
         return values
 
     def _repr_html_(self) -> str:
-        """The caption and its figure, self-contained, for a notebook."""
-        text = html.escape(self.text)
-        try:
-            from showattend.visualize import figure_bytes
+        """The interactive viewer for a notebook, and a figure where scripts are off."""
+        from showattend.visualize.notebook_forms import caption_form
 
-            caption: Any = self
-            data = base64.b64encode(figure_bytes(caption, ".jpg")).decode()
+        caption: Any = self
+        try:
+            return caption_form(caption)
         except UserError:  # no image, or it has gone since
-            return f"<p>{text}</p>"
-        return f'<img alt="{text}" style="max-width: 100%" src="data:image/jpeg;base64,{data}">'
+            return f"<p>{html.escape(self.text)}</p>"
+
+
+class Captions(list[Any]):
+    """The captions of several photographs: a list, which a notebook shows as a gallery."""
+
+    def _repr_html_(self) -> str | None:
+        from showattend.visualize.notebook_forms import gallery_form
+
+        try:
+            return gallery_form(self)
+        except UserError:  # there are none, or an image is not known: the list as text
+            return None

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from showattend.caption import Caption, Photo
-from showattend.caption_forms import sampled_maps
+from showattend.caption_forms import Captions, sampled_maps
 from showattend.decoding.beam import search
 from showattend.decoding.hypotheses import Hypothesis
 from showattend.exceptions import ImageError
@@ -25,6 +25,7 @@ from showattend.model.encoder import encode
 from showattend.model.search_options import SearchOptions
 from showattend.system.checks import whole_number
 from showattend.system.device import exact_float32
+from showattend.system.notebook_bars import counted
 from showattend.system.threads import in_order
 from showattend.text.tokenizer import tokenize
 
@@ -58,7 +59,8 @@ class Captioner(Given):
                 that do not come after them).
 
         Returns:
-            A `Caption`, or a list of them for a list.
+            A `Caption`, or a list of them for a list. A notebook shows them as the interactive
+            viewer and as a gallery, and a bar while it captions many.
 
         Raises:
             ImageError: An image cannot be opened, or is of a type that is none.
@@ -69,12 +71,13 @@ class Captioner(Given):
                 chosen, first = self._chosen(**options)
                 found = search(self.decoder, images.features, chosen)
             return self._ranked(found[0], first, images.photo)
-        results = []
-        for _, result in self.stream(images, **options):
+        alone, results = is_source(images), Captions()
+        stream = self.stream(images, **options)
+        for _, result in stream if alone else counted(stream, images, "Captioning"):
             if isinstance(result, ImageError):
                 raise result
             results.append(result)
-        return results[0] if is_source(images) else results
+        return results[0] if alone else results
 
     def stream(
         self,

@@ -6,9 +6,35 @@ with 1. It never shows a traceback for these errors.
 
 from __future__ import annotations
 
+import re
+import reprlib
+
+_MOST = 2000
+"""Characters of a message; what a file says may be quoted in it, however long that is."""
+
 
 class UserError(Exception):
-    """A mistake in the input that the user can fix; ``str(error)`` is one line for them."""
+    """A mistake in the input that the user can fix; ``str(error)`` is one line for them.
+
+    Names and values in the message may come from anywhere: line breaks become blanks, other control
+    characters are escaped, and what is too long is cut in the middle.
+    """
+
+    def __str__(self) -> str:
+        """The message as one line."""
+        text = super().__str__()
+        if not text.isprintable():
+            text = re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
+            text = "".join(map(_escaped, text))
+        if len(text) > _MOST:
+            text = f"{text[: _MOST - 500]} ... {text[-490:]}"
+        return text
+
+
+def _escaped(sign: str) -> str:
+    """A control character or direction mark as a backslash and a code; any other as it is."""
+    hidden = ord(sign) < 32 or 127 <= ord(sign) < 160 or 0x202A <= ord(sign) <= 0x202E
+    return ascii(sign)[1:-1] if hidden or 0x2066 <= ord(sign) <= 0x2069 else sign
 
 
 class ImageError(UserError):
@@ -31,3 +57,19 @@ def one_line(error: Exception) -> str:
     """An error's reason in one line."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(reason.split()) or type(error).__name__
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as a message quotes it: in one line, cut where it is long, whatever it holds.
+
+    A YAML file of ten lines may hold a list whose text has a billion elements, JSON may be nested
+    more deeply than Python can write, and Python does not write integers of over 4,300 digits.
+    """
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxlong, short.maxother = 4, most, most, most
+    short.maxlist = short.maxtuple = short.maxdict = 8
+    try:
+        text = short.repr(value)
+    except ValueError:
+        text = "a number of thousands of digits"
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -103,14 +103,6 @@ class Given(Model):
             found = force_all(self.decoder, features, numbers, self.search.length_penalty)
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
-    def annotations(self, image: ImageSource | Looked) -> torch.Tensor:
-        """The annotation vectors of a photo (paper, section 3.1.1), [1, H, W, D].
-
-        Raises:
-            ImageError: The image cannot be opened.
-        """
-        return self.look(image).features
-
     def explain(self, caption: Caption, by: str = "grad") -> Caption:
         """The same caption with maps of another kind: what counted for each word.
 
@@ -139,7 +131,7 @@ class Given(Model):
         """
         if caption.image is None:
             raise UserError("the caption does not know its image, and cannot be explained")
-        features = self.annotations(caption.image)
+        features = self.look(caption.image).features
         _, H, W, _ = features.shape
         numbers = self._numbers(caption.words)
         found = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -114,19 +112,6 @@ def test_shapes_must_agree() -> None:
         make("a dog", attention=np.zeros((3, 7, 7), np.float32))
     with pytest.raises(ValueError, match="2 words"):
         make("a dog", betas=np.zeros(1))
-
-
-def test_notebook_form_is_self_contained(tmp_path: Path) -> None:
-    shown = make('a "dog" <b>', np.full((140, 70, 3), 128, np.uint8))._repr_html_()
-    assert "&lt;b&gt;" in shown
-    assert "<b>" not in shown
-    assert "http" not in shown
-    data = shown.split("base64,")[1].split('"')[0]
-    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-        assert picture.format == "JPEG"
-        assert picture.width > 600
-    for image in (None, tmp_path / "gone.jpg"):
-        assert make("a dog", image)._repr_html_() == "<p>A dog.</p>"
 
 
 def test_save_overlay(tmp_path: Path) -> None:

@@ -99,7 +99,11 @@ app.command(
 )(ground)
 app.command(
     help=EXPORT_HELP,
-    epilog=examples("export --out exported", "export --model runs/mine --out exported"),
+    epilog=examples(
+        "export --out exported",
+        "export --model runs/mine --out exported",
+        "export --model runs/mine --hub for-the-hub --license cc-by-nc-4.0",
+    ),
 )(export)
 app.command(epilog=examples("serve", "serve --model runs/mine --port 8080"))(serve)
 

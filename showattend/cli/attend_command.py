@@ -338,7 +338,9 @@ def _are_many(photos: Sequence[str]) -> bool:
 
 def _names(photos: Sequence[Path]) -> tuple[str | None, dict[Path, str]]:
     """The name of the common folder, and each photo's name relative to it."""
-    whole = {path: path.parent.resolve() / path.name for path in photos}
+    from showattend.system.files import real
+
+    whole = {path: real(path.parent) / path.name for path in photos}
     try:
         common = Path(os.path.commonpath([path.parent for path in whole.values()]))
     except ValueError:  # on different drives

@@ -28,6 +28,7 @@ from showattend.system.files import (
     hold,
     make_room,
     name_aside,
+    real,
     unwritable,
     write_bytes,
     write_json,
@@ -81,7 +82,7 @@ class CaptionWriter:
     ) -> None:
         if output is not None and output.suffix.lower() not in (".jsonl", ".csv"):
             raise UserError(f"{output}: --output takes a name that ends in .jsonl or .csv")
-        if overlay is not None and overlay.resolve() in {path.parent.resolve() for path in images}:
+        if overlay is not None and real(overlay) in {real(path.parent) for path in images}:
             raise UserError(f"{overlay}: holds photos; give --overlay another folder")
         self.output, self.sidecar, self.overwrite = output, sidecar, overwrite
         self.figures = None if overlay is None else _figure_paths(images, overlay)

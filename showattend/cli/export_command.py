@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,22 +33,58 @@ onnxruntime, numpy and pillow. Captions and maps are the same as with PyTorch: t
 run and compared before the folder appears.
 
 To use it: python DIR/caption.py photo.jpg --maps maps.npz, or showattend caption photo.jpg \
---engine onnx --model DIR. Writing it requires the extra "onnx"."""
+--engine onnx --model DIR. Writing it requires the extra "onnx".
+
+With --hub instead of --out: the model itself, as a folder for the Hugging Face Hub."""
 
 
 def export(
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="The folder to write. It appears when the export is complete and checked; an "
             "earlier export there is replaced.",
             metavar="DIR",
+            show_default=False,
         ),
-    ],
+    ] = None,
     model: Model = None,
     size: Size = None,
+    hub: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the model itself instead, as a folder for the Hugging Face Hub with a "
+            "model card; `hf upload USER/NAME DIR` publishes it, --model hf:USER/NAME loads it.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    license: Annotated[
+        str | None,
+        typer.Option(
+            help="With --hub: the licence in the card, such as cc-by-nc-4.0.",
+            metavar="ID",
+            show_default="mit for a shipped model, else unknown",
+        ),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="With --hub: the language of the captions.", metavar="CODE", show_default="en"
+        ),
+    ] = None,
 ) -> None:
     """Write a model as ONNX, with a small program that captions without PyTorch."""
+    if (out is None) == (hub is None):
+        raise UserError("give --out DIR for ONNX, or --hub DIR for the Hugging Face Hub")
+    if hub is not None:
+        if size is not None:
+            raise UserError("--size is about --out; the Hub gets the model as it is")
+        _write_for_hub(model, hub, license, language or "en")
+        return
+    assert out is not None
+    if license is not None or language is not None:
+        raise UserError("--license and --language are about --hub; give that, or leave them out")
     from showattend.export.folder import NEEDED, check_folder, check_installed
 
     check_installed(*NEEDED)
@@ -62,6 +99,15 @@ def export(
     for name, size in sizes.items():
         log.info(f"{out / name}  {size / 1e6:.2f} MB")
     log.info(f"wrote {out}: {sum(sizes.values()) / 1e6:.1f} MB")
+
+
+def _write_for_hub(model: str | None, hub: Path, license: str | None, language: str) -> None:
+    from showattend.export.hub_folder import write_hub_folder
+
+    refuse_exported(model)
+    sizes = write_hub_folder(model, hub, license=license, language=language)
+    log.info(f"wrote {hub}: {', '.join(sizes)}; {sum(sizes.values()) / 1e6:.1f} MB")
+    log.info(f"to publish it: hf upload USER/NAME {shlex.quote(str(hub))}")
 
 
 def onnx_captioner(model: str | None, device: str, precision: str) -> OnnxCaptioner:

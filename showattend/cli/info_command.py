@@ -49,7 +49,10 @@ def info(
         float | None, typer.Option(help="Of --prune.", show_default="30", min=0)
     ] = None,
 ) -> None:
-    """Show a model's recipe, scores and provenance, how a record was made, or what is cached."""
+    """Show a model's recipe, scores and provenance, how a record was made, or what is cached.
+
+    Without options: the default model, and a list of the models that are here.
+    """
     if record is not None:
         if model is not None or cache or prune or folder is not None or days is not None:
             raise UserError("--record is about one file; leave the other options out")
@@ -62,12 +65,26 @@ def info(
         from showattend.model.description import describe
 
         print(describe(find_model(model)))
+        if model is None:
+            _models()
         return
     if model is not None:
         raise UserError("--model is not about --cache; give one of them")
     if days is not None and not prune:
         raise UserError("--days is about --prune; give that too")
     _caches(CACHE if folder is None else folder, prune, 30 if days is None else days)
+
+
+def _models() -> None:
+    from showattend.model.known_models import RUNS, known_models
+
+    rows = [
+        [printable(each.name), each.where, f"{each.words:,}", _megabytes(each.bytes)]
+        for each in known_models()
+    ]
+    print()
+    header = ("--model", "", "words", "MB")
+    table(f"Models: shipped, below {RUNS}, and fetched from the Hugging Face Hub", rows, header)
 
 
 def _record(path: Path) -> None:

@@ -25,7 +25,11 @@ def searching(name: str, default: str | bool = True) -> Any:
 
 Model = Annotated[
     str | None,
-    typer.Option(help="A shipped model's name, a directory or a file.", show_default="shipped"),
+    typer.Option(
+        help="A shipped model's name, a directory, a file, or hf:user/name of the Hugging Face "
+        "Hub.",
+        show_default="shipped",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[

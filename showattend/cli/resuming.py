@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -58,7 +59,7 @@ def image_key(image: str | Path, folder: str | Path = ".") -> str:
 
 @lru_cache(maxsize=1000)
 def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+    return Path(os.path.realpath(folder))  # `Path.resolve` raises where links go in circles
 
 
 def captioned_images(path: Path, n_best: int, folder: str | Path = ".") -> Done:

@@ -55,7 +55,7 @@ class Bad(NamedTuple):
 
 
 def check_worst(worst: int) -> None:
-    """Check how many photographs a page shall show.
+    """Check how many photographs a page is to show.
 
     Raises:
         UserError: They are too many.

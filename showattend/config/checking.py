@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any, TypeVar
 
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, shown
 
 T = TypeVar("T")
 
@@ -129,20 +129,11 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         value = int(value)
     if type(value) is not kind:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise ConfigError(f"{where} is {short(value)}; it must be {names[kind]}")
+        raise ConfigError(f"{where} is {shown(value)}; it must be {names[kind]}")
     if kind in (int, float) and not abs(value) <= _MOST:  # NaN is not either
-        raise ConfigError(f"{where} is {short(value)}; it must be a number up to {_MOST:,}")
+        raise ConfigError(f"{where} is {shown(value)}; it must be a number up to {_MOST:,}")
     return value
 
 
 _MOST = 2**31
 """No number of a config is larger: sizes, counts, seeds."""
-
-
-def short(value: Any) -> str:
-    """A value in a message, cut where it is long."""
-    try:
-        shown = repr(value)
-    except ValueError:  # Python does not write integers of over 4,300 digits
-        shown = "a number of thousands of digits"
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from showattend.config.checking import from_dict, option
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, shown
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def _read_paths(value: Any, where: str) -> str | tuple[DataSetConfig, ...]:
     """``data.path``: one path, or a list of paths and sections."""
     if not isinstance(value, list | tuple):
         if not isinstance(value, str):
-            raise ConfigError(f"{where} is {value!r}; it must be text, or a list of data sets")
+            raise ConfigError(f"{where} is {shown(value)}; it must be text, or a list of data sets")
         return value
     if not value:
         raise ConfigError(f"{where} is an empty list; it must name at least one data set")
@@ -165,6 +165,17 @@ class DecoderConfig:
     )
 
 
+def _read_board(value: Any, where: str) -> str | None:
+    """``train.tensorboard``: a folder, or YAML's on and off."""
+    if value is None or value is False:
+        return None
+    if value is True:
+        return "on"
+    if not isinstance(value, str):
+        raise ConfigError(f"{where} is {value!r}; it must be a folder, on or off")
+    return value
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Optimisation, validation and stopping."""
@@ -215,6 +226,12 @@ class TrainConfig:
     patience: int = option(5, "stop after this many epochs without a better CIDEr; 0: never")
     save_every: float = option(5.0, "minutes between saves of the resume state within an epoch")
     workers: int = option(2, "threads that decode images if features are not cached")
+    tensorboard: str | None = option(
+        None,
+        "folder for TensorBoard's event files, or on: the folder tensorboard in train.out; null: "
+        "none (needs the extra tensorboard)",
+        _read_board,
+    )
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from showattend.config.checking import EMPTY, HOW_EMPTY, from_dict, number, short
+from showattend.config.checking import EMPTY, HOW_EMPTY, from_dict, number
 from showattend.config.sections import Config
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, shown
 
 _HERE = Path(__file__).parents[1]
 _SHIPPED = (_HERE / "configs", _HERE.parent / "configs")  # in an installed package, in a checkout
@@ -110,13 +110,13 @@ def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
     for each in overrides:
         key, sign, text = each.partition("=")
         if not sign:
-            raise ConfigError(f"{short(each)}: an override has the form section.key=value")
+            raise ConfigError(f"{shown(each)}: an override has the form section.key=value")
         try:
             value = number(_read_yaml(text))
         except ValueError as error:
-            raise ConfigError(f"{short(each)}: the value is not YAML") from error
+            raise ConfigError(f"{shown(each)}: the value is not YAML") from error
         if not text.strip():
-            raise ConfigError(f"{each!r}: the value {HOW_EMPTY}")
+            raise ConfigError(f"{shown(each)}: the value {HOW_EMPTY}")
         target = values
         *sections, last = key.strip().split(".")
         for section in sections:
@@ -124,9 +124,11 @@ def override(values: dict[str, Any], overrides: typing.Sequence[str]) -> None:
                 target[section] = {}
             target = target[section]
             if not isinstance(target, dict):
-                raise ConfigError(f"{each!r}: {section} is not a section")
+                raise ConfigError(f"{shown(each)}: {section} is not a section")
         if value is None and not sections and last in (field.name for field in _sections()):
-            raise ConfigError(f"{each!r}: {last} is a section; null turns off single keys only")
+            raise ConfigError(
+                f"{shown(each)}: {last} is a section; null turns off single keys only"
+            )
         target[last] = value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from pathlib import Path
@@ -14,8 +13,9 @@ from filelock import FileLock, Timeout
 from showattend.data.cache import reading_of, said
 from showattend.data.shelf import FORMAT, RECIPE, Shelf
 from showattend.data.views import View
-from showattend.exceptions import DataError
+from showattend.exceptions import ConfigError, DataError
 from showattend.images.preprocessing import Preprocessing
+from showattend.model.model_schema import PREPROCESSING, parse_json
 
 DAY = 24 * 3600
 
@@ -67,12 +67,13 @@ def _entry(place: Path) -> Entry | None:
         return Entry(place, place.name, 0, "", 0, _bytes(place), used, "stale")
     shelf = Shelf(place, (0, 0, 0))
     try:
-        recipe = json.loads((place / RECIPE).read_text(encoding="utf-8"))
+        recipe = parse_json((place / RECIPE).read_text(encoding="utf-8"))
         encoder, view = str(recipe["encoder"]), View(int(recipe["crop"]), bool(recipe["mirror"]))
+        PREPROCESSING(recipe["preprocessing"], "preprocessing")
         preprocessing = Preprocessing.from_dict(recipe["preprocessing"])
         stale = recipe["format"] != FORMAT or recipe["reading"] != reading_of(preprocessing)
         size, shown = preprocessing.size, said(view).strip() or "whole"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
         encoder, size, shown, stale = place.name, 0, "", True
     state = "in use" if shelf.in_use() else "stale" if stale else "ready"
     return Entry(

@@ -96,7 +96,7 @@ def relocate(records: Sequence[Record], folder: Path) -> list[Record]:
     for each in parts[::step]:
         for removed in range(len(each)):
             hits[removed] += files.find(folder.joinpath(*each[removed:])) is not None
-    removed, most = max(hits.items(), key=lambda pair: (pair[1], -pair[0]))
+    removed, most = max(hits.items(), key=lambda pair: (pair[1], -pair[0]), default=(0, 0))
     if not most:
         removed = len(_common_start([each[:-1] for each in parts]))
     moved = list(records)

@@ -20,6 +20,7 @@ from showattend.data.places import as_on_disk
 from showattend.data.readers import check_ids, read_flickr8k, read_json, read_karpathy
 from showattend.data.records import SPLITS, Record
 from showattend.exceptions import DataError, ImageError
+from showattend.system.files import real
 from showattend.system.threads import in_order
 from showattend.text.tokenizer import tokenize
 
@@ -279,14 +280,14 @@ def check_out(out: Path) -> None:
 
 def _common_folder(paths: Sequence[Path]) -> Path:
     try:
-        return Path(os.path.commonpath([path.parent.resolve() for path in paths]))
+        return Path(os.path.commonpath([real(path.parent) for path in paths]))
     except ValueError:  # on different drives
-        return Path(paths[0].resolve().anchor)
+        return Path(real(paths[0]).anchor)
 
 
 def _name_in(folder: Path, path: Path) -> str:
     """The path relative to a folder, or absolute if it is elsewhere; links are not resolved."""
-    path, folder = path.parent.resolve() / path.name, folder.resolve()
+    path, folder = real(path.parent) / path.name, real(folder)
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 

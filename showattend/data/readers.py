@@ -14,7 +14,7 @@ from typing import Any
 
 from showattend.data.places import as_on_disk, relocate
 from showattend.data.records import SPLITS, Record
-from showattend.exceptions import DataError
+from showattend.exceptions import DataError, shown
 
 FLICKR8K_TOKENS = "Flickr8k.token.txt"
 _FLICKR8K_SPLITS = {
@@ -112,7 +112,7 @@ def coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Re
         image_id = _image_id(_value(image, "id", int | str, where), where)
         check_name(_value(image, "file_name", str, where), where)
         if image_id in captions:
-            raise DataError(f"{where}: a second image with the id {image_id!r}")
+            raise DataError(f"{where}: a second image with the id {shown(image_id)}")
         captions[image_id] = []
     for number, annotation in enumerate(annotations):
         where = f"{path}: annotations[{number}]"
@@ -123,7 +123,7 @@ def coco_records(data: Any, path: Path, image_root: Path, split: str) -> list[Re
             )
         caption = _value(annotation, "caption", str, where)
         if (image_id := _value(annotation, "image_id", int | str, where)) not in captions:
-            raise DataError(f"{where}: names the image {image_id!r}, not in 'images'")
+            raise DataError(f"{where}: names the image {shown(image_id)}, not in 'images'")
         captions[image_id].append(caption)
     records = [
         Record(image["id"], image_root / image["file_name"], tuple(captions[image["id"]]), split)
@@ -166,7 +166,7 @@ def karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> 
         split = _value(image, "split", str, where)
         if split not in (*SPLITS, "restval"):
             raise DataError(
-                f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)} or restval"
+                f"{where}: unknown split {shown(split)}: use one of {', '.join(SPLITS)} or restval"
             )
         captions = tuple(
             _value(sentence, "raw", str, f"{where}: sentences[{i}]")
@@ -176,7 +176,7 @@ def karpathy_records(data: Any, path: Path, image_root: Path, restval: bool) -> 
             raise DataError(f"{where}: {name} has no sentences")
         image_id = image.get("cocoid", image.get("imgid", Path(name).stem))
         if _image_id(image_id, where) in seen:
-            raise DataError(f"{where}: a second image with the id {image_id!r}")
+            raise DataError(f"{where}: a second image with the id {shown(image_id)}")
         seen.add(image_id)
         folder = image_root / check_name(str(image.get("filepath", "")), where)
         if not folder.is_dir() and (image_root / name).is_file():
@@ -282,11 +282,13 @@ def read_jsonl(path: Path, image_root: Path | None = None) -> list[Record]:
             raise DataError(f"{where}: needs an image and a list of at least one caption")
         split = line.get("split", "train")
         if split not in SPLITS:
-            raise DataError(f"{where}: unknown split {split!r}: use one of {', '.join(SPLITS)}")
+            raise DataError(
+                f"{where}: unknown split {shown(split)}: use one of {', '.join(SPLITS)}"
+            )
         image_id = _image_id(line.get("image_id", image), where)
         if image_id in lines:
             raise DataError(
-                f"{where}: a second image with the id {image_id!r} (line {lines[image_id]}); "
+                f"{where}: a second image with the id {shown(image_id)} (line {lines[image_id]}); "
                 "put all captions of an image in one line"
             )
         lines[image_id] = number
@@ -401,16 +403,16 @@ def _value(data: Any, key: str, kind: Any, where: str) -> Any:
         raise DataError(f"{where}: not an object with {key!r}")
     if key not in data:
         found = ", ".join(map(repr, list(data)[:6])) or "nothing"
-        raise DataError(f"{where}: {key!r} is missing (found {found})")
+        raise DataError(f"{where}: {key!r} is missing (found {found[:200]})")
     if not isinstance(data[key], kind):
         name = {list: "a list", str: "text"}.get(kind, "a number or text")
-        raise DataError(f"{where}: {key!r} must be {name}, not {json.dumps(data[key])[:40]}")
+        raise DataError(f"{where}: {key!r} must be {name}, not {shown(data[key], 40)}")
     return data[key]
 
 
 def _image_id(value: Any, where: str) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise DataError(f"{where}: an image id must be a number or text, not {value!r}")
+        raise DataError(f"{where}: an image id must be a number or text, not {shown(value)}")
     return value
 
 
@@ -418,14 +420,20 @@ def check_name(name: str, where: str) -> str:
     """Check that an image's name is possible as a file name, and return it.
 
     Raises:
-        DataError: It contains a null byte or a lone surrogate.
+        DataError: It contains a null byte or a lone surrogate, or is too long.
     """
     try:
-        if b"\0" not in os.fsencode(name):
+        encoded = os.fsencode(name)
+        longest = max(map(len, encoded.split(b"/")))
+        if b"\0" not in encoded and longest <= _LONGEST_PART and len(encoded) <= _LONGEST_NAME:
             return name
     except UnicodeEncodeError:
         pass
-    raise DataError(f"{where}: {name!r} cannot be the name of a file")
+    raise DataError(f"{where}: {shown(name)} cannot be the name of a file")
+
+
+_LONGEST_PART, _LONGEST_NAME = 255, 1024
+"""Bytes that file systems allow for a name, and macOS, the strictest, for a path."""
 
 
 def _not_empty(records: list[Record], path: Path) -> list[Record]:

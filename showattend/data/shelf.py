@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import secrets
 import shutil
@@ -29,7 +28,9 @@ from filelock import FileLock, Timeout
 
 from showattend.data.identity import DIGEST
 from showattend.exceptions import DataError, UserError
+from showattend.model.model_schema import parse_json
 from showattend.system.files import write_json
+from showattend.system.npy_files import map_array, read_array
 
 FORMAT = 2
 RECIPE, USED = "recipe.json", "used"
@@ -101,7 +102,7 @@ class Shelf:
         try:
             stems = sorted(self.place.glob("*.status.npy"))
             return [self._part(path, write) for path in stems]
-        except (FileNotFoundError, EOFError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             raise self._damaged(error) from error
         except OSError as error:
             raise DataError(
@@ -110,16 +111,16 @@ class Shelf:
             ) from error
 
     def _part(self, path: Path, write: bool) -> Part:
-        stem, mode = path.with_name(path.name.removesuffix(".status.npy")), "r+" if write else "r"
+        stem = path.with_name(path.name.removesuffix(".status.npy"))
         kind = stem.name.rpartition("-")[2]
         if kind not in TYPES:
             raise ValueError(f"{path.name} is of no known type")
-        keys = np.load(_file(stem, "keys"))
-        status, features = (
-            np.lib.format.open_memmap(_file(stem, name), mode) for name in ("status", "features")
-        )
+        keys = read_array(_file(stem, "keys"))
+        status, features = (map_array(_file(stem, name), write) for name in ("status", "features"))
         wanted = (len(keys), *self.shape)
-        if features.shape != wanted or status.shape != keys.shape or features.dtype != TYPES[kind]:
+        types = [each.dtype for each in (keys, status, features)]
+        shapes = [keys.shape, status.shape, features.shape]
+        if shapes != [wanted[:1], wanted[:1], wanted] or types != [DIGEST, np.uint8, TYPES[kind]]:
             raise ValueError("its shape is not the one expected")
         return Part(stem, keys, status, features, kind)
 
@@ -191,10 +192,10 @@ class Shelf:
         """
         listed = self.place / "failures.json"
         try:
-            found = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
+            found = parse_json(listed.read_text(encoding="utf-8")) if listed.exists() else {}
         except (OSError, ValueError) as error:
             raise self._damaged(error) from error
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
             raise self._damaged(ValueError("failures.json is no list of reasons"))
         return found
 
@@ -319,8 +320,8 @@ class Shelf:
         """How many images have features."""
         total = 0
         for path in self.place.glob("*.status.npy"):
-            with contextlib.suppress(OSError, EOFError, ValueError):
-                total += int((np.load(path) == DONE).sum())
+            with contextlib.suppress(OSError, ValueError):
+                total += int((read_array(path) == DONE).sum())
         return total
 
     def last_used(self) -> float:

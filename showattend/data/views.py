@@ -67,7 +67,9 @@ def show(pixels: np.ndarray, view: View, *, name: str, area: float) -> np.ndarra
     """
     if view.crop:
         size = len(pixels)
-        random = np.random.default_rng((view.crop, zlib.crc32(name.encode())))
+        random = np.random.default_rng(
+            (view.crop, zlib.crc32(name.encode("utf-8", "surrogatepass")))
+        )
         share, stretch = random.uniform(area, 1.0), random.uniform(0.95, 1 / 0.95)
         width = min(size, size * np.sqrt(share) * stretch)
         height = min(size, size * np.sqrt(share) / stretch)

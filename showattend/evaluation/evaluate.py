@@ -10,18 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from showattend import __version__
 from showattend.data.readers import read_dataset, read_text
 from showattend.data.records import Record
 from showattend.evaluation.scores.metrics import ImageId, Scores, score_captions
 from showattend.evaluation.scores.wording import wording
-from showattend.exceptions import DataError, ImageError
+from showattend.exceptions import DataError, ImageError, shown
+from showattend.images.photo_file import PhotoFile
 from showattend.model.score_settings import SEARCH, caption_settings, search_settings
 from showattend.system.files import spare
 from showattend.system.matching import name_key
-from showattend.system.provenance import DIGITS, file_digest, files_digest, stamp
+from showattend.system.provenance import DIGITS, file_digest, joint_digest, stamp
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -87,11 +88,12 @@ def evaluate(
         "image_folder": None if images is None else str(images),
         "split": records[0].split,
     }
-    inputs: dict[str, Any] = {"data": data_digests(annotations, records, captioner is not None)}
+    inputs: dict[str, Any] = {"data": data_digests(annotations, records)}
     maps: dict[str, float] = {}
     if captioner is not None:
         given = {key: value for key, value in search.items() if value is not None}
-        captions, maps = _generate(captioner, records, given, batch_size, skipped, progress)
+        captions, maps, read = _generate(captioner, records, given, batch_size, skipped, progress)
+        inputs["data"]["images"] = read
         if not captions:
             raise DataError(
                 f"{annotations}: none of its {len(records)} images can be opened "
@@ -154,23 +156,22 @@ def caption_inputs(captioner: Captioner, settings: Mapping[str, Any]) -> dict[st
     }
 
 
-def data_digests(annotations: Path, records: Sequence[Record], images: bool) -> dict[str, Any]:
+def data_digests(annotations: Path, records: Sequence[Record]) -> dict[str, Any]:
     """Compute the digests of a data set.
 
     Args:
         annotations: Its file.
         records: Its images.
-        images: Whether the image files are read too.
 
     Returns:
-        annotations, of the file; references, of the human captions by image; images, of the image
-        files in their order, or None.
+        annotations, of the file; references, of the human captions by image; images, None: that of
+        the image files is for those who read them.
     """
     content = json.dumps([(str(r.image_id), r.captions) for r in records])
     return {
         "annotations": file_digest(annotations),
         "references": hashlib.sha256(content.encode()).hexdigest()[:DIGITS],
-        "images": files_digest(record.path for record in records) if images else None,
+        "images": None,
     }
 
 
@@ -210,19 +211,22 @@ def _generate(
     batch_size: int,
     skipped: list[dict[str, Any]],
     progress: Progress | None,
-) -> tuple[dict[ImageId, str], dict[str, float]]:
-    """Caption each image that can be opened, and summarise the maps.
+) -> tuple[dict[ImageId, str], dict[str, float], str]:
+    """Caption each image that can be opened, and summarise the maps; with the files' digest.
 
     Images that cannot be opened are appended to ``skipped``.
     """
-    stream = captioner.stream([record.path for record in records], batch_size=batch_size, **options)
+    photos = (PhotoFile(record.path) for record in records)
+    stream = captioner.stream(photos, batch_size=batch_size, **options)
     import torch  # imported here because existing captions are scored without it
 
     from showattend.evaluation.scores.map_statistics import describe_maps
 
     captions: dict[ImageId, str] = {}
     maps: list[torch.Tensor] = []
-    for done, (record, (_, result)) in enumerate(zip(records, stream, strict=True), 1):
+    digests: list[str | None] = []
+    for done, (record, (photo, result)) in enumerate(zip(records, stream, strict=True), 1):
+        digests.append(cast("PhotoFile", photo).digest)
         if isinstance(result, ImageError):
             skipped.append({"image_id": record.image_id, "problem": str(result)})
         else:
@@ -230,7 +234,7 @@ def _generate(
             maps.append(torch.from_numpy(result.attention))
         if progress is not None:
             progress("Captioning", done, len(records))
-    return captions, describe_maps(maps)
+    return captions, describe_maps(maps), joint_digest(digests)
 
 
 def read_results(path: Path, records: Sequence[Record], others: bool = False) -> dict[ImageId, str]:
@@ -316,8 +320,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         name = row.get("image_id", row.get("image")) if isinstance(row, dict) else None
         if not isinstance(name, int | str) or not isinstance(row.get("caption"), str):
             raise DataError(
-                f'{path}: expected {{"image_id": ..., "caption": "..."}}, '
-                f"found {json.dumps(row)[:80]}"
+                f'{path}: expected {{"image_id": ..., "caption": "..."}}, found {shown(row)}'
             )
         yield str(name), row["caption"]
 

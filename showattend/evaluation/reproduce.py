@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from showattend.evaluation.scores.statistics import METRICS
 from showattend.exceptions import DataError
 from showattend.model.checkpoint import FILE_NAME
 from showattend.model.score_settings import SEARCH
-from showattend.system.provenance import flatten
+from showattend.system.provenance import DIGITS, flatten
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 SECTIONS = ("provenance", "settings", "evaluation", "config", "data", "machine", "about", "best")
@@ -115,14 +117,37 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[st
     return found + _captions(one, other)
 
 
+def captions_digest(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Identify the captions of a record: their number, and a digest of them in their order.
+
+    Args:
+        record: A record, or one that `scripts/keep_record.py` has shortened.
+
+    Returns:
+        number and digest; None if there are no captions.
+    """
+    captions = record.get("captions")
+    if isinstance(captions, dict):
+        return captions
+    if not captions:
+        return None
+    said = [[str(each["image_id"]), each["caption"]] for each in captions]
+    digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:DIGITS]
+    return {"number": len(said), "digest": digest}
+
+
 def _captions(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    mine, theirs = captions_digest(one), captions_digest(other)
+    if mine is None or theirs is None or mine == theirs:
+        return []
+    if any(isinstance(record["captions"], dict) for record in (one, other)):
+        return [
+            (f"captions.{key}", mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]
+        ]
     said = [
         {(each.get("set"), str(each["image_id"])): each["caption"] for each in record["captions"]}
         for record in (one, other)
-        if isinstance(record.get("captions"), list)
     ]
-    if len(said) < 2:
-        return []
     first, second = said
     rows: list[tuple[str, Any, Any]] = []
     if first.keys() != second.keys():

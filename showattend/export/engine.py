@@ -7,7 +7,6 @@ checksum.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections import deque
@@ -27,7 +26,9 @@ from showattend.images.preprocessing import Fitted, Preprocessing
 from showattend.images.sources import ImageSource, lasting, listed
 from showattend.model import checkpoint as checkpoints
 from showattend.model.calibration import Calibration
+from showattend.model.model_schema import parse_json
 from showattend.system.checks import whole_number
+from showattend.system.npy_files import read_array
 
 _log = logging.getLogger("showattend.export")
 
@@ -305,12 +306,12 @@ def _calibration(folder: Path) -> Calibration:
     """
     from showattend.export.folder import FAMILIARITY
 
-    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    settings = parse_json((folder / SETTINGS).read_text(encoding="utf-8"))
     basis = None
     if settings.get("familiarity") is not None:
         try:
-            basis = np.load(folder / FAMILIARITY, allow_pickle=False).astype(np.float32)
-        except (EOFError, OSError, ValueError) as error:
+            basis = read_array(folder / FAMILIARITY).astype(np.float32)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{FAMILIARITY} is missing or cannot be read") from error
     return Calibration.from_dict(settings, basis)
 

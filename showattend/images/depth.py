@@ -53,7 +53,8 @@ class Numbers(NamedTuple):
             bands = len(image.getbands())
             alpha = image.mode.endswith("A")
             return image.point(level * (bands - alpha) + list(range(256)) * alpha)
-        values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
         values = (values - self.low) * 255 / (self.high - self.low)
         values = np.rint(values).clip(0, 255)
         return Image.fromarray((255 - values if self.inverted else values).astype(np.uint8))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from showattend.exceptions import one_line
 from showattend.images.image_files import not_an_address
+from showattend.system.files import real
 from showattend.system.matching import name_key
 
 # fmt: off
@@ -89,7 +90,7 @@ def find_images(
         if not matches and len(walk.problems) == before:
             problems.append(problem)
         for match in matches:
-            found.setdefault(match.parent.resolve() / match.name, match)
+            found.setdefault(real(match.parent) / match.name, match)
     walk.tell()
     return sorted(found.values()), [*problems, *dict.fromkeys(walk.problems)]
 

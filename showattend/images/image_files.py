@@ -9,6 +9,7 @@ This module needs numpy and Pillow alone: ``showattend export`` writes it into c
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from importlib import import_module
@@ -34,6 +35,9 @@ MAX_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif", "Ppm"):
     import_module(f"PIL.{_plugin}ImagePlugin")
+
+# What Pillow logs of damaged data would be printed where nobody listens to its log.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class Stored(NamedTuple):
@@ -90,8 +94,8 @@ def load_image(path: Path | Image.Image | np.ndarray, at_least: int | None = Non
     """Decode an image.
 
     Args:
-        path: A file, a picture or an array [H, W] or [H, W, C];
-            `showattend.images.sources.plain` makes one of these.
+        path: A file, a picture or an array [H, W], [H, W, 3 or 4]; see
+            `showattend.images.sources.plain`.
         at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ class PhotoFile(_Base):
             with super().open("rb") as file:
                 self._content = file.read()
         return io.BytesIO(self._content)
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of what was read, in hexadecimal; None before anything was."""
+        return None if self._content is None else hashlib.sha256(self._content).hexdigest()
 
     def is_dir(self, **options: Any) -> bool:
         """Whether it is a folder."""

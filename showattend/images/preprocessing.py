@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, shown
 from showattend.images.geometry import Geometry
 from showattend.images.image_files import Stored, load_image
 from showattend.images.sources import ImageSource, plain
@@ -66,7 +66,9 @@ class Preprocessing:
         for name, known in (("fit", _FITS), ("interpolation", _FILTERS)):
             if (value := getattr(self, name)) not in known:
                 known_names = ", ".join(known)
-                raise ConfigError(f"preprocessing: {name} is {value!r}; use one of {known_names}")
+                raise ConfigError(
+                    f"preprocessing: {name} is {shown(value)}; use one of {known_names}"
+                )
 
     def load_pixels(self, source: ImageSource) -> Fitted:
         """Open a photograph at the network's size.

@@ -63,10 +63,10 @@ def lasting(source: ImageSource) -> ImageSource:
 
 
 def plain(source: ImageSource) -> Path | Image.Image | np.ndarray:
-    """The same image as one of three kinds: a path, a picture, or an array [H, W] or [H, W, C].
+    """The same image as a path, a picture, or an array [H, W] or [H, W, channels].
 
     Raises:
-        ImageError: Its type is not that of an image; or as for `lasting`.
+        ImageError: Its type is not one of an image; or as for `lasting`.
     """
     kept = lasting(source)
     if isinstance(kept, Path | Image.Image | np.ndarray):

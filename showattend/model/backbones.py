@@ -341,15 +341,14 @@ class _TorchvisionViT(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.conv: nn.Conv2d = model.conv_proj  # type: ignore[assignment]
-        self.layers: Any = cast(Any, model.encoder).layers
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """From images [B, 3, size, size] to tokens [B, 1 + H W, D]."""
-        model, patch = cast(Any, self.model), self.conv.kernel_size[0]
+        model = cast(Any, self.model)
+        patch = model.conv_proj.kernel_size[0]
         if images.shape[2] % patch or images.shape[3] % patch:
             raise ValueError(f"not a multiple of {patch} pixels, the size of its patches")
-        patches = self.conv(images)
+        patches = model.conv_proj(images)
         positions = model.encoder.pos_embedding
         H, W = patches.shape[2:]
         if positions.shape[1] != 1 + H * W:
@@ -361,14 +360,15 @@ class _TorchvisionViT(nn.Module):
         return model.encoder.dropout(tokens + positions)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        tokens = self.layers(self.embed(images))
-        return _square(cast(Any, self.model).encoder.ln(tokens), 1)
+        encoder = cast(Any, self.model).encoder
+        return _square(encoder.ln(encoder.layers(self.embed(images))), 1)
 
     def stages(self) -> dict[str, nn.Module]:
         """Its parts, by the names that torchvision gives them."""
         model = cast(Any, self.model)
-        own = _Own(self.conv, token=model.class_token, positions=model.encoder.pos_embedding)
-        layers = {name: TokenPart(layer) for name, layer in self.layers.named_children()}
+        positions = model.encoder.pos_embedding
+        own = _Own(model.conv_proj, token=model.class_token, positions=positions)
+        layers = {name: TokenPart(each) for name, each in model.encoder.layers.named_children()}
         return {"conv_proj": _Embed(self.embed, own), **layers, "ln": _ToGrid(model.encoder.ln, 1)}
 
 

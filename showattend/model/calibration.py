@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from showattend.exceptions import CheckpointError
+from showattend.exceptions import CheckpointError, shown
 from showattend.model.familiarity import Familiarity
 
 
@@ -48,8 +48,8 @@ class Calibration:
         is_number = isinstance(unsure_below, int | float) and not isinstance(unsure_below, bool)
         if not is_number or not 0 <= unsure_below <= 1:
             raise CheckpointError(
-                f"its calibration's unsure_below is {unsure_below!r}; it must be a probability, "
-                "0 to 1"
+                f"its calibration's unsure_below is {shown(unsure_below)}; "
+                "it must be a probability, 0 to 1"
             )
         familiarity = None
         if basis is not None and (known := values.get("familiarity")) is not None:

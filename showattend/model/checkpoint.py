@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from showattend.exceptions import CheckpointError, ConfigError
 from showattend.model import model_schema
-from showattend.system.files import check_room
+from showattend.model.hub import fetch, is_hub, looks_like_hub
+from showattend.system.files import check_room, name_aside
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +75,8 @@ def shipped_models() -> dict[str, Path]:
 def find_model(model: str | Path | None = None) -> Path:
     """Find the model file for a shipped model's name, a directory or a file; None for the default.
 
+    ``hf:user/name`` is a model of the Hugging Face Hub (`showattend.model.hub`).
+
     Raises:
         CheckpointError: There is no such model.
     """
@@ -82,6 +86,8 @@ def find_model(model: str | Path | None = None) -> Path:
             raise CheckpointError(f"the model {DEFAULT_MODEL} is missing; reinstall showattend")
         return shipped[DEFAULT_MODEL] / FILE_NAME
     name, path = str(model), Path(model)
+    if is_hub(name):
+        return fetch(name, FILE_NAME, BESIDE)
     if path.is_dir() and (path / FILE_NAME).is_file():
         return path / FILE_NAME
     if path.is_file():
@@ -95,7 +101,11 @@ def find_model(model: str | Path | None = None) -> Path:
             f"{path}: {what}holds no {FILE_NAME}; give a model's directory or file"
         )
     names = ", ".join(shipped) or "none"
-    raise CheckpointError(f"{name}: no such model; give a directory, a file or a name ({names})")
+    could = looks_like_hub(name) and not path.parent.exists()
+    hub = f"; for one of the Hugging Face Hub: hf:{name}" if could else ""
+    raise CheckpointError(
+        f"{name}: no such model; give a directory, a file or a name ({names}){hub}"
+    )
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
@@ -112,20 +122,23 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, A
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    # A folder: safetensors writes to a temporary file of its own, which a kill would leave there.
+    aside = name_aside(path)
+    file = aside / FILE_NAME
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     size = sum(tensor.numel() * tensor.element_size() for tensor in plain.values())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_room(path, size)
+        aside.mkdir()
         try:
-            save_file(plain, aside, {"showattend": json.dumps(meta)})
-            aside.chmod(0o644)  # save_file makes it unreadable for others
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
-            aside.replace(path)
+            save_file(plain, file, {"showattend": json.dumps(meta)})
+            file.chmod(0o644)  # save_file makes it unreadable for others
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+            file.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be written ({reason})") from error

@@ -96,7 +96,8 @@ def fit(means_ND: np.ndarray, validation: Sequence[np.ndarray], size: int) -> Fa
 
 def residual(means_ND: np.ndarray, basis_DC: np.ndarray) -> np.ndarray:
     """The fraction of each mean annotation vector that is unexplained, [N], from 0 to 1."""
-    explained = np.square(_units(means_ND) @ basis_DC).sum(1)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a network with damaged weights
+        explained = np.square(_units(means_ND) @ basis_DC).sum(1)
     return np.clip(1 - np.nan_to_num(explained.astype(np.float64), posinf=0.0), 0, 1)
 
 

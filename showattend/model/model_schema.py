@@ -9,10 +9,10 @@ The exported program contains this module, so it imports nothing that the progra
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from typing import Any
 
+from showattend.exceptions import shown
 from showattend.text.printable import is_word
 
 Check = Callable[[Any, str], None]
@@ -65,13 +65,24 @@ def items(inner: Check, least: int = 0, most: int = MOST_WORDS) -> Check:
     return check
 
 
+def table(inner: Check) -> Check:
+    """An object whose values are all of one kind."""
+
+    def check(value: Any, where: str) -> None:
+        section({})(value, where)
+        for key, each in value.items():
+            inner(each, f"{where}.{key}")
+
+    return check
+
+
 def number(least: float, most: float, *, whole: bool = False) -> Check:
     """A finite number in a range."""
 
     def check(value: Any, where: str) -> None:
         kind = int if whole else int | float
-        good = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
-        if not good or not least <= value <= most:
+        good = isinstance(value, kind) and not isinstance(value, bool)
+        if not good or not least <= value <= most:  # NaN is in no range
             what = "whole number" if whole else "number"
             raise _wrong(value, where, f"a {what} from {least:,} to {most:,}")
 
@@ -105,10 +116,8 @@ def word(value: Any, where: str) -> None:
 
 
 def _wrong(value: Any, where: str, wanted: str) -> ValueError:
-    shown = repr(value) if not isinstance(value, str) else json.dumps(value)
-    if len(shown) > 60:
-        shown = f"{shown[:57]}..."
-    return ValueError(f"{where} is {shown}; it must be {wanted}")
+    quoted = shown(value if not isinstance(value, str) else value[:100], 60)
+    return ValueError(f"{where} is {quoted}; it must be {wanted}")
 
 
 RANGES: dict[str, tuple[int, int, Any]] = {  # minimum, maximum and type of each option
@@ -116,10 +125,10 @@ RANGES: dict[str, tuple[int, int, Any]] = {  # minimum, maximum and type of each
     **dict.fromkeys(("min_length", "block_ngrams"), (0, 1000, int)),
     "length_penalty": (0, 10, int | float),
 }
-SEARCH = section(
-    {},
-    {name: number(least, most, whole=kind is int) for name, (least, most, kind) in RANGES.items()},
-)
+_SEARCH = {
+    name: number(least, most, whole=kind is int) for name, (least, most, kind) in RANGES.items()
+}
+SEARCH = section({}, _SEARCH)
 INPUT = {
     "size": number(1, MOST_PIXELS, whole=True),
     "fit": text("squash", "crop", "pad"),
@@ -149,13 +158,33 @@ MODEL = section(
     {"record": section({}), "calibration": CALIBRATION},
 )
 """The header of a model's weights."""
+STATE = section(
+    {
+        "config": section({}, {"data": section({})}),
+        "progress": section(
+            {},
+            {
+                **dict.fromkeys(
+                    ("epoch", "batch", "phase", "phase_start"), number(0, 2**31, whole=True)
+                ),
+                "best_epoch": number(-1, 2**31, whole=True),
+                "best": number(float("-inf"), 1e9),
+                "seconds": number(0, 1e12),
+                "sums": table(number(-1e300, 1e300)),
+                "history": items(section({})),
+            },
+        ),
+    },
+    {"scaler": section({})},
+)
+"""The header of a training run's state."""
 NETWORK = section({"inputs": items(text(), 1, 100), "outputs": items(text(), 1, 100)})
 EXPORT = section(
     {
         "preprocessing": section(INPUT | {"fill": items(number(0, 255, whole=True), 3, 3)}),
         "vocabulary": items(text(), 5),
         "grid": items(number(1, MOST_PIXELS, whole=True), 2, 2),
-        "search": SEARCH,
+        "search": section({name: _SEARCH[name] for name in RANGES if name != "n_best"}, _SEARCH),
     },
     {
         "name": text(),

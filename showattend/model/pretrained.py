@@ -74,7 +74,8 @@ class Model:
         """Load a model.
 
         Args:
-            model: A shipped model's name, a directory or a file; None is the shipped default.
+            model: A shipped model's name, a directory, a file, or ``hf:user/name`` for a model of
+                the Hugging Face Hub, which is downloaded once; None is the shipped default.
             device: auto, cpu, cuda, mps.
             precision: fp32, with which a photograph has the same caption on every device;
                 bf16 or fp16, which round, and are faster where the processor has them; auto

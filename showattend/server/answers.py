@@ -32,7 +32,7 @@ class Said(BaseModel):
 
 
 class Answer(BaseModel):
-    """A photo's captions, best first, with a map [rows][columns] for each word.
+    """A photo's captions, best first, with a map ``[rows][columns]`` for each word.
 
     ``geometry.box`` is the rectangle that the maps cover, in pixels of the upright photo, whose
     size is ``geometry.image_size``. ``fixed`` is the number of words given as the prefix. Words

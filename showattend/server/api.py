@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import logging
 import secrets
 import time
 from collections import Counter
@@ -44,6 +45,9 @@ from showattend.server.saving import KINDS, draw
 from showattend.server.upload_page import page
 from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
+
+# Its warnings, of bytes that a client has sent, are for the client alone, who gets an answer.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 MOST = 20
 """The most beams or samples of one request."""
@@ -204,7 +208,7 @@ def create_app(
     async def figure(
         request: Request,
         image: Annotated[UploadFile, File(description=IMAGE)],
-        text: Annotated[str, Form(max_length=8000, description="The captions, one a line.")],
+        text: Annotated[str, Form(max_length=8000, description="The captions, one per line.")],
         kind: Annotated[
             Literal["png", "gif", "html"],
             Form(description="A figure, an animation, or a page with all of the captions."),

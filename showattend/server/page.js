@@ -5,7 +5,7 @@
   const $ = (id) => document.getElementById(id);
   const settings = JSON.parse($("settings").textContent);
   const { Viewer, make } = showattend;
-  const { description, download, forget, keep, kept, prepare } = showattendPhotos;
+  const { description, download, forget, jot, keep, kept, prepare } = showattendPhotos;
   const MOST = 100; // photos at once
   const START = { prefix: "", rejected: [], text: "" };
   const title = document.title;
@@ -66,6 +66,7 @@
       const first = !photo.answer;
       if (answer.preview) await preview(photo, answer.preview);
       Object.assign(photo, { token: answer.token, answer: { ...answer, preview: null }, shown: asked, wording: null });
+      jot(photo.id, null);
       write(photo);
       card(photo);
       if (photo === current) await show({ acting, first });
@@ -418,6 +419,7 @@
   const named = (suffix) => `${current.name.replace(/\.[^.]*$/, "")}.${suffix}`;
   $("text").addEventListener("input", () => {
     current.wording = $("text").value;
+    jot(current.id, current.wording);
     write(current);
   });
   wording.addEventListener("submit", (event) => {

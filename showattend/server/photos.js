@@ -67,7 +67,14 @@ const showattendPhotos = (() => {
   };
   const keep = quietly(async (record) =>
     settled((await table("readwrite")).put({ ...record, session })));
+  // Words that are being written, at once: a reload need not wait for the database.
+  const writing = (id) => `words of ${id}`;
+  const jot = quietly(async (id, words) => {
+    if (words === null) sessionStorage.removeItem(writing(id));
+    else sessionStorage[writing(id)] = words;
+  });
   const forget = quietly(async (ids) => {
+    for (const id of ids) sessionStorage.removeItem(writing(id));
     const photos = await table("readwrite");
     await Promise.all(ids.map((id) => settled(photos.delete(id))));
   });
@@ -84,7 +91,11 @@ const showattendPhotos = (() => {
     } catch { /* no storage */ }
     const old = Date.now() - DAYS * 86_400_000;
     forget(all.filter((each) => each.session !== session && each.at < old).map((each) => each.id));
-    return all.filter((each) => each.session === session).sort((a, b) => a.at - b.at);
+    const mine = all.filter((each) => each.session === session).sort((a, b) => a.at - b.at);
+    try {
+      for (const each of mine) each.wording = sessionStorage[writing(each.id)] ?? each.wording;
+    } catch { /* no storage */ }
+    return mine;
   }
 
   // --- files to save --------------------------------------------------------------------------------
@@ -115,5 +126,5 @@ const showattendPhotos = (() => {
 `;
   }
 
-  return { description, download, forget, keep, kept, prepare };
+  return { description, download, forget, jot, keep, kept, prepare };
 })();

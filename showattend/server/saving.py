@@ -27,7 +27,7 @@ def draw(captioner: Captioner, photo: PhotoFile, text: str, kind: str, most: int
     Args:
         captioner: The model, which is made to say the captions.
         photo: The photo.
-        text: The captions, one a line; a page shows all of them, the others the first.
+        text: The captions, one per line; a page shows all of them, the others the first.
         kind: One of `KINDS`.
         most: The most captions.
 
@@ -37,7 +37,7 @@ def draw(captioner: Captioner, photo: PhotoFile, text: str, kind: str, most: int
     """
     lines = [line for line in text.splitlines() if line.strip()]
     if not 1 <= len(lines) <= most:
-        raise UserError(f"give 1 to {most} captions, one a line, not {len(lines)}")
+        raise UserError(f"give 1 to {most} captions, one per line, not {len(lines)}")
     if any(len(tokenize(line)) > MOST_WORDS for line in lines):
         raise UserError(f"a caption to draw has at most {MOST_WORDS} words")
     captions = captioner.attend_all(photo, lines if kind == "html" else lines[:1])

@@ -7,7 +7,7 @@ import numbers
 import operator
 from typing import Any
 
-from showattend.exceptions import ConfigError
+from showattend.exceptions import ConfigError, shown
 
 
 def whole_number(name: str, value: Any, least: int, most: int) -> int:
@@ -23,7 +23,7 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
         ConfigError: It is not a whole number (2.5, True, text), or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+        raise ConfigError(f"{name} is {shown(value)}; it must be a whole number")
     return int(_in_range(name, operator.index(value), least, most))
 
 
@@ -43,8 +43,11 @@ def real_number(
         ConfigError: It is not a finite number (NaN, infinity, True, text), or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigError(f"{name} is {value!r}; it must be a number")
-    number = float(value)
+        raise ConfigError(f"{name} is {shown(value)}; it must be a number")
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of over 308 digits
+        number = math.inf
     if not math.isfinite(number):
         raise ConfigError(f"{name} is {number}; it must be a finite number")
     if above_least and number <= least:

@@ -42,6 +42,11 @@ def make_room(path: Path) -> None:
     remove_stale(path)
 
 
+def real(path: Path) -> Path:
+    """The absolute path without links; one in a circle stays, where `Path.resolve` may raise."""
+    return Path(os.path.realpath(path))
+
+
 def spare(
     inputs: Iterable[str | Path | None], output: Path, what: str = "one of the photos"
 ) -> None:

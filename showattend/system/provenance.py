@@ -164,12 +164,12 @@ def file_digest(path: Path) -> str | None:
         return None
 
 
-def files_digest(paths: Iterable[Path]) -> str:
-    """Compute a digest of several files, in their order; a file that cannot be read counts too."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update((file_digest(path) or "unreadable").encode())
-    return digest.hexdigest()[:DIGITS]
+def joint_digest(digests: Iterable[str | None]) -> str:
+    """Compute a digest of the digests of files, in their order; None is a file without one."""
+    joint = hashlib.sha256()
+    for digest in digests:
+        joint.update((digest or "unreadable")[:DIGITS].encode())
+    return joint.hexdigest()[:DIGITS]
 
 
 def portable(values: Any) -> Any:

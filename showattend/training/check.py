@@ -13,6 +13,7 @@ from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
 from showattend.model.decoders.lstm import ATTEND_WITH, GATES
 from showattend.model.search_options import SearchOptions
+from showattend.training.board import check_board
 from showattend.training.optimizer import SCHEDULES
 
 
@@ -22,6 +23,7 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: A value is invalid; the message names the key, its value, and what is allowed.
     """
+    check_board(config)
     data, train, decoder = config.data, config.train, config.decoder
     critical = config.self_critical
     for key, value in (

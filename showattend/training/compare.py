@@ -16,6 +16,7 @@ from typing import Any
 
 from showattend.config import Config, expand_configs, find_config, load_config, to_dict
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
+from showattend.model.model_schema import parse_json
 from showattend.system.files import make_room, write_text
 from showattend.training.check import check
 from showattend.training.comparison import Comparison, Row, Run, title, write
@@ -168,7 +169,7 @@ def read_finished(config: Config) -> dict[str, Any] | None:
     """
     path = Path(config.train.out) / RESULTS
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

@@ -24,8 +24,9 @@ from showattend.system.files import write_bytes, write_json
 from showattend.system.processes import leave
 from showattend.text.tokenizer import sentence
 from showattend.training.check import check
+from showattend.training.notebook_display import default_reporter
 from showattend.training.recipe import CACHE_NAME, derive, with_temperature
-from showattend.training.reporter import Reporter, Silent
+from showattend.training.reporter import Reporter
 from showattend.training.start import fit_temperature
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.state import can_go_on, check_folder, has_begun
@@ -63,7 +64,7 @@ def finetune(
         overrides: ``section.key=value`` of the config, to replace the recipe's values
             (`showattend.training.recipe`).
         resume: Continue an interrupted run.
-        reporter: Receives progress and messages; None for none.
+        reporter: Receives progress and messages; None: bars in a notebook, the log elsewhere.
 
     Returns:
         Plain values: source, model and temperature, the start of the run; images, the number of
@@ -82,7 +83,7 @@ def finetune(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("finetune runs in one process; for several, use train and train.init_from")
-    reporter = reporter or Silent()
+    reporter = reporter or default_reporter()
     start = checkpoints.load(model)
     given = {"source": os.path.realpath(source), "model": model or checkpoints.DEFAULT_MODEL}
     report = _begin(out, source, given, resume)

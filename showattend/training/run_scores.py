@@ -19,6 +19,7 @@ from showattend.evaluation.scores.lengths import likelihood_by_length, scores_by
 from showattend.evaluation.scores.wording import wording
 from showattend.exceptions import ImageError, UserError
 from showattend.model.checkpoint import FILE_NAME, weights_digest
+from showattend.model.model_schema import parse_json
 from showattend.system.files import write_text
 from showattend.text.tokenizer import tokenize
 from showattend.training.decoder_cost import measure_cost
@@ -167,7 +168,7 @@ def ground_run(
     of = {"objects": digest, "weights": weights_digest(out / FILE_NAME)}
     path = out / GROUNDING
     try:
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         if kept.items() >= of.items():
             return kept
     except (OSError, ValueError, AttributeError):

@@ -15,6 +15,7 @@ from showattend.config import Config, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import FILE_NAME as MODEL_NAME
 from showattend.model.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
+from showattend.model.model_schema import STATE
 from showattend.system.files import remove_stale
 from showattend.system.processes import ALONE, Processes
 
@@ -24,6 +25,7 @@ FILE_NAME = "state.safetensors"
 FREE = {
     "train.out",
     "train.save_every",
+    "train.tensorboard",
     "train.device",
     "train.workers",
     "data.path",
@@ -120,8 +122,10 @@ def has_begun(folder: Path) -> bool:
     if (folder / MODEL_NAME).exists() or not (folder / FILE_NAME).exists():
         return (folder / MODEL_NAME).exists()
     try:
-        progress = Progress(**load_meta(folder / FILE_NAME, "a training state")["progress"])
-    except (CheckpointError, KeyError, TypeError):
+        meta = load_meta(folder / FILE_NAME, "a training state")
+        _read_config(folder / FILE_NAME, meta)
+        progress = Progress(**meta["progress"])
+    except (CheckpointError, TypeError):
         return True  # an unknown file must not be overwritten
     return progress.epoch + progress.batch > 0
 
@@ -178,8 +182,12 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
 
 
 def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
-    if meta.get("kind") != "state" or not isinstance(meta.get("config"), dict):
+    if meta.get("kind") != "state":
         raise CheckpointError(f"{path}: not a training state")
+    try:
+        STATE(meta, "it")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its header cannot be read ({error})") from error
     config: dict[str, Any] = meta["config"]
     return config
 
@@ -260,13 +268,31 @@ def load_state(
         progress.sums = {key: value / processes.count for key, value in progress.sums.items()}
         own = {key.partition(".")[::2]: state for key, state in parts["random"].items()}
         random = {kind: state for (kind, rank), state in own.items() if rank == str(processes.rank)}
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        _check_moments(optimizer)
+        torch.set_rng_state(random["cpu"])
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{path}: does not fit this config ({reason})") from error
-    torch.set_rng_state(random["cpu"])
     if "cuda" in random and torch.cuda.is_available():
         torch.cuda.set_rng_state(random["cuda"])
     return progress
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Check the shapes of an optimizer's state, which PyTorch does not.
+
+    Raises:
+        ValueError: One is not that of its parameter, or is missing.
+    """
+    names = {name for moments in optimizer.state.values() for name in moments}
+    for parameter, moments in optimizer.state.items():
+        if missing := names - moments.keys():
+            raise ValueError(f"the optimizer's {min(missing)} is missing")
+        for name, value in moments.items():
+            wanted = [] if name == "step" else list(parameter.shape)
+            if list(value.shape) != wanted:
+                found = list(value.shape)
+                raise ValueError(f"the optimizer's {name} has the shape {found}, not {wanted}")
 
 
 def _cached(config: Mapping[str, Any]) -> bool:

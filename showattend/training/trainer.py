@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
 from showattend.data.loader import Batch, CaptionLoader
 from showattend.evaluation.scores.map_statistics import complain_of_maps
@@ -21,8 +22,10 @@ from showattend.model.fast.depthwise import FastDepthwise
 from showattend.system.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.system.processes import join, leave
 from showattend.training.average import Merger, MovingAverage, put_weights
+from showattend.training.board import PHOTOGRAPHS, Board
 from showattend.training.check import check
 from showattend.training.losses import Loss, captioning_loss
+from showattend.training.notebook_display import default_reporter
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
 from showattend.training.record import (
@@ -45,7 +48,7 @@ class Trainer:
 
     Args:
         config: The whole configuration.
-        reporter: Receives progress and messages; None for none.
+        reporter: Receives progress and messages; None: bars in a notebook, the log elsewhere.
 
     Raises:
         DataError: The data set cannot be read, or one of its splits is empty.
@@ -56,7 +59,7 @@ class Trainer:
         check(config)
         self.config, self.out = config, Path(config.train.out)
         self.processes, self.device = join(choose_device(config.train.device))
-        self.reporter = reporter if reporter and self.processes.first else Silent()
+        self.reporter = (reporter or default_reporter()) if self.processes.first else Silent()
         self.dtype = choose_dtype(config.train.precision, self.device)
         self.progress = Progress()
         self.phases = plan(config)
@@ -85,22 +88,17 @@ class Trainer:
         if self.phases[0].name == SELF_CRITICAL:
             sharpen(self.decoder, critical.temperature)
         self._restart()
-        self.reward_loader = (
-            self.train_loader.with_references(critical.min_references)
-            if critical.epochs
-            else self.train_loader
-        )
-        self.self_critical = (
-            SelfCritical(
+        self.reward_loader = self.train_loader
+        self.self_critical: SelfCritical | None = None
+        if critical.epochs:
+            self.reward_loader = self.train_loader.with_references(critical.min_references)
+            self.self_critical = SelfCritical(
                 self.train_loader.spoken,
                 setup.vocabulary,
                 samples=critical.samples,
                 max_length=critical.max_length,
                 doubly_stochastic=config.train.doubly_stochastic,
             )
-            if critical.epochs
-            else None
-        )
 
     def _restart(self) -> None:
         """Make a new optimizer, and new averages that start from the current weights."""
@@ -159,6 +157,9 @@ class Trainer:
         else:
             begin_session(now, self.made)
         self.started -= now.seconds  # include earlier processes of a resumed run
+        if self.processes.first:
+            paths = [record.path for record in self.val_loader.records[:PHOTOGRAPHS]]
+            self.board = Board(self.config, paths, now.epoch, self.reporter)
         if not resume:  # from here on the run can be resumed
             self._save_state()
         # Denormal numbers take a CPU about a hundred times as long as others.
@@ -437,16 +438,17 @@ class Trainer:
         if best:
             now.best, now.best_epoch = entry["CIDEr"], entry["epoch"]
             if self.processes.first:
-                kept = self.setup.captioner(
-                    self.config,
-                    self._kept("encoder"),
-                    self._kept("decoder"),
-                    portable_record(self._record()),
-                )
-                checkpoints.save(self.out, kept.to_checkpoint())
+                checkpoints.save(self.out, self._captioner().to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
+        if self.processes.first:
+            self.board.epoch(now.history[-1], self._captioner)
         self._write_record()
+
+    def _captioner(self) -> Captioner:
+        record = portable_record(self._record())
+        encoder, decoder = self._kept("encoder"), self._kept("decoder")
+        return self.setup.captioner(self.config, encoder, decoder, record)
 
     def _best_entry(self) -> dict[str, Any]:
         now = self.progress

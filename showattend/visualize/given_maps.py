@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.exceptions import UserError
+from showattend.exceptions import UserError, shown
 from showattend.images.geometry import Geometry
 from showattend.images.sources import ImageSource
 from showattend.images.upright import open_image
@@ -50,9 +50,16 @@ def caption_from_maps(
             raise UserError(f"part_names: {len(names)} names for {parts.shape[1]} parts")
         maps = parts.mean(1)
     size = open_image(photo).size
-    covered = (0.0, 0.0, *map(float, size)) if box is None else tuple(map(float, box))
-    if len(covered) != 4 or not (covered[0] < covered[2] and covered[1] < covered[3]):
-        raise UserError(f"box is {covered}; it must be left, top, right, bottom")
+    covered: tuple[float, ...] = (0.0, 0.0, *map(float, size))
+    if box is not None:
+        covered = tuple(_array("box", box).ravel().tolist())
+    bounded = all(abs(each) < 1e9 for each in covered)  # so that cells have a size
+    if (
+        not bounded
+        or len(covered) != 4
+        or not (covered[0] < covered[2] and covered[1] < covered[3])
+    ):
+        raise UserError(f"box is {shown(covered)}; it must be left, top, right, bottom")
     logs = _numbers("log_probs", log_probs, (len(said), len(said) + 1))
     gates = _numbers("betas", betas, (len(said),))
     kept = _numbers("sentinel", sentinel, (len(said),))
@@ -132,5 +139,5 @@ def _array(name: str, values: Any) -> np.ndarray:
         if hasattr(values, "detach"):
             values = values.detach().float().cpu()
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{name}: not an array of numbers ({error})") from error

@@ -85,9 +85,16 @@ def write_gallery_page(
 
 
 def page_html(
-    captions: Sequence[Caption], *, title: str | None = None, words: Sequence[str] | None = None
+    captions: Sequence[Caption],
+    *,
+    title: str | None = None,
+    words: Sequence[str] | None = None,
+    longest: int = LONGEST_SIDE,
 ) -> str:
-    """The page of one photo, as text; for arguments and errors see ``write_page``."""
+    """The page of one photo, as text; for arguments and errors see ``write_page``.
+
+    Its longer side has ``longest`` pixels at most.
+    """
     photo = photo_values(captions)
     if words is not None:
         positions_of(captions[0], words)  # it must say them; the others need not
@@ -97,7 +104,7 @@ def page_html(
     said = html.escape(captions[0].text)
     body = f"""\
 <div id="viewer">
-<figure class="stage">{_img(captions, 0, LONGEST_SIDE, said)}</figure>
+<figure class="stage">{_img(captions, 0, longest, said)}</figure>
 <p class="sentence" dir="auto">{marked(captions[0])}</p>
 {noted(captions[0])}
 </div>

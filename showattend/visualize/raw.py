@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from showattend.caption import Caption
-from showattend.exceptions import ImageError, UserError
+from showattend.exceptions import ImageError, UserError, shown
 from showattend.images.sources import ImageSource
+from showattend.model.model_schema import parse_json
+from showattend.system.npy_files import read_arrays
 from showattend.visualize.focus import half_area
 from showattend.visualize.heat import entropy_of, positions_of
 
@@ -139,7 +140,7 @@ def read_maps(path: str | Path, photo: ImageSource) -> Caption:
     """
     path = Path(path)
     values = _read(path)
-    missing = [key for key in ("words", "attention") if key not in values]
+    missing = [key for key in ("words", "attention") if values.get(key) is None]
     if missing:
         raise UserError(f"{path}: has no {' and no '.join(missing)}; docs/maps.md lists the keys")
     options = {
@@ -149,15 +150,15 @@ def read_maps(path: str | Path, photo: ImageSource) -> Caption:
     }
     for key in ("part_names", "words"):
         if key in values and values[key] is not None:
-            values[key] = options[key] = [str(each) for each in np.ravel(values[key])]
+            values[key] = options[key] = _texts(path, key, values[key])
     words = options.pop("words")
     if values.get("grid") is not None:
-        grid = np.ravel(values["grid"]).tolist()
-        if len(grid) != 2 or not all(isinstance(each, int) and each > 0 for each in grid):
+        grid = np.asarray(values["grid"], object).ravel().tolist()
+        if len(grid) != 2 or not all(isinstance(each, int) and 0 < each < 10_000 for each in grid):
             raise UserError(f"{path}: grid must be two whole numbers, rows and columns")
         options["grid"] = tuple(grid)
-    if "log_probs" in options:
-        options["log_probs"] = [math.nan if each is None else each for each in options["log_probs"]]
+    if isinstance(logs := options.get("log_probs"), list):
+        options["log_probs"] = [math.nan if each is None else each for each in logs]
     own = values.get("parts")
     try:
         found = Caption.from_maps(
@@ -176,21 +177,31 @@ def read_maps(path: str | Path, photo: ImageSource) -> Caption:
         raise UserError(f"{path}: {error}") from error
 
 
+def _texts(path: Path, key: str, values: Any) -> list[str]:
+    """A list of words or names.
+
+    Raises:
+        UserError: It is something else.
+    """
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    listed = [listed] if isinstance(listed, str) else listed
+    if not isinstance(listed, list) or not all(isinstance(x, str | int | float) for x in listed):
+        raise UserError(f"{path}: {key} is {shown(values)}; it must be a list of texts")
+    return [shown(each) if isinstance(each, int) else str(each) for each in listed]
+
+
 def _read(path: Path) -> dict[str, Any]:
     suffix = path.suffix.lower()
     if suffix not in (".npz", ".json"):
         raise UserError(f"{path}: maps are read from .npz and .json files")
     try:
         if suffix == ".json":
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(path.read_text(encoding="utf-8"))
             if not isinstance(values, dict):
                 raise UserError(f"{path}: JSON without keys; docs/maps.md lists them")
             return values
-        with np.load(path, allow_pickle=False) as loaded:
-            if not hasattr(loaded, "files"):
-                raise UserError(f"{path}: an array without keys; docs/maps.md lists them")
-            return {key: loaded[key] for key in loaded.files}
+        return dict(read_arrays(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not a {suffix} file, or damaged ({error})") from error

@@ -59,7 +59,7 @@ def with_pictures(svg: bytes, placed: Sequence[Placed], scale: float) -> bytes:
     background = text.index("</g>", text.index('<g id="patch_1">')) + len("</g>\n")
     content = "\n".join(_pictures(placed))
     pictures = f'<g id="pictures" transform="scale({scale:g})">\n{content}\n</g>\n'
-    return (text[:background] + pictures + text[background:]).encode()
+    return (text[:background] + pictures + text[background:]).encode("utf-8", "backslashreplace")
 
 
 def _pictures(placed: Sequence[Placed]) -> list[str]:

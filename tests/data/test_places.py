@@ -158,3 +158,9 @@ def test_relative_paths_stay_in_their_folder(tmp_path: Path) -> None:
     assert relocate([], tmp_path) == []
     one = Record(1, Path("/elsewhere/a.jpg"), ("A dog.",), "train")
     assert relocate([one], tmp_path)[0].path == tmp_path / "a.jpg"
+
+
+def test_a_path_without_a_name_is_relocated(tmp_path: Path) -> None:
+    """It leads to the folder, which is refused as an image later."""
+    (found,) = relocate([Record(1, Path("/"), ("a",), "train")], tmp_path)
+    assert found.path == tmp_path

@@ -323,3 +323,11 @@ def test_impossible_file_names_are_refused(tmp_path: Path, name: str) -> None:
         path = write(tmp_path / "k.json", changed(KARPATHY, **{key: name}))
         with pytest.raises(DataError, match=rf"images\[3\]: .*{message}"):
             read_karpathy(path, Path())
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "folder/" + "é" * 130, "a/" * 600 + "b"])
+def test_names_that_no_file_can_have_are_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "dataset.jsonl"
+    path.write_text(json.dumps({"image": name, "captions": ["a"]}))
+    with pytest.raises(DataError, match="cannot be the name of a file"):
+        read_dataset(path)

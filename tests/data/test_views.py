@@ -52,3 +52,8 @@ def test_views_of_many_records() -> None:
     assert views != Views.plain(3)
     assert Views.plain(3) == [View()] * 3
     assert views != "abc"
+
+
+def test_a_crop_of_a_file_whose_name_is_not_utf8() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    assert show(pixels, View(crop=1), name="\udcff.jpg", area=0.5).shape == (8, 8, 3)

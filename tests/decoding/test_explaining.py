@@ -28,7 +28,7 @@ from showattend.exceptions import UserError
 from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
 from tests.decoding.small_decoders import UNK, lstm
-from tests.test_family import BLOCKS, EVERY, makes_sense, sections
+from tests.test_family import BLOCKS, EVERY, is_quick, makes_sense, sections
 
 WORDS = [4, UNK, 6, 5]
 GRID = (3, 4)
@@ -59,7 +59,12 @@ def small(decoder: str, kind: str, mode: str, sentinel: bool, encoder: Any = Non
 
 @pytest.mark.parametrize(
     "combination",
-    [pytest.param(each, id="-".join(map(str, each))) for each in EVERY if makes_sense(*each)],
+    [
+        pytest.param(each, id="-".join(map(str, each)), marks=() if quick else pytest.mark.slow)
+        for each in EVERY
+        if makes_sense(*each)
+        for quick in (is_quick(*each),)
+    ],
 )
 def test_every_decoder_and_attention_can_be_explained(
     combination: tuple[str, str, str, bool],
@@ -223,7 +228,7 @@ def test_an_unknown_kind_is_named() -> None:
 def test_maps_change_when_the_weights_are_random(photos: list[Path]) -> None:
     """Adebayo et al. 2018, "Sanity checks for saliency maps": the model parameter test."""
     captioner = Captioner.from_pretrained("everyday", device="cpu")
-    features = captioner.annotations(next(each for each in photos if each.stem == "chelsea"))
+    features = captioner.look(next(each for each in photos if each.stem == "chelsea")).features
     words, nouns = captioner.vocabulary.encode(["a", "cat", "on", "a", "book"]), [1, 4]
 
     def maps() -> dict[str, np.ndarray]:

@@ -384,3 +384,26 @@ def test_the_header_is_plain_json(tmp_path: Path, checkpoint: Checkpoint) -> Non
         header = json.loads(file.metadata()["showattend"])
     assert header["format_version"] == checkpoints.FORMAT_VERSION
     assert header["vocabulary"] == checkpoint.vocabulary
+
+
+# Earlier versions ------------------------------------------------------------------------------
+
+OLD_FORMATS = sorted((Path(__file__).parent / "old_formats").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", OLD_FORMATS, ids=lambda path: path.stem)
+def test_models_of_earlier_versions_caption_as_they_did(path: Path, photos: list[Path]) -> None:
+    """Files that were written by those versions, and what these said of chelsea.jpg.
+
+    ``first`` was written by the first version (commit 60442c5), ``calibrated`` by the one that
+    added calibration and the model everyday (bf4d742), before attention had a section of its own.
+    """
+    chelsea = next(photo for photo in photos if photo.stem == "chelsea")
+    found = Captioner.from_pretrained(path, device="cpu").caption(chelsea, beam_size=3)
+    numbers = "000000010110100100000000000000"
+    assert [{"a": "0", "in": "1"}[word] for word in found.words] == list(numbers)
+    assert found.score == pytest.approx(-0.5203, abs=2e-4)
+
+
+def test_there_are_fixtures_of_old_formats() -> None:
+    assert [path.stem for path in OLD_FORMATS] == ["calibrated", "first"]

@@ -162,8 +162,8 @@ def test_a_stage_of_a_network_that_is_no_chain() -> None:
     seen: list[torch.Tensor] = []
     dict(encoder._parts)["layer1"].register_forward_hook(lambda _, __, out: seen.append(out))
     features = encoder(images)  # without having been measured
-    assert encoder.measure(64) == (16, 16, 2048 + 256)
-    assert features.shape == (2, 16, 16, 2048 + 256)
+    assert encoder.measure(64) == (16, 16, 2048 + 128)
+    assert features.shape == (2, 16, 16, 2048 + 128)
     finer = next(each for each in seen if len(each) == 2)
     torch.testing.assert_close(features[..., 2048:], finer.permute(0, 2, 3, 1))
     assert encoder.before(encoder.stages[-1], 64) is None
@@ -225,6 +225,13 @@ def test_a_size_that_the_backbone_does_not_take_is_refused() -> None:
     encoder = build_encoder(name="timm:vit_tiny_patch16_224", pretrained=False)
     with pytest.raises(ConfigError, match="does not take images of 100 pixels"):
         encoder.measure(100)
+
+
+def test_a_model_saves_a_vision_transformers_weights_once() -> None:
+    encoder = build_encoder(name="torchvision:vit_b_16", pretrained=False)
+    places = [tensor.data_ptr() for tensor in encoder.state_dict().values()]
+    assert len(places) == len(set(places))
+    assert encoder.measure(32) == (2, 2, 768)
 
 
 def test_dim_of_an_encoder_that_takes_its_own_size_only() -> None:

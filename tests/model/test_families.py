@@ -40,8 +40,8 @@ LARGE = {
 REFUSED = {
     "torchvision:vit_b_16": (100, "does not take images of 100 pixels"),
     "torchvision:inception_v3": (32, "does not take images of 32 pixels"),
-    "timm:swin_tiny_patch4_window7_224": (64, "does not take images of 64 pixels"),
-    "timm:eva_giant": (64, "did you mean timm:eva"),
+    "timm:vit_tiny_patch16_224": (72, "does not take images of 72 pixels"),
+    "timm:eva_giant_patch14_225": (56, "did you mean timm:eva_giant_patch14_224"),
 }
 
 

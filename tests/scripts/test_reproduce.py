@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from showattend.evaluation import reproduce
+
 from .loading import load_script as load
 
 ROOT = Path(__file__).parents[2]
@@ -131,4 +133,8 @@ def test_a_record_is_kept_without_captions_and_paths(tmp_path: Path) -> None:
     assert kept["settings"] == {"annotations": ".../captions.json", "beam_size": 5}
     assert kept["captions"]["number"] == 1
     record["captions"] = [{"image_id": 1, "caption": "a cat"}]
-    assert script.kept(record)["captions"]["digest"] != kept["captions"]["digest"]
+    other = script.kept(record)
+    assert other["captions"]["digest"] != kept["captions"]["digest"]
+    names = [name for name, *_ in reproduce.differing(kept, other)]
+    assert names == ["captions.digest"]
+    assert [name for name, *_ in reproduce.differing(kept, script.kept(kept))] == []

@@ -60,7 +60,7 @@ def test_a_large_photo_is_shrunk_before_it_is_drawn(
     [
         ("", "give 1 to 2 captions"),
         (" \n ", "give 1 to 2 captions"),
-        ("a\nb\nc", "give 1 to 2 captions, one a line, not 3"),
+        ("a\nb\nc", "give 1 to 2 captions, one per line, not 3"),
         ("dog " * (MOST_WORDS + 1), "at most 60 words"),
         ("!?", "holds no word"),
     ],

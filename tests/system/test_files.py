@@ -167,6 +167,29 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
             assert hold(file)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not looked for there")
+def test_a_kill_within_safetensors_leaves_nothing_of_another_name(tmp_path: Path) -> None:
+    """It writes to a temporary file of its own beside the file that it is given."""
+    program = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import torch
+from showattend.model.checkpoint import save_tensors
+out = Path(sys.argv[1])
+def kill():
+    while not list(out.parent.iterdir()):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=kill).start()
+save_tensors(out, {"x": torch.zeros(20_000_000)}, {})
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "a.safetensors"])
+    assert done.returncode == -signal.SIGKILL
+    assert all(path.name.startswith(".a.safetensors.") for path in tmp_path.iterdir())
+    make_room(tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_room_is_looked_for_before_a_large_file_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from showattend.images.photo_file import PhotoFile
 from showattend.system import provenance
 from showattend.system.provenance import (
     changes,
     describe,
     differences,
     file_digest,
-    files_digest,
     hide_secrets,
+    joint_digest,
     portable,
     remember_command,
     stamp,
@@ -113,12 +114,17 @@ def test_digests_follow_the_content(tmp_path: Path) -> None:
     one.write_text("a")
     other.write_text("a")
     assert file_digest(one) == file_digest(other)
-    before = files_digest([one, other])
+    before = joint_digest([file_digest(one), file_digest(other)])
     other.write_text("b")
     assert file_digest(one) != file_digest(other)
-    assert files_digest([one, other]) != before
+    assert joint_digest([file_digest(one), file_digest(other)]) != before
     assert file_digest(tmp_path) is None
-    assert files_digest([one, tmp_path / "gone"]) != files_digest([one])
+    assert joint_digest([file_digest(one), None]) != joint_digest([file_digest(one)])
+    photo = PhotoFile(one)
+    assert photo.digest is None
+    photo.read_bytes()
+    assert photo.digest is not None
+    assert photo.digest.startswith(str(file_digest(one)))
 
 
 def test_differences_are_named() -> None:

@@ -13,8 +13,15 @@ import torch
 from torch import nn
 
 from showattend.exceptions import CheckpointError, DataError
-from showattend.model.checkpoint import save_tensors
-from showattend.training.state import FILE_NAME, Progress, check_folder, load_state, save_state
+from showattend.model.checkpoint import load_tensors, save_tensors
+from showattend.training.state import (
+    FILE_NAME,
+    Progress,
+    check_folder,
+    has_begun,
+    load_state,
+    save_state,
+)
 
 CONFIG: dict[str, Any] = {
     "data": {"path": "toy", "cache": "here"},
@@ -150,3 +157,37 @@ def test_a_new_sitting_removes_the_state_that_a_killed_one_was_writing(tmp_path:
     (tmp_path / FILE_NAME).unlink()
     check_folder(tmp_path, CONFIG, resume=False)
     assert [path.name for path in tmp_path.iterdir()] == [f".{FILE_NAME}.{os.getppid()}"]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "progress", "rest", "message"),
+    [
+        ({"optimizer.0.exp_avg": torch.zeros(2)}, {}, {}, "exp_avg"),
+        ({"optimizer.0.exp_avg_sq": None}, {}, {}, "exp_avg_sq is missing"),
+        ({"random.cpu.0": None}, {}, {}, "does not fit"),
+        ({"random.cpu.0": torch.zeros(3)}, {}, {}, "does not fit"),
+        ({}, {"epoch": "1"}, {}, "progress.epoch is '1'"),
+        ({}, {"sums": {"loss": None}}, {}, "sums.loss is None"),
+        ({}, {"best": float("nan")}, {}, "best is nan"),
+        ({}, {}, {"config": {"data": None}}, "config.data is None"),
+        ({}, {}, {"progress": []}, r"progress is \[\]"),
+    ],
+)
+def test_a_state_that_was_tampered_with_is_refused_in_one_line(
+    tensors: dict[str, torch.Tensor | None],
+    progress: dict[str, Any],
+    rest: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    model, optimizer = build(0)
+    step(model, optimizer)
+    save_state(tmp_path, {"decoder": model}, optimizer, Progress(), CONFIG)
+    stored, meta = load_tensors(tmp_path / FILE_NAME, "a state")
+    meta["progress"] |= progress
+    changed = {key: value for key, value in (stored | tensors).items() if value is not None}
+    save_tensors(tmp_path / FILE_NAME, changed, meta | rest)
+    has_begun(tmp_path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_state(tmp_path, {"decoder": model}, optimizer, CONFIG)
+    assert len(str(caught.value).splitlines()) == 1

@@ -35,7 +35,9 @@ def three() -> list[Caption]:
 
 
 def texts(caption: Caption, layout: str) -> str:
-    return "\n".join(each.get_text() for each in draw_figure(caption, layout=layout).texts)
+    return "\n".join(
+        each.get_text() for each in draw_figure(caption, layout=layout, width=700).texts
+    )
 
 
 @pytest.mark.parametrize("layout", ["summary", "grid", "strip"])
@@ -88,8 +90,11 @@ def test_maps_say_so_too(three: list[Caption], tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_figures_are_one_below_the_other(three: list[Caption], suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"all{suffix}"
-    save_explanations(three, path, theme="dark")
-    alone = [pixels_of(draw_figure(each, theme="dark", words=["dog", "ball"])) for each in three]
+    save_explanations(three, path, theme="dark", width=600)
+    alone = [
+        pixels_of(draw_figure(each, theme="dark", words=["dog", "ball"], width=600))
+        for each in three
+    ]
     stacked = np.asarray(Image.open(io.BytesIO(path.read_bytes())))
     assert stacked.shape[0] == sum(each.shape[0] for each in alone)
     if suffix == ".png":
@@ -103,8 +108,10 @@ def test_figures_are_one_below_the_other(three: list[Caption], suffix: str, tmp_
 def test_all_explanations_show_the_same_words(three: list[Caption], tmp_path: Path) -> None:
     """Those of the first, also where another has its map everywhere."""
     three[1] = replace(three[1], attention=np.full((2, 7, 7), 1 / 49, np.float32))
-    save_explanations(three, tmp_path / "all.png")
-    same = [pixels_of(draw_figure(each, words=["dog", "ball"])).shape[0] for each in three]
+    save_explanations(three, tmp_path / "all.png", width=600)
+    same = [
+        pixels_of(draw_figure(each, words=["dog", "ball"], width=600)).shape[0] for each in three
+    ]
     with Image.open(tmp_path / "all.png") as found:
         assert found.height == sum(same)
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from showattend.caption_forms import SelfAttention
 from showattend.exceptions import UserError
-from showattend.visualize.raw import FORMAT, json_bytes, npz_bytes, raw_maps
+from showattend.visualize.raw import FORMAT, json_bytes, npz_bytes, raw_maps, read_maps
 from tests.visualize.drawing import CELLS, GRID, caption_of, plain
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/maps.md").read_text(encoding="utf-8")
@@ -25,16 +26,32 @@ def test_both_forms_hold_what_is_documented() -> None:
     parts = np.stack([caption.attention, caption.attention[::-1]], 1)
     names = ("head 1", "head 2")
     share = np.linspace(0, 1, 5, dtype=np.float32)
-    caption = replace(caption, parts=parts, part_names=names, sentinel=share)
+    tokens = ("<start>", *caption.words)
+    among = SelfAttention(
+        tokens,
+        np.full((2, 3, 6, 6), 1 / 6, np.float32),
+        np.full((1, 2, 49, 49), 1 / 49, np.float32),
+    )
+    caption = replace(
+        caption, parts=parts, part_names=names, sentinel=share, self_attention=among,
+        explanation="attention",
+    )  # fmt: skip
     with np.load(io.BytesIO(npz_bytes(caption))) as loaded:
         arrays = dict(loaded)
     plain_values = json.loads(json_bytes(caption))
     documented = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", DOCUMENT, re.MULTILINE)
+    documented = [row for row in documented if not row[0].startswith("explanation_")]
+    documented = [row for row in documented if row[0] != "explanations"]  # of `--explain all`
     assert [key for key, _ in documented] == list(arrays) == list(plain_values)
-    lengths = {"T": 5, "P": 2, "H": 7, "W": 7, "W + 1": 8, "H + 1": 8, "2": 2, "4": 4}
+    lengths = {"T": 5, "P": 2, "H": 7, "W": 7, "W + 1": 8, "H + 1": 8, "2": 2, "4": 4, "T + 1": 6}
     for key, form in documented:
         axes = re.match(r"\[(.*)\]", form)
-        shape = tuple(lengths[axis] for axis in axes[1].split(", ")) if axes else ()
+        known = (
+            {"layers": arrays[key].shape[0], "heads": arrays[key].shape[-3], "L": 49}
+            if key.endswith(("word_attention", "grid_attention"))
+            else {}
+        )
+        shape = tuple((lengths | known)[axis] for axis in axes[1].split(", ")) if axes else ()
         assert arrays[key].shape == shape, key
         assert (arrays[key] == np.array(plain_values[key])).all(), key
         kind = form.split()[-1]
@@ -121,3 +138,31 @@ def test_the_documented_example_lands_on_the_cell(
     inside = (box[0] <= centres_x) & (centres_x < box[2])
     inside &= (box[1] <= centres_y) & (centres_y < box[3])
     assert (lit == inside).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"words": None}, "has no words"),
+        ({"words": [["a"]]}, "must be a list of texts"),
+        ({"box": ["a", 0, 1, 1]}, "box: not an array of numbers"),
+        ({"box": [0, 0, 10**400, 1]}, "box: not an array of numbers"),
+        ({"box": 3}, "must be left, top, right, bottom"),
+        ({"grid": "x"}, "grid must be two whole numbers"),
+        ({"log_probs": 0.5}, "log_probs"),
+    ],
+)
+def test_damaged_maps_are_refused_in_one_line(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    values = {"words": ["a"], "attention": [[[0.5, 0.5], [0, 0]]]} | changes
+    (tmp_path / "maps.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=message) as caught:
+        read_maps(tmp_path / "maps.json", plain(90, 60))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_maps_nested_too_deeply(tmp_path: Path) -> None:
+    (tmp_path / "maps.json").write_text('{"words": ' + "[" * 100_000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        read_maps(tmp_path / "maps.json", plain(90, 60))

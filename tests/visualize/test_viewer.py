@@ -565,3 +565,21 @@ def test_without_javascript_photo_and_caption_are_there(
     assert tab.get_by_role("img", name="A dog runs through the grass.").is_visible()
     assert tab.locator("p.sentence").text_content() == "A dog runs through the grass."
     assert "drawn by JavaScript" in tab.locator("noscript").inner_html()
+
+
+def test_words_are_read_out_but_not_cells_and_gates(
+    visit: Visit, tmp_path: Path, candidates: list[Caption]
+) -> None:
+    tab = opened(visit, tmp_path / "page.html", candidates)
+    tab.locator(".word").nth(1).click()
+    reading = tab.locator(".reading")
+    assert "cell of 49" in reading.text_content()
+    assert "gate β" in reading.text_content()
+    heard = reading.evaluate(
+        """(element) => [...element.childNodes]
+          .filter((each) => each.ariaHidden !== "true").map((each) => each.textContent).join("")"""
+    )
+    assert heard.startswith("“dog”, word 2 of 6: looked ")
+    assert "Probability" in heard
+    assert "cell" not in heard
+    assert "β" not in heard

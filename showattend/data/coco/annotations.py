@@ -230,7 +230,7 @@ def choose(entries: Sequence[Entry], count: int | None, seed: int) -> list[Entry
 
 
 def _place(seed: int, image_id: int | str) -> bytes:
-    return hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
+    return hashlib.sha256(f"{seed}:{image_id}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _shares(sizes: dict[str, int], count: int) -> dict[str, int]:

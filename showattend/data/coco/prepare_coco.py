@@ -204,7 +204,6 @@ def prepare_coco(
         min_count: See `prepare`.
         downloader: Performs the downloads; None creates one.
         progress: Called with a label, the amount done, the total, and for downloads the rate.
-        say: Called with lines for the user: what will be downloaded, and how large it is.
 
     Returns:
         The report of the data set; images that are unavailable are among its ``skipped``.

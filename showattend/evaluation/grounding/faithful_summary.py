@@ -279,13 +279,16 @@ def _beta_against_change(images: Sequence[Sequence[Word]]) -> dict[str, Any] | N
     pairs = [each for each in pairs if len(each)]
     if sum(map(len, pairs)) < 3:
         return None
+    whole = _spearman(np.concatenate(pairs))
+    if np.isnan(whole):  # one gate or one change for all: no ranks to compare
+        return None
     drawn = []
     for times in resamples(len(pairs))[:500]:
         chosen = [pair for pair, n in zip(pairs, times, strict=True) for _ in range(n)]
         drawn.append(_spearman(np.concatenate(chosen)))
     return {
         "words": sum(map(len, pairs)),
-        "spearman": _spearman(np.concatenate(pairs)),
+        "spearman": whole,
         "interval": as_pair(np.nanpercentile(drawn, [2.5, 97.5])),
     }
 

@@ -292,7 +292,7 @@ def _photos(
                     raise caption
             else:
                 caption = captioner.attend(PhotoFile(path), said[image_id])
-            yield _Photo(image_id, path, caption, captioner.annotations(PhotoFile(path)))
+            yield _Photo(image_id, path, caption, captioner.look(PhotoFile(path)).features)
         except ImageError as error:
             skipped.append({"image_id": image_id, "problem": str(error)})
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -47,7 +47,7 @@ from showattend.images.photo_file import PhotoFile
 from showattend.model.score_settings import SEARCH, caption_settings
 from showattend.system.checks import real_number
 from showattend.system.files import spare
-from showattend.system.provenance import file_digest, files_digest, stamp
+from showattend.system.provenance import file_digest, joint_digest, stamp
 from showattend.text.tokenizer import tokenize
 
 if TYPE_CHECKING:
@@ -208,7 +208,9 @@ def ground(
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     opened = 0
-    for done, (image_id, found) in enumerate(found_in, 1):
+    digests: list[str | None] = []
+    for done, (image_id, digest, found) in enumerate(found_in, 1):
+        digests.append(digest)
         if isinstance(found, ImageError):
             skipped.append({"image_id": image_id, "problem": str(found)})
         else:
@@ -236,10 +238,10 @@ def ground(
         settings |= dict.fromkeys(SEARCH)
     if results is not None:
         settings |= {"results": str(results), "made_with": made_with(results)}
-    digests = {
+    data = {
         "annotations": file_digest(annotations),
         "captions": None if source is None else file_digest(source),
-        "images": files_digest(paths.values()),
+        "images": joint_digest(digests),
     }
     return {
         **summary(rows),
@@ -256,7 +258,7 @@ def ground(
             "centre_sigma": CENTRE_SIGMA,
             "interval": {"level": 0.95, "resamples": RESAMPLES, "over": "images", "seed": SEED},
         },
-        "provenance": stamp(captioner.device, data=digests, **caption_inputs(captioner, settings)),
+        "provenance": stamp(captioner.device, data=data, **caption_inputs(captioner, settings)),
     }
 
 
@@ -316,28 +318,32 @@ def _means(words: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-_Found = list[Caption] | ImageError
+_Found = tuple[int | str, str | None, list[Caption] | ImageError]
+"""An image's id, the digest of its file, and its captions or why there are none."""
 
 
 def _own(
     captioner: Captioner, paths: Mapping[int | str, Path], beam_size: int | None, batch_size: int
-) -> Iterator[tuple[int | str, _Found]]:
+) -> Iterator[_Found]:
     """Yield each image with the model's own caption."""
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     stream = captioner.stream(map(PhotoFile, paths.values()), batch_size=batch_size, **options)
-    for image_id, (_, result) in zip(paths, stream, strict=True):
-        yield image_id, result if isinstance(result, ImageError) else [result]
+    for image_id, (photo, result) in zip(paths, stream, strict=True):
+        found = result if isinstance(result, ImageError) else [result]
+        yield image_id, cast("PhotoFile", photo).digest, found
 
 
 def _forced(
     captioner: Captioner,
     paths: Mapping[int | str, Path],
     sayings: Mapping[int | str, Sequence[str]],
-) -> Iterator[tuple[int | str, _Found]]:
+) -> Iterator[_Found]:
     """Yield each image with its human captions forced on the model, leaving out empty ones."""
     for image_id, texts in sayings.items():
+        photo = PhotoFile(paths[image_id])
+        found: list[Caption] | ImageError
         try:
-            said = [text for text in texts if tokenize(text)]
-            yield image_id, captioner.attend_all(PhotoFile(paths[image_id]), said)
+            found = captioner.attend_all(photo, [text for text in texts if tokenize(text)])
         except ImageError as error:
-            yield image_id, error
+            found = error
+        yield image_id, photo.digest, found

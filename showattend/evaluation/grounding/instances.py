@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from showattend.data.readers import check_name, read_json
-from showattend.exceptions import DataError
+from showattend.exceptions import DataError, shown
 from showattend.images.finding import find_file
 from showattend.images.image_files import MAX_PIXELS
 
@@ -51,15 +50,15 @@ class Instances:
             raise DataError(
                 f"{path}: is not a COCO instances file, with images, annotations and categories"
             ) from error
-        shown = {i: image for i, image in images.items() if i in objects}
-        if not shown:
+        seen = {i: image for i, image in images.items() if i in objects}
+        if not seen:
             raise DataError(f"{path}: names no object in any image")
-        for image_id, image in shown.items():
-            _check_image(image, f"{path}: image {image_id!r}")
+        for image_id, image in seen.items():
+            _check_image(image, f"{path}: image {shown(image_id)}")
         for name in categories.values():
             if not isinstance(name, str):
-                raise DataError(f"{path}: a category's name must be text, not {_shown(name)}")
-        return cls(shown, categories, {i: objects[i] for i in shown})
+                raise DataError(f"{path}: a category's name must be text, not {shown(name)}")
+        return cls(seen, categories, {i: objects[i] for i in seen})
 
     def path(self, folder: Path, image_id: int | str) -> Path:
         """An image's file, with or without the subfolder that its name may contain."""
@@ -113,7 +112,7 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
     from pycocotools import mask as coco_mask
 
     width, height = size
-    where = f"object {annotation.get('id')} of image {annotation['image_id']}"
+    where = f"object {shown(annotation.get('id'))} of image {shown(annotation['image_id'])}"
     shape = annotation.get("segmentation")
     if not shape:
         box = annotation.get("bbox")
@@ -146,7 +145,7 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
 def _corners(box: Any, where: str) -> list[float]:
     """A box's corners as a polygon, x and y alternating."""
     if not (_are_pixels(box) and len(box) == 4):
-        raise DataError(f"{where}: its bbox must be four numbers of pixels, not {_shown(box)}")
+        raise DataError(f"{where}: its bbox must be four numbers of pixels, not {shown(box)}")
     x, y, w, h = box
     return [x, y, x + w, y, x + w, y + h, x, y + h]
 
@@ -166,13 +165,9 @@ def _check_image(image: dict[str, Any], where: str) -> None:
     for side in ("width", "height"):
         length = image.get(side, 1)
         if not isinstance(length, int | float) or length < 1:
-            raise DataError(f"{where}: {side!r} must be a number of pixels, not {_shown(length)}")
+            raise DataError(f"{where}: {side!r} must be a number of pixels, not {shown(length)}")
     if not image.get("width", 1) * image.get("height", 1) <= MAX_PIXELS:  # also true for NaN
         raise DataError(f"{where}: claims over {MAX_PIXELS:,} pixels, which is impossible")
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value)[:40]
 
 
 def _scale(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

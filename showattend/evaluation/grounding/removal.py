@@ -129,7 +129,7 @@ def curve_of(drops_2F: np.ndarray, total: float, fractions: Sequence[float]) -> 
     """Both curves of an order.
 
     Args:
-        drops_2F: The drop at each of the F points of the deletion curve, then of the insertion
+        drops_2F: The drops [2 F] at the F points of the deletion curve, then of the insertion
             curve, in nats.
         total: The drop with all cells removed.
         fractions: The F shares.
@@ -174,7 +174,7 @@ def removal_curves(
         grid: Rows and columns.
         fractions: Points of the curves.
         draws: How many random orders.
-        seed: Of these.
+        seed: The same seed draws the same random orders.
 
     Returns:
         For each wanted word: total, the drop with all cells removed; and curves, a `Curve` by the

@@ -1,6 +1,6 @@
 """Why a caption says a wrong word: habit, another thing, or another place.
 
-Three kinds of error are told apart, in this order:
+There are three kinds of error, checked in this order:
 
 - *habit*: the word barely depends on the photo. After the same words before it, this photo makes
   the word less than `LEAST_GAIN` times as likely as other photos do on average.

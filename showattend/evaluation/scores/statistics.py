@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,18 @@ def bleu_table(counts: Sequence[Sequence[int]]) -> np.ndarray:
     return np.concatenate([table, *guesses], 1)
 
 
+@lru_cache(maxsize=2)
 def resamples(images: int) -> np.ndarray:
     """How often each image is drawn, [R, I]: the same draws for whatever is compared."""
     draw = np.random.default_rng(SEED)
-    return np.stack(
+    times = np.stack(
         [
             np.bincount(draw.integers(images, size=images), minlength=images)
             for _ in range(RESAMPLES)
         ]
     )
+    times.flags.writeable = False  # all callers share it
+    return times
 
 
 def paired_difference(

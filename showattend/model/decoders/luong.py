@@ -36,11 +36,7 @@ class LuongDecoder(Recurrent):
     * h~_t = tanh(W_c [c_t; h_t]) (equation 5)
     * p(y_t) = softmax(W_s h~_t) (equation 6)
 
-    Args:
-        **sizes: See `Recurrent`.
-
-    Raises:
-        ConfigError: See `Recurrent`.
+    Arguments and errors are those of `Recurrent`.
     """
 
     def _build(self) -> int:

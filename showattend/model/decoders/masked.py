@@ -62,8 +62,7 @@ class MaskedDecoder(Transformer):
 
     In eval mode, teacher forcing runs step by step, with the same log-probabilities as search.
 
-    Args:
-        **sizes: See `Transformer`.
+    Arguments are those of `Transformer`.
     """
 
     def start(self, memory: Memory) -> State:

@@ -224,8 +224,7 @@ class TransformerDecoder(Transformer):
     Teacher forcing reads all words of all captions in one pass. A step reads one word and keeps its
     keys and values: the state is a cache that grows by one word per step.
 
-    Args:
-        **sizes: See `Transformer`.
+    Arguments are those of `Transformer`.
     """
 
     def start(self, memory: Memory) -> State:

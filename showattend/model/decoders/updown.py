@@ -38,11 +38,7 @@ class UpDownDecoder(Recurrent):
     All states start at zero. In the paper, v are the features of detected regions; here they are
     the annotations of the grid's cells.
 
-    Args:
-        **sizes: See `Recurrent`.
-
-    Raises:
-        ConfigError: See `Recurrent`.
+    Arguments and errors are those of `Recurrent`.
     """
 
     def _build(self) -> int:

@@ -164,3 +164,8 @@ def test_the_number_of_images_is_exact(train: int, val: int, test: int, count: i
     assert len(drawn) == len(set(drawn)) == min(count, len(pool))
     if count >= 3:
         assert {each.split for each in drawn} == {each.split for each in pool}
+
+
+def test_ids_with_half_a_character_are_drawn_like_others() -> None:
+    entries = [Entry(name, f"{i}.jpg", ("a",), "train", None) for i, name in enumerate("ab\ud800")]
+    assert len(choose(entries, 2, 0)) == 2

@@ -150,6 +150,7 @@ def test_the_gate_is_ranked_against_the_drop() -> None:
         [word(beta=b, total=t) for b, t in pairs[:2]],
         [word(beta=b, total=t) for b, t in pairs[2:]],
     ]
+    assert summarise(rows([word()] * 3, [word()]))["beta"]["all words"] is None, "all alike"
     found = summarise(rows(*images))["beta"]["all words"]
     assert found["spearman"] == pytest.approx(1)
     assert found["interval"] == pytest.approx([1, 1])

@@ -1,0 +1,109 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # See where a captioner looks
+#
+# Five minutes, nothing to train and nothing to download. The model comes with the package
+# (`pip install showattend`), and the four photographs are free ones from its repository.
+
+# %%
+from pathlib import Path
+
+from showattend import Captioner
+
+captioner = Captioner.from_pretrained()
+folders = [Path.cwd(), *Path.cwd().parents]
+photos = next(each / "assets/photos" for each in folders if (each / "assets/photos").is_dir())
+
+# %% [markdown]
+# ## One photograph
+#
+# A `Caption` shows itself. Move over a word, or press the play button: bright is where the model looked before it
+# said the word.
+
+# %%
+cat = captioner.caption(photos / "chelsea.jpg", n_best=3)
+cat
+
+# %% [markdown]
+# The same as numbers: one map for each word on the model's grid, and a probability for each word. A map sums to one.
+
+# %%
+print(cat.text)
+print(cat.attention.shape, cat.attention.sum((1, 2)).round(4))
+for word, probability, unsure in zip(cat.words, cat.confidences, cat.unsure, strict=True):
+    print(f"{word:<8} {probability:.2f}", "unsure" if unsure else "")
+
+# %% [markdown]
+# `heatmap` lays a word's map on the pixels of the upright photograph, whatever crop and turn came before. Where did it look
+# for "cat"?
+
+# %%
+heat = cat.heatmap(cat.words.index("cat"))
+row, column = divmod(int(heat.argmax()), heat.shape[1])
+print(f"{heat.shape[1]} x {heat.shape[0]} pixels, brightest at ({column}, {row})")
+
+# %% [markdown]
+# ## Your own sentence
+#
+# The model can be made to say a sentence. It still has to look somewhere for each word, and its probabilities tell what
+# it thinks of the words.
+
+# %%
+captioner.attend(photos / "chelsea.jpg", "a cat with green eyes looks at the camera")
+
+# %% [markdown]
+# Or leave words out. The best sentence is filled in, and `gaps` names the alternatives.
+
+# %%
+filled = captioner.fill(photos / "chelsea.jpg", "a ___ cat is lying on the ___")
+for gap in filled.gaps:
+    print(filled.words[gap.place], [(word, round(p, 2)) for word, p in gap.candidates])
+filled
+
+# %% [markdown]
+# ## Several photographs
+#
+# A list of captions is a gallery. Click on a photograph to open it.
+
+# %%
+captions = captioner.caption(sorted(photos.glob("*.jpg")))
+captions
+
+# %% [markdown]
+# ## When to doubt it
+#
+# The rocket is a good example of a bad caption: there is no man and no beach. The maps show what the model took for them.
+# Words of low probability are marked as unsure, and a photograph that is unlike those of the training gets a note.
+# Neither is a guarantee.
+
+# %%
+rocket = captions[-1]
+print(rocket.text, f"confidence {rocket.confidence:.2f}")
+print("unsure:", [word for word, unsure in zip(rocket.words, rocket.unsure, strict=True) if unsure])
+print("note:", rocket.note)
+rocket
+
+# %% [markdown]
+# ## Keep it
+#
+# The suffix chooses the form: a figure (`.png`, `.svg`, `.pdf`), an animation (`.gif`, `.webp`), a web page (`.html`), or the
+# raw maps (`.npz`, `.json`).
+
+# %%
+import tempfile
+
+folder = Path(tempfile.mkdtemp())
+for name in ("cat.png", "cat.html", "cat.npz"):
+    cat.save_overlay(folder / name)
+    print(name, (folder / name).stat().st_size // 1000, "kB")

@@ -1,0 +1,72 @@
+"""NumPy's files, read safely: whatever is in one, it is an array or a ``ValueError``.
+
+Nothing is unpickled, and memory stays in proportion to the file. NumPy's own reader raises
+``tokenize.TokenError``, ``SyntaxError``, ``MemoryError`` and others on damaged headers.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from showattend.exceptions import one_line
+
+_MOST = 500_000_000
+"""Bytes of all arrays of an .npz file, unpacked: zeros shrink to a thousandth."""
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read an .npy file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, or holds Python objects.
+    """
+    with path.open("rb") as file:
+        try:
+            return np.lib.format.read_array(file, allow_pickle=False)
+        except Exception as error:
+            raise _damaged(path, error) from None
+
+
+def map_array(path: Path, write: bool = False) -> np.ndarray:
+    """Map an .npy file into memory, whose size must be the one that its header claims.
+
+    Raises:
+        OSError: It cannot be read, or be written.
+        ValueError: It is damaged, or cut short.
+    """
+    try:
+        # For writing, NumPy would first make a shorter file as long as its header claims.
+        found: np.ndarray = np.lib.format.open_memmap(path, "r")
+        return np.lib.format.open_memmap(path, "r+") if write else found
+    except OSError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from None
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read an .npz file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, holds Python objects, or is no such file.
+    """
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as packed:
+                size = sum(each.file_size for each in packed.infolist())
+            if size > _MOST:
+                raise ValueError(f"it holds {size:,} bytes, more than the limit of {_MOST:,}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as loaded:
+                return {key: loaded[key] for key in loaded.files}
+        except Exception as error:
+            raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path.name} is damaged: {one_line(error)[:200]}")

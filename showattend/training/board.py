@@ -1,0 +1,109 @@
+"""Figures and validation photographs of a run for TensorBoard (``train.tensorboard``)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from showattend.captioner import Captioner
+from showattend.config import Config
+from showattend.exceptions import ConfigError, ImageError
+from showattend.training.reporter import Reporter
+from showattend.visualize import figure_bytes
+
+PHOTOGRAPHS = 4
+"""So many validation photographs are shown with their maps after every validated epoch."""
+_WIDTH = 1000  # of their figures, in pixels
+_GROUPS = {"loss": "loss", "val_loss": "loss", "lr": "rate", "reward": "reward"}
+
+
+def check_board(config: Config) -> None:
+    """Refuse ``train.tensorboard`` where TensorBoard is not installed.
+
+    Raises:
+        ConfigError: It is not; the message says how to install it.
+    """
+    if config.train.tensorboard and find_spec("tensorboard") is None:
+        raise ConfigError(
+            'train.tensorboard needs TensorBoard; run: pip install "showattend[tensorboard]", or '
+            "leave it out"
+        )
+
+
+class Board:
+    """Writes a run's figures and photographs; does nothing where the config does not ask for it.
+
+    Args:
+        config: The config of the run.
+        paths: The validation photographs, of which the first are shown.
+        epoch: The epochs that are done. What an interrupted run wrote after them is replaced.
+        reporter: Receives a line that says where it writes.
+    """
+
+    def __init__(
+        self, config: Config, paths: Sequence[Path], epoch: int, reporter: Reporter
+    ) -> None:
+        self.folder = folder_of(config)
+        if self.folder is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.paths, self.reporter = list(dict.fromkeys(paths))[:PHOTOGRAPHS], reporter
+        self.writer: Any = SummaryWriter(self.folder, purge_step=epoch + 1)
+        reporter.message(f"TensorBoard: tensorboard --logdir {self.folder}")
+
+    def epoch(self, entry: Mapping[str, Any], captioner: Callable[[], Captioner]) -> None:
+        """Write an epoch: its figures, and the photographs if it was validated.
+
+        Args:
+            entry: The epoch's entry in the training record.
+            captioner: Makes the model that was validated.
+        """
+        if self.folder is None:
+            return
+        for name, value in scalars(entry).items():
+            self.writer.add_scalar(name, value, entry["epoch"])
+        if "CIDEr" in entry:
+            self._photographs(captioner(), entry["epoch"])
+        self.writer.flush()
+
+    def _photographs(self, captioner: Captioner, epoch: int) -> None:
+        for path, caption in captioner.stream(self.paths):
+            try:
+                if isinstance(caption, ImageError):
+                    raise caption
+                figure = Image.open(io.BytesIO(figure_bytes(caption, ".png"))).convert("RGB")
+            except ImageError as error:  # the features are cached, and the photograph has gone
+                self.reporter.message(f"not shown in TensorBoard: {error}")
+                self.paths.remove(Path(str(path)))
+                continue
+            figure.thumbnail((_WIDTH, 4 * _WIDTH))
+            name = f"photographs/{Path(str(path)).stem}"
+            self.writer.add_image(name, np.asarray(figure), epoch, dataformats="HWC")
+            self.writer.add_text(name, caption.text, epoch)
+
+
+def folder_of(config: Config) -> Path | None:
+    """Where the event files go; None where none are wanted."""
+    wanted = config.train.tensorboard
+    if not wanted:
+        return None
+    return Path(config.train.out) / "tensorboard" if wanted == "on" else Path(wanted)
+
+
+def scalars(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of an epoch by TensorBoard's names, GROUP/NAME; those of each data set too."""
+    found: dict[str, float] = {}
+    for key, value in entry.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or key == "epoch":
+            continue
+        found[f"{_GROUPS.get(key, 'validation' if 'CIDEr' in entry else 'training')}/{key}"] = value
+    for name, figures in (entry.get("sets") or {}).items():
+        found |= {f"{name}/{key}": value for key, value in figures.items()}
+    return found

@@ -1,0 +1,295 @@
+"""``python -m tests.kills``: kill training, and captioning a folder, at moments drawn by lot.
+
+After every kill -9 the same command goes on with ``--resume``. Whatever lies in the folder must be
+loadable at once, and when a run gets through, it must have made what an undisturbed one makes: the
+same weights and optimizer bit for bit, the same captions, each once.
+
+A process is forked from one that has imported everything, so that a kill costs tenths of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes fork
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+
+from showattend.cli import main as showattend
+from showattend.model.checkpoint import FILE_NAME, load_tensors
+from showattend.training.state import FILE_NAME as STATE_NAME
+
+PHOTOS = 100
+
+
+@dataclass
+class Tally:
+    """What came of the kills of one kind.
+
+    Attributes:
+        kills: Processes killed.
+        runs: Runs that got through in spite of them.
+        faults: What was wrong.
+    """
+
+    kills: int = 0
+    runs: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def start(args: list[str]) -> int:
+    """Run a command line in a forked process; its id."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            code = showattend(args)
+        finally:
+            os._exit(code)
+    return child
+
+
+def whole(args: list[str]) -> float:
+    """Run a command to its end; the seconds that it took.
+
+    Raises:
+        AssertionError: It failed.
+    """
+    began = time.monotonic()
+    _, status = os.waitpid(start(args), 0)
+    assert status == 0, f"{' '.join(args)}: {status}"
+    return time.monotonic() - began
+
+
+def killed(args: list[str], wait: Callable[[], bool], seconds: float) -> int | None:
+    """Run a command, and kill it some seconds after ``wait()`` is true.
+
+    Returns:
+        Its exit code if it ended before that, else None.
+    """
+    child, fatal = start(args), time.monotonic() + 120
+    while not wait() and time.monotonic() < fatal:
+        if ended := os.waitpid(child, os.WNOHANG)[0]:
+            return 0 if ended == child else None
+        time.sleep(0.002)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return None if code == -signal.SIGKILL else code
+
+
+# Training --------------------------------------------------------------------------------------
+
+
+def kill_training(kills: int, folder: Path, lots: random.Random) -> Tally:
+    """Kill runs on drawn shapes: two epochs, then two self-critical ones that are averaged."""
+    from showattend.data.toy import write_toy
+
+    values = {
+        "data": {
+            "path": str(write_toy(folder / "toy", images=36, size=32)),
+            "cache": str(folder / "cache"), "min_count": 1,
+        },
+        "encoder": {"size": 32},
+        "decoder": {"embedding_dim": 16, "hidden_dim": 16, "attention_dim": 16, "dropout": 0.2},
+        "train": {
+            "epochs": 2, "batch_size": 6, "lr": 1e-2, "precision": "fp32", "device": "cpu",
+            "save_every": 0.0, "ema": 0.9,
+        },
+        "self_critical": {"epochs": 1, "samples": 2, "runs": 2, "max_length": 8},
+        "search": {"max_length": 8},
+    }  # fmt: skip
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(values))
+    whole(["train", str(config), f"train.out={folder / 'first'}"])  # makes the cache
+    seconds = whole(["train", str(config), f"train.out={folder / 'whole'}"])
+    tally = Tally()
+    while tally.kills < kills:
+        out = folder / f"run-{tally.runs}"
+        code = None
+        while code is None and tally.kills < kills:
+            state = out / STATE_NAME
+            args = ["train", str(config), f"train.out={out}", *["--resume"] * state.exists()]
+            before = _written(state)
+            if lots.random() < 0.3:  # at any moment, importing and building included
+                code = killed(args, lambda: True, lots.uniform(0, seconds))
+            else:
+                code = killed(args, lambda: _written(state) != before, lots.uniform(0, 0.2))  # noqa: B023
+            tally.kills += code is None
+            tally.faults += _unloadable(out)
+        if code is None:  # the last kill; the run goes on to its end
+            args = ["train", str(config), f"train.out={out}", *["--resume"] * state.exists()]
+            whole(args)
+            code = 0
+        tally.runs += 1
+        if code:
+            tally.faults.append(f"{out.name} ended with code {code}")
+        tally.faults += [f"{out.name}: {each}" for each in _different(out, folder / "whole")]
+    return tally
+
+
+def _written(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _unloadable(out: Path) -> list[str]:
+    """The files of a run that cannot be loaded."""
+    found = []
+    for path in sorted(out.glob("*.safetensors")) if out.is_dir() else ():
+        try:
+            load_tensors(path, "a file of a run")
+        except Exception as error:
+            found.append(f"{path.name}: {error}")
+    return found
+
+
+def _different(out: Path, undisturbed: Path) -> list[str]:
+    """In what a run differs from an undisturbed one."""
+    names, others = ({path.name for path in each.iterdir()} for each in (out, undisturbed))
+    found = [f"{name} is there, or is not" for name in names ^ others]
+    for name in (FILE_NAME, STATE_NAME):
+        (mine, _), (theirs, _) = (load_tensors(each / name, "one") for each in (out, undisturbed))
+        found += [f"{name}: other tensors"] * (mine.keys() != theirs.keys())
+        found += [
+            f"{name}: {key} differs"
+            for key in mine.keys() & theirs.keys()
+            if not torch.equal(mine[key], theirs[key])
+        ]
+    return found
+
+
+# Captioning ------------------------------------------------------------------------------------
+
+
+def kill_captioning(kills: int, folder: Path, lots: random.Random) -> Tally:
+    """Kill the captioning of a folder; JSON Lines and CSV with three captions a photo in turn."""
+    from showattend.model.checkpoint import save
+    from tests.fuzz import seeds
+
+    child = os.fork()  # this process must not compute before it forks
+    if child == 0:
+        save(folder / "model", seeds.captioner().to_checkpoint())
+        os._exit(0)
+    os.waitpid(child, 0)
+    photos = folder / "photos"
+    photos.mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(PHOTOS):
+        pixels = noise.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"photo {number:03d}.png")
+    tally, seconds, expected = Tally(), {}, {}
+    for suffix in ("jsonl", "csv"):
+        args = _captioning(folder, folder / f"whole.{suffix}")
+        seconds[suffix] = whole(args)
+        expected[suffix] = _captions(folder / f"whole.{suffix}")
+        assert len(expected[suffix]) == (PHOTOS if suffix == "jsonl" else 3 * PHOTOS)
+    while tally.kills < kills:
+        suffix = ("jsonl", "csv")[tally.runs % 2]
+        output = folder / f"run-{tally.runs}.{suffix}"
+        part, args = output.with_name(f"{output.name}.part"), _captioning(folder, output)
+        code = None
+        while code is None and tally.kills < kills:
+            before = _size(part)
+            if lots.random() < 0.3:
+                code = killed(args, lambda: True, lots.uniform(0, seconds[suffix]))
+            else:
+                code = killed(args, lambda: _size(part) != before, lots.uniform(0, 0.05))  # noqa: B023
+            tally.kills += code is None
+        if code is None:
+            whole(args)
+        elif code:
+            tally.faults.append(f"{output.name} ended with code {code}")
+        tally.runs += 1
+        found = _captions(output)
+        if found != expected[suffix]:
+            rows = [each for each in found if found.count(each) > 1]
+            lost = [each for each in expected[suffix] if each not in found]
+            tally.faults.append(f"{output.name}: {len(rows)} lines repeated, {len(lost)} lost")
+        if left := [
+            path.name for path in folder.iterdir() if path.name.startswith(f"{output.name}.")
+        ]:
+            tally.faults.append(f"left behind: {', '.join(left)}")
+    return tally
+
+
+def _captioning(folder: Path, output: Path) -> list[str]:
+    args = ["caption", str(folder / "photos"), "--model", str(folder / "model"), "--device", "cpu"]
+    args += ["--beam-size", "3", "--batch-size", "4", "--output", str(output), "--resume"]
+    return args if output.suffix == ".jsonl" else [*args, "--n-best", "3"]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _captions(output: Path) -> list[tuple[str, ...]]:
+    text = output.read_text(encoding="utf-8")
+    if output.suffix == ".csv":
+        return [
+            (row["image"], row["rank"], row["caption"]) for row in csv.DictReader(text.split("\n"))
+        ]
+    return [(line["image"], line["caption"]) for line in map(json.loads, text.splitlines())]
+
+
+KINDS = {"training": kill_training, "captioning": kill_captioning}
+
+
+def main() -> int:
+    """Run; the exit code is 1 if there are faults."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kills", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--kills", type=int, default=200, help="of each kind")
+    parser.add_argument("--only", choices=KINDS, help="one kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    given = parser.parse_args()
+    for name in (
+        "showattend.captioner",
+        "showattend.training.trainer",
+        "timm",
+        "matplotlib.pyplot",
+    ):
+        import_module(name)
+    faults = 0
+    for name in [given.only] if given.only else KINDS:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            tally = KINDS[name](given.kills, Path(folder), random.Random(given.seed))
+        faults += len(tally.faults)
+        seconds = time.monotonic() - began
+        print(
+            f"{name}: {tally.kills} kills, {tally.runs} runs got through, "
+            f"{len(tally.faults)} faults, {seconds:.0f} s",
+            flush=True,
+        )
+        for fault in tally.faults[:20]:
+            print(f"  {fault}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
