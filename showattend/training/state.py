@@ -15,7 +15,7 @@ from showattend.config import Config, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import FILE_NAME as MODEL_NAME
 from showattend.model.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
-from showattend.model.model_schema import STATE
+from showattend.model.model_schema import Check, items, number, section
 from showattend.system.files import remove_stale
 from showattend.system.processes import ALONE, Processes
 
@@ -35,6 +35,39 @@ FREE = {
 }
 _LENGTHS = ("train.epochs ", "self_critical.epochs ", "self_critical.runs ")
 _PLACES = {"path", "images"}  # where data is; what it is, the digest "data set" says
+
+
+def _table(inner: Check) -> Check:
+    """An object whose values are all of one kind."""
+
+    def check(value: Any, where: str) -> None:
+        section({})(value, where)
+        for key, each in value.items():
+            inner(each, f"{where}.{key}")
+
+    return check
+
+
+_STATE = section(
+    {
+        "config": section({}, {"data": section({})}),
+        "progress": section(
+            {},
+            {
+                **dict.fromkeys(
+                    ("epoch", "batch", "phase", "phase_start"), number(0, 2**31, whole=True)
+                ),
+                "best_epoch": number(-1, 2**31, whole=True),
+                "best": number(float("-inf"), 1e9),
+                "seconds": number(0, 1e12),
+                "sums": _table(number(-1e300, 1e300)),
+                "history": items(section({})),
+            },
+        ),
+    },
+    {"scaler": section({})},
+)
+"""The header of a training run's state."""
 
 
 @dataclass
@@ -185,7 +218,7 @@ def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     if meta.get("kind") != "state":
         raise CheckpointError(f"{path}: not a training state")
     try:
-        STATE(meta, "it")
+        _STATE(meta, "it")
     except ValueError as error:
         raise CheckpointError(f"{path}: its header cannot be read ({error})") from error
     config: dict[str, Any] = meta["config"]
