@@ -32,7 +32,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def map_array(path: Path, write: bool = False) -> np.ndarray:
-    """Map the array [...] in an .npy file into memory, whose size must be the one that its header claims.
+    """Map the array [...] in an .npy file into memory; its size must be the one its header claims.
 
     Raises:
         OSError: It cannot be read, or be written.
