@@ -101,6 +101,22 @@ class Progress:
     sessions: list[dict[str, Any]] = field(default_factory=list)
     skipped: int = 0
 
+    @property
+    def step_name(self) -> str:
+        """The next step, for messages."""
+        return f"epoch {self.epoch + 1}, batch {self.batch + 1}"
+
+    @property
+    def best_entry(self) -> dict[str, Any]:
+        """The entry of the best epoch in ``history``; empty before the first."""
+        return next((entry for entry in self.history if entry["epoch"] == self.best_epoch), {})
+
+    def phase_is_over(self, epochs: int, patience: int) -> bool:
+        """Whether all epochs of the current phase are done, or patience has run out."""
+        since = max(self.best_epoch, self.phase_start)
+        waited = bool(patience and self.best_epoch >= 0 and self.epoch - since >= patience)
+        return waited or self.epoch >= self.phase_start + epochs
+
 
 def save_state(
     folder: Path,
