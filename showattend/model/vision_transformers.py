@@ -116,6 +116,7 @@ class TorchvisionViT(nn.Module):
         return model.encoder.dropout(tokens + positions)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """From images [B, 3, size, size] to their map [B, D, H, W]."""
         encoder = cast(Any, self.model).encoder
         return square(encoder.ln(encoder.layers(self.embed(images))), 1)
 

@@ -143,8 +143,8 @@ class Trainer:
                 message=self.reporter.message,
             )
             self.progress = now
-            patience, last = self.config.train.patience, self.phases[-1]
-            over = self.phase is last and now.phase_is_over(last.epochs, patience)
+            last = self.phases[-1]
+            over = self.phase is last and now.phase_is_over(last.epochs, self.config.train.patience)
             for line in resumed_lines(now, self.made, self.out, over):
                 self.reporter.message(line)
         else:
@@ -155,8 +155,7 @@ class Trainer:
             self.board = Board(self.config, paths, now.epoch, self.reporter)
         if not resume:  # from here on the run can be resumed
             self._save_state()
-        # Denormal numbers take a CPU about a hundred times as long as others.
-        torch.set_flush_denormal(True)
+        torch.set_flush_denormal(True)  # such numbers take a CPU a hundred times as long
         if self.device.type == "cpu":
             keep_freed_memory()
         try:
@@ -325,9 +324,8 @@ class Trainer:
             share = batch.of_captions
         self.scaler.scale(loss.total * share).backward()
         figures = figures_of(loss)
-        check_finite(
-            {"the loss": figures.pop("total")} | figures, self.progress.step_name, self.out
-        )
+        checked = {"the loss": figures.pop("total")} | figures
+        check_finite(checked, self.progress.step_name, self.out)
         weights = {"cross_entropy": batch.of_tokens}  # per token; the others are per caption
         return {key: value * weights.get(key, share) for key, value in figures.items()}
 

@@ -143,7 +143,7 @@ def test_texts_of_the_figure() -> None:
     assert "0 (one cell) to 5.6 bits" in " ".join(texts)
     assert "most" in texts, "beside the key"
     common = texts_of(caption, scale="common")
-    assert "100% of the attention in one cell of 7×7" in " ".join(common)
+    assert "100% of the map in one cell of 7×7" in " ".join(common)
     assert "100%" in common
 
 
