@@ -27,12 +27,13 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.py"))
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]*)(#[^)]*)?\)")
 FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2\s*?$", re.MULTILINE | re.DOTALL)
 SHOWN = {".py": "python", ".yaml": "yaml", ".css": "css", ".js": "javascript", ".toml": "toml"}
-PICTURES = (".jpg", ".png", ".svg", ".gif")
+COPIED = (".jpg", ".png", ".svg", ".gif", ".json")
 
 
 def known_pages() -> dict[Path, str]:
     """The files of the checkout that are pages, and their places on the site."""
-    pages = {ROOT / "README.md": "index.md", ROOT / "assets/photos/SOURCES.md": "photographs.md"}
+    pages = {ROOT / "README.md": "index.md", ROOT / "SECURITY.md": "security.md"}
+    pages[ROOT / "assets/photos/SOURCES.md"] = "photographs.md"
     pages |= {page: page.name for page in sorted((ROOT / "docs").glob("*.md"))}
     pages |= {
         card: f"models/{card.parent.name}.md" for card in sorted(ROOT.glob("assets/model/*/*.md"))
@@ -92,7 +93,7 @@ class Gathering:
         if linked in self.places:
             return self.places[linked]
         inside = linked.relative_to(ROOT).as_posix()
-        if linked.suffix in PICTURES:
+        if linked.suffix in COPIED:
             (self.out / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(linked, self.out / inside)
             return inside

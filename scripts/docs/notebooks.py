@@ -79,7 +79,9 @@ def page_of(source: Path, executed: Path | None) -> tuple[str, dict[str, bytes]]
     if executed is not None:
         values = json.loads(executed.read_text(encoding="utf-8"))
         shown = [each.get("outputs", []) for each in values["cells"] if each["cell_type"] == "code"]
-    text, files, number = [], {}, 0
+    text: list[str] = []
+    files: dict[str, bytes] = {}
+    number = 0
     for cell in cells_of(source):
         if cell.kind == "markdown":
             text.append(cell.text)

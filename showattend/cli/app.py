@@ -176,7 +176,10 @@ def main(args: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if args is None else args
     remember_command(given)
     with terminable():
-        return _run(given)
+        try:
+            return _run(given)
+        except Terminated:  # while it waited for another process to speak
+            return 143
 
 
 def _run(args: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
@@ -200,7 +200,7 @@ def _other_description(image: ImageFile.ImageFile) -> Description:
     """A description in EXIF, IPTC or PNG's text; one that a camera writes is none."""
     texts: list[object] = [image.getexif().get(IMAGE_DESCRIPTION)]
     try:
-        texts.append((IptcImagePlugin.getiptcinfo(image) or {}).get(CAPTION_ABSTRACT))
+        texts.append((IptcImagePlugin.getiptcinfo(cast(Any, image)) or {}).get(CAPTION_ABSTRACT))
     except Exception:  # damaged, and EXIF may be sound
         texts.append(None)
     texts.append(image.info.get("Description"))
