@@ -119,7 +119,8 @@ def test_the_good_photos_are_captioned(run: CommandLine, tmp_path: Path) -> None
     assert result.code == 1
     assert [line.split("\t")[0] for line in result.out] == [str(path) for path in good]
     assert len(output.read_text(encoding="utf-8").splitlines()) == 2
-    assert len(result.err) == len(BAD_IMAGES)
+    assert result.err[-1] == f"wrote {output} (2 photos)"
+    assert len(result.err) == len(BAD_IMAGES) + 1
     for make, message in BAD_IMAGES:
         lines = [line for line in result.err if make.__name__ in line]
         assert len(lines) == 1
