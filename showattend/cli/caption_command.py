@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showattend.cli.export_command import Engine, onnx_captioner, refuse_exported
-from showattend.cli.loading import load_captioner
+from showattend.cli.loading import load_captioner, unhurried
 from showattend.cli.options import (
-    BatchSize,
     BeamSize,
     Device,
     Model,
@@ -95,7 +94,14 @@ def caption(
     no_notes: NoNotes = False,
     engine: Engine = "torch",
     size: Size = None,
-    batch_size: BatchSize = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Images the model sees at once.",
+            show_default="32; 4 on a terminal without a GPU",
+            min=1,
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
@@ -185,6 +191,7 @@ def caption(
     stdout = None if sys.stdout.isatty() else sys.stdout
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     photos = found if overlay is None else map(PhotoFile, found)  # drawn from the same bytes
+    batch_size = batch_size or unhurried(captioner)
     stream = captioner.stream(photos, batch_size=batch_size, n_best=n_best, **options)
     try:
         with bars(len(found) >= MANY) as progress, writer:

@@ -101,7 +101,7 @@ class Describer:
         within = descriptions.description_in(photo)
         states = []
         if self.sidecars:
-            states.append(_whose(self._of_sidecar(photo, self._sidecar(photo), within)))
+            states.append(_whose(self._of_sidecar(self._sidecar(photo), within)))
         if self.embed:
             descriptions.check_embedding(photo)
             states.append(_whose(within))
@@ -114,7 +114,7 @@ class Describer:
             raise UserError(no_file_of_its_own(photo, sidecar, owner))
         return sidecar
 
-    def _of_sidecar(self, photo: Path, sidecar: Path, within: Description) -> Description:
+    def _of_sidecar(self, sidecar: Path, within: Description) -> Description:
         """A sidecar's description, or the photo's that one in the sidecar would hide."""
         found = descriptions.description_next_to(sidecar)
         return within if not found.text and within.text and not within.ours else found
@@ -146,7 +146,7 @@ class Describer:
     def _write_sidecar(self, photo: Path, words: Words) -> None:
         sidecar = self._sidecar(photo)
         within = descriptions.description_in(photo)
-        shown = self._of_sidecar(photo, sidecar, within)
+        shown = self._of_sidecar(sidecar, within)
         if shown.text and shown is within and not self.replace:
             raise UserError(descriptions.by_somebody_else(photo))
         descriptions.write_next_to(sidecar, words, self.replace)

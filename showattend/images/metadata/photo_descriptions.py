@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from PIL import Image, IptcImagePlugin
+from PIL import Image, ImageFile, IptcImagePlugin
 
 from showattend.exceptions import DataError, UserError, one_line
 from showattend.images.metadata.xmp_files import check_format, packet_in, with_packet
@@ -196,7 +196,7 @@ def _other_description_in(data: bytes) -> Description:
         return NOBODY
 
 
-def _other_description(image: Image.Image) -> Description:
+def _other_description(image: ImageFile.ImageFile) -> Description:
     """A description in EXIF, IPTC or PNG's text; one that a camera writes is none."""
     texts: list[object] = [image.getexif().get(IMAGE_DESCRIPTION)]
     try:
