@@ -208,7 +208,7 @@ print(captions.shape)
 # %%
 decoder = Decoder(len(vocabulary), a_train.shape[-1])
 optimizer = torch.optim.Adam(decoder.parameters(), lr=2e-3)
-EPOCHS, BATCH, PENALTY = 8, 100, 0.02
+EPOCHS, BATCH, PENALTY = 14, 100, 0.02
 
 
 def loss_of(a, said):
