@@ -37,6 +37,8 @@ torch.manual_seed(0)
 # weighted mean of the annotations (equations 4, 5 and 13):
 #
 # e_i = v · tanh(W_a a_i + W_h h),  α = softmax(e),  z = Σ α_i a_i
+#
+# W_a a_i does not depend on the word, so it is computed once.
 
 
 # %%
@@ -46,10 +48,9 @@ class Attention(nn.Module):
         self.W_a, self.W_h = nn.Linear(D, A), nn.Linear(M, A, bias=False)
         self.v = nn.Linear(A, 1, bias=False)
 
-    def forward(self, a, h):  # a [N, L, D], h [N, M]
-        e = self.v(torch.tanh(self.W_a(a) + self.W_h(h)[:, None])).squeeze(-1)
-        alpha = e.softmax(-1)
-        return (alpha[..., None] * a).sum(1), alpha
+    def forward(self, a, keys, h):  # a [N, L, D], keys = W_a a [N, L, A], h [N, M]
+        alpha = self.v(torch.tanh(keys + self.W_h(h)[:, None])).squeeze(-1).softmax(-1)
+        return (alpha[:, None] @ a).squeeze(1), alpha  # z [N, D], alpha [N, L]
 
 
 # %% [markdown]
@@ -72,10 +73,11 @@ class Decoder(nn.Module):
         self.L_o = nn.Linear(E, V)
 
     def start(self, a):
+        self.a, self.keys = a, self.attention.W_a(a)
         return torch.tanh(self.initial(a.mean(1))).chunk(2, -1)  # h_0, c_0
 
-    def step(self, word, h, c, a):
-        z, alpha = self.attention(a, h)
+    def step(self, word, h, c):
+        z, alpha = self.attention(self.a, self.keys, h)
         z = torch.sigmoid(self.f_beta(h)) * z
         Ey = self.E(word)
         h, c = self.lstm(torch.cat([Ey, z], -1), (h, c))
@@ -129,7 +131,7 @@ with torch.no_grad():
     worst = 0.0
     for t in range(words.shape[1]):
         said = theirs.step(words[:, t, None], state, memory)
-        logits, h, c, alpha = ours.step(words[:, t], h, c, a)
+        logits, h, c, alpha = ours.step(words[:, t], h, c)
         state = said.state
         worst = max(
             worst,
@@ -206,13 +208,13 @@ print(captions.shape)
 # %%
 decoder = Decoder(len(vocabulary), a_train.shape[-1])
 optimizer = torch.optim.Adam(decoder.parameters(), lr=2e-3)
-EPOCHS, BATCH, PENALTY = 8, 100, 0.02
+EPOCHS, BATCH, PENALTY = 14, 100, 0.02
 
 
 def loss_of(a, said):
     (h, c), nll, looked = decoder.start(a), 0.0, 0.0
     for t in range(said.shape[1] - 1):
-        logits, h, c, alpha = decoder.step(said[:, t], h, c, a)
+        logits, h, c, alpha = decoder.step(said[:, t], h, c)
         nll = nll + F.cross_entropy(logits, said[:, t + 1], ignore_index=PAD, reduction="sum")
         looked = looked + alpha * (said[:, t + 1] != PAD)[:, None]
     return nll / (said[:, 1:] != PAD).sum(), ((1 - looked) ** 2).sum(1).mean()
@@ -244,7 +246,7 @@ def tell(a):  # a [L, D]
     (h, c), word = decoder.start(a[None]), torch.tensor([START])
     said, maps, log_probs = [], [], []
     for _ in range(length):
-        logits, h, c, alpha = decoder.step(word, h, c, a[None])
+        logits, h, c, alpha = decoder.step(word, h, c)
         log_p, word = logits.log_softmax(-1).max(-1)
         log_probs.append(float(log_p))
         if int(word) == END:
@@ -308,7 +310,7 @@ print(f"{hits} of {tries} maps peak inside the box; by chance it would be {chanc
 # %% [markdown]
 # ## From here
 #
-# What the package adds to these thirty lines: the search keeps several captions, products that do not depend on the word are
-# computed once for a picture, features are cached, training resumes after an interruption, and there are nine other kinds
+# What the package adds to these thirty lines: the search keeps several captions, the captions of a picture share its
+# annotations and keys, features are cached, training resumes after an interruption, and there are nine other kinds
 # of attention and four other decoders behind two contracts ([extending](../extending.md)). Its own training on these shapes is
 # `showattend train configs/tiny.yaml`; what the maps of a real model are worth is measured in [attention](../attention.md).

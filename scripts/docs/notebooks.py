@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -50,6 +51,7 @@ def run(sources: Iterable[Path], out: Path) -> dict[str, Path]:
     """
     import jupytext
     import nbformat
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     out.mkdir(parents=True, exist_ok=True)
@@ -57,8 +59,13 @@ def run(sources: Iterable[Path], out: Path) -> dict[str, Path]:
     for source in sources:
         print(f"running {source.name}", flush=True)
         notebook = jupytext.read(source)
+        # By sockets of this machine's files, which nobody else can listen to.
+        transport = "ipc" if os.name == "posix" else "tcp"
         NotebookClient(
-            notebook, timeout=60 * MINUTES, resources={"metadata": {"path": str(source.parent)}}
+            notebook,
+            km=AsyncKernelManager(kernel_name="python3", transport=transport),
+            timeout=60 * MINUTES,
+            resources={"metadata": {"path": str(source.parent)}},
         ).execute()
         made[source.stem] = out / f"{source.stem}.ipynb"
         nbformat.write(notebook, made[source.stem])
@@ -87,13 +94,25 @@ def page_of(source: Path, executed: Path | None) -> tuple[str, dict[str, bytes]]
             text.append(cell.text)
             continue
         text.append(f"``` python\n{cell.text}\n```")
-        for output in shown[number] if shown else ():
+        for output in _merged(shown[number]) if shown else ():
             for part, name, content in _output(output, f"{source.stem}-{len(files) + 1}"):
                 text.append(part)
                 if content:
                     files[name] = content
         number += 1
     return "\n\n".join(text) + "\n", files
+
+
+def _merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outputs of a cell, with lines that were printed one by one as one text."""
+    merged: list[dict[str, Any]] = []
+    for each in outputs:
+        kind = each["output_type"], each.get("name")
+        if kind == ("stream", "stdout") and merged and merged[-1].get("name") == "stdout":
+            merged[-1] = merged[-1] | {"text": _joined(merged[-1]["text"]) + _joined(each["text"])}
+        elif not (kind[0] == "display_data" and not _joined(each["data"].get("text/html", "-"))):
+            merged.append(each)  # without what is left of a progress bar
+    return merged
 
 
 def _output(output: dict[str, Any], name: str) -> Iterator[tuple[str, str, bytes]]:
@@ -106,8 +125,7 @@ def _output(output: dict[str, Any], name: str) -> Iterator[tuple[str, str, bytes
     if "text/html" in data:
         shown = _joined(data["text/html"])
         if not (frame := _FRAME.search(shown)):
-            if shown.strip():  # an empty one is where a progress bar was
-                yield re.sub(r"\n\s*\n", "\n", shown), "", b""
+            yield re.sub(r"\n\s*\n", "\n", shown), "", b""
             return
         # The viewer as a file of its own: a page that is read quickly, and searched as text.
         title = re.search(r'title="([^"]*)"', shown)
