@@ -51,19 +51,18 @@ def run(sources: Iterable[Path], out: Path) -> dict[str, Path]:
     """
     import jupytext
     import nbformat
-    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     out.mkdir(parents=True, exist_ok=True)
+    transport = "ipc" if os.name == "posix" else "tcp"  # sockets that no other user can listen to
     made = {}
     for source in sources:
         print(f"running {source.name}", flush=True)
         notebook = jupytext.read(source)
-        # By sockets of this machine's files, which nobody else can listen to.
-        transport = "ipc" if os.name == "posix" else "tcp"
         NotebookClient(
             notebook,
-            km=AsyncKernelManager(kernel_name="python3", transport=transport),
+            config=Config({"KernelManager": {"transport": transport}}),
             timeout=60 * MINUTES,
             resources={"metadata": {"path": str(source.parent)}},
         ).execute()
