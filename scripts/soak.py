@@ -86,13 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert server.stderr is not None
     try:
         port = int(server.stderr.readline().split(":")[3].split("/")[0])
-        found = asyncio.run(soak(requests, port, server.pid, options.clients))
+        faulty = asyncio.run(soak(requests, port, server.pid, options.clients))
     finally:
         server.terminate()
         said = server.communicate()[1].replace("showattend: terminated\n", "")
     if said:
         print(f"the server wrote on stderr: {said[:2000]}")
-    return int(bool(found or said))
+    return int(bool(faulty or said))
 
 
 def valid_requests(captioner: Captioner, photos: list[Path]) -> list[Request]:

@@ -202,7 +202,7 @@ def test_configs(run: CommandLine, config: Path, tmp_path: Path) -> None:
         ("train.epoch=3", "unknown key train.epoch; did you mean train.epochs?"),
         ("train.epochs=many", "must be a whole number"),
         ("epochs", "section.key=value"),
-        ("encoder.name=efficientnet_lit0", "did you mean efficientnet_lite0?"),
+        ("encoder.name=efficientnet_lit0", "did you mean efficientnet_lite0 or "),
         ("encoder.name=timm:resnet5000", "timm has no model 'resnet5000'"),
         ("train.device=toaster", "device 'toaster' is not available here"),
         (f"data.path={tmp_path}/absent.jsonl", "absent.jsonl: no such file; make it with "),

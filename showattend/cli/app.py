@@ -5,9 +5,11 @@ Heavy imports stay inside the commands, so that ``showattend --help`` is fast.
 
 from __future__ import annotations
 
+import glob
 import io
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -54,9 +56,10 @@ app = typer.Typer(
     name="showattend",
     cls=_Commands,
     help="Captions for photographs, and where the model looked for each word.",
-    epilog=examples("caption photos/", "attend dog.jpg --output dog.png", "caption --help"),
+    epilog=examples(
+        "photo.jpg", "caption photos/", "attend dog.jpg --output dog.png", "caption --help"
+    ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -173,13 +176,16 @@ def main(args: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if args is None else args
     remember_command(given)
     with terminable():
-        return _run(given)
+        try:
+            return _run(given)
+        except Terminated:  # while it waited for another process to speak
+            return 143
 
 
 def _run(args: Sequence[str]) -> int:
     try:
         _refuse_empty(args)
-        code = app(args, prog_name="showattend", standalone_mode=False) or 0
+        code = app(with_command(args), prog_name="showattend", standalone_mode=False) or 0
     except UserError as error:
         wait_for_the_first()
         log.warning(str(error))
@@ -208,6 +214,25 @@ def _run(args: Sequence[str]) -> int:
     if code in (130, 143):
         log.warning("interrupted" if code == 130 else "terminated")
     return int(code)
+
+
+def with_command(args: Sequence[str]) -> list[str]:
+    """The arguments with ``caption`` before them where they begin with a photo or a folder.
+
+    A command comes first: a file that is called like one is reached as ``./train``.
+    """
+    first = args[0] if args else ""
+    names = {
+        each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands
+    }
+    names |= {str(each.name) for each in app.registered_groups}
+    if not first or first.startswith("-") or first in names:
+        return list(args)
+    path = Path(first)
+    from showattend.images.finding import IMAGE_SUFFIXES
+
+    is_photo = path.exists() or path.suffix.lower() in IMAGE_SUFFIXES or glob.has_magic(first)
+    return ["caption", *args] if is_photo else list(args)
 
 
 def _refuse_empty(args: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from showattend.cli.loading import load_captioner, unhurried
 from showattend.cli.options import BeamSize, Device, Model, NoNotes, Precision, Size
 from showattend.cli.terminal import MANY, bars, log, printable
 from showattend.exceptions import UserError
@@ -191,7 +192,7 @@ def attend(
         _write(read_maps(maps, image), image, output, options, suffix)
         return
     load_image(image, at_least=1)  # fail before loading the model
-    captioner = _captioner(model, device, precision, size)
+    captioner = load_captioner(model, device, precision, size)
     if given is None:
         if suffix == PAGE and kinds is None:  # the page also shows the other candidates
             search = _all_candidates(captioner, search)
@@ -280,7 +281,7 @@ def _gallery(
         raise typer.Exit(2)
     spare(found, output)
     make_room(output)
-    captioner = _captioner(*how)
+    captioner = load_captioner(*how)
     page = GalleryPage(longest_side(len(found)))
     folder, names = _names(found)
     title = folder if len(photos) == 1 else None
@@ -290,7 +291,8 @@ def _gallery(
         write_text(path, page.html(title))
         return path.stat().st_size
 
-    stream = captioner.stream(map(PhotoFile, found), **_all_candidates(captioner, search))
+    search = _all_candidates(captioner, search) | {"batch_size": unhurried(captioner)}
+    stream = captioner.stream(map(PhotoFile, found), **search)
     # The progress bars replace sys.stdout to print above themselves; captions must reach the pipe.
     stdout = None if sys.stdout.isatty() else sys.stdout
     try:
@@ -352,9 +354,3 @@ def _names(photos: Sequence[Path]) -> tuple[str | None, dict[Path, str]]:
 def _all_candidates(captioner: Captioner, search: dict[str, Any]) -> dict[str, Any]:
     """Search options with all candidates, unless n_best is given."""
     return {"n_best": search.get("beam_size", captioner.search.beam_size)} | search
-
-
-def _captioner(model: str | None, device: str, precision: str, size: int | None) -> Captioner:
-    from showattend.captioner import Captioner
-
-    return Captioner.from_pretrained(model, device=device, precision=precision, size=size)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showattend.cli.export_command import Engine, onnx_captioner, refuse_exported
-from showattend.cli.loading import load_captioner
+from showattend.cli.loading import load_captioner, unhurried
 from showattend.cli.options import (
-    BatchSize,
     BeamSize,
     Device,
     Model,
@@ -25,6 +24,7 @@ from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
+    from showattend.cli.describing import Describer
     from showattend.export.engine import OnnxCaptioner
 
 
@@ -52,8 +52,41 @@ def caption(
         bool,
         typer.Option("--sidecar", help="Write photo.txt next to each photo.jpg that has none."),
     ] = False,
+    xmp: Annotated[
+        bool,
+        typer.Option(
+            "--xmp", help="Write the description to an XMP sidecar, which photo managers read."
+        ),
+    ] = False,
+    xmp_name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the sidecar of photo.jpg: photo.jpg.xmp (digiKam, darktable, Immich, "
+            "PhotoPrism) or photo.xmp (Adobe).",
+            show_default="photo.jpg.xmp",
+        ),
+    ] = None,
+    write_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--write-metadata",
+            help="Write the description into the photo: JPEG, PNG, WebP, TIFF. No pixel changes.",
+        ),
+    ] = False,
+    language: Annotated[
+        str | None,
+        typer.Option(help="Language that the description is marked as.", show_default="en"),
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let --sidecar replace an existing photo.txt.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an existing photo.txt, and descriptions that showattend wrote.",
+        ),
+    ] = False,
+    replace_description: Annotated[
+        bool,
+        typer.Option("--replace-description", help="Replace descriptions by somebody else too."),
     ] = False,
     overlay: Annotated[
         Path | None, typer.Option(help="Write attention figures to this folder.", metavar="DIR")
@@ -61,18 +94,47 @@ def caption(
     no_notes: NoNotes = False,
     engine: Engine = "torch",
     size: Size = None,
-    batch_size: BatchSize = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Images the model sees at once.",
+            show_default="32; 4 on a terminal without a GPU",
+            min=1,
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
     """Caption image files, folders and globs; prints "path<TAB>caption"."""
     from showattend.cli.caption_writer import CaptionWriter
-    from showattend.cli.resuming import model_digest, photos_without_text
+    from showattend.cli.resuming import model_digest
     from showattend.images.finding import find_images
     from showattend.images.photo_file import PhotoFile
 
-    if overwrite and not sidecar:
-        raise UserError("--overwrite is for --sidecar; give both")
+    described = xmp or write_metadata
+    if overwrite and not (sidecar or described):
+        raise UserError("--overwrite is for --sidecar, --xmp and --write-metadata; give one")
+    for option, value in (
+        ("--language", language),
+        ("--replace-description", replace_description or None),
+    ):
+        if value is not None and not described:
+            raise UserError(f"{option} is for --xmp and --write-metadata; give one")
+    if xmp_name is not None and not xmp:
+        raise UserError("--xmp-name is for --xmp; give both")
+    describer = None
+    if described:
+        from showattend.cli.describing import Describer
+
+        describer = Describer(
+            sidecars=(xmp_name or "photo.jpg.xmp") if xmp else None,
+            embed=write_metadata,
+            language=language or "en",
+            overwrite=overwrite,
+            replace=replace_description,
+            model=model,
+        )
+        describer.check()
     if resume and output is None:
         raise UserError(
             "--resume is for --output FILE; give both (--sidecar skips photos that have a text "
@@ -83,14 +145,9 @@ def caption(
         log.warning(problem)
     if not found:
         raise typer.Exit(2)
-    if sidecar and not overwrite and output is None and overlay is None:
-        total = len(found)
-        found, texts, clashes = photos_without_text(found)
-        if texts:
-            log.info(f"{texts:,} of {total:,} photos have a text already; --overwrite replaces it")
-        for problem in clashes:
-            problems.append(problem)
-            log.warning(problem)
+    if output is None and overlay is None and (sidecar or describer):
+        found, trouble = _not_yet_captioned(found, sidecar, overwrite, describer)
+        problems += trouble
         if not found:
             raise typer.Exit(1 if problems else 0)
     if engine != "onnx":
@@ -114,6 +171,7 @@ def caption(
         output=output,
         sidecar=sidecar,
         overwrite=overwrite,
+        describer=describer,
         overlay=overlay,
         resume=resume,
         options=given,
@@ -133,6 +191,7 @@ def caption(
     stdout = None if sys.stdout.isatty() else sys.stdout
     options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
     photos = found if overlay is None else map(PhotoFile, found)  # drawn from the same bytes
+    batch_size = batch_size or unhurried(captioner)
     stream = captioner.stream(photos, batch_size=batch_size, n_best=n_best, **options)
     try:
         with bars(len(found) >= MANY) as progress, writer:
@@ -157,5 +216,45 @@ def caption(
                 "with --resume continues"
             )
         raise
+    if summary := writer.summary():
+        log.info(summary)
     if problems:
         raise typer.Exit(1 if captioned else 2)
+
+
+def _not_yet_captioned(
+    found: list[Path], sidecar: bool, overwrite: bool, describer: Describer | None
+) -> tuple[list[Path], list[str]]:
+    """Select the photos that have not everything that is asked for, and report on the others.
+
+    Returns:
+        The photos to caption, and the problems, one line each.
+    """
+    from showattend.cli.resuming import photos_without_text
+
+    total, wanted, problems = len(found), set[Path](), list[str]()
+    if sidecar and overwrite:
+        wanted |= set(found)
+    elif sidecar:
+        without, texts, clashes = photos_without_text(found)
+        wanted |= set(without)
+        problems += clashes
+        if texts:
+            log.info(f"{texts:,} of {total:,} photos have a text already; --overwrite replaces it")
+    if describer is not None:
+        without, ours, theirs, trouble = describer.select(found)
+        wanted |= set(without)
+        problems += trouble
+        if ours:
+            log.info(
+                f"{ours:,} of {total:,} photos have their description already; --overwrite "
+                "replaces it"
+            )
+        if theirs:
+            log.info(
+                f"{theirs:,} of {total:,} photos have a description by somebody else; "
+                "--replace-description replaces it"
+            )
+    for problem in problems:
+        log.warning(problem)
+    return [path for path in found if path in wanted], problems

@@ -18,7 +18,7 @@ from showattend.cli.resuming import (
     check_options,
     has_text,
     image_key,
-    no_text_of_its_own,
+    no_file_of_its_own,
     options_file,
     recorded_options,
 )
@@ -36,6 +36,7 @@ from showattend.system.files import (
 
 if TYPE_CHECKING:
     from showattend.caption import Caption
+    from showattend.cli.describing import Describer
 
 
 class CaptionWriter:
@@ -54,6 +55,7 @@ class CaptionWriter:
             CSV has one line per caption.
         sidecar: Write the captions to photo.txt next to photo.jpg, one per line.
         overwrite: Replace an existing photo.txt.
+        describer: Writes the best caption into XMP sidecars or into the photos.
         overlay: Folder for an attention figure of each image, photo.png.
         resume: Add to the part file of an interrupted run; if there is none, to the output.
         options: The options that the captions depend on (`resuming.OPTIONS`). They are recorded
@@ -76,6 +78,7 @@ class CaptionWriter:
         output: Path | None = None,
         sidecar: bool = False,
         overwrite: bool = False,
+        describer: Describer | None = None,
         overlay: Path | None = None,
         resume: bool = False,
         options: Mapping[str, Any] | None = None,
@@ -85,6 +88,8 @@ class CaptionWriter:
         if overlay is not None and real(overlay) in {real(path.parent) for path in images}:
             raise UserError(f"{overlay}: holds photos; give --overlay another folder")
         self.output, self.sidecar, self.overwrite = output, sidecar, overwrite
+        self.describer = describer
+        self.count = dict.fromkeys(("captions", "texts", "figures"), 0)
         self.figures = None if overlay is None else _figure_paths(images, overlay)
         for place in (output, overlay and overlay / "photo.png"):
             if place is not None:
@@ -156,19 +161,39 @@ class CaptionWriter:
         try:
             if self.sidecar:
                 self._write_sidecar(path, ranked)
+                self.count["texts"] += 1
         except UserError as error:
             problems.append(str(error))
+        if self.describer is not None:
+            problems += self.describer.write(path, caption.text)
         try:
             if self.figures is not None:
                 caption.save_overlay(self.figures[path])
+                self.count["figures"] += 1
         except UserError as error:
             problems.append(str(error))
         if self.output is not None:
             try:
                 self._append(self.output, path, ranked)
+                self.count["captions"] += 1
             except OSError as error:
                 raise unwritable(self.output, error) from error
         return problems
+
+    def summary(self) -> str:
+        """What was written, and where; empty if nothing was."""
+        figures = next(iter(self.figures.values())).parent if self.figures else None
+        described = self.describer.written if self.describer else {}
+        sidecars = self.describer.sidecars if self.describer else None
+        parts = [
+            (self.count["captions"], f"{self.output} ({{}})"),
+            (self.count["texts"], "photo.txt for {}"),
+            (described.get("sidecars", 0), f"{sidecars} for {{}}"),
+            (described.get("metadata", 0), "the metadata of {}"),
+            (self.count["figures"], f"figures of {{}} in {figures}"),
+        ]
+        said = [text.replace("{}", _photos(count)) for count, text in parts if count]
+        return "wrote " + ", ".join(said) if said else ""
 
     def _open(self, output: Path) -> IO[str]:
         """Open the part file; late, so that a run without captions keeps an old part file."""
@@ -230,13 +255,17 @@ class CaptionWriter:
                 if beside == path:
                     raise UserError(f"{path}: is named .txt, so its caption cannot be called that")
                 if beside in self._written:
-                    raise UserError(no_text_of_its_own(path, self._written[beside]))
+                    raise UserError(no_file_of_its_own(path, beside, self._written[beside]))
                 if not self.overwrite:
                     raise UserError(f"{beside}: has another text; --overwrite replaces it")
         except OSError as error:
             raise unwritable(beside, error) from error
         write_bytes(beside, content)
         self._written.setdefault(beside, path)
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def _part_file(output: Path) -> Path:

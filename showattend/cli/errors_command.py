@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from showattend.cli.loading import load_captioner
 from showattend.cli.options import Device
 from showattend.cli.terminal import log
 from showattend.exceptions import UserError
@@ -251,14 +252,13 @@ def _write_page(
     Raises:
         UserError: None of the photos can be opened; also see ``write_worst``.
     """
-    from showattend.captioner import Captioner
     from showattend.cli.worst_page import LEFT_OUT, Bad, write_worst
     from showattend.evaluation.evaluate import made_with
     from showattend.evaluation.mistakes.reasons import wrong_words
     from showattend.text.tokenizer import tokenize
     from showattend.visualize.page import Remark
 
-    captioner = Captioner.from_pretrained(model, device=device)
+    captioner = load_captioner(model, device, "fp32", None)
     said_by = made_with(results).get("model")
     if said_by not in (None, captioner.name):
         log.warning(

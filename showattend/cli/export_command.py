@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from showattend.cli.loading import load_captioner
 from showattend.cli.options import Model, Size
-from showattend.cli.terminal import log
+from showattend.cli.terminal import log, waiting
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -91,10 +92,9 @@ def export(
     check_folder(out)
     refuse_exported(model)
 
-    from showattend.captioner import Captioner
     from showattend.export.folder import export as run
 
-    captioner = Captioner.from_pretrained(model, device="cpu", precision="fp32", size=size)
+    captioner = load_captioner(model, "cpu", "fp32", size)
     sizes = run(captioner, out)
     for name, size in sizes.items():
         log.info(f"{out / name}  {size / 1e6:.2f} MB")
@@ -118,7 +118,8 @@ def onnx_captioner(model: str | None, device: str, precision: str) -> OnnxCaptio
     """
     from showattend.export.engine import OnnxCaptioner
 
-    return OnnxCaptioner.from_pretrained(model, device=device, precision=precision)
+    with waiting("loading the model"):
+        return OnnxCaptioner.from_pretrained(model, device=device, precision=precision)
 
 
 def refuse_exported(model: str | None) -> None:

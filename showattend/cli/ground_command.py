@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from showattend.cli.loading import load_captioner
 from showattend.cli.options import BatchSize, BeamSize, Device, Model, Precision, Size
 from showattend.cli.terminal import bars, finish, log, table, write_report
 from showattend.exceptions import UserError
@@ -159,11 +160,7 @@ def ground(
         spare(inputs, place, "an input")
         make_room(place)
 
-    from showattend.captioner import Captioner
-    from showattend.system.device import keep_freed_memory
-
-    keep_freed_memory()  # every image needs the same blocks
-    captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
+    captioner = load_captioner(model, device, precision, size)
     with bars() as progress:
         found = run(
             annotations,

@@ -234,7 +234,7 @@ def photos_without_text(photos: Sequence[Path]) -> Texts:
         text = photo.with_suffix(".txt")
         owner = owners.setdefault(text, photo)
         if owner != photo:
-            problems.append(no_text_of_its_own(photo, owner))
+            problems.append(no_file_of_its_own(photo, text, owner))
         elif text != photo and has_text(text):
             count += 1
         else:
@@ -250,7 +250,6 @@ def has_text(path: Path) -> bool:
         return True
 
 
-def no_text_of_its_own(photo: Path, owner: Path) -> str:
-    """The line for a photo whose photo.txt belongs to another photo of that name."""
-    text = photo.with_suffix(".txt").name
-    return f"{photo}: has no {text} of its own, {owner.name} has it; rename one of the two"
+def no_file_of_its_own(photo: Path, beside: Path, owner: Path) -> str:
+    """The line for a photo whose photo.txt or photo.xmp belongs to another photo of that name."""
+    return f"{photo}: has no {beside.name} of its own, {owner.name} has it; rename one of the two"

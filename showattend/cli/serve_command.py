@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from showattend.cli.loading import load_captioner
 from showattend.cli.options import Device, Model, Precision, Size
 from showattend.cli.terminal import log
 from showattend.exceptions import UserError
@@ -45,7 +46,6 @@ def serve(
             raise UserError(f'the server needs {package}; run: pip install "showattend[serve]"')
     import uvicorn
 
-    from showattend.captioner import Captioner
     from showattend.server.api import create_app
     from showattend.server.connections import Connection
     from showattend.server.limits import LOOPBACK, Limits, read_origin
@@ -55,7 +55,7 @@ def serve(
     origins = tuple(map(read_origin, allowed_origin or ()))
     listening = listen(host, port)
     try:
-        captioner = Captioner.from_pretrained(model, device=device, precision=precision, size=size)
+        captioner = load_captioner(model, device, precision, size)
         private = host in LOOPBACK
         app = create_app(captioner, limits, LOOPBACK if private else (), origins, Recent(remember))
         # Its log would have a line for whatever a stranger sends; faults of ours are errors.

@@ -85,6 +85,16 @@ def bars(wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
         yield display.task
 
 
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show a line while something takes its time; on a terminal only, where it is removed after."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with console().status(text):
+        yield
+
+
 _ENDLESS = 1000  # columns
 
 

@@ -41,7 +41,7 @@ def train(
         return
     best, out = record["best"], printable(out)
     log.info(
-        f"best: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} "
+        f"kept: epoch {best['epoch']}, CIDEr {best['CIDEr']:.3f} "
         f"({describe_settings(record['validation'])}); "
         f"the model, its record and curves are in {out}"
     )

@@ -196,9 +196,9 @@ class CaptionLoader:
             if self._sideless[i] or not mirrored
         ]
 
-    def target_counts(self) -> np.ndarray:
-        """How often each word number is a target, in all captions of the split: [V or less]."""
-        counts = np.bincount(self._tokens, minlength=Vocabulary.END + 1)
+    def target_counts(self, size: int) -> np.ndarray:
+        """How often each of ``size`` words is a target, in all captions of the split: [V]."""
+        counts = np.bincount(self._tokens, minlength=size)
         counts[Vocabulary.END] = len(self._sideless)  # every caption ends once
         return counts
 

@@ -406,7 +406,7 @@ def _value(data: Any, key: str, kind: Any, where: str) -> Any:
         raise DataError(f"{where}: {key!r} is missing (found {found[:200]})")
     if not isinstance(data[key], kind):
         name = {list: "a list", str: "text"}.get(kind, "a number or text")
-        raise DataError(f"{where}: {key!r} must be {name}, not {shown(data[key], 40)}")
+        raise DataError(f"{where}: {key!r} must be {name}, not {shown_json(data[key])}")
     return data[key]
 
 
@@ -414,6 +414,11 @@ def _image_id(value: Any, where: str) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(f"{where}: an image id must be a number or text, not {shown(value)}")
     return value
+
+
+def shown_json(value: Any) -> str:
+    """A value of a JSON file as a message quotes it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else shown(value, 40)
 
 
 def check_name(name: str, where: str) -> str:

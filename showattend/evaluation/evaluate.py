@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from showattend import __version__
-from showattend.data.readers import read_dataset, read_text
+from showattend.data.readers import read_dataset, read_text, shown_json
 from showattend.data.records import Record
 from showattend.evaluation.scores.metrics import ImageId, Scores, score_captions
 from showattend.evaluation.scores.wording import wording
-from showattend.exceptions import DataError, ImageError, shown
+from showattend.exceptions import DataError, ImageError
 from showattend.images.photo_file import PhotoFile
 from showattend.model.score_settings import SEARCH, caption_settings, search_settings
 from showattend.system.files import spare
@@ -320,7 +320,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         name = row.get("image_id", row.get("image")) if isinstance(row, dict) else None
         if not isinstance(name, int | str) or not isinstance(row.get("caption"), str):
             raise DataError(
-                f'{path}: expected {{"image_id": ..., "caption": "..."}}, found {shown(row)}'
+                f'{path}: expected {{"image_id": ..., "caption": "..."}}, found {shown_json(row)}'
             )
         yield str(name), row["caption"]
 

@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import io
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -22,6 +21,7 @@ import torch
 from torch import nn
 
 from showattend.exceptions import CheckpointError, ConfigError
+from showattend.model.vision_transformers import TorchvisionViT, square, timm_vit_stages
 from showattend.system.no_disk import need_no_temporary_folder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -251,153 +251,6 @@ _NO_MAP = ("fc", "avgpool", "classifier", "dropout", "AuxLogits", "aux1", "aux2"
 """Children of torchvision's networks that come after the map, or are for training only."""
 
 
-# Vision Transformers ---------------------------------------------------------------------------
-
-
-class TokenPart(nn.Module):
-    """A part of a Vision Transformer, to be one of a chain like the parts of other networks.
-
-    Between parts, the N tokens of an image are a map of one row, [B, D, 1, N]. The parts share the
-    network's modules and belong to no other module, so that a model's weights keep their names.
-
-    Args:
-        inner: From tokens [B, N, D] to tokens [B, N, D].
-    """
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """From tokens [B, D, 1, N] to tokens [B, D, 1, N]."""
-        return _row(self.inner(_tokens(tokens)))
-
-
-class _Embed(TokenPart):
-    """From images to the first layer's tokens, with their positions.
-
-    Args:
-        embed: From images [B, 3, size, size] to tokens [B, N, D].
-        weights: The weights that it uses, of the network.
-    """
-
-    def __init__(self, embed: Callable[[torch.Tensor], torch.Tensor], weights: nn.Module) -> None:
-        super().__init__(weights)
-        self.embed = embed
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return _row(self.embed(images))
-
-
-class _ToGrid(TokenPart):
-    """The last normalisation; then the patches' tokens as a grid, without the prefix ones."""
-
-    def __init__(self, inner: nn.Module, prefix: int) -> None:
-        super().__init__(inner)
-        self.prefix = prefix
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return _square(self.inner(_tokens(tokens)), self.prefix)
-
-
-class _Own(nn.Module):
-    """Some weights of a network as a module."""
-
-    def __init__(self, *modules: nn.Module, **parameters: nn.Parameter | None) -> None:
-        super().__init__()
-        self.modules_ = nn.ModuleList(modules)
-        for name, parameter in parameters.items():
-            self.register_parameter(name, parameter)
-
-
-def _row(tokens_BND: torch.Tensor) -> torch.Tensor:
-    return tokens_BND.transpose(1, 2).unsqueeze(2)
-
-
-def _tokens(row_BD1N: torch.Tensor) -> torch.Tensor:
-    return row_BD1N.squeeze(2).transpose(1, 2)
-
-
-def _square(tokens_BND: torch.Tensor, prefix: int) -> torch.Tensor:
-    """Patch tokens as a map [B, D, H, W], without class or register tokens.
-
-    Raises:
-        ValueError: They are no square grid.
-    """
-    patches = tokens_BND[:, prefix:]
-    side = math.isqrt(patches.shape[1])
-    if side * side != patches.shape[1]:
-        raise ValueError(f"its {patches.shape[1]} tokens are not a square grid")
-    return patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-
-
-class _TorchvisionViT(nn.Module):
-    """torchvision's Vision Transformer: its patch tokens as [B, D, H, W].
-
-    Positions are interpolated for grids other than the one it was built for (Dosovitskiy et al.
-    2021, section 3.2).
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """From images [B, 3, size, size] to tokens [B, 1 + H W, D]."""
-        model = cast(Any, self.model)
-        patch = model.conv_proj.kernel_size[0]
-        if images.shape[2] % patch or images.shape[3] % patch:
-            raise ValueError(f"not a multiple of {patch} pixels, the size of its patches")
-        patches = model.conv_proj(images)
-        positions = model.encoder.pos_embedding
-        H, W = patches.shape[2:]
-        if positions.shape[1] != 1 + H * W:
-            grid = _square(positions, 1)
-            grid = nn.functional.interpolate(grid, (H, W), mode="bicubic", antialias=True)
-            positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)
-        tokens = patches.flatten(2).transpose(1, 2)
-        tokens = torch.cat([model.class_token.expand(len(tokens), -1, -1), tokens], 1)
-        return model.encoder.dropout(tokens + positions)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        encoder = cast(Any, self.model).encoder
-        return _square(encoder.ln(encoder.layers(self.embed(images))), 1)
-
-    def stages(self) -> dict[str, nn.Module]:
-        """Its parts, by the names that torchvision gives them."""
-        model = cast(Any, self.model)
-        positions = model.encoder.pos_embedding
-        own = _Own(model.conv_proj, token=model.class_token, positions=positions)
-        layers = {name: TokenPart(each) for name, each in model.encoder.layers.named_children()}
-        return {"conv_proj": _Embed(self.embed, own), **layers, "ln": _ToGrid(model.encoder.ln, 1)}
-
-
-class _TimmViT:
-    """The beginning of timm's Vision Transformer, up to its first block."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """From images [B, 3, size, size] to tokens [B, N, D]."""
-        tokens = self.model._pos_embed(self.model.patch_embed(images))
-        return self.model.norm_pre(self.model.patch_drop(tokens))
-
-
-def _timm_vit_stages(model: Any, prefix: int) -> dict[str, nn.Module]:
-    """The parts of timm's Vision Transformer, by the names that timm gives them."""
-    own = _Own(model.patch_embed, model.norm_pre)
-    for name in ("cls_token", "reg_token", "dist_token", "pos_embed"):
-        if isinstance(parameter := getattr(model, name, None), nn.Parameter):
-            own.register_parameter(name, parameter)
-    blocks = {f"blocks.{name}": TokenPart(each) for name, each in model.blocks.named_children()}
-    return {
-        "patch_embed": _Embed(_TimmViT(model).embed, own),
-        **blocks,
-        "norm": _ToGrid(model.norm, prefix),
-    }
-
-
 # Networks that keep a map ----------------------------------------------------------------------
 
 
@@ -442,7 +295,7 @@ class _TimmBody(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.model.forward_features(images)  # type: ignore[operator]
         if features.ndim == 3:  # patch tokens after class or register tokens
-            return _square(features, self.prefix)
+            return square(features, self.prefix)
         if features.ndim != 4:
             raise ValueError("it yields no spatial map")
         if features.shape[1] != self.dim and features.shape[3] == self.dim:
@@ -456,7 +309,7 @@ def _build_timm(name: str, download: bool) -> tuple[nn.Module, nn.Module, dict[s
     model = _create_timm(name, download)
     body = _TimmBody(model)
     if isinstance(model, timm.models.vision_transformer.VisionTransformer):
-        return model, body, _timm_vit_stages(model, body.prefix)
+        return model, body, timm_vit_stages(model, body.prefix)
     stages = _children(model, skip=("global_pool", "classifier", "head", "fc", "head_drop"))
     return model, body, stages
 
@@ -490,7 +343,7 @@ def _build_torchvision(
     model = models.get_model(name, **options)
     stages = _children(model, skip=_NO_MAP)
     if isinstance(model, models.VisionTransformer):
-        transformer = _TorchvisionViT(model)
+        transformer = TorchvisionViT(model)
         return model, transformer, transformer.stages()
     if name.startswith("vgg"):
         # conv5_4 of VGG-19 with its ReLU: 14 x 14 x 512 at 224 pixels, the paper's annotations.

@@ -65,17 +65,6 @@ def items(inner: Check, least: int = 0, most: int = MOST_WORDS) -> Check:
     return check
 
 
-def table(inner: Check) -> Check:
-    """An object whose values are all of one kind."""
-
-    def check(value: Any, where: str) -> None:
-        section({})(value, where)
-        for key, each in value.items():
-            inner(each, f"{where}.{key}")
-
-    return check
-
-
 def number(least: float, most: float, *, whole: bool = False) -> Check:
     """A finite number in a range."""
 
@@ -116,7 +105,8 @@ def word(value: Any, where: str) -> None:
 
 
 def _wrong(value: Any, where: str, wanted: str) -> ValueError:
-    quoted = shown(value if not isinstance(value, str) else value[:100], 60)
+    quoted = json.dumps(value[:100]) if isinstance(value, str) else shown(value, 60)
+    quoted = quoted if len(quoted) <= 60 else f"{quoted[:57]}..."
     return ValueError(f"{where} is {quoted}; it must be {wanted}")
 
 
@@ -158,26 +148,6 @@ MODEL = section(
     {"record": section({}), "calibration": CALIBRATION},
 )
 """The header of a model's weights."""
-STATE = section(
-    {
-        "config": section({}, {"data": section({})}),
-        "progress": section(
-            {},
-            {
-                **dict.fromkeys(
-                    ("epoch", "batch", "phase", "phase_start"), number(0, 2**31, whole=True)
-                ),
-                "best_epoch": number(-1, 2**31, whole=True),
-                "best": number(float("-inf"), 1e9),
-                "seconds": number(0, 1e12),
-                "sums": table(number(-1e300, 1e300)),
-                "history": items(section({})),
-            },
-        ),
-    },
-    {"scaler": section({})},
-)
-"""The header of a training run's state."""
 NETWORK = section({"inputs": items(text(), 1, 100), "outputs": items(text(), 1, 100)})
 EXPORT = section(
     {

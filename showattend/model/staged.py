@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from showattend.exceptions import ConfigError
-from showattend.model.backbones import TokenPart, parse_name
+from showattend.model.backbones import parse_name
+from showattend.model.vision_transformers import TokenPart
 
 _SEEN: ContextVar[list[torch.Tensor] | None] = ContextVar("_SEEN", default=None)
 """Where a stage beside the last one leaves its output, in networks that are more than a chain."""

@@ -119,6 +119,42 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise unwritable(path, error) from error
 
 
+def rewrite(path: Path, content: bytes) -> None:
+    """Replace the content of a file of the user's, atomically like ``write_bytes``.
+
+    The file keeps its permissions, its owner where that is allowed, and its extended attributes.
+    Its time of modification is now, by which programs notice that it has changed. The content is
+    on the disk before the file is renamed, so that not even a power cut leaves half of it.
+
+    Raises:
+        UserError: The file cannot be written, or is write-protected.
+    """
+    if not path.exists():
+        write_bytes(path, content)
+        return
+    if not os.access(path, os.W_OK):  # renaming would replace it all the same
+        raise UserError(f"{path}: cannot be written (it is write-protected)")
+    target = Path(os.path.realpath(path))
+    aside = name_aside(target)
+    try:
+        try:
+            with aside.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            there = target.stat()
+            if hasattr(os, "chown"):
+                with contextlib.suppress(PermissionError):
+                    os.chown(aside, there.st_uid, there.st_gid)
+            shutil.copystat(target, aside)
+            os.utime(aside)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 _DAY = 24 * 60 * 60  # seconds
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _ASIDE = r"(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.part"

@@ -18,7 +18,7 @@ _MOST = 500_000_000
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Read an .npy file.
+    """Read the array [...] in an .npy file.
 
     Raises:
         OSError: It cannot be read.
@@ -32,7 +32,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def map_array(path: Path, write: bool = False) -> np.ndarray:
-    """Map an .npy file into memory, whose size must be the one that its header claims.
+    """Map the array [...] in an .npy file into memory; its size must be the one its header claims.
 
     Raises:
         OSError: It cannot be read, or be written.
@@ -49,7 +49,7 @@ def map_array(path: Path, write: bool = False) -> np.ndarray:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read an .npz file.
+    """Read the arrays [...] in an .npz file, by name.
 
     Raises:
         OSError: It cannot be read.

@@ -21,6 +21,13 @@ class Loss(NamedTuple):
     attention: Mapping[str, torch.Tensor] = {}  # the attention's figures, detached
 
 
+def figures_of(loss: Any) -> dict[str, float]:
+    """Return the numbers of a `Loss`, or of another tuple with ``total`` and ``attention``."""
+    values = loss._replace(total=loss.total.detach())._asdict()
+    values |= values.pop("attention")
+    return {key: float(value) for key, value in values.items()}
+
+
 def captioning_loss(
     forced: Forced,
     lengths: torch.Tensor,

@@ -37,6 +37,10 @@ class Phase:
     encoder_from: int = 0
     names: Mapping[str, str] = field(default_factory=dict)
 
+    def trains_encoder(self, epoch: int) -> bool:
+        """Whether the encoder is trained in an epoch of the phase, from 0."""
+        return self.rates["encoder"] > 0 and epoch >= self.encoder_from
+
 
 CROSS_ENTROPY, SELF_CRITICAL = "cross-entropy", "self-critical"
 AVERAGE, ADJUSTED = "average", "adjusted"

@@ -58,6 +58,31 @@ def begin_session(progress: Progress, made: dict[str, Any]) -> list[str]:
     return changed
 
 
+def resumed_lines(now: Progress, made: dict[str, Any], out: Path, over: bool) -> list[str]:
+    """Begin the session of a resumed run, unless it is over; return what to say about it."""
+    if over:
+        return [
+            "The run is already finished; to train its best model for longer, start a new run "
+            f"with train.init_from={out} and another train.out"
+        ]
+    lines = [f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"]
+    if changed := begin_session(now, made):
+        lines.append(
+            "warning: the run continues with other code, packages, machine or threads than "
+            "before, so that its result may differ from an uninterrupted one "
+            f"({'; '.join(changed)})"
+        )
+    return lines
+
+
+def skipped_line(now: Progress, steps: int) -> str:
+    """Say how many of an epoch's steps float16 has cost."""
+    return (
+        f"Epoch {now.epoch + 1}: {now.skipped} of {steps} steps were skipped, because gradients "
+        "exceeded float16; bf16 has no such limit"
+    )
+
+
 def run_record(
     config: Config, data: dict[str, Any], progress: Progress, machine: dict[str, Any]
 ) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from showattend.images.preprocessing import Preprocessing
 from showattend.model.build import build_decoder, build_preprocessing, encoder_of
 from showattend.model.checkpoint import find_model, weights_digest
 from showattend.model.decoders.protocol import sharpen
-from showattend.model.encoder import Encoder
+from showattend.model.encoder import Encoder, encode
+from showattend.model.fast.depthwise import FastDepthwise
 from showattend.model.score_settings import describe_settings, search_settings
 from showattend.model.search_options import SearchOptions
 from showattend.system import provenance
@@ -65,6 +66,39 @@ class Setup:
     val_loader: CaptionLoader
     validation: Validation
     identity: dict[str, Any]
+
+    def annotations(
+        self, encoder: Encoder, inputs: torch.Tensor, dtype: torch.dtype, stage: str | None
+    ) -> torch.Tensor:
+        """Compute annotations from what a loader yields.
+
+        Args:
+            encoder: This run's encoder, or an average of it.
+            inputs: Pixels [B, H, W, 3] uint8, or features of ``stage`` or of the whole encoder.
+            dtype: The precision.
+            stage: ``encoder.finetune_from``.
+
+        Returns:
+            Annotations [B, H, W, D].
+        """
+        with FastDepthwise():
+            if inputs.dtype == torch.uint8:
+                inputs = encode(encoder, inputs, self.preprocessing, dtype)
+            elif stage is not None:
+                low = dtype != torch.float32
+                with torch.autocast(inputs.device.type, dtype, enabled=low):
+                    inputs = encoder.forward_from(stage, inputs.to(dtype))
+        return inputs.to(dtype)
+
+    def sizes(self) -> dict[str, Any]:
+        """The sizes of data and input, for the record of a run."""
+        return {
+            "train_images": len(self.train_loader.records),
+            "val_images": len(self.val_loader.records),
+            "vocabulary": len(self.vocabulary),
+            "size": self.preprocessing.size,
+            "grid": list(self.encoder.grid(self.preprocessing.size)),
+        }
 
     def captioner(
         self, config: Config, encoder: Encoder, decoder: Any, record: dict[str, Any]

@@ -15,7 +15,7 @@ from showattend.config import Config, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import FILE_NAME as MODEL_NAME
 from showattend.model.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
-from showattend.model.model_schema import STATE
+from showattend.model.model_schema import Check, items, number, section
 from showattend.system.files import remove_stale
 from showattend.system.processes import ALONE, Processes
 
@@ -35,6 +35,39 @@ FREE = {
 }
 _LENGTHS = ("train.epochs ", "self_critical.epochs ", "self_critical.runs ")
 _PLACES = {"path", "images"}  # where data is; what it is, the digest "data set" says
+
+
+def _table(inner: Check) -> Check:
+    """An object whose values are all of one kind."""
+
+    def check(value: Any, where: str) -> None:
+        section({})(value, where)
+        for key, each in value.items():
+            inner(each, f"{where}.{key}")
+
+    return check
+
+
+_STATE = section(
+    {
+        "config": section({}, {"data": section({})}),
+        "progress": section(
+            {},
+            {
+                **dict.fromkeys(
+                    ("epoch", "batch", "phase", "phase_start"), number(0, 2**31, whole=True)
+                ),
+                "best_epoch": number(-1, 2**31, whole=True),
+                "best": number(float("-inf"), 1e9),
+                "seconds": number(0, 1e12),
+                "sums": _table(number(-1e300, 1e300)),
+                "history": items(section({})),
+            },
+        ),
+    },
+    {"scaler": section({})},
+)
+"""The header of a training run's state."""
 
 
 @dataclass
@@ -67,6 +100,22 @@ class Progress:
     seconds: float = 0.0
     sessions: list[dict[str, Any]] = field(default_factory=list)
     skipped: int = 0
+
+    @property
+    def step_name(self) -> str:
+        """The next step, for messages."""
+        return f"epoch {self.epoch + 1}, batch {self.batch + 1}"
+
+    @property
+    def best_entry(self) -> dict[str, Any]:
+        """The entry of the best epoch in ``history``; empty before the first."""
+        return next((entry for entry in self.history if entry["epoch"] == self.best_epoch), {})
+
+    def phase_is_over(self, epochs: int, patience: int) -> bool:
+        """Whether all epochs of the current phase are done, or patience has run out."""
+        since = max(self.best_epoch, self.phase_start)
+        waited = bool(patience and self.best_epoch >= 0 and self.epoch - since >= patience)
+        return waited or self.epoch >= self.phase_start + epochs
 
 
 def save_state(
@@ -185,7 +234,7 @@ def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     if meta.get("kind") != "state":
         raise CheckpointError(f"{path}: not a training state")
     try:
-        STATE(meta, "it")
+        _STATE(meta, "it")
     except ValueError as error:
         raise CheckpointError(f"{path}: its header cannot be read ({error})") from error
     config: dict[str, Any] = meta["config"]

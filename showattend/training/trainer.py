@@ -16,15 +16,14 @@ from showattend.evaluation.scores.map_statistics import complain_of_maps
 from showattend.model import checkpoint as checkpoints
 from showattend.model.decoders.protocol import favour_rare_words, sharpen
 from showattend.model.decoders.refined import innermost
-from showattend.model.encoder import Encoder, encode
+from showattend.model.encoder import Encoder
 from showattend.model.fast.compiling import compile_step
-from showattend.model.fast.depthwise import FastDepthwise
 from showattend.system.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.system.processes import join, leave
 from showattend.training.average import Merger, MovingAverage, put_weights
 from showattend.training.board import PHOTOGRAPHS, Board
 from showattend.training.check import check
-from showattend.training.losses import Loss, captioning_loss
+from showattend.training.losses import Loss, captioning_loss, figures_of
 from showattend.training.notebook_display import default_reporter
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
@@ -33,7 +32,9 @@ from showattend.training.record import (
     check_finite,
     machine,
     portable_record,
+    resumed_lines,
     run_record,
+    skipped_line,
     write_record,
 )
 from showattend.training.reporter import Reporter, Silent
@@ -68,6 +69,7 @@ class Trainer:
         self.merger = Merger(self.out, names.count(SELF_CRITICAL), critical.start_share)
         self.averages_runs = AVERAGE in names
         self.stop = Stop()
+        self.board: Board | None = None
         self.started = time.perf_counter()
         torch.manual_seed(config.train.seed)
         setup = set_up(
@@ -141,19 +143,10 @@ class Trainer:
                 message=self.reporter.message,
             )
             self.progress = now
-            over = now.phase == len(self.phases) - 1 and self._phase_is_over()
-            self.reporter.message(
-                "The run is already finished; to train its best model for longer, start a new run "
-                f"with train.init_from={self.out} and another train.out"
-                if over
-                else f"Resuming at epoch {now.epoch + 1}, batch {now.batch}"
-            )
-            if not over and (changed := begin_session(now, self.made)):
-                self.reporter.message(
-                    "warning: the run continues with other code, packages, machine or threads than "
-                    "before, so that its result may differ from an uninterrupted one "
-                    f"({'; '.join(changed)})"
-                )
+            last = self.phases[-1]
+            over = self.phase is last and now.phase_is_over(last.epochs, self.config.train.patience)
+            for line in resumed_lines(now, self.made, self.out, over):
+                self.reporter.message(line)
         else:
             begin_session(now, self.made)
         self.started -= now.seconds  # include earlier processes of a resumed run
@@ -162,8 +155,7 @@ class Trainer:
             self.board = Board(self.config, paths, now.epoch, self.reporter)
         if not resume:  # from here on the run can be resumed
             self._save_state()
-        # Denormal numbers take a CPU about a hundred times as long as others.
-        torch.set_flush_denormal(True)
+        torch.set_flush_denormal(True)  # such numbers take a CPU a hundred times as long
         if self.device.type == "cpu":
             keep_freed_memory()
         try:
@@ -176,7 +168,7 @@ class Trainer:
                     self._go_through_phase()
         finally:
             torch.set_flush_denormal(False)
-        if trouble := complain_of_maps(self._best_entry()):
+        if trouble := complain_of_maps(now.best_entry):
             self.reporter.message(f"warning: {trouble}")
         self._write_record()
         return self._record()
@@ -207,7 +199,7 @@ class Trainer:
     def _go_through_phase(self) -> None:
         """Do what remains of the phase."""
         now = self.progress
-        while not self._phase_is_over():
+        while not now.phase_is_over(self.phase.epochs, self.config.train.patience):
             if self.phase.name == AVERAGE:
                 self._merge()
             elif self.phase.name == ADJUSTED:
@@ -237,9 +229,7 @@ class Trainer:
         now, kept = self.progress, self._kept_models()
         best = checkpoints.load(self.out / checkpoints.FILE_NAME)
         put_weights(best.weights, kept)
-        counts = torch.zeros(len(self.setup.vocabulary), dtype=torch.long)
-        found = torch.from_numpy(self.train_loader.target_counts())
-        counts[: len(found)] = found
+        counts = torch.from_numpy(self.train_loader.target_counts(len(self.setup.vocabulary)))
         if best.record["history"][-1]["phase"] != ADJUSTED:  # not adjusted before an interruption
             favour_rare_words(self._kept("decoder"), counts, self.config.train.rare_words)
         now.epoch, now.best = now.epoch + 1, float("-inf")
@@ -276,13 +266,6 @@ class Trainer:
         """The training images of the current phase."""
         return self.reward_loader if self.phase.name == SELF_CRITICAL else self.train_loader
 
-    def _phase_is_over(self) -> bool:
-        """Whether all epochs of the phase are done, or patience has run out."""
-        patience, now = self.config.train.patience, self.progress
-        since = max(now.best_epoch, now.phase_start)
-        waited = bool(patience and now.best_epoch >= 0 and now.epoch - since >= patience)
-        return waited or now.epoch >= now.phase_start + self.phase.epochs
-
     def _train_epoch(self) -> None:
         self.decoder.train()
         now, saved = self.progress, time.perf_counter()
@@ -318,16 +301,13 @@ class Trainer:
                 if asked:
                     self.stop.obey()
 
-    @property
-    def _when(self) -> str:
-        return f"epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}"
-
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def _backward(self, batch: Batch) -> dict[str, float]:
         """Add the gradients of one batch; return the batch's share of the figures."""
-        with torch.set_grad_enabled(self._encoder_learns()):
+        epoch = self.progress.epoch - self.progress.phase_start
+        with torch.set_grad_enabled(self.phase.trains_encoder(epoch)):
             annotations = self._annotations(self.encoder, batch)
         loss: Loss | PolicyLoss
         if self.phase.name == SELF_CRITICAL:
@@ -343,10 +323,9 @@ class Trainer:
             )
             share = batch.of_captions
         self.scaler.scale(loss.total * share).backward()
-        values = loss._replace(total=loss.total.detach())._asdict()
-        values |= values.pop("attention")
-        figures = {key: float(value) for key, value in values.items()}
-        check_finite({"the loss": figures.pop("total")} | figures, self._when, self.out)
+        figures = figures_of(loss)
+        checked = {"the loss": figures.pop("total")} | figures
+        check_finite(checked, self.progress.step_name, self.out)
         weights = {"cross_entropy": batch.of_tokens}  # per token; the others are per caption
         return {key: value * weights.get(key, share) for key, value in figures.items()}
 
@@ -359,7 +338,7 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
         if not self.scaler.is_enabled():  # which leaves such a step out
-            check_finite({"the gradient": float(norm)}, self._when, self.out)
+            check_finite({"the gradient": float(norm)}, self.progress.step_name, self.out)
         before = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -377,20 +356,9 @@ class Trainer:
 
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
         """Compute annotations [B, H, W, D] from the loader's pixels or features."""
-        inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
-        with FastDepthwise():
-            if inputs.dtype == torch.uint8:
-                inputs = encode(encoder, inputs, self.setup.preprocessing, self.dtype)
-            elif stage is not None:
-                low = self.dtype != torch.float32
-                with torch.autocast(self.device.type, self.dtype, enabled=low):
-                    inputs = encoder.forward_from(stage, inputs.to(self.dtype))
-        return inputs.to(self.dtype)
-
-    def _encoder_learns(self) -> bool:
-        """Whether the encoder is trained in this epoch."""
-        epoch = self.progress.epoch - self.progress.phase_start
-        return self.phase.rates["encoder"] > 0 and epoch >= self.phase.encoder_from
+        inputs = batch.inputs.to(self.device)
+        stage = self.config.encoder.finetune_from
+        return self.setup.annotations(encoder, inputs, self.dtype, stage)
 
     # Validation ------------------------------------------------------------------------------
 
@@ -415,10 +383,7 @@ class Trainer:
         if self.scaler.is_enabled():
             entry["skipped_steps"] = now.skipped
             if now.skipped:
-                self.reporter.message(
-                    f"Epoch {now.epoch + 1}: {now.skipped} of {len(self.loader)} steps were "
-                    "skipped, because gradients exceeded float16; bf16 has no such limit"
-                )
+                self.reporter.message(skipped_line(now, len(self.loader)))
         if done >= min(self.phase.validate_from, self.phase.epochs):
             entry |= self.validate()
         now.epoch, now.batch, now.sums, now.skipped = now.epoch + 1, 0, {}, 0
@@ -431,7 +396,7 @@ class Trainer:
             when = f"epoch {entry['epoch']}"
             check_finite({"the validation loss": entry["val_loss"]}, when, self.out)
             # With few images, CIDEr may not change at all: then the lower loss decides.
-            before = (now.best, -self._best_entry().get("val_loss", math.inf))
+            before = (now.best, -now.best_entry.get("val_loss", math.inf))
             best = (entry["CIDEr"], -entry["val_loss"]) > before
         now.seconds = time.perf_counter() - self.started
         now.history.append(entry | {"seconds": round(now.seconds, 1)})
@@ -441,7 +406,7 @@ class Trainer:
                 checkpoints.save(self.out, self._captioner().to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
-        if self.processes.first:
+        if self.board is not None:
             self.board.epoch(now.history[-1], self._captioner)
         self._write_record()
 
@@ -449,10 +414,6 @@ class Trainer:
         record = portable_record(self._record())
         encoder, decoder = self._kept("encoder"), self._kept("decoder")
         return self.setup.captioner(self.config, encoder, decoder, record)
-
-    def _best_entry(self) -> dict[str, Any]:
-        now = self.progress
-        return next((entry for entry in now.history if entry["epoch"] == now.best_epoch), {})
 
     def _save_state(self) -> None:
         self.progress.seconds = time.perf_counter() - self.started
@@ -471,14 +432,8 @@ class Trainer:
             write_record(self.out, self._record())
 
     def _record(self) -> dict[str, Any]:
-        data = {
-            "train_images": len(self.train_loader.records),
-            "val_images": len(self.val_loader.records),
-            "vocabulary": len(self.setup.vocabulary),
-            "size": self.setup.preprocessing.size,
-            "grid": list(self.encoder.grid(self.setup.preprocessing.size)),
-        }
-        return run_record(self.config, data, self.progress, machine(self.made, self.dtype))
+        how = machine(self.made, self.dtype)
+        return run_record(self.config, self.setup.sizes(), self.progress, how)
 
 
 def train(config: Config, reporter: Reporter | None = None, resume: bool = False) -> dict[str, Any]:

@@ -7,13 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import showattend
 from showattend.cli import app
+from showattend.cli.loading import unhurried
 from showattend.exceptions import UserError
 from showattend.system.device import PRECISIONS
+from tests.cli.conftest import picture
 from tests.commandline import CommandLine
 
 OPTIONS = {
@@ -99,6 +102,7 @@ def test_version(run: CommandLine) -> None:
         ("ground --annotations a.json", "--images"),
         ("caption photo.jpg --overwrite", "--sidecar"),
         ("describe photo.jpg", "describe"),
+        ("caption photo.jpg --overwrite", "--xmp"),
         ("prepare imagenet", "imagenet"),
         ("prepare coco --out x --images 0", "--images"),
         ("prepare coco --out x --split halves", "--split"),
@@ -145,6 +149,48 @@ def test_overrides_and_file_names_with_a_blank_value_are_passed_on(
     monkeypatch.setattr("showattend.config.load_config", load)
     assert "given ['data.path=']" in run.refused("train", "config.yaml", "data.path=")
     assert "--x=: no such file" in run.refused("caption", "--", "--x=")
+
+
+def test_a_photo_without_a_command_is_captioned(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo.jpg", "train", "photos"):
+        picture(tmp_path / ("photos/a.png" if name == "photos" else f"{name}.png")).rename(
+            tmp_path / ("photos/a.png" if name == "photos" else name)
+        )
+    for args, names in (
+        (["photo.jpg"], ["photo.jpg"]),
+        (["photo.jpg", "photos", "--no-notes"], ["photo.jpg", "photos/a.png"]),
+        (["photos/"], ["photos/a.png"]),
+        (["photos/*.png"], ["photos/a.png"]),
+        (["./train"], ["train"]),
+    ):
+        result = run(*args, "--model", run.model)
+        assert (result.code, result.err) == (0, [])
+        assert [line.split("\t")[0] for line in result.out] == names
+    assert "gone.jpg: no such file or folder" in run.refused("gone.jpg")
+    assert "see showattend train --help" in run.refused("train"), "a command comes first"
+
+
+def test_a_bar_that_is_watched_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few photos at a time where somebody looks, and a small batch costs nothing."""
+    on_cpu, on_gpu = SimpleNamespace(device="cpu"), SimpleNamespace(device="cuda:0")
+    assert unhurried(on_cpu) == unhurried(on_gpu) == 32  # type: ignore[arg-type]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert unhurried(on_cpu) == 4  # type: ignore[arg-type]
+    assert unhurried(on_gpu) == 32  # type: ignore[arg-type]
+
+
+def test_shell_completion() -> None:
+    environment = os.environ | {
+        "_SHOWATTEND_COMPLETE": "complete_bash",
+        "COMP_WORDS": "showattend cap",
+        "COMP_CWORD": "1",
+    }
+    program = [sys.executable, "-c", "from showattend.cli import main; main()"]
+    done = subprocess.run(program, capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["caption"], done.stderr
 
 
 def test_precision_is_explained_in_full(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

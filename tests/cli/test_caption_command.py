@@ -80,7 +80,10 @@ def test_file_names_with_line_breaks(run: CommandLine, tmp_path: Path) -> None:
     result = run.caption(photo, tmp_path / "x\ny.png", "--output", output)
     assert result.code == 1
     assert [line.split("\t")[0] for line in result.out] == [f"{tmp_path}/a\\tb\\nc\\x1b[1m.png"]
-    assert result.err == [f"showattend: {tmp_path}/x y.png: no such file or folder"]
+    assert result.err == [
+        f"showattend: {tmp_path}/x y.png: no such file or folder",
+        f"wrote {output} (1 photo)",
+    ]
     assert json.loads(output.read_text(encoding="utf-8"))["image"] == str(photo)
 
 
@@ -101,7 +104,8 @@ def test_file_names_that_are_not_text(
         assert app.main(args) == 0
         out, err = capfdbinary.readouterr()
         assert out.split(b"\t")[0] == name, "a pipe gets the name as it is"
-        assert err == b""
+        assert err.count(b"\n") == 1
+        assert err.startswith(b"wrote ")
     line = json.loads((tmp_path / "captions.jsonl").read_text(encoding="utf-8"))
     assert os.fsencode(line["image"]) == name
 
@@ -169,7 +173,10 @@ def test_part_files_of_interrupted_runs_are_kept(
         part.write_text(text)
         result = run.caption(folder, "--output", output)
         assert (result.code, len(result.out)) == (0, 2)
-        assert result.err == [f"what an earlier run left is kept as {kept}"]
+        assert result.err == [
+            f"what an earlier run left is kept as {kept}",
+            f"wrote {output} (2 photos)",
+        ]
         assert not part.exists()
     assert [first.read_text(), second.read_text()] == ["one", "two"]
     assert len(output.read_text(encoding="utf-8").splitlines()) == 2

@@ -59,7 +59,7 @@ def test_export_and_caption(
         captions,
     )
     wanted = small.caption(pictures, n_best=2)
-    assert (result.code, result.err) == (0, [])
+    assert (result.code, result.err) == (0, [f"wrote {captions} ({len(pictures)} photos)"])
     assert [line.split("\t")[1] for line in result.out] == [
         each.text for best in wanted for each in (best, *best.alternatives)
     ]

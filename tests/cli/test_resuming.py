@@ -252,7 +252,10 @@ def test_sidecar_skips_before_the_model_runs(
     (photos / "photo 1.txt").write_text(" \n")
     result = run.caption(photos, "--sidecar")
     assert (result.code, len(result.out)) == (0, COUNT - 1)
-    assert result.err == [f"1 of {COUNT} photos have a text already; --overwrite replaces it"]
+    assert result.err == [
+        f"1 of {COUNT} photos have a text already; --overwrite replaces it",
+        f"wrote photo.txt for {COUNT - 1} photos",
+    ]
     assert (photos / "photo 0.txt").read_text() == "My dog Rex.\n"
     assert (photos / "photo 1.txt").read_text().strip(), "an empty text is none"
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from showattend.cli.terminal import show_log, table
+from showattend.cli.terminal import show_log, table, waiting
 
 
 def test_a_table_in_a_file_keeps_its_lines_whole(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,3 +45,18 @@ def test_the_log_is_shown_once_in_lines(capsys: pytest.CaptureFixture[str]) -> N
     logging.getLogger("showattend.model").info("wrote\t%s", "b.json")
     logging.getLogger("showattend.model").debug("no news")
     assert capsys.readouterr().err == "showattend: a.json: is odd\nwrote\\tb.json\n"
+
+
+def test_waiting_is_said_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with waiting("loading the model"):
+        pass
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with waiting("loading the model"):
+        pass
+    out, err = capsys.readouterr()
+    assert "loading the model" in err
+    assert out == ""

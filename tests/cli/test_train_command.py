@@ -43,7 +43,9 @@ def test_interrupted_training_says_how_to_continue(
 
     def train(*_: Any) -> None:
         if done:
-            save_tensors(out / STATE, {}, {"kind": "state", "progress": {"batch": done - 1}})
+            save_tensors(
+                out / STATE, {}, {"kind": "state", "config": {}, "progress": {"batch": done - 1}}
+            )
         raise KeyboardInterrupt
 
     monkeypatch.setattr("showattend.training.trainer.train", train)

@@ -209,6 +209,7 @@ from showattend.captioner import Captioner
 from showattend.exceptions import ImageError
 from showattend.server.api import Options, answer
 from showattend.server.limits import Limits
+from showattend.server.recent import Recent
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -217,9 +218,9 @@ captioner = Captioner.from_pretrained(sys.argv[1], precision="fp32")
 options = Options("beam", 2, 1, 4, 1, 1.0, 0, "", [], preview=True)
 small, large = (Path(path).read_bytes() for path in sys.argv[2:])
 for _ in range(2):
-    answer(captioner, small, "small", options, Limits())
+    answer(captioner, small, "small", options, Limits(), Recent(0))
 before = peak()
-answer(captioner, large, "large", options, Limits())
+answer(captioner, large, "large", options, Limits(), Recent(0))
 print(peak() - before)
 """
 

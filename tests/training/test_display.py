@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 
 from rich.console import Console
 
 from showattend.training.display import Display
+from showattend.training.phases import ADJUSTED
 
 ENTRY = {
     "epoch": 3, "loss": 2.5, "val_loss": 2.75, "BLEU-4": 0.2, "CIDEr": 0.5, "seconds": 125.0,
@@ -38,6 +40,27 @@ def test_a_terminal_shows_the_progress_and_the_lines() -> None:
     assert "5/10" in text
     assert "loss 3.000" in text
     assert "CIDEr 0.500 *best*" in text
+
+
+def test_long_lines_are_not_broken() -> None:
+    """Neither those of the run nor what is printed meanwhile; a terminal breaks them itself."""
+    stream, path = io.StringIO(), f"/photos/{'a long name ' * 10}:dog: [bold].jpg"
+    with Display(Console(file=stream, force_terminal=True, width=40)) as display:
+        display.task("Captioning", 1, 3)
+        display.message(path)
+        print(path, end="\tA ")
+        print("dog.")
+        print(f"note: {path}", file=sys.stderr)
+    for line in (path, f"{path.replace(chr(9), ' ')}", f"note: {path}"):
+        assert line in stream.getvalue()
+    assert "dog." in stream.getvalue()
+    assert not isinstance(sys.stdout, type(display)), "standard output is as it was"
+
+
+def test_scores_of_another_measure_are_not_best() -> None:
+    stream = io.StringIO()
+    Display(Console(file=stream, width=120)).epoch(ENTRY | {"phase": ADJUSTED}, best=True)
+    assert "CIDEr 0.500 *kept*" in stream.getvalue()
 
 
 def test_a_full_bar_goes_and_can_come_again() -> None:

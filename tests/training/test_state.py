@@ -166,7 +166,7 @@ def test_a_new_sitting_removes_the_state_that_a_killed_one_was_writing(tmp_path:
         ({"optimizer.0.exp_avg_sq": None}, {}, {}, "exp_avg_sq is missing"),
         ({"random.cpu.0": None}, {}, {}, "does not fit"),
         ({"random.cpu.0": torch.zeros(3)}, {}, {}, "does not fit"),
-        ({}, {"epoch": "1"}, {}, "progress.epoch is '1'"),
+        ({}, {"epoch": "1"}, {}, "progress.epoch is .1."),
         ({}, {"sums": {"loss": None}}, {}, "sums.loss is None"),
         ({}, {"best": float("nan")}, {}, "best is nan"),
         ({}, {}, {"config": {"data": None}}, "config.data is None"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +15,15 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from showattend.data.coco import annotations as coco
+from showattend.data.coco.annotation_source import ADVICE, Source
 from showattend.data.coco.annotations import Entry
-from showattend.data.coco.archives import check_zip, extract
 from showattend.data.coco.download import (
     Downloader,
-    DownloadError,
-    MissingError,
-    OnBytes,
     UnreachableError,
 )
 from showattend.data.coco.image_store import (
     ImageFolder,
     Progress,
-    amount,
-    check_room,
     fetch_images,
     find_images,
     make_folder,
@@ -49,11 +43,6 @@ from showattend.system.provenance import file_digest
 from showattend.system.threads import in_order
 
 _log = logging.getLogger("showattend.data")
-
-_ADVICE = (
-    "connect to the internet and run this again, or give files of your own with "
-    "--annotations FILE and --image-root DIR"
-)
 
 
 @dataclass(frozen=True)
@@ -88,88 +77,6 @@ class Subset:
             raise DataError(f"no COCO of the year {self.year}: use 2014 or 2017")
         if self.split == "karpathy" and self.year != 2014:
             raise DataError("Karpathy's split is one of the 2014 files; leave --year out")
-
-
-@dataclass
-class _Source:
-    """Finds files in local folders, or downloads them."""
-
-    out: Path
-    folders: list[Path]
-    base_url: str
-    downloader: Downloader
-    progress: Progress
-
-    def files(self, names: Sequence[str], archive: str, urls: Sequence[str]) -> list[Path]:
-        """Find annotation files, unpack them from a local archive, or download them."""
-        found = {name: self._look(name) for name in names}
-        if None in found.values():
-            make_folder(self.out / "annotations")
-            zipped = self._look(archive) or self._fetch(self.out / "annotations" / archive, urls)
-            for name in (name for name, path in found.items() if path is None):
-                found[name] = self.out / "annotations" / name
-                extract(zipped, name, self.out / "annotations" / name)
-        return [path for path in found.values() if path is not None]
-
-    def has(self, names: Sequence[str], archive: str) -> bool:
-        """Whether these files are available without a download."""
-        return None not in map(self._look, names) or self._look(archive) is not None
-
-    def official(self, names: Sequence[str], year: int) -> list[Path]:
-        """COCO's own annotation files."""
-        archive = coco.archive_name(year)
-        return self.files(names, archive, [f"{self.base_url}/annotations/{archive}"])
-
-    def karpathy(self) -> list[Path]:
-        """Karpathy's file; a server other than COCO's must provide his archive too."""
-        urls = [coco.KARPATHY_URL]
-        archive = coco.KARPATHY_URL.rpartition("/")[2]
-        if self.base_url != coco.IMAGE_SERVER:
-            path = urlsplit(coco.KARPATHY_URL).path
-            urls = [f"{self.base_url}{each}" for each in (f"/annotations/{archive}", path)]
-            urls.insert(1, f"{self.base_url}/{archive}")
-        return self.files((coco.KARPATHY_FILE,), archive, urls)
-
-    def _look(self, name: str) -> Path | None:
-        return next((each / name for each in self.folders if (each / name).is_file()), None)
-
-    def _fetch(self, path: Path, urls: Sequence[str]) -> Path:
-        try:
-            for url in urls:
-                size = self.downloader.size(url)
-                try:
-                    check_room(path.parent, size or 0)
-                    known = "unknown size" if size is None else amount(size)
-                    _log.info(f"downloading {url}, {known}")
-                    self.downloader.fetch(url, path, check_zip, self._megabytes())
-                except MissingError as error:
-                    missing = error
-                    continue
-                return path
-        except UnreachableError as error:
-            raise DataError(f"{error}; {_ADVICE}") from None
-        except DownloadError as error:
-            raise DataError(
-                f"{error}; finished downloads are kept, run this again to continue"
-            ) from None
-        raise DataError(f"{missing}; give the annotations with --annotations FILE")
-
-    def _megabytes(self) -> OnBytes:
-        """A callback that reports progress in megabytes."""
-        began, first = time.monotonic(), -1
-
-        def moved(done: int, total: int | None) -> None:
-            nonlocal first
-            first = done if first < 0 else first  # the rate excludes what an earlier run downloaded
-            rate = max(0, done - first) / max(time.monotonic() - began, 1e-3)
-            if total:
-                whole = -(-total // 10**6)
-                so_far = whole if done == total else min(done // 10**6, whole - 1)
-                self.progress(
-                    "Downloading annotations", so_far, whole, f"{amount(total)}, {amount(rate)}/s"
-                )
-
-        return moved
 
 
 def prepare_coco(
@@ -219,7 +126,7 @@ def prepare_coco(
     if image_root is not None and not image_root.is_dir():
         raise DataError(f"{image_root}: no such folder of images")
     around = [] if image_root is None else [image_root, image_root.parent]
-    source = _Source(
+    source = Source(
         out=out,
         folders=[out / "annotations", *around, *(each / "annotations" for each in around)],
         base_url=_check_url(base_url or coco.IMAGE_SERVER),
@@ -337,7 +244,7 @@ def _instances(
     files: Sequence[Path],
     kind: str,
     subset: Subset,
-    source: _Source,
+    source: Source,
 ) -> list[Path]:
     """Find the instances files: as given, next to the captions, or COCO's own."""
     if given:
@@ -366,7 +273,7 @@ def _beside(file: Path) -> list[Path]:
 class _Images:
     """The images of the subset: their paths, and the problems with missing ones."""
 
-    def __init__(self, out: Path, roots: Sequence[Path], source: _Source) -> None:
+    def __init__(self, out: Path, roots: Sequence[Path], source: Source) -> None:
         self.folder = ImageFolder(out / "images")
         self.roots, self.source = roots, source
         self.places: dict[int | str, Path] = {}
@@ -419,7 +326,7 @@ class _Images:
                 self.source.progress,
             )
         except UnreachableError as error:
-            raise DataError(f"{error}; finished downloads are kept; {_ADVICE}") from None
+            raise DataError(f"{error}; finished downloads are kept; {ADVICE}") from None
         for name in names.keys() - self.problems.keys():
             for entry in names[name]:
                 self.places[entry.image_id] = self.folder.folder / name

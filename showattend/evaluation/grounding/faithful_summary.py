@@ -16,6 +16,8 @@ from showattend.evaluation.grounding.removal import FRACTIONS, PIXEL_FRACTIONS, 
 from showattend.evaluation.scores.statistics import resamples
 
 BASELINES = ("random", "centre", "another word", "least attended")
+CLASSES = ("noun", "colour", "verb", "other", "function")
+"""The classes of words; all but the last are content words."""
 Word = Mapping[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 Selected = Callable[[Word], bool]
@@ -49,11 +51,12 @@ def summarise(rows: Rows) -> dict[str, Any]:
         classes: by class of words, see `describe`;
         trust: the same for words by what the model says of them;
         beta: Spearman's correlation of the gate with the change of the word's log-probability
-        without the image, over all words and over content words, with intervals; None without a
-        gate.
+        with all cells replaced, over all words and over content words, with intervals; None
+        without a gate.
     """
     words = [word for row in rows for word in row["words"]]
-    classes = list(dict.fromkeys(word["class"] for word in words))
+    there = {word["class"] for word in words}
+    classes = [name for name in CLASSES if name in there]
     measured_on_pixels = any("pixels" in word for word in words)
     return {
         "words": len(words),
@@ -98,8 +101,8 @@ def _trust(words: Sequence[Word]) -> dict[str, Selected]:
         middle = float(np.median(betas))
         found[f"β above {middle:.2f}"] = lambda w: w["beta"] > middle
         found[f"β up to {middle:.2f}"] = lambda w: w["beta"] <= middle
-    found["depends on the image (change over 1)"] = lambda w: abs(w["total"]) > 1
-    found["barely depends on it"] = lambda w: abs(w["total"]) <= 1
+    found["change over 1 nat without all cells"] = lambda w: abs(w["total"]) > 1
+    found["change up to 1 nat"] = lambda w: abs(w["total"]) <= 1
     return {name: _both(is_content, test) for name, test in found.items()}
 
 

@@ -43,7 +43,7 @@ def faithful_tables(found: Mapping[str, Any]) -> dict[str, Table]:
         else _orders(f"On pixels, {_count(pixels)}; log-probability of the word in nats:", pixels),
         "explained": _pointing(found["pointing"]),
         "classes": _groups(
-            "By class; the drop without the image, and how faithful attention is:",
+            "By class; the drop with all cells replaced, and how faithful attention is:",
             found["classes"],
             with_pointing=False,
         ),
@@ -96,7 +96,7 @@ def _pointing(found: Mapping[str, Any]) -> Table:
 
 
 def _groups(title: str, groups: Mapping[str, Any], *, with_pointing: bool) -> Table:
-    header: tuple[str, ...] = ("words", "n", "β", "drop without image", "95 %", "sign ignored")
+    header: tuple[str, ...] = ("words", "n", "β", "all cells replaced", "95 %", "sign ignored")
     header += ("faithfulness", "over random", "over another word", "sign ignored, over random")
     header += ("pointing",) if with_pointing else ()
     rows = []
@@ -130,16 +130,16 @@ def title_of(order: str) -> str:
 
 
 def beta_line(found: Mapping[str, Any]) -> str:
-    """What the gate says of the change without the image, as a sentence; empty without a gate."""
+    """What the gate says of the change with all cells replaced; empty without a gate."""
     said: Sequence[str] = [
-        f"{each['spearman']:.2f} ({span(each['interval'])}) over {each['words']:,} {group}"
+        f"{each['spearman']:.2f} ({span(each['interval'])}) over {group} ({each['words']:,})"
         for group, each in found["beta"].items()
         if each is not None
     ]
     if not said:
         return ""
     return (
-        "Rank correlation of β with the change of the log-probability without the image: "
+        "Rank correlation of β with the change of the log-probability with all cells replaced: "
         f"{'; '.join(said)}."
     )
 

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from showattend.captioner import Captioner
 
 REPLACEMENTS = ("mean", "other")
-CLASSES = ("noun", "colour", "verb", "other", "function")
 _LEXICONS = {"object": "noun", "colour": "colour", "activity": "verb"}
 
 
@@ -160,7 +159,7 @@ def faithful(
 
 
 def classes_of(words: Sequence[str], nouns: NounTable | None = None) -> list[str]:
-    """The class of each word of a caption: one of `CLASSES`.
+    """The class of each word of a caption: one of `faithful_summary.CLASSES`.
 
     Function words are those of `FUNCTION_WORDS`; nouns, colours and verbs are those of the
     lexicons that ``showattend errors`` uses, and the nouns of ``nouns``. Counts, most adjectives

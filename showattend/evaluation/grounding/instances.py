@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from showattend.data.readers import check_name, read_json
+from showattend.data.readers import check_name, read_json, shown_json
 from showattend.exceptions import DataError, shown
 from showattend.images.finding import find_file
 from showattend.images.image_files import MAX_PIXELS
@@ -57,7 +57,7 @@ class Instances:
             _check_image(image, f"{path}: image {shown(image_id)}")
         for name in categories.values():
             if not isinstance(name, str):
-                raise DataError(f"{path}: a category's name must be text, not {shown(name)}")
+                raise DataError(f"{path}: a category's name must be text, not {shown_json(name)}")
         return cls(seen, categories, {i: objects[i] for i in seen})
 
     def path(self, folder: Path, image_id: int | str) -> Path:
@@ -145,7 +145,7 @@ def _object_mask(annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarra
 def _corners(box: Any, where: str) -> list[float]:
     """A box's corners as a polygon, x and y alternating."""
     if not (_are_pixels(box) and len(box) == 4):
-        raise DataError(f"{where}: its bbox must be four numbers of pixels, not {shown(box)}")
+        raise DataError(f"{where}: its bbox must be four numbers of pixels, not {shown_json(box)}")
     x, y, w, h = box
     return [x, y, x + w, y, x + w, y + h, x, y + h]
 
@@ -165,7 +165,9 @@ def _check_image(image: dict[str, Any], where: str) -> None:
     for side in ("width", "height"):
         length = image.get(side, 1)
         if not isinstance(length, int | float) or length < 1:
-            raise DataError(f"{where}: {side!r} must be a number of pixels, not {shown(length)}")
+            raise DataError(
+                f"{where}: {side!r} must be a number of pixels, not {shown_json(length)}"
+            )
     if not image.get("width", 1) * image.get("height", 1) <= MAX_PIXELS:  # also true for NaN
         raise DataError(f"{where}: claims over {MAX_PIXELS:,} pixels, which is impossible")
 

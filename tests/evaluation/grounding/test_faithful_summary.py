@@ -112,7 +112,7 @@ def test_classes_and_what_is_known_of_words() -> None:
     trust = found["trust"]
     assert trust["looked somewhere"]["words"] == trust["looked everywhere"]["words"] == 1
     assert trust["unsure"]["faithful"] == pytest.approx(3)
-    assert trust["depends on the image (change over 1)"]["pointing"] == 1
+    assert trust["change over 1 nat without all cells"]["pointing"] == 1
     assert trust["β above 0.70"]["words"] == 1
     assert found["pointing"]["grad"]["pointing"] == 0.5
     assert found["pointing"]["grad"]["mass_over_attention"] == pytest.approx([-0.3, -0.3])

@@ -1,0 +1,1 @@
+"""Descriptions in the metadata of photographs: XMP packets, and the files that hold them."""
