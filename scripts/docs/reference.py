@@ -15,7 +15,7 @@ from showattend.config import Config
 PACKAGE = Path(__file__).parents[2] / "showattend"
 ROOMS = {
     "captioner": ("captioner", "given", "caption", "caption_forms", "exceptions"),
-    "images": ("images",),
+    "images": ("images", "images/metadata"),
     "text": ("text",),
     "model": ("model",),
     "attention": ("model/attention",),
