@@ -10,7 +10,7 @@ from showattend.caption import Caption
 from showattend.visualize.figure import figure_bytes
 from showattend.visualize.page import GalleryPage, longest_side, page_html
 
-HEIGHT, GALLERY_HEIGHT = 640, 560
+HEIGHT, GALLERY_HEIGHT = 720, 560
 """Of the frame, in pixels; its lower right corner can be dragged."""
 _LONGEST = 720  # of the photo in pixels: a notebook is about as wide, and keeps all of its outputs
 
