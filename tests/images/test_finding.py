@@ -164,7 +164,9 @@ def test_what_cannot_be_entered_is_named(tree: Path, monkeypatch: pytest.MonkeyP
         assert problems == [f"{tree}/trip/day 1: cannot be entered (Permission denied)"]
 
 
-@pytest.mark.parametrize("command", ["caption", "attend", "prepare", "finetune"])
+@pytest.mark.parametrize(
+    "command", ["caption", "attend", "prepare", pytest.param("finetune", marks=pytest.mark.slow)]
+)
 def test_commands_agree(
     command: str, run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

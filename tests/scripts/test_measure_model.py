@@ -16,6 +16,7 @@ from tests.scripts.loading import load_script
 from tests.tinyrun import tiny_run
 
 
+@pytest.mark.slow
 def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_toy(tmp_path / "toy", images=24, size=64)
     folder, images = data.parent, data.parent / "images"

@@ -191,6 +191,7 @@ def test_bf16_trains_as_fp32_does(kind: str, config: Make, tmp_path: Path) -> No
     assert losses["bf16"][-1] < losses["bf16"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "refined" in kind])
 def test_its_export_says_the_same(
     kind: str, runs: Callable[[str], Any], photos: list[str], tmp_path: Path

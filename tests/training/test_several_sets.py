@@ -23,7 +23,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("cache", ["cache", None])
+@pytest.mark.parametrize("cache", ["cache", pytest.param(None, marks=pytest.mark.slow)])
 def test_every_set_is_scored_and_the_mean_selects(
     sets: list[str], tmp_path: Path, cache: str | None
 ) -> None:
