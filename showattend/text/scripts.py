@@ -75,7 +75,7 @@ def split_other(text: str) -> list[str] | None:
         elif _script(sign) in UNSPACED:
             parts.append(f" {sign}")
             joined = True
-        elif category.startswith(("P", "Z", "C")) and sign not in "'-\u200c\u200d":
+        elif sign == "`" or (category.startswith(("P", "Z", "C")) and sign not in "'-\u200c\u200d"):
             parts.append(" ")
             joined = False
         else:

@@ -187,7 +187,7 @@ def _work(target: Target, numbers: range, seed: int, folder: Path, shared: mmap.
                 slowest = max(slowest, time.process_time() - began)
                 peak = _peak()
                 if peak > most:
-                    most = peak
+                    most = peak + 10_000_000  # the kernel counts a little late
                     what = what or f"uses {peak / 1e6:,.0f} MB"
                 sys.stdout.flush()
                 sys.stderr.flush()

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from showattend.text import tokenizer as text_module
@@ -94,6 +94,7 @@ def test_the_short_cut_gives_the_same_tokens(caption: str) -> None:
 
 @settings(deadline=None)  # the first call imports nltk
 @given(st.text(max_size=60))
+@example("`:µ")
 def test_any_text_gives_tokens_without_white_space_or_punctuation(caption: str) -> None:
     for token in tokenize(caption):
         assert token
