@@ -17,8 +17,8 @@ from showattend.given import Looked
 
 SECONDS = 600.0
 """How long a photo's features are kept after it was last asked for."""
-BYTES = 64_000_000
-"""The most memory of all features kept: 125 photos of the shipped model."""
+BYTES = 32_000_000
+"""The most memory of all features kept: 62 photos of the shipped model."""
 OVERHEAD = 4_000
 """Bytes that an entry takes besides its features, at most."""
 
