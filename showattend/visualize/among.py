@@ -10,6 +10,7 @@ import numpy as np
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
+from showattend.visualize.family import write_headline
 from showattend.visualize.layout import (
     DEFAULT_WIDTH,
     GAP,
@@ -86,9 +87,7 @@ def draw_words_by_words(caption: Caption, *, theme: Theme, width: int | None) ->
             f"the figure would be {sheet.height} pixels high, more than {LONGEST_SIDE}; "
             "give a shorter sentence"
         )
-    for number, line in enumerate(headline):
-        y = px(MARGIN + (number * 1.35 + 0.8) * HEADLINE)
-        sheet.text(px(MARGIN), y, line, HEADLINE, theme.ink)
+    write_headline(sheet, headline, unit)
     left = px(MARGIN + side)
     causal = not np.triu(found.words, 1).any()
     _matrix(sheet, left, top, found.words[-1].mean(0), px(CELL))

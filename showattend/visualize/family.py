@@ -95,10 +95,7 @@ def draw_parts(
             f"the figure would be {sheet.height} pixels high, more than {LONGEST_SIDE}; "
             "choose fewer words"
         )
-    for number, line in enumerate(headline):
-        sheet.text(
-            px(MARGIN), px(MARGIN + (number * 1.35 + 0.8) * HEADLINE), line, HEADLINE, theme.ink
-        )
+    write_headline(sheet, headline, unit)
     common = float(caption.parts.max())
     for number, t in enumerate(positions):
         y = top + number * block
@@ -174,10 +171,7 @@ def draw_matrix(
     sheet.set_height(
         top + head + len(labels) * px(CELL) + px(len(notes) * NOTE * 1.5 + NOTE + MARGIN * 0.7)
     )
-    for number, line in enumerate(headline):
-        sheet.text(
-            px(MARGIN), px(MARGIN + (number * 1.35 + 0.8) * HEADLINE), line, HEADLINE, theme.ink
-        )
+    write_headline(sheet, headline, unit)
     left = px(MARGIN) + px(side)
     cell = px(CELL)
     pieces = _pieces(caption, blocks, (rows, cols), max(cell - 1, 1))
@@ -204,7 +198,8 @@ def draw_matrix(
     return sheet.figure
 
 
-def _write_headline(sheet: Sheet, lines: Sequence[str], unit: float) -> None:
+def write_headline(sheet: Sheet, lines: Sequence[str], unit: float) -> None:
+    """Write a caption over a figure of several maps per word, line by line."""
     for number, line in enumerate(lines):
         y = round((MARGIN + (number * 1.35 + 0.8) * HEADLINE) * unit)
         sheet.text(round(MARGIN * unit), y, line, HEADLINE, sheet.theme.ink)

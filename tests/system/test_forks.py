@@ -33,7 +33,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Two, as far as PyTorch is told."""
+    """PyTorch with two threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

@@ -95,7 +95,7 @@ class Decoder(Protocol):
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """The names of the maps in `Step.parts`; required only if steps have parts."""
+        """The names of the maps in `Step.parts`, if any, or of the samples of hard attention."""
 
     @property
     def embedding(self) -> nn.Embedding:
