@@ -189,7 +189,8 @@ def read(place: str) -> Iterator[Sample]:
 
 
 def _samples(place: str, tar: tarfile.TarFile) -> Iterator[Sample]:
-    key, members = "", {}
+    key: str = ""
+    members: dict[str, bytes] = {}
     for member in tar:
         if not member.isfile():
             continue
@@ -245,12 +246,10 @@ def damaged(place: str, reason: str) -> DataError:
     return DataError(f"{place}: the shard is damaged ({reason}); copy it again")
 
 
-def _unreadable(place: str, error: BaseException) -> DataError:
+def _unreadable(place: str, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"{place}: there is no such file")
-    if isinstance(error, OSError) and error.strerror:
-        return DataError(f"{place}: cannot be read ({error.strerror})")
-    return DataError(f"{place}: cannot be read ({one_line(error) or type(error).__name__})")
+    return DataError(f"{place}: cannot be read ({one_line(error)})")
 
 
 # Files here and elsewhere ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from showattend.model.model_schema import Check, items, number, section
 from showattend.system.files import remove_stale
 from showattend.system.processes import ALONE, Processes
 
+_log = logging.getLogger(__name__)
 FILE_NAME = "state.safetensors"
 
 # The keys that may change when a run is resumed.
@@ -230,6 +232,25 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         remove_stale(folder / name)  # as large as a state, from a process that was killed
 
 
+def begins_or_resumes(config: Config, resume: bool) -> bool:
+    """`check_folder` for a config; whether the run is to be resumed.
+
+    A launcher starts the same command again when a machine is lost: under ``torchrun``, --resume
+    begins a run where there is none yet.
+
+    Raises:
+        CheckpointError: As for `check_folder`.
+        DataError: As for `check_folder`.
+    """
+    out = Path(config.train.out)
+    launched = "TORCHELASTIC_RUN_ID" in os.environ
+    if resume and launched and not (out / FILE_NAME).exists() and not has_begun(out):
+        _log.warning("%s: nothing to resume yet; the run begins", out)
+        resume = False
+    check_folder(out, to_dict(config), resume)
+    return resume
+
+
 def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     if meta.get("kind") != "state":
         raise CheckpointError(f"{path}: not a training state")
@@ -298,8 +319,10 @@ def load_state(
     Raises:
         CheckpointError: There is no state, it is damaged, or the run had another config.
     """
-    path = find_state(folder)
-    tensors, meta = load_tensors(path, "a training state")
+    path = folder / FILE_NAME
+    tensors, meta = processes.from_first(
+        lambda: load_tensors(find_state(folder), "a training state")
+    )
     before = _read_config(path, meta)
     _compare(path, before, config)
     if changed := differences(before, config, except_for={"train.out"}):
