@@ -8,6 +8,7 @@ process keeps where each member is: 48 bytes a sample.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tarfile
@@ -127,18 +128,10 @@ class OpenShard:
         """
         content = self.read(row, FEATURES)
         try:
-            return _array(content or b"")
+            return np.lib.format.read_array(io.BytesIO(content or b""))
         except ValueError as error:
-            raise damaged(
-                self.shard.place, f"features of sample {row}: {one_line(error)}"
-            ) from None
-
-
-def _array(content: bytes) -> np.ndarray:
-    import io
-
-    array: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    return array
+            where, reason = self.shard.place, f"features of sample {row}: {one_line(error)}"
+            raise damaged(where, reason) from None
 
 
 def _opened(shard: Shard) -> IO[bytes]:
@@ -164,7 +157,7 @@ def _copied(shard: Shard, folder: Path | None) -> IO[bytes]:
         try:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-            file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)
+            file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         except OSError as error:
             where = folder or tempfile.gettempdir()
             raise DataError(f"{where}: cannot hold a shard ({one_line(error)})") from error
@@ -204,7 +197,7 @@ def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # a kilobyte each
+                tar.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
                 if not member.isfile():
                     continue
                 named, extension = split_name(member.name)

@@ -133,10 +133,10 @@ def _shard(values: Mapping[str, Any], folder: str) -> Shard:
         raise ValueError("a name or a digest is no text")
     if split not in SPLITS:
         raise ValueError(f"{name}: the split {shown(split)}; use one of {', '.join(SPLITS)}")
-    counts = [values[key] for key in ("images", "captions", "bytes")]
+    counts = images, captions, size = values["images"], values["captions"], values["bytes"]
     if not all(type(each) is int and each > 0 for each in counts):
         raise ValueError(f"{name}: its counts {shown(counts)}")
-    return Shard(folder + name, split, *counts, digest)
+    return Shard(folder + name, split, images, captions, size, digest)
 
 
 def to_json(

@@ -161,7 +161,7 @@ def _before(folder: Path) -> dict[str, dict[str, Any]]:
             if values["format"] != FORMAT:
                 raise ValueError
             found |= {each["name"]: each for each in values["shards"]}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except (ValueError, TypeError, KeyError):
             raise DataError(
@@ -210,7 +210,7 @@ def _write(
     aside = name_aside(path)
     try:
         with aside.open("wb") as file:
-            hashing = _Hashing(file)
+            hashing: Any = _Hashing(file)
             with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
                 for begin in range(0, len(members), _AT_ONCE):
                     _add(tar, members[begin : begin + _AT_ONCE], features)

@@ -15,7 +15,7 @@ import os
 import re
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -99,9 +99,9 @@ def expand_braces(pattern: str) -> Iterator[str]:
         if not 0 <= last - first < _MOST:
             raise DataError(f"{pattern}: {{{inner}}} must run upwards, over {_MOST:,} at most")
         width = len(number.group(1)) if number.group(1).startswith("0") else 0
-        parts = (str(each).zfill(width) for each in range(first, last + 1))
+        parts: Iterable[str] = (str(each).zfill(width) for each in range(first, last + 1))
     else:
-        parts = iter(inner.split(","))
+        parts = inner.split(",")
     for part in parts:
         yield from expand_braces(pattern[: found.start()] + part + pattern[found.end() :])
 

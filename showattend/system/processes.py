@@ -87,8 +87,9 @@ class Processes:
         with others():
             dist.broadcast_object_list(found, src=source, group=self.group)
         if found[1] is not None:
+            found[1].elsewhere = not self.first
             raise found[1]
-        return found[0]  # type: ignore[no-any-return]
+        return found[0]
 
     def add(self, values: Sequence[int]) -> list[int]:
         """The sum of each value over all processes."""
@@ -120,8 +121,8 @@ class Processes:
                 handle, name = tempfile.mkstemp(prefix=".shared-", dir=folder)
                 os.close(handle)
                 mark = Path(name)
-        name = self.from_first(lambda: mark and mark.name)
-        everywhere = all(self.gather(name is not None and (folder / name).exists()))
+        found = self.from_first(lambda: mark and mark.name)
+        everywhere = all(self.gather(found is not None and (folder / found).exists()))
         if mark is not None:
             with contextlib.suppress(OSError):
                 mark.unlink()

@@ -73,7 +73,7 @@ class SharedGradients:
                 found = self._model(compute)
                 # The mean over the processes is taken of the gradients, where a sum is meant.
                 (total(found) * self.processes.count).backward()
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 class _Called(nn.Module):
