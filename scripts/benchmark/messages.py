@@ -91,10 +91,10 @@ def main() -> None:
         size = 4 * sum(parameter.numel() for parameter in parameters) / 1e6
         print(f"{processes.count} processes, {size:.0f} MB of gradients, {dtype} on {device.type}")
         for name, times in found.items():
-            low, high = min(times), max(times)
-            print(
-                f"{name}: {1000 * statistics.median(times):.0f} ms ({1000 * low:.0f} to {1000 * high:.0f})"
+            middle, low, high = (
+                1000 * each for each in (statistics.median(times), min(times), max(times))
             )
+            print(f"{name}: {middle:.0f} ms ({low:.0f} to {high:.0f})")
     leave()
 
 

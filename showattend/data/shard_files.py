@@ -37,6 +37,7 @@ from showattend.exceptions import DataError, one_line
 
 _BLOCK = 1 << 20
 _AT_ONCE = 4  # shards that are copied or looked through at a time
+_KEPT = 32  # of validation; a process may have some hundreds of open files
 IMAGE, JSON, FEATURES = range(3)
 
 
@@ -247,6 +248,18 @@ class ShardFiles:
         for number in numbers:
             if number not in self._open:
                 self._open[number] = self._pool.submit(OpenShard, self.shards[number], self.folder)
+
+    def also(self, numbers: Iterable[int], most: int = _KEPT) -> None:
+        """Open these shards besides those that are open, of which the oldest are closed.
+
+        Args:
+            numbers: Of S.
+            most: How many may be open.
+        """
+        numbers = list(dict.fromkeys(numbers))
+        others = [number for number in self._open if number not in numbers]
+        room = max(0, most - len(numbers))
+        self.want([*others[len(others) - room if room < len(others) else 0 :], *numbers])
 
     def get(self, number: int) -> OpenShard:
         """A shard that was wanted, once it is open.

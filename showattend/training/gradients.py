@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
+import torch._dynamo
 from torch import nn
 
 from showattend.system.processes import Processes, others
@@ -35,6 +36,8 @@ class SharedGradients:
         if self.processes.count == 1 or list(modules) == self._modules:
             return
         self._modules = list(modules)
+        # Otherwise compiled code would be cut where messages begin, and compiled anew.
+        torch._dynamo.config.optimize_ddp = False
         self._model = nn.parallel.DistributedDataParallel(
             _Called(modules), broadcast_buffers=False, gradient_as_bucket_view=True
         )

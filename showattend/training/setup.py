@@ -172,6 +172,8 @@ def set_up(
         mixture = replace(mixture, spoken=Spoken(mixture.records))
     else:
         mixture = sharded.validation
+    if processes.machine is not None:  # before hours of extraction
+        _check_the_same(processes.gather(_digest(mixture, sharded, ())))
     start = config.train.init_from
     source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
     # A model to start from brings its encoder's weights: those of ImageNet need not be installed.
@@ -237,7 +239,7 @@ def set_up(
         SearchOptions(**to_dict(config.search)), beam_size=config.train.validate_beam
     )
     identity = to_dict(config) | {
-        "data set": _digest(mixture, sharded, vocabulary),
+        "data set": _digest(mixture, sharded, vocabulary.words),
         "processes": processes.count,
     }
     if source is not None:  # frozen stages are not in the state
@@ -302,14 +304,14 @@ def _loaders(
     return first, second
 
 
-def _digest(mixture: Mixture, sharded: Sharded | None, vocabulary: Vocabulary) -> str:
+def _digest(mixture: Mixture, sharded: Sharded | None, words: tuple[str, ...]) -> str:
     """What a run goes on with only: its data, on which the numbers of words depend."""
     content: list[Any]
     if sharded is None:
         content = [(str(r.image_id), r.split, r.captions) for r in mixture.records]
     else:
         content = [sharded.digest]
-    return hashlib.sha256(json.dumps([vocabulary.words, content]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([words, content]).encode()).hexdigest()[:12]
 
 
 def _check_the_same(digests: list[str]) -> None:

@@ -66,6 +66,11 @@ def uses_shards(data: DataConfig) -> bool:
             "prepare ... --shards`"
         )
     for i, each in enumerate(data.sets):
+        if each.images:
+            raise ConfigError(
+                f"data.images is {each.images}, but the images of {each.path} are in the shards; "
+                "leave it out"
+            )
         if each.weight != int(each.weight):
             raise ConfigError(
                 f"data.path[{i}].weight is {each.weight:g}; with shards it must be a whole number, "
@@ -91,6 +96,7 @@ class Sharded:
     captions: int
     features: list[Any]  # the recipe of each data set
     validation: Mixture
+    val_files: ShardFiles
     places: np.ndarray  # [N, 2]: the shard and the row of each validation image
     digest: str
 
@@ -123,7 +129,7 @@ class Sharded:
         """The validation images."""
         return CaptionLoader(
             self.validation.records,
-            _Rows(ShardFiles(self.files.shards, self.files.folder), self.places, inputs),
+            _Rows(self.val_files, self.places, inputs),
             vocabulary,
             batch_size=self.config.train.batch_size,
             max_length=self.config.data.max_length,
@@ -157,12 +163,10 @@ class Sharded:
 
     def photos(self, count: int) -> list[PhotoFile]:
         """The first validation photographs."""
-        files = ShardFiles(self.files.shards, self.files.folder)
-        places = self.places[:count].tolist()
-        files.want(shard for shard, _ in places)
-        records = self.validation.records
+        places, records = self.places[:count].tolist(), self.validation.records
+        self.val_files.also(shard for shard, _ in places)
         return [
-            photograph(Place(files.get(shard), row, records[i].path.name))
+            photograph(Place(self.val_files.get(shard), row, records[i].path.name))
             for i, (shard, row) in enumerate(places)
         ]
 
@@ -176,10 +180,10 @@ class _Rows:
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
         """The inputs [B, ...] of these images, each in its view."""
         places = [self.places[row].tolist() for row in rows]
-        self.files.want([shard for shard, _ in places])
+        self.files.also(shard for shard, _ in places)
         return self.inputs.read(
             [
-                Place(self.files.get(shard), row, "", view)
+                Place(self.files.get(shard), row, f"sample {row}", view)
                 for (shard, row), view in zip(places, views, strict=True)
             ]
         )
@@ -235,16 +239,17 @@ def read_shards(config: Config) -> Sharded:
         digest.update(json.dumps([(s.split, s.images, s.digest) for s in index.shards]).encode())
     draws = _draws(shards, set_of, data, seed)
     folder = None if data.cache is None else Path(data.cache) / "shards"
-    files = ShardFiles(shards, folder)
-    validation, places = _validation(files, set_of, data, seed)
+    val_files = ShardFiles(shards, folder)
+    validation, places = _validation(val_files, set_of, data, seed)
     return Sharded(
         config,
-        files,
+        ShardFiles(shards, folder),
         draws,
         words,
         sum(shard.captions for shard in shards if shard.split == "train"),
         features,
         validation,
+        val_files,
         places,
         digest.hexdigest(),
     )
@@ -292,11 +297,11 @@ def _validation(
     ]
     if data.val_images is not None and data.val_images < len(chosen):
         chosen = sorted(random.Random(seed).sample(chosen, data.val_images))
-    files.want([i for i, _ in chosen])
     numbers = array("H")
 
     def read() -> Iterator[Record]:
         for i, row in chosen:
+            files.also([i])
             shard = files.get(i)
             values = shard.values(row)
             path = Path(f"{shard.shard.place}/{values.get('image', row)}")
@@ -304,7 +309,6 @@ def _validation(
             yield Record(values.get("image_id", row), path, tuple(values["captions"]), "val")
 
     records = PackedRecords(read())
-    files.want([])
     mixture = Mixture(
         records,
         np.asarray(numbers, np.uint16),

@@ -232,23 +232,45 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         remove_stale(folder / name)  # as large as a state, from a process that was killed
 
 
-def begins_or_resumes(config: Config, resume: bool) -> bool:
-    """`check_folder` for a config; whether the run is to be resumed.
+def begins_or_resumes(config: Config, resume: bool, processes: Processes = ALONE) -> bool:
+    """`check_folder` on the first process; whether the run is to be resumed.
 
     A launcher starts the same command again when a machine is lost: under ``torchrun``, --resume
     begins a run where there is none yet.
 
     Raises:
-        CheckpointError: As for `check_folder`.
+        CheckpointError: As for `check_folder`; or the first process has not the latest state, since
+            it is on another machine than before.
         DataError: As for `check_folder`.
     """
     out = Path(config.train.out)
-    launched = "TORCHELASTIC_RUN_ID" in os.environ
-    if resume and launched and not (out / FILE_NAME).exists() and not has_begun(out):
-        _log.warning("%s: nothing to resume yet; the run begins", out)
-        resume = False
-    check_folder(out, to_dict(config), resume)
-    return resume
+    done = processes.gather(_steps_done(out) if resume else (0, 0))
+
+    def decide() -> bool:
+        latest = max(range(len(done)), key=lambda rank: done[rank])
+        if done[latest] > done[0]:
+            raise CheckpointError(
+                f"{out}: the latest state of the run is on the machine of process {latest + 1}, "
+                "and process 1 is now on another; copy the folder there, or start the machines so "
+                "that the first is the same as before"
+            )
+        launched = "TORCHELASTIC_RUN_ID" in os.environ
+        begins = launched and not (out / FILE_NAME).exists() and not has_begun(out)
+        if resume and begins:
+            _log.warning("%s: nothing to resume yet; the run begins", out)
+        check_folder(out, to_dict(config), resume and not begins)
+        return resume and not begins
+
+    return processes.from_first(decide)
+
+
+def _steps_done(folder: Path) -> tuple[int, int]:
+    """The epochs and steps of the state in a folder; (0, 0) where there is none that is whole."""
+    try:
+        values = load_meta(folder / FILE_NAME, "a training state")["progress"]
+        return int(values["epoch"]), int(values["batch"])
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return 0, 0
 
 
 def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -444,7 +444,6 @@ def train(config: Config, reporter: Reporter | None = None, resume: bool = False
     """
     try:
         processes, _ = join(choose_device(config.train.device))
-        resume = processes.from_first(lambda: begins_or_resumes(config, resume))
-        return Trainer(config, reporter).run(resume)
+        return Trainer(config, reporter).run(begins_or_resumes(config, resume, processes))
     finally:
         leave()

@@ -172,3 +172,8 @@ def test_what_is_no_longer_wanted_is_closed(folder: Path) -> None:
     assert open_files() == before + 1
     files.want([])
     assert open_files() == before
+    for number, left in ((0, {0}), (1, {0, 1}), (2, {1, 2}), (1, {1, 2}), (0, {2, 0})):
+        files.also([number], most=2)
+        files.get(number)
+        assert files._open.keys() == left
+        assert open_files() == before + len(left)
