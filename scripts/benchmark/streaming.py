@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from scaling import Bench, _epochs, make  # type: ignore[import-not-found]
+from scaling import Bench, _epochs, make
 
 from showattend.config import load_config
 from showattend.data.coco.prepare_coco import prepare_coco

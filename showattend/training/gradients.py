@@ -6,6 +6,7 @@ is complete, and travels while the others are computed.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
@@ -38,9 +39,12 @@ class SharedGradients:
         self._modules = list(modules)
         # Otherwise compiled code would be cut where messages begin, and compiled anew.
         torch._dynamo.config.optimize_ddp = False
-        self._model = nn.parallel.DistributedDataParallel(
-            _Called(modules), broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        with warnings.catch_warnings():
+            # What stands for broadcast_buffers from torch 2.15 on is not known to torch 2.8.
+            warnings.simplefilter("ignore", FutureWarning)
+            self._model = nn.parallel.DistributedDataParallel(
+                _Called(modules), broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def backward(
         self,

@@ -48,9 +48,9 @@ def in_memory(folder: Path, name: str) -> str:
     return f"memory://{name}"
 
 
-def test_any_sample_here_and_elsewhere(folder: Path, tmp_path: Path) -> None:
+def test_any_sample_here_and_elsewhere(folder: Path, tmp_path: Path, web: str) -> None:
     remote = in_memory(folder, "any")
-    for place in (str(folder), remote, f"file://{folder}"):
+    for place in (str(folder), remote, f"file://{folder}", f"{web}/shards"):
         for shard in shards(place):
             opened = OpenShard(shard, tmp_path / "copies")
             samples = list(read(shard.place))

@@ -116,6 +116,9 @@ def test_two_machines_are_one_process_with_twice_the_batch(
     train(load_config(Path("config.yaml"), [f"data.path={path}", f"train.batch_size={2 * BATCH}"]))
     written = [folder for folder in (first, second) if (folder / "run").exists()]
     assert len(written) == 1  # the machine of the first process
+    told = [(folder / "log").read_text() for folder in (first, second)]
+    assert sum(text.count("training and") for text in told) == 1
+    assert not any("Warning" in text for text in told)
     same(written[0] / "run", alone / "run")
     if path.endswith("jsonl"):  # each computed the features that it needs
         assert all(list((folder / "cache").glob("*/*.npy")) for folder in (first, second))
