@@ -135,7 +135,7 @@ def memory(base: Path, images: int, steps: int = 60) -> float:
     Args:
         base: A folder, where the one shard is made by the first call.
         images: How many.
-        steps: Of 16 images each.
+        steps: How many; each has 16 images.
     """
     source = base / "one"
     if not source.exists():

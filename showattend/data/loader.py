@@ -385,10 +385,10 @@ def wordless(record: Record) -> DataError:
 
 
 def count_captions(images: Sequence[Sequence[np.ndarray]]) -> int:
-    """How many captions images have."""
+    """How many captions images have, given as numbers [T] each."""
     return sum(map(len, images))
 
 
 def count_targets(images: Sequence[Sequence[np.ndarray]]) -> int:
-    """How many words they are to predict, the ends among them."""
+    """How many words captions [T] are to predict, the ends among them."""
     return sum(len(words) + 1 for captions in images for words in captions)

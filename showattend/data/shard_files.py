@@ -240,7 +240,7 @@ class ShardFiles:
         """Open these shards, and close the others when nobody reads them any longer.
 
         Args:
-            numbers: Of S, the most urgent first.
+            numbers: Some of the S, the most urgent first.
         """
         numbers = list(dict.fromkeys(numbers))
         for number in self._open.keys() - set(numbers):
@@ -253,7 +253,7 @@ class ShardFiles:
         """Open these shards besides those that are open, of which the oldest are closed.
 
         Args:
-            numbers: Of S.
+            numbers: Some of the S.
             most: How many may be open.
         """
         numbers = list(dict.fromkeys(numbers))

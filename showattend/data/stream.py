@@ -129,8 +129,8 @@ class StreamLoader:
         batch_size: Images a batch, in each process on average.
         max_length: Longer captions are cut to this many words.
         seed: The seed of the order.
-        mirror: As for `showattend.data.loader.CaptionLoader`.
-        crops: As there.
+        mirror: See `showattend.data.loader.CaptionLoader`.
+        crops: See there.
         lanes: See `EpochOrder`; a multiple of the number of processes.
         mixed: See `EpochOrder`.
         accumulate: Batches a step, in each process.

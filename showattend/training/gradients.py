@@ -37,7 +37,7 @@ class SharedGradients:
         if self.processes.count == 1 or list(modules) == self._modules:
             return
         self._modules = list(modules)
-        # Otherwise compiled code would be cut where messages begin, and compiled anew.
+        # Otherwise compiled code would be cut where messages begin.
         torch._dynamo.config.optimize_ddp = False
         with warnings.catch_warnings():
             # What stands for broadcast_buffers from torch 2.15 on is not known to torch 2.8.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
@@ -192,6 +193,8 @@ def set_up(
             f"warning: train.finetune_after is {config.train.finetune_after}, of "
             f"{config.train.epochs} epochs: the stages that encoder.finetune_from opens never learn"
         )
+    if processes.count > 1:
+        freeze_unused(encoder, opened, preprocessing.size)
     encoder.to(device)
     _try_words(config, mixture, sharded, encoder.dim, source)
     # Cached is what the frozen part of the encoder yields: all of it, or what comes before the
@@ -305,7 +308,7 @@ def _loaders(
 
 
 def _digest(mixture: Mixture, sharded: Sharded | None, words: tuple[str, ...]) -> str:
-    """What a run goes on with only: its data, on which the numbers of words depend."""
+    """What identifies the data of a run, on which the numbers of its words depend."""
     content: list[Any]
     if sharded is None:
         content = [(str(r.image_id), r.split, r.captions) for r in mixture.records]
@@ -326,6 +329,25 @@ def _check_the_same(digests: list[str]) -> None:
             f"process {other + 1} has other images or captions than process 1: data.path must lead "
             "to the same data set on every machine, with all of its images readable"
         )
+
+
+def freeze_unused(encoder: Encoder, opened: list[nn.Parameter], size: int) -> None:
+    """Freeze opened parameters that have no part in the features, such as those of a classifier.
+
+    They would not learn anyway, and `SharedGradients` waits for the gradient of every parameter.
+
+    Args:
+        encoder: Measured.
+        opened: Its parameters that learn.
+        size: Pixels per side of its images.
+    """
+    if not opened:
+        return
+    with torch.enable_grad():
+        encoder(torch.zeros(1, 3, size, size)).sum().backward()
+    for parameter in opened:
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
 
 
 _CAPTIONS = 5  # of an image, as most data sets have

@@ -323,7 +323,7 @@ class EncodedPhotos:
     """What the frozen part of a config's encoder makes of photographs, to be kept in shards.
 
     Args:
-        config: Of the run that the shards are for: its encoder, and the precision.
+        config: The config of the run that the shards are for.
         device: Where to run.
         dtype: The precision of the encoder's products.
 
@@ -374,8 +374,8 @@ def frozen_part(
     size: int,
     message: Callable[[str], None] = lambda _: None,
 ) -> Encoder | None:
-    """The part of an encoder whose output never changes: all of it, or what precedes the stages
-    that learn; None where these cannot be cut off.
+    """The part of an encoder whose output never changes: all of it, or what comes before the
+    stages that learn; None where these cannot be cut off.
 
     Args:
         encoder: Measured.

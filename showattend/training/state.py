@@ -239,9 +239,9 @@ def begins_or_resumes(config: Config, resume: bool, processes: Processes = ALONE
     begins a run where there is none yet.
 
     Raises:
-        CheckpointError: As for `check_folder`; or the first process has not the latest state, since
-            it is on another machine than before.
-        DataError: As for `check_folder`.
+        CheckpointError: See `check_folder`; or the first process does not have the latest state,
+            because it is on another machine than before.
+        DataError: See `check_folder`.
     """
     out = Path(config.train.out)
     done = processes.gather(_steps_done(out) if resume else (0, 0))

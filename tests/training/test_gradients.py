@@ -15,6 +15,7 @@ from showattend.model.decoders import DECODERS
 from showattend.system.processes import ALONE
 from showattend.training.gradients import SharedGradients
 from showattend.training.losses import batch_loss
+from showattend.training.setup import freeze_unused
 
 V, D = 12, 16
 RECURRENT = ("lstm", "luong", "updown")
@@ -62,6 +63,23 @@ def test_every_parameter_has_a_gradient(decoder: str, attention: dict[str, Any])
     assert loss.total.isfinite()
     missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
+
+
+def test_parameters_without_a_part_in_the_features_are_frozen() -> None:
+    class Fake(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.head = torch.nn.Conv2d(3, 4, 1), torch.nn.Linear(4, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.used(images)
+
+    fake: Any = Fake()
+    freeze_unused(fake, list(fake.parameters()), 8)
+    assert {name for name, p in fake.named_parameters() if p.requires_grad} == {
+        "used.weight", "used.bias",
+    }  # fmt: skip
+    assert all(p.grad is None for p in fake.parameters())
 
 
 def test_every_decoder_is_tried() -> None:

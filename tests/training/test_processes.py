@@ -150,6 +150,35 @@ def test_two_processes_train_other_decoders_as_one_does(
 
 
 @pytest.mark.slow
+def test_two_processes_train_stages_of_the_encoder_as_one_does(
+    config: Path, tmp_path: Path
+) -> None:
+    changes = ["encoder.finetune_from=blocks.6", "data.train_images=37"]
+    whole = [f"train.out={tmp_path / 'one'}", f"train.batch_size={2 * BATCH}"]
+    train(load_config(config, [*changes, *whole]))
+    several(config, f"train.out={tmp_path / 'two'}", *changes)
+    same(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_two_processes_go_through_all_phases(config: Path, tmp_path: Path) -> None:
+    """The encoder learns in the second epoch only; samples are each process's own."""
+    out = tmp_path / "two"
+    several(
+        config, f"train.out={out}", "encoder.finetune_from=blocks.6", "data.train_images=37",
+        "train.epochs=2", "train.finetune_after=1", "train.rare_words=0.1",
+        "self_critical.epochs=1", "self_critical.runs=2", "self_critical.start_share=0.1",
+        "self_critical.max_length=8",
+    )  # fmt: skip
+    phases = [entry["phase"] for entry in load(out).record["history"]]
+    assert phases[:2] == ["cross-entropy"] * 2
+    entries = json.loads((out / "training.json").read_text())["history"]
+    assert [entry["phase"] for entry in entries[2:]] == [
+        "self-critical", "self-critical", "average", "adjusted",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
 def test_two_processes_hide_other_words_and_keep_the_same_weights(
     config: Path, tmp_path: Path
 ) -> None:
