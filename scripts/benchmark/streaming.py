@@ -33,12 +33,11 @@ from showattend.training.trainer import train
 
 PLAIN = (
     "data.mirror=false", "data.crops=0", "train.validate_from=99", "train.validate_beam=1",
-    "train.patience=0", "train.save_every=60", "train.warmup=0",
+    "train.patience=0", "train.save_every=60", "encoder.name=efficientnet_lite0",
+    "encoder.size=224",
 )  # fmt: skip
-KINDS = {
-    "features": ("configs/coco_subset.yaml", ()),
-    "images": ("configs/coco_subset.yaml", ("data.cache=null",)),
-}
+CONFIG = Path("configs/coco_subset.yaml")
+KINDS = {"features": (), "images": ("data.cache=null",)}
 SHARD = 1000
 
 
@@ -46,7 +45,7 @@ def rates(folder: Path, images: int, repeats: int) -> dict[str, dict[str, list[f
     """Images a second from the folder and from its shards, with features and with images."""
     bench = Bench(folder, images, [])
     make(folder, images)
-    config = load_config(Path(KINDS["features"][0]), [])
+    config = load_config(CONFIG, list(PLAIN))
     device = choose_device("auto")
     features = EncodedPhotos(config, device, choose_dtype(config.train.precision, device))
     prepare_coco(
@@ -60,13 +59,13 @@ def rates(folder: Path, images: int, repeats: int) -> dict[str, dict[str, list[f
         kind: {place: [] for place in places} for kind in KINDS
     }
     for number in range(repeats):
-        for kind, (name, changes) in KINDS.items():
+        for kind, changes in KINDS.items():
             for place, path in places.items():
                 overrides = [
                     f"data.path={path}", f"train.out={folder}/{kind}-{place}-{number}",
                     f"data.cache={folder}/cache", "train.epochs=4", *PLAIN, *changes,
                 ]  # fmt: skip
-                record = train(load_config(Path(name), overrides))
+                record = train(load_config(CONFIG, overrides))
                 found[kind][place] += _epochs(record, bench.images)
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import random
 import re
@@ -29,6 +30,7 @@ from showattend.images.photo_file import PhotoFile
 from showattend.system.files import name_aside, remove_stale, write_bytes
 from showattend.text.tokenizer import tokenize
 
+_log = logging.getLogger(__name__)
 SIZE = 1000
 """Images a shard."""
 _AT_ONCE = 32  # images encoded together
@@ -84,18 +86,26 @@ def write_shards(
     recipe = None if features is None else features.recipe
     entries: list[dict[str, Any]] = []
     done = 0
+    plans = {name: _digest_of_plan(members, recipe) for name, _, members in planned}
+    kept = {
+        name
+        for name, plan in plans.items()
+        if before.get(name, {}).get("plan") == plan
+        and _has_size(folder / name, before[name].get("bytes"))
+    }
+    if kept:
+        _log.info("%s: %s of %s shards are there", folder, f"{len(kept):,}", f"{len(plans):,}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, split, members in planned:
-            plan = _digest_of_plan(members, recipe)
-            entry = before.get(name, {})
-            path = folder / name
-            if entry.get("plan") != plan or not _has_size(path, entry.get("bytes")):
+            if name in kept:
+                entry = before[name]
+            else:
                 # A folder without an index is incomplete, also where it has been complete before.
                 _note(folder, before)
                 (folder / INDEX).unlink(missing_ok=True)
-                entry = {"name": name, "split": split, "plan": plan}
-                entry |= _write(path, members, features)
+                entry = {"name": name, "split": split, "plan": plans[name]}
+                entry |= _write(folder / name, members, features)
                 before[name] = entry
                 _note(folder, before)
             entries.append(entry)
@@ -186,13 +196,13 @@ def _finish(
     words: Counter[str],
     recipe: dict[str, Any] | None,
 ) -> None:
+    content = json.dumps(to_json(entries, words, recipe), indent=1, ensure_ascii=False) + "\n"
+    write_bytes(folder / INDEX, content.encode("utf-8", "backslashreplace"))
+    (folder / _JOURNAL).unlink(missing_ok=True)
     names = {entry["name"] for entry in entries}
     for path in folder.glob("*.tar"):  # of a larger data set before
         if _NAME.fullmatch(path.name) and path.name not in names:
             path.unlink()
-    content = json.dumps(to_json(entries, words, recipe), indent=1, ensure_ascii=False) + "\n"
-    write_bytes(folder / INDEX, content.encode("utf-8", "backslashreplace"))
-    (folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def _has_size(path: Path, size: object) -> bool:
