@@ -193,7 +193,8 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
         importlib.import_module("torch._dynamo")
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=_PATIENCE)
-        _joined[:] = [_with_machines(Processes(rank, count))]
+    if not _joined:  # somebody else's program may have made the group
+        _joined.append(_with_machines(Processes(rank, count)))
     return _joined[0], device
 
 

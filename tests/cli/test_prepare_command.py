@@ -141,7 +141,8 @@ def test_shards(run: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     result = run(*args, "--shards", folder, "--shard-size", 2)
     assert result.code == 0
-    assert f"shards:     2 train, 1 val in {folder}; train with" in result.out
+    line = f"shards:     2 train, 1 val in {folder}; train with data.path={folder}/*.tar"
+    assert line in [each.replace("'", "") for each in result.out]
     assert len(read_index(f"{folder}/*.tar").shards) == 3
     again = run(*args, "--shards", folder, "--shard-size", 2)
     assert any("3 of 3 shards are there" in line for line in again.err)

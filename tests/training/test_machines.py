@@ -84,7 +84,7 @@ def launch(folder: Path, port: int, *arguments: str) -> subprocess.Popen[str]:
 def finish(*runs: tuple[subprocess.Popen[str], Path]) -> None:
     try:
         for run, folder in runs:
-            assert run.wait(600) == 0, (folder / "log").read_text()[-4000:]
+            assert run.wait(1800) == 0, (folder / "log").read_text()[-4000:]
     finally:
         for run, _ in runs:
             kill(run)
@@ -161,7 +161,7 @@ def test_machines_with_different_data_are_refused(data: Path, tmp_path: Path) ->
     port = free_port()
     runs = [launch(folder, port, "train.epochs=1") for folder in (first, second)]
     try:
-        codes = [run.wait(300) for run in runs]
+        codes = [run.wait(1800) for run in runs]
     finally:
         for run in runs:
             kill(run)
