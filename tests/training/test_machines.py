@@ -72,13 +72,13 @@ def launch(folder: Path, port: int, *arguments: str, restarts: int = 3) -> subpr
         sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
         "--max-restarts", str(restarts), "--rdzv-backend", "c10d", "--rdzv-id", "test",
         "--rdzv-endpoint", f"127.0.0.1:{port}", "--local-addr", "127.0.0.1",
-        "--rdzv-conf", "keep_alive_interval=1,keep_alive_max_attempt=3,read_timeout=600",
+        "--rdzv-conf", "keep_alive_interval=1,keep_alive_max_attempt=3",
         "-m", "showattend", "train", "config.yaml", *arguments,
     ]  # fmt: skip
     with (folder / "log").open("a") as log:
         return subprocess.Popen(
             command, text=True, cwd=folder, stdout=log, stderr=log, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         )  # fmt: skip
 
 
