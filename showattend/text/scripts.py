@@ -34,7 +34,7 @@ COMMON = {
 
 @lru_cache(maxsize=20_000)
 def _script(sign: str) -> str:
-    """The script of a letter; "" for other characters, "LATIN" for letters of no script of their own."""
+    """The script of a letter, "LATIN" if it has none of its own; "" for other characters."""
     if not unicodedata.category(sign).startswith(("L", "M")):
         return ""
     words = unicodedata.name(sign, "LATIN").split()
