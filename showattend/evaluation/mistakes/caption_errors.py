@@ -164,13 +164,12 @@ class ErrorReport:
 
 
 def _kind_from(values: Mapping[str, Any]) -> KindReport:
-    figures = ("model", "model_equal", "human")
-    lists = ("confusions", "wrong", "missed")
-    return KindReport(
-        kind=values["kind"],
-        **{key: values[key] and Figures(**values[key]) for key in figures},
-        **{key: tuple(tuple(each) for each in values[key]) for key in lists},
-    )
+    own: dict[str, Any] = {"kind": values["kind"]}
+    for key in ("model", "model_equal", "human"):
+        own[key] = values[key] and Figures(**values[key])
+    for key in ("confusions", "wrong", "missed"):
+        own[key] = tuple(tuple(each) for each in values[key])
+    return KindReport(**own)
 
 
 @dataclass(frozen=True)

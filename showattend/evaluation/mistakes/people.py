@@ -95,12 +95,12 @@ class PeopleReport:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PeopleReport:
         """Rebuild a report from its plain values, also after JSON."""
-        rates = ("put_in", "left_out", "human_put_in", "human_left_out")
-        captions = ("put_in_captions", "left_out_captions")
-        return cls(
-            **{key: values[key] and _rate_from(values[key]) for key in rates},
-            **{key: tuple((image, said) for image, said in values[key]) for key in captions},
-        )
+        own: dict[str, Any] = {}
+        for key in ("put_in", "left_out", "human_put_in", "human_left_out"):
+            own[key] = values[key] and _rate_from(values[key])
+        for key in ("put_in_captions", "left_out_captions"):
+            own[key] = tuple((image, said) for image, said in values[key])
+        return cls(**own)
 
 
 def _rate_from(values: Mapping[str, Any]) -> Rate:
