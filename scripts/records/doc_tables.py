@@ -383,6 +383,12 @@ SENTENCES: dict[str, dict[str, Part]] = {
 PAGES = sorted({*BLOCKS, *SENTENCES})
 
 
+def needed() -> set[str]:
+    """The names of all records that a page is written from."""
+    parts = (part for page in (*BLOCKS.values(), *SENTENCES.values()) for part in page.values())
+    return {name for part in parts for name in part.needs}
+
+
 def _pattern(name: str) -> re.Pattern[str]:
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     return re.compile(f"{re.escape(begin)}(.*?){re.escape(end)}", re.DOTALL)

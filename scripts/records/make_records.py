@@ -31,7 +31,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from doc_numbers import disagreements
-from doc_tables import OF_MODEL, fill
+from doc_tables import OF_MODEL, fill, needed
 from keep_record import kept
 from kept_records import FOLDER, MODELS, ROOT, is_stale, read_records
 
@@ -62,7 +62,7 @@ class Measure(NamedTuple):
 
 
 def measures() -> list[Measure]:
-    """All records that this program can measure, the quickest kinds first."""
+    """All records that pages are written from but for speed, the quickest kinds first."""
     found = []
     for model in MODELS:
         said = ("--device", "cpu", "--model", model)
@@ -101,7 +101,8 @@ def measures() -> list[Measure]:
     found.append(Measure("everyday_faithful_human", (*faithful, *HUMAN)))
     found.append(Measure("everyday_faithful", (*faithful, "--pixels", "10")))
     found.append(Measure("everyday_faithful_other", (*faithful, "--replace", "other")))
-    return found
+    shown = needed()
+    return [each for each in found if each.name in shown]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -151,7 +152,7 @@ def made(measure: Measure, args: argparse.Namespace) -> bool:
             raise UserError(f"{args.data}: no such folder; give the data sets with --data")
         whole.parent.mkdir(parents=True, exist_ok=True)
         print(f"{measure.name} ...", flush=True)
-        # The commands name files below data/, so that a record says nothing of this machine.
+        # The commands name files below data/, so that a record has no paths of this machine.
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             (place / "data").symlink_to(args.data.resolve())

@@ -46,7 +46,8 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "sets"
     folder.mkdir()
     rows = [
-        {"image": f"{n}.jpg", "captions": ["a dog runs", "a dog"], "split": "val"} for n in "12"
+        {"image_id": n, "image": f"{n}.jpg", "captions": ["a dog runs", "a dog"], "split": "val"}
+        for n in "12"
     ]
     (folder / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     said = [{"image_id": n, "caption": "a man runs"} for n in "12"]

@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from showattend.cli.errors_command import _scores, errors
+from showattend.cli.terminal import show_log
 from showattend.evaluation.mistakes.caption_errors import (
     ErrorReport,
     Fault,
@@ -250,6 +251,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def call(files: Path, *args: object, results: str = "results.json") -> str:
+    show_log()  # as the program does
     app = typer.Typer()
     app.command()(errors)
     given = ["--annotations", files / "captions.json", "--results", files / results, *args]
