@@ -112,8 +112,10 @@ def faithful(name: str, wanted: Sequence[str]) -> Render:
 
     def render(records: Records) -> str:
         found = records[name]["faithful"]
-        parts = [f"Settings: {describe_settings(records[name]['settings'])}."]
-        parts += filter(None, [records[name].get("assembled")])
+        parts = []
+        if "faithful" in wanted:
+            parts.append(f"Settings: {describe_settings(records[name]['settings'])}.")
+            parts += filter(None, [records[name].get("assembled")])
         made = faithful_tables(found)
         parts += [made[each].markdown() for each in wanted if each in made]
         if "trust" in wanted and (line := beta_line(found)):
