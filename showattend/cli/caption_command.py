@@ -129,10 +129,17 @@ def caption(
     from showattend.images.photo_file import PhotoFile
 
     if engine == "ray":
-        texts = {"--sidecar": sidecar, "--xmp": xmp, "--write-metadata": write_metadata}
-        texts |= {"--xmp-name": xmp_name, "--language": language, "--overwrite": overwrite}
-        texts |= {"--replace-description": replace_description, "--overlay": overlay}
-        refuse_options("is not for --engine ray, which writes to --output only", texts)
+        others: dict[str, Any] = {
+            "--sidecar": sidecar,
+            "--xmp": xmp,
+            "--xmp-name": xmp_name,
+            "--write-metadata": write_metadata,
+            "--language": language,
+            "--overwrite": overwrite,
+            "--replace-description": replace_description,
+            "--overlay": overlay,
+        }
+        refuse_options("is not for --engine ray, which writes to --output only", others)
         caption_on_cluster(
             [*(paths or ()), *(inputs or ())],
             output,
@@ -150,9 +157,14 @@ def caption(
             n_best=n_best,
         )
         return
-    shares = {"--workers": workers, "--worker-cores": worker_cores}
-    places = {"--input": inputs, "--parts": parts, "--part-size": part_size}
-    refuse_options("is for --engine ray; give both", places | shares)
+    cluster: dict[str, Any] = {
+        "--input": inputs,
+        "--parts": parts,
+        "--part-size": part_size,
+        "--workers": workers,
+        "--worker-cores": worker_cores,
+    }
+    refuse_options("is for --engine ray; give both", cluster)
     if not paths:
         raise UserError("missing argument 'PATHS...'; see showattend caption --help")
     described = xmp or write_metadata

@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from showattend.export.cluster.ray_engine import Work, connected, count_workers,
 from showattend.export.cluster.stores import Store, check_packages
 from showattend.model.checkpoint import files_digest
 from showattend.system.files import hold, unwritable
+from showattend.system.threads import in_order
 
 LOCK = ".running"
 _log = logging.getLogger(__name__)
@@ -208,13 +210,14 @@ def _made(names: set[str], kind: str) -> list[str]:
 
 def _summary(store: Store, kind: str, outcomes: Sequence[Outcome], before: int) -> Summary:
     names = store.names()
+    bad = sorted(name for name in names if name.startswith("bad-"))
     failures = tuple(each.failure for each in outcomes if each.failure)
     captions = sum(each.captions for each in outcomes)
     return Summary(
         captions=captions,
         before=before,
         made=len(outcomes) - len(failures),
-        bad=sum(count_rows(store, name) for name in names if name.startswith("bad-")),
+        bad=sum(count for _, count in in_order(partial(count_rows, store), bad, threads=16)),
         failures=failures,
         problems=ImageList(store).totals().problems,
         is_empty=not captions and not any(count_rows(store, each) for each in _made(names, kind)),
