@@ -15,7 +15,7 @@ import os
 import re
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -99,9 +99,9 @@ def expand_braces(pattern: str) -> Iterator[str]:
         if not 0 <= last - first < _MOST:
             raise DataError(f"{pattern}: {{{inner}}} must run upwards, over {_MOST:,} at most")
         width = len(number.group(1)) if number.group(1).startswith("0") else 0
-        parts = (str(each).zfill(width) for each in range(first, last + 1))
+        parts: Iterable[str] = (str(each).zfill(width) for each in range(first, last + 1))
     else:
-        parts = iter(inner.split(","))
+        parts = inner.split(",")
     for part in parts:
         yield from expand_braces(pattern[: found.start()] + part + pattern[found.end() :])
 
@@ -189,7 +189,8 @@ def read(place: str) -> Iterator[Sample]:
 
 
 def _samples(place: str, tar: tarfile.TarFile) -> Iterator[Sample]:
-    key, members = "", {}
+    key: str = ""
+    members: dict[str, bytes] = {}
     for member in tar:
         if not member.isfile():
             continue
@@ -245,12 +246,10 @@ def damaged(place: str, reason: str) -> DataError:
     return DataError(f"{place}: the shard is damaged ({reason}); copy it again")
 
 
-def _unreadable(place: str, error: BaseException) -> DataError:
+def _unreadable(place: str, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"{place}: there is no such file")
-    if isinstance(error, OSError) and error.strerror:
-        return DataError(f"{place}: cannot be read ({error.strerror})")
-    return DataError(f"{place}: cannot be read ({one_line(error) or type(error).__name__})")
+    return DataError(f"{place}: cannot be read ({one_line(error)})")
 
 
 # Files here and elsewhere ----------------------------------------------------------------------

@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from showattend.data.shard_files import OpenShard
+from showattend.data.shard_index import read_index
+from showattend.data.shard_writer import write_shards
 from showattend.data.shards import expand, folder_of, read, read_bytes, split_name
 from showattend.exceptions import DataError
+from tests.data.sharded import photographs
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
@@ -33,22 +33,6 @@ MEMBERS = {
     "sub/001.json": b"{}",
     "002.json": b'{"captions": []}',
 }
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_ranges_and_choices_are_expanded_in_order() -> None:
@@ -119,3 +103,35 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, web: str) -> None:
         list(read(str(tmp_path / "b.tar")))
     with pytest.raises(DataError, match="no such file"):
         read_bytes(f"{web}/index.json")
+
+
+def test_a_bucket_of_an_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    records = photographs(tmp_path / "images", {"train": 5, "val": 1})
+    write_shards(records, tmp_path / "shards", size=2)
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "none")
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        options = {"endpoint_url": f"http://{host}:{port}"}
+        monkeypatch.setitem(fsspec.config.conf, "s3", options)
+        system = fsspec.filesystem("s3")
+        system.mkdir("bucket")
+        system.put(str(tmp_path / "shards"), "bucket/coco", recursive=True)
+        places = expand("s3://bucket/coco/train-*.tar")
+        assert places == [f"s3://bucket/coco/train-{i:06}.tar" for i in range(3)]
+        index = read_index("s3://bucket/coco/*.tar")
+        assert [shard.place for shard in index.of("train")] == places
+        names = {sample.values["image"] for place in places for sample in read(place)}
+        assert names == {f"train{i:03}.jpg" for i in range(5)}
+        opened = OpenShard(index.shards[0], tmp_path / "copies")
+        assert opened.image(1) == list(read(places[0]))[1].image
+        with pytest.raises(DataError, match=r"none\.tar: there is no such file"):
+            list(read("s3://bucket/coco/none.tar"))
+        with pytest.raises(DataError, match="there is no such shard"):
+            expand("s3://bucket/none/*.tar")
+    finally:
+        server.stop()
