@@ -5,9 +5,10 @@ python scripts/benchmark/pack_gpu.py --data data/flickr8k --out outputs/gpu-pack
 The folder holds the package, the benchmark, tests/test_gpu.py, the config with its encoder weights,
 the training and validation photographs at training size, and pure-Python packages that a machine
 with PyTorch, torchvision, timm, NumPy, Pillow, safetensors and PyYAML lacks. Photographs are WebP
-files of the best quality that fits; where even the lowest does not, fewer of them are packed. The
+files of the best quality that fits; where even the lowest does not, some are left out. The
 shipped models are left out: run gpu.py in a checkout if the tests that caption with them should
-run. There is no Java in it, so METEOR is not computed.
+run. There is no Java in it, so METEOR is not computed; captions are
+packed as tokens, since NLTK needs a compiled package.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import random
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 from PIL import Image
 
@@ -32,6 +35,7 @@ from showattend.images.preprocessing import Preprocessing
 from showattend.model.backbones import parse_name
 from showattend.model.build import build_preprocessing
 from showattend.system.provenance import source_state
+from showattend.text import tokenizer
 
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 1_000_000
@@ -39,6 +43,8 @@ QUALITIES = (80, 70, 60, 50, 45, 40, 35, 30, 26, 22, 18)
 """WebP qualities to try; below the last, blocks and smears would be learned."""
 SAMPLE = 100
 """Photographs by which the size of all is estimated."""
+CHUNK = 256
+"""Photographs that are encoded at a time."""
 COPIED = (
     "showattend/**/*.*", "scripts/benchmark/*.py", "tests/__init__.py", "tests/test_gpu.py",
     "tests/tinyrun.py", "assets/photos/*",
@@ -62,17 +68,24 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
         "pycocoevalcap/__init__.py", "pycocoevalcap/bleu", "pycocoevalcap/cider",
         "pycocoevalcap/rouge", "pycocoevalcap/tokenizer",
     ),
-    "nltk": ("nltk/tokenize/api.py", "nltk/tokenize/destructive.py", "nltk/tokenize/util.py"),
 }  # fmt: skip
 LEXERS = {"__init__.py", "_mapping.py", "python.py", "special.py", "diff.py"}
 """What pytest uses of the lexers of Pygments, which are most of it."""
-# The word tokenizer is all that is used of nltk, whose own __init__ imports compiled packages.
+# NLTK needs a compiled package. The captions that are packed are tokens already.
 NLTK = {
-    "nltk/__init__.py": '"""The word tokenizer of NLTK (Apache License 2.0), and no more."""\n',
+    "nltk/__init__.py": '"""Stands in for NLTK where captions are tokens already."""\n',
     "nltk/tokenize/__init__.py": (
-        "from nltk.tokenize.destructive import NLTKWordTokenizer as NLTKWordTokenizer\n"
+        "class NLTKWordTokenizer:\n    def tokenize(self, text):\n        return text.split()\n"
     ),
 }
+
+
+class Splitting:
+    """What is packed in place of NLTK's tokenizer."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Split at blanks."""
+        return text.split()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,20 +124,23 @@ def pack(options: argparse.Namespace) -> str:
     out.mkdir(parents=True, exist_ok=True)
     (out / "pack.json").write_text('{"complete": false}\n')  # so that the next try may replace it
     data = options.data or Path(str(config.data.sets[0].path))
-    records = [each for each in read_dataset(data) if each.split in ("train", "val")]
+    found = [each for each in read_dataset(data) if each.split in ("train", "val")]
+    records = [each for each in map(_as_tokens, found) if each.captions]
     _copy_code(out, options.config)
     weights = _copy_packages(out, config.encoder.name)
-    budget = options.megabytes * MEGABYTE - _size(out) - MEGABYTE / 2  # captions are counted below
-    lines = sum(len(json.dumps([*each.captions])) + 90 for each in records)
+    budget = options.megabytes * MEGABYTE - _size(out) - 2000  # for pack.json
+    captions = sum(len(json.dumps([*each.captions])) + 90 for each in records)
     sees = build_preprocessing(config.encoder)
-    chosen, quality = _choose(records, sees, budget - lines, options.images)
-    _write_images(chosen, out / "data", sees, quality)
+    shuffled, quality = _choose(records, sees, budget - captions, options.images)
+    chosen = _write_images(shuffled, out / "data", sees, quality, budget)
     splits = {name: sum(each.split == name for each in chosen) for name in ("train", "val")}
     told = {
         "complete": True,
         "config": f"configs/{options.config.name}",
         "images": splits,
-        "left out": len(records) - len(chosen),
+        "left out": len(found) - len(chosen),
+        "captions left out": sum(len(each.captions) for each in found)
+        - sum(len(each.captions) for each in records),
         "size": sees.size,
         "webp quality": quality,
         "encoder weights": weights,
@@ -179,7 +195,9 @@ def _copy_packages(out: Path, encoder: str) -> str | None:
             for file in _python_files(site / part):
                 _copy(file, out / "site" / name / file.relative_to(site))
     for name, text in NLTK.items():
-        (out / "site/nltk" / name).write_text(text, encoding="utf-8")
+        file = out / "site/nltk" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
     weights = parse_name(encoder).package
     if weights is None:
         return None
@@ -210,41 +228,47 @@ def _python_files(path: Path) -> Iterator[Path]:
             yield file
 
 
+# Captions --------------------------------------------------------------------------------------
+
+
+def _as_tokens(record: Record) -> Record:
+    """A record with its captions as tokens, without those that are not the same when read again."""
+    captions = []
+    for caption in record.captions:
+        tokens = tokenizer.tokenize(caption)
+        with mock.patch.object(tokenizer, "_nltk_tokenizer", Splitting):
+            if tokens and tokenizer.tokenize(" ".join(tokens)) == tokens:
+                captions.append(" ".join(tokens))
+    return replace(record, captions=tuple(captions))
+
+
 # Photographs -----------------------------------------------------------------------------------
 
 
 def _choose(
     records: Sequence[Record], sees: Preprocessing, budget: float, most: int | None
 ) -> tuple[list[Record], int]:
-    """Which photographs, and at what quality.
+    """The order in which photographs are packed while there is room, and their quality.
 
     Returns:
-        All records if they fit at some quality, otherwise a random part of either split, in the
-        order of the data set; and the quality.
+        The records, shuffled, so that the share of the validation split stays what it is; and the
+        best quality at which all should fit, by the mean of a sample.
 
     Raises:
         UserError: Not even a hundred would fit.
     """
-    shuffled = random.Random(0).sample(list(records), len(records))
-    wanted = min(len(records), most or len(records))
-    sample = shuffled[:SAMPLE]
-    small = [_pixels(each, sees) for each in sample]
+    shuffled = random.Random(0).sample(list(records), len(records))[:most]
+    small = [_pixels(each, sees) for each in shuffled[:SAMPLE]]
     for quality in QUALITIES:
         each = sum(len(_webp(pixels, quality)) for pixels in small) / len(small)
-        if wanted * each * 1.02 <= budget:
+        if len(shuffled) * each * 1.02 <= budget:
             break
-    count = min(wanted, int(budget / (each * 1.02)))
-    if count < min(100, wanted):
+    if (room := int(budget / each)) < min(100, len(shuffled)):
         raise UserError(
-            f"{budget / MEGABYTE:.1f} MB are left for photographs, room for {max(count, 0)}; give "
+            f"{budget / MEGABYTE:.1f} MB are left for photographs, room for {max(room, 0)}; give "
             "more --megabytes"
         )
-    share = count / len(records)
-    kept = set()
-    for split in ("train", "val"):
-        of_split = [record.image_id for record in shuffled if record.split == split]
-        kept |= set(of_split[: max(1, int(share * len(of_split)))])
-    return [record for record in records if record.image_id in kept], quality
+    return shuffled, quality
 
 
 def _pixels(record: Record, sees: Preprocessing) -> Image.Image:
@@ -254,26 +278,43 @@ def _pixels(record: Record, sees: Preprocessing) -> Image.Image:
 
 def _webp(image: Image.Image, quality: int) -> bytes:
     content = io.BytesIO()
-    image.save(content, "WEBP", quality=quality, method=4)
+    image.save(content, "WEBP", quality=quality, method=6)
     return content.getvalue()
 
 
-def _write_images(records: Sequence[Record], out: Path, sees: Preprocessing, quality: int) -> None:
+def _write_images(
+    records: Sequence[Record], out: Path, sees: Preprocessing, quality: int, budget: float
+) -> list[Record]:
+    """Write photographs and captions while there is room.
+
+    Returns:
+        The records that are packed.
+    """
     out.mkdir()
 
-    def write(numbered: tuple[int, Record]) -> str:
-        number, record = numbered
-        name = f"{number:05}.webp"
-        (out / name).write_bytes(_webp(_pixels(record, sees), quality))
-        line = {
-            "image": name, "image_id": record.image_id, "split": record.split,
-            "captions": list(record.captions),
-        }  # fmt: skip
-        return json.dumps(line, ensure_ascii=False) + "\n"
+    def encoded(record: Record) -> bytes:
+        return _webp(_pixels(record, sees), quality)
 
+    lines: list[str] = []
     with ThreadPoolExecutor() as pool:
-        lines = list(pool.map(write, enumerate(records, 1)))
+        for start in range(0, len(records), CHUNK):
+            some = records[start : start + CHUNK]
+            for record, content in zip(some, pool.map(encoded, some), strict=True):
+                name = f"{len(lines) + 1:05}.webp"
+                line = {
+                    "image": name, "image_id": record.image_id, "split": record.split,
+                    "captions": list(record.captions),
+                }  # fmt: skip
+                text = json.dumps(line, ensure_ascii=False) + "\n"
+                budget -= len(content) + len(text.encode())
+                if budget < 0:
+                    break
+                (out / name).write_bytes(content)
+                lines.append(text)
+            if budget < 0:
+                break
     (out / "dataset.jsonl").write_text("".join(lines), encoding="utf-8")
+    return list(records[: len(lines)])
 
 
 if __name__ == "__main__":

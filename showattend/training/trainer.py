@@ -24,7 +24,6 @@ from showattend.training.average import Merger, MovingAverage, put_weights
 from showattend.training.board import PHOTOGRAPHS, Board
 from showattend.training.check import check
 from showattend.training.losses import Loss, captioning_loss, figures_of
-from showattend.training.notebook_display import default_reporter
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
 from showattend.training.record import (
@@ -37,7 +36,7 @@ from showattend.training.record import (
     skipped_line,
     write_record,
 )
-from showattend.training.reporter import Reporter, Silent
+from showattend.training.reporter import Reporter, Silent, default_reporter
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.setup import set_up
 from showattend.training.state import Progress, check_folder, load_state, save_state

@@ -170,6 +170,7 @@ def test_a_caption_is_tokenized_as_if_it_were_the_last_of_a_file() -> None:
         assert java._tokenize([text]) == [wanted], text
 
 
+@pytest.mark.slow
 def test_several_sets_are_scored_by_one_program_each() -> None:
     """METEOR is the dearest to start; the figures are those of a program of their own."""
     references = [["a dog runs fast", "the dog is running"], ["two children play"]]

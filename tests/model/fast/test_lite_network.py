@@ -25,7 +25,13 @@ def both(name: str) -> tuple[LiteNetwork, torch.nn.Module]:
     return made[0], made[1]
 
 
-@pytest.mark.parametrize("name", WIDTH_AND_DEPTH)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name.endswith("0") else pytest.mark.slow)
+        for name in WIDTH_AND_DEPTH
+    ],
+)
 def test_weights_have_the_names_order_and_random_values_of_timm(name: str) -> None:
     torch.manual_seed(5)
     ours = lite_network(name)
