@@ -45,24 +45,29 @@ class Storing(Silent):
         self.out, self.store, self.end, self.told = out, store, end, told
         self.history: list[dict[str, Any]] = []
         self.stored: int | None = None
+        self.read: list[float] = []  # when a part of the features was there
+        self.ends: list[float] = []  # when epochs ended
 
     def message(self, text: str) -> None:
         """Pass messages on to the log."""
         print(text, flush=True)
 
-    def task(self, *_: object, **__: object) -> None:
-        """End the run when its time is up.
+    def task(self, name: str, *_: object, **__: object) -> None:
+        """Note when features are computed, and end the run when its time is up.
 
         Raises:
             TimeIsUp: It is.
         """
-        if time.monotonic() > self.end:
+        if (clock := time.monotonic()) > self.end:
             raise TimeIsUp
+        if name == "Features":
+            self.read.append(clock)
         if self.stored != (now := _changed(self.out)):  # written after the epoch was reported
             self.keep(now)
 
     def epoch(self, entry: dict[str, Any], best: bool) -> None:
         """Tell the epochs so far."""
+        self.ends.append(time.monotonic())
         kept = ("epoch", "phase", "seconds", "loss", "val_loss", "CIDEr", "BLEU-4")
         self.history.append({key: entry[key] for key in kept if key in entry} | {"best": best})
         self.tell()
@@ -134,7 +139,7 @@ def main() -> None:
     whole = min(images["train"], config.data.train_images or images["train"])
     tried = min(TRIED, whole)
     short = configured(
-        settings, f"data.train_images={tried}", "train.epochs=2", "train.finetune_after=0",
+        settings, f"data.train_images={tried}", "train.epochs=3", "train.finetune_after=0",
         f"data.val_images={max(8, tried * images['val'] // images['train'])}",
         "train.rare_words=0", "self_critical.epochs=0", f"train.out={out / 'trial'}",
         f"data.cache={out / 'trial-cache'}",
@@ -142,13 +147,14 @@ def main() -> None:
     told: dict[str, Any] = {"plan": ["a short run measures the speed"]}
     trial = Storing(out / "trial", out / "checkpoint", end, told)
     try:
-        history = train(short, trial)["history"]
+        train(short, trial)
     except TimeIsUp:
         trial.tell()
         raise SystemExit("there was no time for an epoch; give more --minutes") from None
-    second = history[1]["seconds"] - history[0]["seconds"]
-    reading = max(0.0, history[0]["seconds"] - second) * whole / tried
-    epoch = second * whole / tried
+    epoch = (trial.ends[-1] - trial.ends[-2]) * whole / tried
+    parts = max(1, len(trial.read) - 1)  # of the first it is not known when it was begun
+    reading = (trial.read[-1] - trial.read[0]) * len(trial.read) / parts if trial.read else 0.0
+    reading *= whole / tried
     changes, lines = planned(config, epoch, end - time.monotonic() - reading)
     told = {"plan": [f"reading images takes about {reading:.0f} s", *lines]}
     reporter = Storing(out / "run", out / "checkpoint", end, told)
