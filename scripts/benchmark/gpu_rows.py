@@ -1,6 +1,6 @@
 """The benchmark's table on a GPU: eager, compiled, CUDA graphs; a part of gpu.py.
 
-Rows are told one by one. A row that cannot be measured has the reason instead of figures. Times
+Rows are printed one by one. A row that cannot be measured has the reason instead of figures. Times
 are of the device: it is waited for before and after each round.
 """
 

@@ -32,17 +32,17 @@ class TimeIsUp(KeyboardInterrupt):
 
 
 class Storing(Silent):
-    """Stores the best model after each epoch, tells, and ends the run in time.
+    """Stores the best model after each epoch, reports, and ends the run in time.
 
     Args:
         out: The folder of the run.
         store: Where the checkpoint goes.
         end: `time.monotonic` when the run must end.
-        told: What is told after each epoch, besides the epochs.
+        about: What is printed after each epoch, next to the epochs.
     """
 
-    def __init__(self, out: Path, store: Path, end: float, told: dict[str, Any]) -> None:
-        self.out, self.store, self.end, self.told = out, store, end, told
+    def __init__(self, out: Path, store: Path, end: float, about: dict[str, Any]) -> None:
+        self.out, self.store, self.end, self.about = out, store, end, about
         self.history: list[dict[str, Any]] = []
         self.stored: int | None = None
         self.read: list[float] = []  # when a part of the features was there
@@ -80,7 +80,7 @@ class Storing(Silent):
 
     def tell(self) -> None:
         """One line of JSON for gpu.py."""
-        print(json.dumps(self.told | {"history": self.history}), flush=True)
+        print(json.dumps(self.about | {"history": self.history}), flush=True)
 
 
 def _changed(out: Path) -> int | None:
@@ -144,8 +144,8 @@ def main() -> None:
         "train.rare_words=0", "self_critical.epochs=0", f"train.out={out / 'trial'}",
         f"data.cache={out / 'trial-cache'}",
     )  # fmt: skip
-    told: dict[str, Any] = {"plan": ["a short run measures the speed"]}
-    trial = Storing(out / "trial", out / "checkpoint", end, told)
+    about: dict[str, Any] = {"plan": ["a short run measures the speed"]}
+    trial = Storing(out / "trial", out / "checkpoint", end, about)
     try:
         train(short, trial)
     except TimeIsUp:
@@ -156,14 +156,14 @@ def main() -> None:
     reading = (trial.read[-1] - trial.read[0]) * len(trial.read) / parts if trial.read else 0.0
     reading *= whole / tried
     changes, lines = planned(config, epoch, end - time.monotonic() - reading)
-    told = {"plan": [f"reading images takes about {reading:.0f} s", *lines]}
-    reporter = Storing(out / "run", out / "checkpoint", end, told)
+    about = {"plan": [f"reading images takes about {reading:.0f} s", *lines]}
+    reporter = Storing(out / "run", out / "checkpoint", end, about)
     reporter.stored = _changed(out / "run")
     reporter.tell()
     try:
         train(configured(settings, *changes), reporter)
     except TimeIsUp:
-        told["plan"].append("its time was up before its end; the best model so far is stored")
+        about["plan"].append("its time was up before its end; the best model so far is stored")
     if reporter.stored != (now := _changed(out / "run")):
         reporter.keep(now)
     reporter.tell()

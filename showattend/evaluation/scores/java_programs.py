@@ -106,7 +106,7 @@ class JavaProgram:
             try:
                 while rest:
                     rest = rest[self._to.write(rest) or 0 :]
-            except (OSError, ValueError):  # it ended, as whoever reads the answers will see
+            except (OSError, ValueError):  # it ended, as reading its answers will show
                 pass
 
     def _listen(self) -> None:
