@@ -383,7 +383,7 @@ def test_unsure_words_look_and_sound_unsure(
     word = tab.get_by_role("button", name="dog (unsure)", exact=True)
     assert tab.get_by_role("button", name="runs", exact=True).count() == 1
     assert (
-        "Dotted words are unsure: of a probability under 40\u00a0%"
+        "Dotted words are unsure: their probability is under 40\u00a0%"
         in tab.locator(".reading").text_content()
     )
     word.hover()
