@@ -16,7 +16,7 @@ PYTEST := -m pytest -q -n 2 --dist worksteal
 LOCK ?=
 
 .PHONY: demo docs test test-slow test-processors test-oldest test-newest newest lock test-api fuzz kills \
-  soak same-captions lint benchmark reproduce clean help
+  soak same-captions lint benchmark records reproduce clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -111,6 +111,9 @@ lint: .venv/ready-dev  ## style and types
 
 benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (ten minutes)
 	$(BIN)/python scripts/benchmark/benchmark.py
+
+records: .venv/ready-dev  ## the figures of the documents, measured again: DATA=folder of the data sets
+	$(BIN)/python scripts/records/make_records.py --data $(or $(DATA),data)
 
 reproduce: .venv/ready-dev  ## a small part of the figures, made twice and compared
 	$(BIN)/python scripts/reproduce.py

@@ -19,7 +19,8 @@ photographs that get a note. --strange (NAME FOLDER, or NAME CAPTIONS FOLDER) re
 photographs of other kinds get one.
 
 --write stores the calibration in the model's file, without changing the weights; --beside stores
-it in calibration.safetensors next to it.
+it in calibration.safetensors next to it. Both hold the figures and what they depend on; --output
+keeps them as a record (.json).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from showattend.caption import Caption
 from showattend.caption_forms import NOTE_BELOW
 from showattend.captioner import Captioner
 from showattend.data.records import Record
-from showattend.evaluation.evaluate import read_references
+from showattend.evaluation.evaluate import caption_inputs, read_references
 from showattend.evaluation.mistakes.confidence import (
     absent_words,
     choose_threshold,
@@ -55,6 +56,8 @@ from showattend.model.calibration import Calibration
 from showattend.model.encoder import encode
 from showattend.model.familiarity import LEAST_PHOTOS, Familiarity, fit, residual
 from showattend.model.score_settings import caption_settings
+from showattend.system.files import write_json
+from showattend.system.provenance import file_digest, portable, remember_command, stamp
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     into = parser.add_mutually_exclusive_group()
     into.add_argument("--write", action="store_true", help="write into the model's file")
     into.add_argument("--beside", action="store_true", help="write calibration.safetensors")
+    parser.add_argument("--output", type=Path, help="keep the figures as a record (.json)")
     args = parser.parse_args(arguments)
+    remember_command(sys.argv[1:] if arguments is None else arguments, "calibrate.py")
     if any(len(each) not in (2, 3) for each in args.strange):
         parser.error("--strange takes NAME and FOLDER, or NAME, ANNOTATIONS and FOLDER")
     if args.strange and not args.training:
@@ -110,8 +115,11 @@ def calibrate(args: argparse.Namespace) -> None:
     for name, each in found.items():
         print(f"{name}: area under the curve", "-" if each["auc"] is None else f"{each['auc']:.3f}")
     settings = {"showattend": __version__} | caption_settings(captioner, **options)
+    files = {name: file_digest(Path(file)) for name, file, _ in args.validation}
+    files |= {f"training {n}": file_digest(Path(file)) for n, (file, _) in enumerate(args.training)}
+    made = stamp(captioner.device, data=files, **caption_inputs(captioner, settings))
     del settings["model"]  # may be a local path
-    measured = {"settings": settings, "words": _rounded(found)}
+    measured = {"settings": settings, "words": _rounded(found), "provenance": portable(made)}
     calibration = Calibration(unsure_below, captioner.calibration.familiarity, measured)
     if training is not None:
         settings |= {"training_photos": len(training), "note_below": NOTE_BELOW}
@@ -122,6 +130,8 @@ def calibrate(args: argparse.Namespace) -> None:
         print(f"\n{notes_to_markdown(notes)}")
         measured["notes"] = _rounded(notes)
         calibration = replace(calibration, familiarity=known)
+    if args.output:
+        write_json(args.output, {"unsure_below": unsure_below, **measured, "provenance": made})
     if args.write or args.beside:
         captioner.calibration = calibration
         checkpoint = checkpoints.load(path)

@@ -1,4 +1,4 @@
-r"""Compare the attention of several models: the tables of docs/attention.md as Markdown.
+r"""Compare the attention of several models, as Markdown tables.
 
     python scripts/ground_models.py --annotations instances.json --images DIR \
         --captions captions.json --out runs/grounding --last \

@@ -1,10 +1,11 @@
 """What it costs that feature caches store half precision: captions and scores with and without.
 
     python scripts/half_features.py flickr8k --annotations captions_val.json --images DIR \
-        --limit 300
+        --limit 300 --output half.json
 
 Captions photographs with features in float32 and with features rounded to float16, as the cache
-stores them, and scores both with the code of `showattend evaluate`.
+stores them, and scores both with the code of `showattend evaluate`. --output keeps the scores as a
+record.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from showattend.captioner import Captioner
 from showattend.evaluation.evaluate import evaluate, read_references
 from showattend.exceptions import UserError
 from showattend.model.score_settings import describe_settings
+from showattend.system.files import write_json
 from showattend.system.provenance import describe, remember_command
 
 
@@ -67,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=300)
     parser.add_argument("--kind", choices=("float16", "bfloat16"), default="float16")
+    parser.add_argument("--output", type=Path, help="keep the figures as a record (.json)")
     args = parser.parse_args(arguments)
     remember_command(sys.argv[1:] if arguments is None else arguments, "half_features.py")
     try:
@@ -81,6 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = zip(exact["captions"], rounded["captions"], strict=True)
     other = sum(one["caption"] != two["caption"] for one, two in pairs)
     print(f"{other} of {len(exact['captions'])} captions differ")
+    if args.output:
+        kept: dict[str, Any] = {
+            name: {"metrics": result["metrics"]} for name, result in found.items()
+        }
+        kept |= {"differ": other, "photographs": len(exact["captions"])}
+        how = {key: exact[key] for key in ("settings", "provenance")}
+        # The data set was written to a temporary folder; its digests say what it was.
+        how["settings"] |= {"annotations": str(args.annotations), "image_folder": str(args.images)}
+        write_json(args.output, kept | how)
     print(describe_settings(exact["settings"]), *describe(exact["provenance"]), sep="\n")
     return 0
 

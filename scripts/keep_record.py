@@ -6,6 +6,7 @@
 
 The captions are replaced by their number and their digest, so that anyone who repeats the command
 can tell whether the new ones are the same. Prints the digest of the file that it writes.
+`make records` does this for all records.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from showattend.exceptions import UserError
 from showattend.system.files import write_json
 from showattend.system.provenance import file_digest, portable
 
-LISTS = ("captions", "categories", "where")
-"""Parts of a record that are long."""
+LISTS = ("captions", "categories")
+"""Parts of a record that are long and that no document shows."""
 
 
 def kept(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record without its lists and paths, with the digest of its captions."""
     short = {key: value for key, value in record.items() if key not in LISTS}
+    if isinstance(faithful := short.get("faithful"), Mapping):
+        short["faithful"] = {key: faithful[key] for key in faithful if key not in LISTS}
     short = portable(short)
     if captions := captions_digest(record):
         short["captions"] = captions

@@ -8,30 +8,30 @@ r"""Compute all figures of a model card: scores, wording, invented people, groun
         --human-captions captions_train.json
 
 Everything is computed in float32 with the model's own search. Writes measured.md (the tables) and
-measured.json (also the captions, and the settings of every figure) into --out. --sizes measures
-the model at other input sizes too.
+measured.json (also the captions, the settings of every figure, and what they depend on) into --out.
+--sizes measures the model at other input sizes too. `make records` measures what the documents
+state, with the commands of showattend.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from showattend.captioner import Captioner
 from showattend.config import to_dict
-from showattend.evaluation.evaluate import evaluate, read_references
+from showattend.evaluation.evaluate import caption_inputs, evaluate, read_references
 from showattend.evaluation.grounding.ground import ground
 from showattend.evaluation.mistakes.people import find_people
 from showattend.evaluation.scores.metrics import METRICS
 from showattend.evaluation.scores.wording import wording
 from showattend.exceptions import DataError, UserError
+from showattend.model.score_settings import caption_settings
 from showattend.system.files import write_json, write_text
+from showattend.system.provenance import remember_command, stamp
 
 BASELINES = ("uniform", "centre", "other_word")
 
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--sizes", nargs="+", type=int, help="input sizes; default: the model's")
     args = parser.parse_args(arguments)
+    remember_command(sys.argv[1:] if arguments is None else arguments, "measure_model.py")
     try:
         sets = dict(_set(text) for text in args.sets)
         if unknown := set(args.people) - sets.keys():
@@ -88,16 +89,16 @@ def measure(
             "search": to_dict(captioner.search),
             "size": captioner.preprocessing.size,
             "precision": "fp32",
-            "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
         },
         "sets": {},
     }
+    digests: dict[str, Any] = {}
     said: dict[str, list[str]] = {}
     references: dict[Any, tuple[str, ...]] = {}
     candidates: dict[Any, str] = {}
     for name, (captions, images) in sets.items():
         result = evaluate(captions, captioner=captioner, images=images, split="val")
+        digests[name] = result["provenance"]["data"]
         said[name] = [each["caption"] for each in result["captions"]]
         found["sets"][name] = {
             "images": len(said[name]),
@@ -138,6 +139,9 @@ def measure(
                     continue
                 kept = ("words", "images", "pointing", "mass", "interval")
                 found[f"ground_{key}"] = {name: result[name] for name in kept}
+                digests[f"ground_{key}"] = result["provenance"]["data"]
+    inputs = caption_inputs(captioner, caption_settings(captioner))
+    found["provenance"] = stamp(captioner.device, data=digests, **inputs)
     return found
 
 

@@ -18,7 +18,12 @@ class UserError(Exception):
 
     Names and values in the message may come from anywhere: line breaks become blanks, other control
     characters are escaped, and what is too long is cut in the middle.
+
+    Attributes:
+        elsewhere: Whether another process of a run reports it.
     """
+
+    elsewhere = False
 
     def __str__(self) -> str:
         """The message as one line."""

@@ -137,6 +137,7 @@ WHOLE = {
     "training/test_configs.py",
     "training/test_decoder_kinds.py",
     "training/test_interruptions.py",
+    "training/test_machines.py",
     "training/test_memory.py",
     "training/test_processes.py",
     "training/test_several_sets.py",

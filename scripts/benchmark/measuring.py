@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,13 @@ def as_json(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
         "provenance": stamp(torch.device("cpu")),
         "rows": [asdict(each) | {"share": each.share, "met": each.met} for each in rows],
     }
+
+
+def from_json(values: Mapping[str, Any]) -> Row:
+    """Rebuild a row of `as_json`."""
+    spreads = {key: values[key] and Spread(**values[key]) for key in ("ours", "usual", "ratio")}
+    known = {each.name for each in fields(Row)}
+    return Row(**{key: values[key] for key in known & values.keys()} | spreads)
 
 
 def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:

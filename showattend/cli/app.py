@@ -198,8 +198,9 @@ def _run(args: Sequence[str]) -> int:
         _refuse_empty(args)
         code = app(with_command(args), prog_name="showattend", standalone_mode=False) or 0
     except UserError as error:
-        wait_for_the_first()
-        log.warning(str(error))
+        if not error.elsewhere:
+            wait_for_the_first()
+            log.warning(str(error))
         return 2
     except _UsageError as error:
         _complain_of_usage(error)

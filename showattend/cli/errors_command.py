@@ -65,9 +65,9 @@ def errors(
     """Report what captions get wrong: objects, people, counts, colours, activities, phrases."""
     from showattend.evaluation.evaluate import made_with, read_references, read_results
     from showattend.evaluation.mistakes.caption_errors import find_errors
-    from showattend.evaluation.mistakes.errors_report import to_markdown
+    from showattend.evaluation.mistakes.errors_report import said_by, to_markdown
     from showattend.system.files import make_room, spare, write_json, write_text
-    from showattend.system.provenance import file_digest, stamp
+    from showattend.system.provenance import describe, file_digest, stamp
 
     suffix = None if output is None else output.suffix.lower()
     if suffix not in (None, ".md", ".json", ".html"):
@@ -110,18 +110,23 @@ def errors(
     whole = True
     if output is not None and suffix == ".html":
         whole = _write_page(output, records, captions, results, worst, model, device)
-    elif output is not None and suffix == ".json":
+    else:
         inputs = {"annotations": annotations, "results": results, "train": train}
         data = {name: path and file_digest(path) for name, path in inputs.items()}
-        made = stamp(data=data, captions=made_with(results))
-        write_json(output, report.to_dict() | {"provenance": made})
-    else:
-        command = _command(annotations, results, train, split)
-        page = to_markdown(report, command=command, captions=_made(results))
-        if output is None:
-            print(page, end="")
+        made = stamp(data=data, captions=made_with(results), model=_model(results))
+        if output is not None and suffix == ".json":
+            write_json(output, report.to_dict() | {"provenance": made})
         else:
-            write_text(output, page)
+            page = to_markdown(
+                report,
+                command=_command(annotations, results, train, split),
+                captions=said_by(made["captions"]),
+                made=describe(made),
+            )
+            if output is None:
+                print(page, end="")
+            else:
+                write_text(output, page)
     if output is not None:
         log.info(f"wrote {output}")
     if gallery is not None:
@@ -161,15 +166,12 @@ def _content(results: Path) -> Any:
         return None
 
 
-def _made(results: Path) -> str | None:
-    """Describe how ``evaluate`` made the captions, if it did."""
-    from showattend.evaluation.evaluate import made_with
-    from showattend.model.score_settings import describe_settings
-
-    if not (settings := made_with(results)):
-        return None
-    how = f"model {settings['model']}, {describe_settings(settings)}"
-    return f"The captions are from `showattend evaluate --output`: {how}."
+def _model(results: Path) -> dict[str, Any] | None:
+    """The name and the digests of the model that made the captions, if ``evaluate`` did."""
+    content = _content(results)
+    made = content.get("provenance") if isinstance(content, dict) else None
+    model = made.get("model") if isinstance(made, dict) else None
+    return model if isinstance(model, dict) else None
 
 
 def _scores(results: Path) -> dict[str, float]:

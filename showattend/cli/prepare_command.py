@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from showattend.cli.terminal import bars, examples, log, printable
-from showattend.data.prepare import Report, prepare_flickr8k, prepare_karpathy
+from showattend.data.prepare import Report, Sharding, prepare_flickr8k, prepare_karpathy
 from showattend.data.prepare_folder import prepare_folder
+from showattend.data.shard_writer import SIZE
+from showattend.exceptions import UserError
 
 prepare_app = typer.Typer(
     help="Check a data set, report on it, and write it in the format that training reads.",
@@ -20,12 +22,32 @@ prepare_app = typer.Typer(
         "prepare coco --out data/coco --images 5000 --categories dog,frisbee",
         "prepare coco --out data/karpathy --split karpathy --image-root coco/",
         "prepare folder my-photos/ --out data/mine",
+        "prepare flickr8k Flickr8k/ --out data/flickr8k --shards data/flickr8k-shards",
     ),
     no_args_is_help=True,
 )
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 MinCount = Annotated[int, typer.Option(help="Least occurrences for a word to be learnt.", min=1)]
+
+Shards = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for the same data set as tar files that WebDataset reads.",
+        metavar="DIR",
+        show_default="none",
+    ),
+]
+ShardSize = Annotated[int, typer.Option(help="Images in each of them.", min=1)]
+FeaturesOf = Annotated[
+    Path | None,
+    typer.Option(
+        help="Config of a training run; what its frozen encoder makes of each image is stored in "
+        "the shards too.",
+        metavar="CONFIG",
+        show_default="only images",
+    ),
+]
 
 
 @prepare_app.command()
@@ -36,9 +58,13 @@ def flickr8k(
         Path | None, typer.Option(help="Folder of the images.", show_default="in the folder")
     ] = None,
     min_count: MinCount = 5,
+    shards: Shards = None,
+    shard_size: ShardSize = SIZE,
+    features: FeaturesOf = None,
 ) -> None:
     """Flickr8k's own text files."""
-    _prepare(prepare_flickr8k, root, out, images=images, min_count=min_count)
+    sharding = _sharding(shards, shard_size, features)
+    _prepare(prepare_flickr8k, root, out, images=images, min_count=min_count, shards=sharding)
 
 
 @prepare_app.command()
@@ -48,9 +74,14 @@ def karpathy(
     out: Out,
     restval: Annotated[bool, typer.Option(help="Train on the split restval too.")] = True,
     min_count: MinCount = 5,
+    shards: Shards = None,
+    shard_size: ShardSize = SIZE,
+    features: FeaturesOf = None,
 ) -> None:
     """A Karpathy split file."""
-    _prepare(prepare_karpathy, annotations, images, out, restval=restval, min_count=min_count)
+    sharding = _sharding(shards, shard_size, features)
+    options = {"restval": restval, "min_count": min_count, "shards": sharding}
+    _prepare(prepare_karpathy, annotations, images, out, **options)
 
 
 @prepare_app.command()
@@ -128,6 +159,9 @@ def coco(
     ] = True,
     seed: Annotated[int, typer.Option(help="Seed of the selection for --images.")] = 0,
     min_count: MinCount = 5,
+    shards: Shards = None,
+    shard_size: ShardSize = SIZE,
+    features: FeaturesOf = None,
 ) -> None:
     """MS-COCO or part of it, from local files or downloading only what it needs."""
     from showattend.data.coco.prepare_coco import Subset, prepare_coco
@@ -151,6 +185,7 @@ def coco(
             image_root=image_root,
             base_url=base_url,
             min_count=min_count,
+            shards=_sharding(shards, shard_size, features),
         )
     except KeyboardInterrupt:
         log.info(
@@ -168,6 +203,9 @@ def folder(
     ] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of that selection.")] = 0,
     min_count: MinCount = 5,
+    shards: Shards = None,
+    shard_size: ShardSize = SIZE,
+    features: FeaturesOf = None,
 ) -> None:
     """Your own photos, with photo.txt next to photo.jpg, or captions.jsonl or captions.csv."""
     _prepare(
@@ -177,7 +215,30 @@ def folder(
         val_fraction=val_fraction,
         seed=seed,
         min_count=min_count,
+        shards=_sharding(shards, shard_size, features),
     )
+
+
+def _sharding(folder: Path | None, size: int, features: Path | None) -> Sharding | None:
+    """What the options say about shards.
+
+    Raises:
+        UserError: There are features but no folder, or the config is invalid.
+    """
+    if folder is None:
+        if features is not None:
+            raise UserError("--features is for shards; give their folder with --shards")
+        return None
+    if features is None:
+        return Sharding(folder, size)
+    from showattend.config import load_config
+    from showattend.system.device import choose_device, choose_dtype
+    from showattend.training.shard_inputs import EncodedPhotos
+
+    config = load_config(features, [])
+    device = choose_device(config.train.device)
+    dtype = choose_dtype(config.train.precision, device)
+    return Sharding(folder, size, EncodedPhotos(config, device, dtype))
 
 
 def _prepare(function: Callable[..., Report], *args: Any, **options: Any) -> None:

@@ -46,8 +46,11 @@ class Terminal(logging.Handler):
 
 
 def show_log() -> None:
-    """Show the log; a program that embeds the library decides for itself."""
-    log.setLevel(logging.INFO)
+    """Show the log; a program that embeds the library decides for itself.
+
+    Of several processes that ``torchrun`` has started, the others say only what is wrong.
+    """
+    log.setLevel(logging.WARNING if int(os.environ.get("RANK", "0")) else logging.INFO)
     if not any(isinstance(each, Terminal) for each in log.handlers):
         log.addHandler(Terminal())
 

@@ -47,8 +47,8 @@ class DataConfig:
 
     path: str | tuple[DataSetConfig, ...] = option(
         "",
-        "dataset.jsonl from `showattend prepare`, or 'toy' for synthetic shapes; or a list of such "
-        "files, each optionally a section with path, weight, name and images",
+        "dataset.jsonl from `showattend prepare`, shards such as DIR/*.tar, or 'toy' for synthetic "
+        "shapes; or a list, each optionally a section with path, weight, name and images",
         _read_paths,
     )
     images: str | None = option(None, "image folder that relative paths in the data set refer to")
@@ -67,6 +67,15 @@ class DataConfig:
     toy_images: int = option(1200, "number of pictures to draw for path: toy")
     train_images: int | None = option(None, "train on this many randomly chosen images; null: all")
     val_images: int | None = option(None, "validate on this many random images; null: all")
+
+    lanes: int = option(
+        8,
+        "shards: number of streams that are read side by side; a multiple of the number of "
+        "processes, whose result then does not depend on that number",
+    )
+    mixed_shards: int = option(
+        2, "shards: number of neighbouring shards of a stream that are shuffled together"
+    )
 
     @property
     def sets(self) -> tuple[DataSetConfig, ...]:

@@ -28,6 +28,11 @@ from showattend.text.vocabulary import Vocabulary
 _SIDE = re.compile(r"(left|right)(-.*|hand|handed|most|ward|wards)?")
 
 
+def says_side(word: str) -> bool:
+    """Whether a word says left or right, which is not true of the mirrored image."""
+    return bool(_SIDE.fullmatch(word))
+
+
 class Batch(NamedTuple):
     """One batch; inputs are annotations [B, H, W, D] or pixels [B, 3, S, S] uint8.
 
@@ -168,7 +173,7 @@ class CaptionLoader:
         # All captions in a few flat arrays: a list a caption would be ten times their size.
         self.spoken = Spoken(records) if spoken is None else spoken
         number_of = np.array(vocabulary.encode(self.spoken.words), np.int32)
-        has_side = np.array([bool(_SIDE.fullmatch(word)) for word in self.spoken.words], bool)
+        has_side = np.array([says_side(word) for word in self.spoken.words], bool)
         tokens, ends, images, sideless = array("i"), array("Q", [0]), array("Q", [0]), array("b")
         for row in range(len(records)):
             said = [words for words in self.spoken.numbers(row) if len(words)]
@@ -223,6 +228,11 @@ class CaptionLoader:
     def __len__(self) -> int:
         """Steps an epoch."""
         return -(-self.draws // self.step_size)
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len(self.records)
 
     @property
     def step_size(self) -> int:
@@ -319,15 +329,15 @@ class CaptionLoader:
                 upcoming = following and pool.submit(read, following.drawn)
                 mine = captions(part.drawn)
                 step = mine if part.step == part.drawn else captions(part.step)
-                padded, lengths = self._pad(mine)
+                padded, lengths = pad(mine)
                 yield Batch(
                     inputs,
                     padded,
                     lengths,
                     [each % N for each in part.drawn],
-                    of_captions=part.counts * _captions(mine) / _captions(step),
+                    of_captions=part.counts * count_captions(mine) / count_captions(step),
                     of_images=part.counts * len(mine) / len(step),
-                    of_tokens=part.counts * _targets(mine) / _targets(step),
+                    of_tokens=part.counts * count_targets(mine) / count_targets(step),
                     last=part.last,
                 )
                 part = following
@@ -345,20 +355,25 @@ class CaptionLoader:
                 last = turn + 1 == self.accumulate
                 yield _Part(rows or step[:1], bool(rows), step, last)
 
-    @staticmethod
-    def _pad(captions: list[list[np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
-        K = max(len(each) for each in captions)
-        T = max(len(words) for each in captions for words in each)
-        padded = torch.full((len(captions), K, T + 2), Vocabulary.PAD)
-        lengths = torch.zeros(len(captions), K, dtype=torch.long)
-        for b, each in enumerate(captions):
-            for k, words in enumerate(each):
-                length = len(words)
-                padded[b, k, 0] = Vocabulary.START
-                padded[b, k, 1 : 1 + length] = torch.from_numpy(words)
-                padded[b, k, 1 + length] = Vocabulary.END
-                lengths[b, k] = length + 1
-        return padded, lengths
+
+def pad(captions: Sequence[Sequence[np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Captions of B images, as numbers [T] each, in one tensor.
+
+    Returns:
+        The captions [B, K, T + 2] and their lengths [B, K], as in `Batch`.
+    """
+    K = max(len(each) for each in captions)
+    T = max(len(words) for each in captions for words in each)
+    padded = torch.full((len(captions), K, T + 2), Vocabulary.PAD)
+    lengths = torch.zeros(len(captions), K, dtype=torch.long)
+    for b, each in enumerate(captions):
+        for k, words in enumerate(each):
+            length = len(words)
+            padded[b, k, 0] = Vocabulary.START
+            padded[b, k, 1 : 1 + length] = torch.from_numpy(words)
+            padded[b, k, 1 + length] = Vocabulary.END
+            lengths[b, k] = length + 1
+    return padded, lengths
 
 
 def wordless(record: Record) -> DataError:
@@ -369,9 +384,11 @@ def wordless(record: Record) -> DataError:
     )
 
 
-def _captions(images: list[list[np.ndarray]]) -> int:
+def count_captions(images: Sequence[Sequence[np.ndarray]]) -> int:
+    """How many captions images have, given as numbers [T] each."""
     return sum(map(len, images))
 
 
-def _targets(images: list[list[np.ndarray]]) -> int:
+def count_targets(images: Sequence[Sequence[np.ndarray]]) -> int:
+    """How many words captions [T] are to predict, the ends among them."""
     return sum(len(words) + 1 for captions in images for words in captions)

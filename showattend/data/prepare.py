@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from showattend.data.places import as_on_disk
 from showattend.data.readers import check_ids, read_flickr8k, read_json, read_karpathy
 from showattend.data.records import SPLITS, Record
+from showattend.data.shard_writer import SIZE, Features, write_shards
 from showattend.exceptions import DataError, ImageError
 from showattend.system.files import real
 from showattend.system.threads import in_order
@@ -30,6 +31,14 @@ _FORMAT = "showattend data set, version 1"
 FEW = 20
 """Below this number of validation images the report has a note."""
 _LISTED = 10  # skipped images shown in the terminal; report.json lists all
+
+
+class Sharding(NamedTuple):
+    """Where and how to write shards besides (`showattend.data.shard_writer`)."""
+
+    folder: Path
+    size: int = SIZE
+    features: Features | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class Report:
             None without validation captions.
         empty_captions: Number of captions left out because they contain no word.
         skipped: One line for each image that was left out: which, and why.
+        shards: The folder of the shards and their number by split; None if there are none.
     """
 
     out: Path
@@ -62,6 +72,7 @@ class Report:
     unknown_share: float | None
     empty_captions: int
     skipped: tuple[str, ...] = field(default=())
+    shards: tuple[Path, dict[str, int]] | None = None
 
     def length_at(self, share: float) -> int:
         """The length that this fraction of the captions does not exceed (0.5: the median)."""
@@ -119,6 +130,11 @@ class Report:
             if len(self.skipped) > _LISTED:
                 lines.append(f"  and {len(self.skipped) - _LISTED:,} more: see report.json")
         lines.append(f"{'written:':<12}{self.out / 'dataset.jsonl'}")
+        if self.shards is not None:
+            folder, counts = self.shards
+            said = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+            pattern = shlex.quote(f"data.path={folder}/*.tar")
+            lines.append(f"{'shards:':<12}{said} in {folder}; train with {pattern}")
         if "val" in self.images:
             captions, images = self.out / "captions_val.json", self.image_root
             lines.append(
@@ -136,6 +152,7 @@ def prepare(
     skipped: Iterable[str] = (),
     draw: Callable[[list[Record], list[str]], list[Record]] | None = None,
     progress: Progress | None = None,
+    shards: Sharding | None = None,
 ) -> Report:
     """Check a data set and write its canonical form; the same input gives the same files.
 
@@ -147,9 +164,10 @@ def prepare(
         draw: Assigns splits: called with the usable records and a line for each image left out,
             returns the records with their splits.
         progress: Called with a label, the number of images opened, and the total.
+        shards: Where to write shards besides; None writes none.
 
     Raises:
-        DataError: No image is left, an id occurs twice, or the folder cannot be written or holds
+        DataError: No image is left, an id occurs twice, or a folder cannot be written or holds
             another data set.
     """
     records = as_on_disk(records)
@@ -169,7 +187,13 @@ def prepare(
     # Written first: if the run is interrupted, it identifies the other files as ours.
     told = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
     _write(out_dir, {"report.json": told} | files)
-    return report
+    if shards is None:
+        return report
+    folder, size, features = shards
+    counts = write_shards(
+        kept, folder, size=size, features=features, progress=progress or (lambda *_: None)
+    )
+    return replace(report, shards=(folder, counts))
 
 
 # The data sets ---------------------------------------------------------------------------------

@@ -25,13 +25,20 @@ UNSPACED = {
 }
 """Scripts without blanks between words, by the first word of the names of their characters."""
 
+COMMON = {
+    "ANGSTROM", "BLACK-LETTER", "DOUBLE-STRUCK", "FEMININE", "KELVIN", "MASCULINE", "MATHEMATICAL",
+    "MICRO", "MODIFIER", "OHM", "PLANCK", "SCRIPT",
+}  # fmt: skip
+"""First words of the names of signs that are letters to Unicode and occur in text of any script."""
+
 
 @lru_cache(maxsize=20_000)
 def _script(sign: str) -> str:
-    """The script of a letter; "" for other characters, "LATIN" for letters of no known script."""
+    """The script of a letter, "LATIN" if it has none of its own; "" for other characters."""
     if not unicodedata.category(sign).startswith(("L", "M")):
         return ""
-    return unicodedata.name(sign, "LATIN").split()[0]
+    words = unicodedata.name(sign, "LATIN").split()
+    return "LATIN" if words[0] in COMMON or "LATIN" in words else words[0]
 
 
 def other_script(texts: Iterable[str]) -> str | None:

@@ -9,7 +9,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from showattend.model.checkpoint import flatten, load_tensors, save_tensors, unflatten
+from showattend.model.checkpoint import (
+    FILE_NAME,
+    Checkpoint,
+    flatten,
+    load,
+    load_tensors,
+    save_tensors,
+    unflatten,
+)
+from showattend.system.processes import ALONE, Processes
 
 Weights = dict[str, torch.Tensor]
 _META = {"kind": "run"}
@@ -62,9 +71,13 @@ class Merger:
         folder: The folder of the run.
         runs: The number of runs.
         start_share: s in (1 - s) mean_k theta_k + s theta_start.
+        processes: All of them load; the first one has the files.
     """
 
-    def __init__(self, folder: Path, runs: int, start_share: float) -> None:
+    def __init__(
+        self, folder: Path, runs: int, start_share: float, processes: Processes = ALONE
+    ) -> None:
+        self.processes = processes
         self.files = [folder / f"run_{k + 1}.safetensors" for k in range(runs)]
         self.start = folder / "start.safetensors"
         self.start_share = start_share
@@ -83,7 +96,7 @@ class Merger:
         Raises:
             CheckpointError: The file is missing or damaged.
         """
-        put_weights(load_tensors(self.start, "the weights of a run")[0], models)
+        put_weights(self._load(self.start), models)
 
     def merge(self, models: Mapping[str, nn.Module]) -> None:
         """Load the average into the models.
@@ -95,12 +108,15 @@ class Merger:
         shares = [(self.start, self.start_share)]
         shares += [(file, (1 - self.start_share) / len(self.files)) for file in self.files]
         for file, share in shares:
-            for key, value in load_tensors(file, "the weights of a run")[0].items():
+            for key, value in self._load(file).items():
                 if value.is_floating_point():
                     mean[key] = mean.get(key, torch.zeros_like(value)) + share * value
                 else:
                     mean[key] = value
         put_weights(mean, models)
+
+    def _load(self, file: Path) -> Weights:
+        return self.processes.from_first(lambda: load_tensors(file, "the weights of a run")[0])
 
 
 def put_weights(weights: Weights, models: Mapping[str, nn.Module]) -> None:
@@ -108,3 +124,12 @@ def put_weights(weights: Weights, models: Mapping[str, nn.Module]) -> None:
     parts = unflatten(weights)
     for name, model in models.items():
         model.load_state_dict(parts[name])
+
+
+def best_model(folder: Path, processes: Processes) -> Checkpoint:
+    """The best model of a run so far, whose file the first process has.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    return processes.from_first(lambda: load(folder / FILE_NAME))

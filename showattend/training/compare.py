@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from showattend.config import Config, expand_configs, find_config, load_config, to_dict
+from showattend.data.shards import is_shards
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
 from showattend.model.model_schema import parse_json
 from showattend.system.files import make_room, write_text
@@ -142,6 +143,11 @@ def plan(files: Sequence[Path], overrides: Sequence[str] = ()) -> list[Row]:
             check(config)
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from error
+        if any(is_shards(each.path) for each in config.data.sets):
+            raise ConfigError(
+                f"{file}: data.path names shards; `showattend compare` scores runs on the images "
+                "of a dataset.jsonl, so give that"
+            )
         name = file.stem
         if name.casefold() in rows:  # some file systems ignore case
             other = rows[name.casefold()].file

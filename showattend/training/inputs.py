@@ -32,7 +32,7 @@ def dataset_file(
 ) -> tuple[Path, Path | None]:
     """The data set that a config names, or draws; and the image folder, where it names one.
 
-    Of several processes, all of which call this, the first draws.
+    Of several processes, all of which call this, the first of each machine draws.
 
     Args:
         data: The section of the config.
@@ -47,14 +47,8 @@ def dataset_file(
         raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
     if chosen.path == "toy":
         folder = Path(data.cache or "data/cache") / f"toy-{data.toy_images}"
-        failed = None
-        if processes.first:
-            try:
-                write_toy(folder, images=data.toy_images)
-            except DataError as error:
-                failed = str(error)
-        if (failed := processes.gather(failed)[0]) is not None:  # all wait for it
-            raise DataError(failed)
+        sharing = processes.sharing(folder.parent)
+        sharing.from_first(lambda: write_toy(folder, images=data.toy_images))  # all wait for it
         return folder / "dataset.jsonl", None
     path = Path(chosen.path)
     if path.suffix.lower() == ".jsonl" and _is_absent(path):
@@ -143,6 +137,8 @@ def cached_inputs(
         DataError: None of the images is there, or the cache cannot be used.
     """
     _not_moved(mixture, config.data)  # before room is taken for their features
+    # Machines with a cache each fill their own.
+    processes = processes.sharing(Path(config.data.cache or ""))
     training, _ = split_rows(mixture, config.data)
     records = mixture.records
     caches: dict[View, FeatureCache] = {}

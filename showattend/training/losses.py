@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from showattend.config import TrainConfig
+from showattend.data.loader import Batch
 from showattend.model.decoders.protocol import Forced
 
 _AT_ONCE = 1 << 18  # logits at a time
@@ -58,6 +60,26 @@ def captioning_loss(
         plain / len(forced.targets),
         penalty.detach(),
         forced.figures or {},
+    )
+
+
+def batch_loss(
+    decoder: Any, annotations: torch.Tensor, batch: Batch, settings: TrainConfig
+) -> Loss:
+    """`captioning_loss` of a batch.
+
+    Args:
+        decoder: The decoder, in training mode.
+        annotations: [B, H, W, D].
+        batch: Its captions and lengths.
+        settings: The section ``train`` of the config.
+    """
+    lengths = batch.lengths.to(annotations.device)
+    return captioning_loss(
+        decoder(annotations, batch.captions.to(annotations.device), lengths),
+        lengths,
+        label_smoothing=settings.label_smoothing,
+        doubly_stochastic=settings.doubly_stochastic,
     )
 
 

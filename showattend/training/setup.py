@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from showattend.captioner import Captioner
 from showattend.config import Config, to_dict
-from showattend.data.loader import CaptionLoader, wordless
+from showattend.data.loader import CaptionLoader, Inputs, wordless
 from showattend.data.mixture import Mixture
 from showattend.data.spoken import Spoken
-from showattend.exceptions import ConfigError
+from showattend.data.stream import StreamLoader
+from showattend.exceptions import ConfigError, DataError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.build import build_decoder, build_preprocessing, encoder_of
 from showattend.model.checkpoint import find_model, weights_digest
@@ -37,6 +39,7 @@ from showattend.training.inputs import (
     split_rows,
 )
 from showattend.training.reporter import Reporter
+from showattend.training.shard_inputs import Sharded, frozen_part, read_shards, uses_shards
 from showattend.training.start import done_before, merge_words, take_decoder, take_encoder
 from showattend.training.validation import Validation
 
@@ -51,10 +54,11 @@ class Setup:
         preprocessing: From a file to the encoder's input.
         vocabulary: The words.
         decoder: With its first weights.
-        train_loader: The training split.
+        train_loader: The training split: a `CaptionLoader`, or a `StreamLoader` for shards.
         val_loader: The validation split.
         validation: Scores a model on it.
         identity: What must be the same when the run goes on: config, data and processes.
+        sharded: The shards; None where there is a dataset.jsonl.
     """
 
     encoder: Encoder
@@ -62,10 +66,11 @@ class Setup:
     preprocessing: Preprocessing
     vocabulary: Vocabulary
     decoder: Any
-    train_loader: CaptionLoader
+    train_loader: Any
     val_loader: CaptionLoader
     validation: Validation
     identity: dict[str, Any]
+    sharded: Sharded | None = None
 
     def annotations(
         self, encoder: Encoder, inputs: torch.Tensor, dtype: torch.dtype, stage: str | None
@@ -93,12 +98,18 @@ class Setup:
     def sizes(self) -> dict[str, Any]:
         """The sizes of data and input, for the record of a run."""
         return {
-            "train_images": len(self.train_loader.records),
-            "val_images": len(self.val_loader.records),
+            "train_images": self.train_loader.images,
+            "val_images": self.val_loader.images,
             "vocabulary": len(self.vocabulary),
             "size": self.preprocessing.size,
             "grid": list(self.encoder.grid(self.preprocessing.size)),
         }
+
+    def photos(self, count: int) -> list[Path]:
+        """The first validation photographs, which may be in memory (`PhotoFile`)."""
+        if self.sharded is not None:
+            return list(self.sharded.photos(count))
+        return [record.path for record in self.val_loader.records[:count]]
 
     def captioner(
         self, config: Config, encoder: Encoder, decoder: Any, record: dict[str, Any]
@@ -125,7 +136,8 @@ class Setup:
 
         Call it before training: ``encoder`` is the digest of the encoder's weights at the start.
         """
-        files = [Path(each.path) for each in config.data.sets]  # or "toy", which is no file
+        # A path may be "toy", or a pattern of shards, which is no file.
+        files = [Path(each.path) for each in config.data.sets]
         start = config.train.init_from
         return provenance.stamp(
             device,
@@ -155,8 +167,14 @@ def set_up(
         DataError: The data set cannot be read, or a split of it is empty.
         ConfigError: A value of the config is invalid, or the model to start from does not fit.
     """
-    mixture = read_mixture(config, processes)
-    mixture = replace(mixture, spoken=Spoken(mixture.records))
+    sharded = read_shards(config) if uses_shards(config.data) else None
+    if sharded is None:
+        mixture = read_mixture(config, processes)
+        mixture = replace(mixture, spoken=Spoken(mixture.records))
+    else:
+        mixture = sharded.validation
+    if processes.machine is not None:  # before hours of extraction
+        _check_the_same(processes.gather(_digest(mixture, sharded, ())))
     start = config.train.init_from
     source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
     # A model to start from brings its encoder's weights: those of ImageNet need not be installed.
@@ -175,51 +193,40 @@ def set_up(
             f"warning: train.finetune_after is {config.train.finetune_after}, of "
             f"{config.train.epochs} epochs: the stages that encoder.finetune_from opens never learn"
         )
+    if processes.count > 1:
+        freeze_unused(encoder, opened, preprocessing.size)
     encoder.to(device)
-    _try_words(config, mixture, encoder.dim, source)
+    _try_words(config, mixture, sharded, encoder.dim, source)
     # Cached is what the frozen part of the encoder yields: all of it, or what comes before the
     # opened stages. Where these cannot be cut off, or the config wants no cache, images are
     # decoded for every batch.
-    frozen: Encoder | None = encoder if config.data.cache is not None else None
-    if opened and frozen is not None:
-        frozen = encoder.before(config.encoder.finetune_from or "", preprocessing.size)
-        if frozen is None:
-            reporter.message(
-                f"{config.encoder.name} cannot be cut before {config.encoder.finetune_from}: there "
-                "is no cache, images are decoded and encoded again for every batch, which is slow"
-            )
-    if frozen is None:
-        mixture, inputs = pixel_inputs(config, mixture, preprocessing, reporter)
+    frozen: Encoder | None = None
+    if config.data.cache is not None:
+        frozen = frozen_part(encoder, config, preprocessing.size, reporter.message)
+    train_loader: CaptionLoader | StreamLoader
+    if sharded is not None:
+        streamed = sharded.inputs(frozen, preprocessing, dtype, reporter)
+        vocabulary = _vocabulary(config, mixture, sharded, source)
+        train_loader = sharded.train_loader(streamed, vocabulary, processes)
+        val_loader = sharded.val_loader(streamed, vocabulary, processes)
+        set_of_val = mixture.set_of
     else:
-        mixture, inputs = cached_inputs(
-            config,
-            mixture,
-            frozen,
-            preprocessing,
-            dtype=dtype,
-            device=device,
-            processes=processes,
-            reporter=reporter,
-        )
-    train, val = split_rows(mixture, config.data)
-    vocabulary = _vocabulary(config, mixture, source)
-    train_loader, val_loader = (
-        CaptionLoader(
-            mixture.records.take(rows),
-            Rows(inputs, rows),
-            vocabulary,
-            batch_size=config.train.batch_size,
-            max_length=config.data.max_length,
-            seed=config.train.seed,
-            mirror=config.data.mirror,
-            crops=config.data.crops,
-            accumulate=accumulate,
-            weights=mixture.weight_of(rows) if rows is train else None,
-            processes=processes,
-            spoken=None if mixture.spoken is None else mixture.spoken.take(rows),
-        )
-        for rows, accumulate in ((train, config.train.accumulate), (val, 1))
-    )
+        if frozen is None:
+            mixture, inputs = pixel_inputs(config, mixture, preprocessing, reporter)
+        else:
+            mixture, inputs = cached_inputs(
+                config,
+                mixture,
+                frozen,
+                preprocessing,
+                dtype=dtype,
+                device=device,
+                processes=processes,
+                reporter=reporter,
+            )
+        vocabulary = _vocabulary(config, mixture, None, source)
+        train_loader, val_loader = _loaders(config, mixture, inputs, vocabulary, processes)
+        set_of_val = mixture.set_of[split_rows(mixture, config.data)[1]]
     give_back_freed_memory()  # a large data set takes much while it is read, and little after
     decoder = build_decoder(
         config.decoder,
@@ -234,11 +241,15 @@ def set_up(
     validated = replace(
         SearchOptions(**to_dict(config.search)), beam_size=config.train.validate_beam
     )
-    # A run goes on only with the data that it was started with: word numbers depend on it.
-    content = [(str(r.image_id), r.split, r.captions) for r in mixture.records]
-    digest = hashlib.sha256(json.dumps([vocabulary.words, content]).encode())
+    identity = to_dict(config) | {
+        "data set": _digest(mixture, sharded, vocabulary.words),
+        "processes": processes.count,
+    }
+    if source is not None:  # frozen stages are not in the state
+        identity["encoder's weights"] = encoder.fingerprint()[:12]
+    _check_the_same(processes.gather(identity["data set"]))
     reporter.message(
-        f"{len(train):,} training and {len(val):,} validation images, "
+        f"{train_loader.images:,} training and {val_loader.images:,} validation images, "
         f"{len(vocabulary.words):,} words; "
         f"{encoder.name} at {preprocessing.size} pixels "
         f"({'x'.join(map(str, encoder.grid(preprocessing.size)))} grid); "
@@ -260,13 +271,83 @@ def set_up(
             validated,
             reporter,
             processes,
-            [mixture.names[which] for which in mixture.set_of[val]],
+            [mixture.names[which] for which in set_of_val],
         ),
-        identity=to_dict(config)
-        | {"data set": digest.hexdigest()[:12], "processes": processes.count}
-        # Frozen stages are not in the state.
-        | ({} if source is None else {"encoder's weights": encoder.fingerprint()[:12]}),
+        identity=identity,
+        sharded=sharded,
     )
+
+
+def _loaders(
+    config: Config,
+    mixture: Mixture,
+    inputs: Inputs,
+    vocabulary: Vocabulary,
+    processes: Processes,
+) -> tuple[CaptionLoader, CaptionLoader]:
+    """The loaders of the training and of the validation split."""
+    train, val = split_rows(mixture, config.data)
+    first, second = (
+        CaptionLoader(
+            mixture.records.take(rows),
+            Rows(inputs, rows),
+            vocabulary,
+            batch_size=config.train.batch_size,
+            max_length=config.data.max_length,
+            seed=config.train.seed,
+            mirror=config.data.mirror,
+            crops=config.data.crops,
+            accumulate=accumulate,
+            weights=mixture.weight_of(rows) if rows is train else None,
+            processes=processes,
+            spoken=None if mixture.spoken is None else mixture.spoken.take(rows),
+        )
+        for rows, accumulate in ((train, config.train.accumulate), (val, 1))
+    )
+    return first, second
+
+
+def _digest(mixture: Mixture, sharded: Sharded | None, words: tuple[str, ...]) -> str:
+    """What identifies the data of a run, on which the numbers of its words depend."""
+    content: list[Any]
+    if sharded is None:
+        content = [(str(r.image_id), r.split, r.captions) for r in mixture.records]
+    else:
+        content = [sharded.digest]
+    return hashlib.sha256(json.dumps([words, content]).encode()).hexdigest()[:12]
+
+
+def _check_the_same(digests: list[str]) -> None:
+    """Refuse processes with different data.
+
+    Raises:
+        DataError: They have, since their machines have.
+    """
+    other = next((rank for rank, each in enumerate(digests) if each != digests[0]), None)
+    if other is not None:
+        raise DataError(
+            f"process {other + 1} has other images or captions than process 1: data.path must lead "
+            "to the same data set on every machine, with all of its images readable"
+        )
+
+
+def freeze_unused(encoder: Encoder, opened: list[nn.Parameter], size: int) -> None:
+    """Freeze opened parameters that have no part in the features, such as those of a classifier.
+
+    They would not learn anyway, and `SharedGradients` waits for the gradient of every parameter.
+
+    Args:
+        encoder: Measured.
+        opened: Its parameters that learn.
+        size: Pixels per side of its images.
+    """
+    if not opened:
+        return
+    with torch.enable_grad():
+        encoder(torch.zeros(1, 3, size, size)).sum().backward()
+    for parameter in opened:
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
 
 
 _CAPTIONS = 5  # of an image, as most data sets have
@@ -292,7 +373,11 @@ def _check_grid(config: Config, encoder: Encoder, size: int, device: torch.devic
 
 
 def _try_words(
-    config: Config, mixture: Mixture, feature_dim: int, source: Captioner | None
+    config: Config,
+    mixture: Mixture,
+    sharded: Sharded | None,
+    feature_dim: int,
+    source: Captioner | None,
 ) -> None:
     """Stumble over captions, vocabulary and the model to start from now, not after hours of work.
 
@@ -304,7 +389,7 @@ def _try_words(
     for row in range(len(mixture)):
         if not any(map(len, mixture.spoken.numbers(row))):
             raise wordless(mixture.records[row])
-    vocabulary = _vocabulary(config, mixture, source)
+    vocabulary = _vocabulary(config, mixture, sharded, source)
     if source is not None:
         with torch.random.fork_rng(devices=()):
             decoder = build_decoder(
@@ -317,10 +402,15 @@ def _try_words(
         take_decoder(source, decoder, config.train.init_from or "")
 
 
-def _vocabulary(config: Config, mixture: Mixture, source: Captioner | None) -> Vocabulary:
+def _vocabulary(
+    config: Config, mixture: Mixture, sharded: Sharded | None, source: Captioner | None
+) -> Vocabulary:
     """The words of the training captions, after those of the model to start from."""
-    train, _ = split_rows(mixture, config.data)
-    assert mixture.spoken is not None
-    counts = mixture.spoken.take(train).counts()
+    if sharded is not None:
+        counts = sharded.words
+    else:
+        train, _ = split_rows(mixture, config.data)
+        assert mixture.spoken is not None
+        counts = mixture.spoken.take(train).counts()
     vocabulary = Vocabulary.from_counts(counts, config.data.min_count)
     return vocabulary if source is None else merge_words(source.vocabulary, vocabulary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from showattend.model.model_schema import Check, items, number, section
 from showattend.system.files import remove_stale
 from showattend.system.processes import ALONE, Processes
 
+_log = logging.getLogger(__name__)
 FILE_NAME = "state.safetensors"
 
 # The keys that may change when a run is resumed.
@@ -230,6 +232,47 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         remove_stale(folder / name)  # as large as a state, from a process that was killed
 
 
+def begins_or_resumes(config: Config, resume: bool, processes: Processes = ALONE) -> bool:
+    """`check_folder` on the first process; whether the run is to be resumed.
+
+    A launcher starts the same command again when a machine is lost: under ``torchrun``, --resume
+    begins a run where there is none yet.
+
+    Raises:
+        CheckpointError: See `check_folder`; or the first process does not have the latest state,
+            because it is on another machine than before.
+        DataError: See `check_folder`.
+    """
+    out = Path(config.train.out)
+    done = processes.gather(_steps_done(out) if resume else (0, 0))
+
+    def decide() -> bool:
+        latest = max(range(len(done)), key=lambda rank: done[rank])
+        if done[latest] > done[0]:
+            raise CheckpointError(
+                f"{out}: the latest state of the run is on the machine of process {latest + 1}, "
+                "and process 1 is now on another; copy the folder there, or start the machines so "
+                "that the first is the same as before"
+            )
+        launched = "TORCHELASTIC_RUN_ID" in os.environ
+        begins = launched and not (out / FILE_NAME).exists() and not has_begun(out)
+        if resume and begins:
+            _log.warning("%s: nothing to resume yet; the run begins", out)
+        check_folder(out, to_dict(config), resume and not begins)
+        return resume and not begins
+
+    return processes.from_first(decide)
+
+
+def _steps_done(folder: Path) -> tuple[int, int]:
+    """The epochs and steps of the state in a folder; (0, 0) where there is none that is whole."""
+    try:
+        values = load_meta(folder / FILE_NAME, "a training state")["progress"]
+        return int(values["epoch"]), int(values["batch"])
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return 0, 0
+
+
 def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     if meta.get("kind") != "state":
         raise CheckpointError(f"{path}: not a training state")
@@ -298,8 +341,10 @@ def load_state(
     Raises:
         CheckpointError: There is no state, it is damaged, or the run had another config.
     """
-    path = find_state(folder)
-    tensors, meta = load_tensors(path, "a training state")
+    path = folder / FILE_NAME
+    tensors, meta = processes.from_first(
+        lambda: load_tensors(find_state(folder), "a training state")
+    )
     before = _read_config(path, meta)
     _compare(path, before, config)
     if changed := differences(before, config, except_for={"train.out"}):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from showattend.captioner import Captioner
-from showattend.config import Config, to_dict
+from showattend.config import Config
 from showattend.data.loader import Batch, CaptionLoader
 from showattend.evaluation.scores.map_statistics import complain_of_maps
 from showattend.model import checkpoint as checkpoints
@@ -20,10 +20,11 @@ from showattend.model.encoder import Encoder
 from showattend.model.fast.compiling import compile_step
 from showattend.system.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.system.processes import join, leave
-from showattend.training.average import Merger, MovingAverage, put_weights
+from showattend.training.average import Merger, MovingAverage, best_model, put_weights
 from showattend.training.board import PHOTOGRAPHS, Board
 from showattend.training.check import check
-from showattend.training.losses import Loss, captioning_loss, figures_of
+from showattend.training.gradients import SharedGradients
+from showattend.training.losses import Loss, batch_loss, figures_of
 from showattend.training.notebook_display import default_reporter
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
@@ -40,7 +41,7 @@ from showattend.training.record import (
 from showattend.training.reporter import Reporter, Silent
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.setup import set_up
-from showattend.training.state import Progress, check_folder, load_state, save_state
+from showattend.training.state import Progress, begins_or_resumes, load_state, save_state
 from showattend.training.stopping import Stop
 
 
@@ -66,7 +67,9 @@ class Trainer:
         self.phases = plan(config)
         critical = config.self_critical
         names = [phase.name for phase in self.phases]
-        self.merger = Merger(self.out, names.count(SELF_CRITICAL), critical.start_share)
+        runs = names.count(SELF_CRITICAL)
+        self.merger = Merger(self.out, runs, critical.start_share, self.processes)
+        self.gradients = SharedGradients(self.processes)
         self.averages_runs = AVERAGE in names
         self.stop = Stop()
         self.board: Board | None = None
@@ -151,8 +154,8 @@ class Trainer:
             begin_session(now, self.made)
         self.started -= now.seconds  # include earlier processes of a resumed run
         if self.processes.first:
-            paths = [record.path for record in self.val_loader.records[:PHOTOGRAPHS]]
-            self.board = Board(self.config, paths, now.epoch, self.reporter)
+            photos = self.setup.photos(PHOTOGRAPHS)
+            self.board = Board(self.config, photos, now.epoch, self.reporter)
         if not resume:  # from here on the run can be resumed
             self._save_state()
         torch.set_flush_denormal(True)  # such numbers take a CPU a hundred times as long
@@ -188,8 +191,7 @@ class Trainer:
             self.merger.load_start(self._trained())
             told = "again from the same start"
         else:
-            best = checkpoints.load(self.out / checkpoints.FILE_NAME)
-            put_weights(best.weights, self._trained())
+            put_weights(best_model(self.out, self.processes).weights, self._trained())
             sharpen(self.decoder, self.config.self_critical.temperature)
             self._save_start()
             told = "from the best model"
@@ -218,7 +220,6 @@ class Trainer:
     def _merge(self) -> None:
         """Average the self-critical runs, and validate the average like an epoch."""
         now = self.progress
-        self.processes.wait()  # until the last run's file is written
         self.merger.merge(self._kept_models())
         now.epoch += 1
         self.reporter.message("The average of the weights:")
@@ -227,7 +228,7 @@ class Trainer:
     def _favour_rare_words(self) -> None:
         """Adjust the scores of the best model; the result is kept even if its CIDEr is lower."""
         now, kept = self.progress, self._kept_models()
-        best = checkpoints.load(self.out / checkpoints.FILE_NAME)
+        best = best_model(self.out, self.processes)
         put_weights(best.weights, kept)
         counts = torch.from_numpy(self.train_loader.target_counts(len(self.setup.vocabulary)))
         if best.record["history"][-1]["phase"] != ADJUSTED:  # not adjusted before an interruption
@@ -283,7 +284,7 @@ class Trainer:
                 due = since > 60 * self.config.train.save_every
                 # Validation may take long, and a signal does not wait for it.
                 due |= asked or (since > 60 and now.batch + 1 == total)
-                due, asked = self.processes.add_gradients(parameters, (due, asked))
+                due, asked = self.processes.any((due, asked))
                 self._update(parameters)
                 now.batch += 1
                 key = self.phase.shown
@@ -306,28 +307,27 @@ class Trainer:
 
     def _backward(self, batch: Batch) -> dict[str, float]:
         """Add the gradients of one batch; return the batch's share of the figures."""
-        epoch = self.progress.epoch - self.progress.phase_start
-        with torch.set_grad_enabled(self.phase.trains_encoder(epoch)):
-            annotations = self._annotations(self.encoder, batch)
-        loss: Loss | PolicyLoss
-        if self.phase.name == SELF_CRITICAL:
-            assert self.self_critical is not None
-            loss, share = self.self_critical(self.decoder, annotations, batch.rows), batch.of_images
-        else:
-            lengths = batch.lengths.to(self.device)
-            loss = captioning_loss(
-                self.decoder(annotations, batch.captions.to(self.device), lengths),
-                lengths,
-                label_smoothing=self.config.train.label_smoothing,
-                doubly_stochastic=self.config.train.doubly_stochastic,
-            )
-            share = batch.of_captions
-        self.scaler.scale(loss.total * share).backward()
+        encodes = self.phase.trains_encoder(self.progress.epoch - self.progress.phase_start)
+        share = batch.of_images if self.phase.name == SELF_CRITICAL else batch.of_captions
+        loss = self.gradients.backward(
+            list(self._trained().values()) if encodes else [self.decoder],
+            lambda: self._loss(batch, encodes),
+            lambda loss: self.scaler.scale(loss.total * share),
+            last=batch.last,
+        )
         figures = figures_of(loss)
         checked = {"the loss": figures.pop("total")} | figures
         check_finite(checked, self.progress.step_name, self.out)
         weights = {"cross_entropy": batch.of_tokens}  # per token; the others are per caption
         return {key: value * weights.get(key, share) for key, value in figures.items()}
+
+    def _loss(self, batch: Batch, encodes: bool) -> Loss | PolicyLoss:
+        with torch.set_grad_enabled(encodes):
+            annotations = self._annotations(self.encoder, batch)
+        if self.phase.name == SELF_CRITICAL:
+            assert self.self_critical is not None
+            return self.self_critical(self.decoder, annotations, batch.rows)
+        return batch_loss(self.decoder, annotations, batch, self.config.train)
 
     def _update(self, parameters: list[torch.nn.Parameter]) -> None:
         """Take one step of the optimizer."""
@@ -356,8 +356,7 @@ class Trainer:
 
     def _annotations(self, encoder: Encoder, batch: Batch) -> torch.Tensor:
         """Compute annotations [B, H, W, D] from the loader's pixels or features."""
-        inputs = batch.inputs.to(self.device)
-        stage = self.config.encoder.finetune_from
+        inputs, stage = batch.inputs.to(self.device), self.config.encoder.finetune_from
         return self.setup.annotations(encoder, inputs, self.dtype, stage)
 
     # Validation ------------------------------------------------------------------------------
@@ -443,8 +442,8 @@ def train(config: Config, reporter: Reporter | None = None, resume: bool = False
         CheckpointError: There is nothing to resume, or the run had another config.
         DataError: The folder already holds a run or cannot be written, or the data set is unusable.
     """
-    check_folder(Path(config.train.out), to_dict(config), resume)
     try:
-        return Trainer(config, reporter).run(resume)
+        processes, _ = join(choose_device(config.train.device))
+        return Trainer(config, reporter).run(begins_or_resumes(config, resume, processes))
     finally:
         leave()

@@ -14,8 +14,10 @@ import pytest
 
 from showattend.data.coco.download import Downloader
 from showattend.data.readers import read_dataset
+from showattend.data.shard_index import read_index
 from tests.commandline import CommandLine
 from tests.data.server import Coco, Server, serving
+from tests.data.sharded import photographs
 
 COCO = Coco()
 ANNOTATIONS = "/annotations/annotations_trainval2014.zip"
@@ -129,3 +131,24 @@ def test_prepare_folder(run: CommandLine, folder: Path, tmp_path: Path) -> None:
     assert (result.code, result.err) == (1, [])
     assert any("b.png" in line for line in result.out)
     assert len((tmp_path / "out/dataset.jsonl").read_text().splitlines()) == 2
+
+
+def test_shards(run: CommandLine, tmp_path: Path) -> None:
+    photographs(tmp_path / "photos", {"one": 5})
+    for path in (tmp_path / "photos").glob("*.jpg"):
+        path.with_suffix(".txt").write_text("a dog runs\n")
+    args = ("prepare", "folder", tmp_path / "photos", "--out", tmp_path / "out", "--min-count", 1)
+    folder = tmp_path / "shards"
+    result = run(*args, "--shards", folder, "--shard-size", 2)
+    assert result.code == 0
+    line = f"shards:     2 train, 1 val in {folder}; train with data.path={folder}/*.tar"
+    assert line in [each.replace("'", "") for each in result.out]
+    assert len(read_index(f"{folder}/*.tar").shards) == 3
+    again = run(*args, "--shards", folder, "--shard-size", 2)
+    assert any("3 of 3 shards are there" in line for line in again.err)
+    refused = run(*args, "--features", tmp_path / "config.yaml")
+    assert refused.code == 2
+    assert "--features is for shards; give their folder with --shards" in refused.err[-1]
+    other = run(*args, "--shards", tmp_path / "photos" / "one000.jpg")
+    assert other.code == 2
+    assert "cannot be written" in other.err[-1]

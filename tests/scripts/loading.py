@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -17,3 +19,11 @@ def load_script(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def load_from(folder: str, name: str) -> ModuleType:
+    """A module of ``scripts/FOLDER``, whose modules import each other."""
+    place = str(FOLDER / folder)
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    return importlib.import_module(name)

@@ -16,6 +16,7 @@ from showattend.captioner import Captioner
 from showattend.evaluation.mistakes.confidence import absent_words, choose_threshold
 from showattend.model import checkpoint as checkpoints
 from showattend.model import familiarity
+from showattend.system.provenance import file_digest
 from tests.commandline import save_model
 from tests.scripts.loading import load_script
 
@@ -78,7 +79,12 @@ def test_it_measures_and_writes(
     assert script.main([*args, "--beside"]) == 0
     assert model.read_bytes() == before
     read_back(mine, wanted, len(judged), untrained.search.beam_size)
-    assert script.main([*args, "--write"]) == 0
+    output = data.parent / "record.json"
+    assert script.main([*args, "--write", "--output", str(output)]) == 0
+    record = json.loads(output.read_text("utf-8"))
+    assert record["unsure_below"] == wanted
+    assert record["provenance"]["data"]["here"] == file_digest(data)
+    assert record["provenance"]["command"][0] == "calibrate.py"
     assert not (mine / "calibration.safetensors").exists(), "it would take the file's place"
     read_back(mine, wanted, len(judged), untrained.search.beam_size)
     weights = untrained.to_checkpoint().weights
@@ -130,6 +136,7 @@ def read_back(model: Path, unsure_below: float, words: int, beam_size: int) -> N
     assert found.unsure_below == unsure_below
     assert found.measured["words"]["here"]["all"]["words"] == words
     assert found.measured["settings"]["beam_size"] == beam_size
+    assert found.measured["provenance"]["code"]["sources"]
 
 
 def test_mistakes_are_one_line(

@@ -34,6 +34,19 @@ def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert found["64"]["sets"]["shapes"]["metrics"] == pytest.approx(wanted["metrics"])
     own = found["64"]["ground_own"]  # so little trained, it may name nothing that is there
     assert "problem" in own or own["pointing"]["model"] >= 0
+    made = found["64"]["provenance"]
+    assert made["command"] == [
+        "measure_model.py",
+        *command,
+        *sets,
+        *objects,
+        *human,
+        "--sizes",
+        "64",
+        "96",
+    ]
+    assert made["data"]["shapes"] == wanted["provenance"]["data"]
+    assert made["model"] == wanted["provenance"]["model"]
     forced = ground(folder / "instances_val.json", images, captioner, captions)
     assert found["64"]["ground_human"]["pointing"] == forced["pointing"]
     assert found["64"]["people"]["put_in"]["of"] == 4  # nobody is in a picture of shapes

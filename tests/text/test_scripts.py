@@ -43,6 +43,12 @@ def test_latin_text_is_left_to_the_english_tools() -> None:
         assert other_script([text]) is None
 
 
+@pytest.mark.parametrize("sign", ["µ", "ª", "ºC", "\u2126", "\u212a", "\uff41", "\U0001d468"])
+def test_signs_used_in_text_of_any_script_are_no_other_script(sign: str) -> None:
+    assert split_other(f"a {sign} sign") is None
+    assert other_script([sign * 9]) is None
+
+
 def test_mixed_text() -> None:
     assert tokenize("一只 Labrador 狗, 3 岁") == ["一", "只", "labrador", "狗", "3", "岁"]
     assert tokenize("iphone手机") == ["iphone", "手", "机"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts.loading import load_script
+
 # Features and images are not there: a sparse file stands for the cache, and captions are as long
 # as people's (11 words). What is measured is the process's own memory, not the file's pages.
 RUN = """
@@ -82,3 +84,12 @@ def test_a_hundred_times_the_images_take_no_more_memory(tmp_path: Path) -> None:
     few, many = used(tmp_path / "few", 1_000), used(tmp_path / "many", 100_000)
     assert few > 100  # a run's own: else nothing was measured
     assert many - few < 100, (few, many)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_hundred_times_the_shards_take_no_more_memory(tmp_path: Path) -> None:
+    memory = load_script("benchmark/streaming").memory
+    few, many = memory(tmp_path, 10_000), memory(tmp_path, 1_000_000)
+    assert few > 100  # a run's own: else nothing was measured
+    assert many - few < 50, (few, many)

@@ -18,7 +18,8 @@ from showattend.config import load_config
 from showattend.data.toy import write_toy
 from showattend.exceptions import ConfigError, UserError
 from showattend.model.checkpoint import load, load_tensors
-from showattend.system.processes import Processes, join
+from showattend.system.processes import Processes, join, others
+from showattend.training.gradients import SharedGradients
 from showattend.training.trainer import train
 
 STEPS = 20
@@ -149,6 +150,35 @@ def test_two_processes_train_other_decoders_as_one_does(
 
 
 @pytest.mark.slow
+def test_two_processes_train_stages_of_the_encoder_as_one_does(
+    config: Path, tmp_path: Path
+) -> None:
+    changes = ["encoder.finetune_from=blocks.6", "data.train_images=37"]
+    whole = [f"train.out={tmp_path / 'one'}", f"train.batch_size={2 * BATCH}"]
+    train(load_config(config, [*changes, *whole]))
+    several(config, f"train.out={tmp_path / 'two'}", *changes)
+    same(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_two_processes_go_through_all_phases(config: Path, tmp_path: Path) -> None:
+    """The encoder learns in the second epoch only; samples are each process's own."""
+    out = tmp_path / "two"
+    several(
+        config, f"train.out={out}", "encoder.finetune_from=blocks.6", "data.train_images=37",
+        "train.epochs=2", "train.finetune_after=1", "train.rare_words=0.1",
+        "self_critical.epochs=1", "self_critical.runs=2", "self_critical.start_share=0.1",
+        "self_critical.max_length=8",
+    )  # fmt: skip
+    phases = [entry["phase"] for entry in load(out).record["history"]]
+    assert phases[:2] == ["cross-entropy"] * 2
+    entries = json.loads((out / "training.json").read_text())["history"]
+    assert [entry["phase"] for entry in entries[2:]] == [
+        "self-critical", "self-critical", "average", "adjusted",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
 def test_two_processes_hide_other_words_and_keep_the_same_weights(
     config: Path, tmp_path: Path
 ) -> None:
@@ -158,21 +188,64 @@ def test_two_processes_hide_other_words_and_keep_the_same_weights(
 
 
 def test_a_process_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(*_: object) -> None:
+    def gone(*_: object, **__: object) -> None:
         raise RuntimeError("[gloo] Connection closed by peer\n [127.0.0.1]:1234")
 
-    for name in ("barrier", "all_reduce", "all_gather_object"):
+    for name in ("barrier", "all_reduce", "all_gather_object", "broadcast_object_list"):
         monkeypatch.setattr(torch.distributed, name, gone)
-    processes, weight = Processes(0, 2), torch.nn.Parameter(torch.zeros(2))
-    weight.grad = torch.ones(2)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "gloo")
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", gone)
+    processes, module = Processes(0, 2), torch.nn.Linear(1, 1)
     for call in (
         processes.wait,
         lambda: processes.gather(1),
-        lambda: processes.add_gradients([weight], [True, False]),
+        lambda: processes.add([1, 2]),
+        lambda: processes.any([True, False]),
+        lambda: processes.from_first(lambda: 1),
+        lambda: SharedGradients(processes).backward([module], gone, gone, last=True),
     ):
         with pytest.raises(UserError, match="another process of the run has ended") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_other_errors_of_the_backward_pass_are_not_taken_for_it() -> None:
+    with pytest.raises(RuntimeError, match="shapes do not fit"), others(only=False):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_the_first_process_reads_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the second one, which is sent what the first one found or stumbled over."""
+    sent: list[object] = []
+    monkeypatch.setattr(
+        torch.distributed, "broadcast_object_list", lambda box, **_: box.__setitem__(slice(2), sent)
+    )
+    sent[:] = ["found", None]
+    assert Processes(1, 2).from_first(lambda: pytest.fail("only the first reads")) == "found"
+    sent[:] = [None, UserError("run/state.safetensors: no state to resume")]
+    with pytest.raises(UserError, match="no state to resume") as caught:
+        Processes(1, 2).from_first(lambda: pytest.fail("only the first reads"))
+    assert caught.value.elsewhere  # so that it is reported once
+
+
+def test_a_folder_is_shared_by_those_who_see_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Processes()
+    assert alone.sharing(tmp_path / "one") is alone
+    mine = Processes(0, 1)
+    first = Processes(0, 2, machine=mine)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda *_, **__: None)
+    for other_sees in (True, False):
+
+        def gather(everyone: list[bool], me: bool, other: bool = other_sees, **_: object) -> None:
+            everyone[:] = [me, other]
+
+        monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+        assert first.sharing(tmp_path / "cache") is (first if other_sees else mine)
+        assert list((tmp_path / "cache").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    assert first.sharing(tmp_path / "file" / "cache") is mine  # it cannot be written
 
 
 @pytest.mark.slow

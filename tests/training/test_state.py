@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from showattend.config import Config, from_dict, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import load_tensors, save_tensors
+from showattend.system.processes import Processes
 from showattend.training.state import (
     FILE_NAME,
     Progress,
+    begins_or_resumes,
     check_folder,
     has_begun,
     load_state,
@@ -191,3 +194,43 @@ def test_a_state_that_was_tampered_with_is_refused_in_one_line(
     with pytest.raises(CheckpointError, match=message) as caught:
         load_state(tmp_path, {"decoder": model}, optimizer, CONFIG)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def saved(folder: Path, epoch: int, batch: int) -> None:
+    model, optimizer = build(0)
+    progress = Progress(epoch=epoch, batch=batch)
+    save_state(folder, {"decoder": model}, optimizer, progress, to_dict(Config()))
+
+
+def test_under_a_launcher_resuming_also_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = from_dict(Config, {"train": {"out": str(tmp_path / "run")}}, "test")
+    with pytest.raises(CheckpointError, match="no state to resume"):
+        begins_or_resumes(config, True)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert not begins_or_resumes(config, True)
+    assert "nothing to resume yet" in caplog.text
+    saved(tmp_path / "run", 1, 2)
+    assert begins_or_resumes(config, True)
+    with pytest.raises(DataError, match="holds a run already"):
+        begins_or_resumes(config, False)
+
+
+def test_a_state_on_another_machine_is_not_overwritten(tmp_path: Path) -> None:
+    """The launcher may give the first process to another machine than before."""
+
+    class Two(Processes):
+        def gather(self, mine: Any) -> Any:
+            return [mine, (3, 1)]
+
+    processes = Two()
+    out = tmp_path / "run"
+    config = from_dict(Config, {"train": {"out": str(out)}}, "test")
+    for epoch in (None, 2):
+        if epoch:
+            saved(out, epoch, 5)
+        with pytest.raises(CheckpointError, match="on the machine of process 2, and process 1 is"):
+            begins_or_resumes(config, True, processes)
+    saved(out, 3, 1)
+    assert begins_or_resumes(config, True, processes)

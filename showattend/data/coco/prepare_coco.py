@@ -36,7 +36,7 @@ from showattend.data.coco.manifest import (
     keep_other_draw,
     write_manifest,
 )
-from showattend.data.prepare import Report, check_out, prepare
+from showattend.data.prepare import Report, Sharding, check_out, prepare
 from showattend.data.records import Record
 from showattend.exceptions import DataError
 from showattend.system.provenance import file_digest
@@ -89,6 +89,7 @@ def prepare_coco(
     image_root: Path | None = None,
     base_url: str | None = None,
     min_count: int = 5,
+    shards: Sharding | None = None,
     downloader: Downloader | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -109,6 +110,7 @@ def prepare_coco(
         image_root: Folder of the images, or of ``train2014`` and ``val2014``.
         base_url: A server with COCO's folder layout; None is COCO's own.
         min_count: See `prepare`.
+        shards: See `prepare`.
         downloader: Performs the downloads; None creates one.
         progress: Called with a label, the amount done, the total, and for downloads the rate.
 
@@ -180,7 +182,9 @@ def prepare_coco(
     if fetch:
         images.fetch(chosen)
     records, missing = images.records(chosen)
-    report = prepare(records, out, min_count=min_count, skipped=missing, progress=progress)
+    report = prepare(
+        records, out, min_count=min_count, skipped=missing, progress=progress, shards=shards
+    )
     listed = images.listed(chosen)
     if changed := changed_images(before, listed):
         _log.warning(

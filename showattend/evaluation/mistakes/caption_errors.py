@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from showattend.evaluation.mistakes.lexicon import Lexicon, lexicons
@@ -153,6 +153,23 @@ class ErrorReport:
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for a JSON file."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ErrorReport:
+        """The inverse of `to_dict`, also after JSON; ignores other keys, such as a provenance."""
+        own = {each.name: values[each.name] for each in fields(cls)}
+        own["kinds"] = tuple(_kind_from(each) for each in own["kinds"])
+        own["phrases"] = tuple(Phrase(**each) for each in own["phrases"])
+        return cls(**own | {"people": PeopleReport.from_dict(own["people"])})
+
+
+def _kind_from(values: Mapping[str, Any]) -> KindReport:
+    own: dict[str, Any] = {"kind": values["kind"]}
+    for key in ("model", "model_equal", "human"):
+        own[key] = values[key] and Figures(**values[key])
+    for key in ("confusions", "wrong", "missed"):
+        own[key] = tuple(tuple(each) for each in values[key])
+    return KindReport(**own)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from showattend.evaluation.mistakes.caption_errors import (
     LISTED,
@@ -13,6 +14,7 @@ from showattend.evaluation.mistakes.caption_errors import (
 )
 from showattend.evaluation.mistakes.people import PeopleReport, Rate
 from showattend.evaluation.scores.metrics import ImageId
+from showattend.model.score_settings import describe_settings
 
 _PLURALS = {"object": "objects", "count": "counts", "colour": "colours", "activity": "activities"}
 _VERDICTS = """\
@@ -51,7 +53,8 @@ def to_markdown(
     *,
     command: str | None = None,
     captions: str | None = None,
-    title: str = "What the captions get wrong",
+    made: Sequence[str] = (),
+    title: str | None = "What the captions get wrong",
 ) -> str:
     """Format the report as a page.
 
@@ -59,9 +62,10 @@ def to_markdown(
         report: The result of ``find_errors``.
         command: The command that made it, shown at the top of the page.
         captions: One line on how the captions were made.
-        title: The title of the page.
+        made: Lines on what the figures depend on (`provenance.describe`), for the end of the page.
+        title: The title of the page; None leaves it out.
     """
-    parts = [f"# {title}"]
+    parts = [] if title is None else [f"# {title}"]
     if command is not None:
         parts.append(f"Made by\n\n```\n{command}\n```")
     if captions is not None:
@@ -77,7 +81,24 @@ def to_markdown(
         _wording(report),
         f"## What this analysis misses\n\n{_LIMITS}",
     ]
+    if made:
+        parts.append("\n".join(("## How it was made", "", "```", *made, "```")))
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def said_by(settings: Mapping[str, Any]) -> str | None:
+    """Describe how captions were made, from the settings that `evaluate` stores with them.
+
+    Args:
+        settings: The result of `evaluate.made_with`.
+
+    Returns:
+        A line for `to_markdown`; None if there are no settings.
+    """
+    if not settings:
+        return None
+    how = f"model {settings['model']}, {describe_settings(settings)}"
+    return f"The captions are from `showattend evaluate --output`: {how}."
 
 
 def _overview(report: ErrorReport) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 from showattend.evaluation.grounding.nouns import listed, plurals
 from showattend.evaluation.mistakes.lexicon import Lexicon, Span, lexicons
@@ -91,6 +91,21 @@ class PeopleReport:
     left_out_captions: tuple[tuple[ImageId, str], ...]
     human_put_in: Rate | None
     human_left_out: Rate | None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PeopleReport:
+        """Rebuild a report from its plain values, also after JSON."""
+        own: dict[str, Any] = {}
+        for key in ("put_in", "left_out", "human_put_in", "human_left_out"):
+            own[key] = values[key] and _rate_from(values[key])
+        for key in ("put_in_captions", "left_out_captions"):
+            own[key] = tuple((image, said) for image, said in values[key])
+        return cls(**own)
+
+
+def _rate_from(values: Mapping[str, Any]) -> Rate:
+    interval = values["interval"]
+    return Rate(**{**values, "interval": interval and (interval[0], interval[1])})
 
 
 def rate(count: int, of: int) -> Rate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,13 +13,17 @@ from showattend.model.fast.exponentials import (
     plain_scores,
 )
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder, lstm_cell
+from showattend.model.fast.shared_gradient import SharedSum
 
 
 def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
     """Give a decoder compiled functions for the LSTM's cell and the attention's scores.
 
-    The matrix products are not compiled, since they would not become faster. The functions are
-    tested at once, including gradients, because a missing compiler shows only when it is called.
+    The matrix products are not compiled, since they would not become faster. Only steps that record
+    gradients use the compiled functions: search and sampling change their shapes with every word,
+    and each kind of shape and grad mode is a compilation of its own, of which PyTorch allows eight.
+    The functions are tested at once, including gradients, because a missing compiler shows only
+    when it is called.
 
     Args:
         decoder: A decoder, on the device on which it will run.
@@ -31,11 +34,18 @@ def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
     """
     if not isinstance(decoder, FusedLSTMDecoder):
         return "train.compile: this decoder has no compiled step; continuing without it"
-    cell = torch.compile(lstm_cell, dynamic=True)
+    compiled_cell = torch.compile(lstm_cell, dynamic=True)
     kernels = Kernels(
         torch.compile(plain_scores, dynamic=True), torch.compile(plain_gradients, dynamic=True)
     )
-    score = partial(additive_weights, kernels=kernels)
+
+    def cell(gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (compiled_cell if torch.is_grad_enabled() else lstm_cell)(gates, c)
+
+    def score(*inputs: torch.Tensor, shared: SharedSum | None = None) -> torch.Tensor:
+        chosen = kernels if torch.is_grad_enabled() else None
+        return additive_weights(*inputs, shared=shared, kernels=chosen)
+
     B, K, L, A, M = 4, 3, 9, decoder.attention_dim, decoder.hidden_dim
     device = decoder.output.weight.device
 

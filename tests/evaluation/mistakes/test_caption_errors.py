@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from showattend.cli.errors_command import _scores, errors
+from showattend.cli.terminal import show_log
 from showattend.evaluation.mistakes.caption_errors import (
     ErrorReport,
     Fault,
@@ -21,6 +22,7 @@ from showattend.evaluation.mistakes.caption_errors import (
 from showattend.evaluation.mistakes.errors_report import to_markdown
 from showattend.evaluation.mistakes.lexicon import Lexicon, _inflected, lexicons
 from showattend.exceptions import DataError, UserError
+from showattend.system.provenance import file_digest
 from tests.commandline import CommandLine
 
 OBJECTS, COUNTS, COLOURS, ACTIVITIES = lexicons()
@@ -215,6 +217,16 @@ def test_the_page() -> None:
             assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
+@pytest.mark.parametrize("train", [None, ["a b"]])
+def test_a_report_is_rebuilt_from_its_json(train: list[str] | None) -> None:
+    report = find_errors(REFERENCES, CANDIDATES, train=train)
+    values = json.loads(json.dumps(report.to_dict() | {"provenance": {}}))
+    assert ErrorReport.from_dict(values) == report
+    assert to_markdown(ErrorReport.from_dict(values)) == to_markdown(report)
+    alone = find_errors({1: ["a dog"]}, {1: "a cat"})
+    assert ErrorReport.from_dict(json.loads(json.dumps(alone.to_dict()))) == alone
+
+
 # The command -------------------------------------------------------------------------------------
 
 
@@ -239,6 +251,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def call(files: Path, *args: object, results: str = "results.json") -> str:
+    show_log()  # as the program does
     app = typer.Typer()
     app.command()(errors)
     given = ["--annotations", files / "captions.json", "--results", files / results, *args]
@@ -253,6 +266,9 @@ def test_the_command_prints_the_page_or_writes_it(files: Path) -> None:
     call(files, "--output", files / "errors.md")
     page = (files / "errors.md").read_text()
     assert "showattend errors --annotations" in page
+    made = page.partition("## How it was made")[2]
+    assert "code         showattend" in made
+    assert f"data.results {file_digest(files / 'results.json')}" in made
     call(files, "--output", files / "errors.json", "--train", files / "captions.json")
     found = json.loads((files / "errors.json").read_text())
     assert found["images"] == 2
@@ -266,9 +282,12 @@ def test_the_page_says_how_evaluate_made_the_captions(files: Path) -> None:
     content = json.loads((files / "results.json").read_text())
     settings = {"beam_size": 3, "block_ngrams": 2, "size": 288, "precision": "float32"}
     content["settings"] = {"model": "mine"} | settings
+    content["provenance"] = {"model": {"name": "mine", "weights": "0123456789abcdef"}}
     (files / "results.json").write_text(json.dumps(content))
     how = "model mine, beam 3, no 2-gram twice, 288 pixels, float32."
-    assert f"The captions are from `showattend evaluate --output`: {how}" in call(files)
+    page = call(files)
+    assert f"The captions are from `showattend evaluate --output`: {how}" in page
+    assert "model.weights 0123456789abcdef" in page
 
 
 def test_the_command_reports_what_is_left_out(files: Path) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from showattend.decoding.beam import search
 from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.model.fast.compiling import compile_step
 from showattend.model.fast.exponentials import additive_weights
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder, lstm_cell
+from showattend.model.search_options import SearchOptions
 
 
 def decoder() -> FusedLSTMDecoder:
@@ -41,6 +43,23 @@ def test_the_compiled_step_is_the_step() -> None:
         pairs = zip(gradients(compiled, lengths), gradients(plain, lengths), strict=True)
         for found, wanted in pairs:  # sums of some hundred numbers, each right to 2 ** -24
             assert (found - wanted).norm() <= 1e-5 * wanted.norm()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_search_between_steps_does_not_exhaust_the_compiler(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    compiled = decoder()
+    assert compile_step(compiled, torch.float32) is None
+    for images, beams in ((1, 1), (1, 3), (4, 1), (4, 3), (2, 5)):
+        gradients(compiled, [[5, 3], [4, 1]])
+        options = SearchOptions(beam_size=beams, max_length=6)
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode():
+                search(compiled, torch.randn(images, 3, 3, 6), options)
+    assert "recompile_limit" not in caplog.text
 
 
 def test_a_decoder_without_a_compiled_step_says_so() -> None:

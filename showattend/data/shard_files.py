@@ -1,0 +1,270 @@
+"""Shards opened for reading any of their samples.
+
+A shard on this machine is read where it is. One elsewhere is copied to a temporary file without a
+name, which ends with its last use, and checked against its digest on the way. Of an open shard, a
+process keeps where each member is: 48 bytes a sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from showattend.data.shard_index import Shard
+from showattend.data.shards import (
+    TRIES,
+    damaged,
+    is_image,
+    is_remote,
+    open_stream,
+    size_of,
+    split_name,
+)
+from showattend.exceptions import DataError, one_line
+
+_BLOCK = 1 << 20
+_AT_ONCE = 4  # shards that are copied or looked through at a time
+_KEPT = 32  # of validation; a process may have some hundreds of open files
+IMAGE, JSON, FEATURES = range(3)
+
+
+class OpenShard:
+    """A shard whose members can be read in any order, from several threads.
+
+    Args:
+        shard: What its index says of it.
+        folder: Where to keep a copy of a shard that is elsewhere; None: the system's folder for
+            temporary files.
+
+    Raises:
+        DataError: It is not there, is damaged, or is not the one that the index describes.
+    """
+
+    def __init__(self, shard: Shard, folder: Path | None = None) -> None:
+        self.shard = shard
+        self._lock = threading.Lock()
+        file: IO[bytes] = _copied(shard, folder) if is_remote(shard.place) else _opened(shard)
+        self._file = file
+        self._end = weakref.finalize(self, file.close)
+        try:
+            self._members = _members(shard, file)
+        except BaseException:
+            self._end()
+            raise
+
+    def read(self, row: int, member: int) -> bytes | None:
+        """A member of a sample.
+
+        Args:
+            row: The sample's number in the shard.
+            member: ``IMAGE``, ``JSON`` or ``FEATURES``.
+
+        Returns:
+            Its bytes; None where the sample has none.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        offset, size = self._members[row, member].tolist()
+        if not offset:
+            return None
+        try:
+            if hasattr(os, "pread"):
+                content = os.pread(self._file.fileno(), size, offset)
+            else:
+                with self._lock:
+                    self._file.seek(offset)
+                    content = self._file.read(size)
+        except OSError as error:
+            raise DataError(f"{self.shard.place}: cannot be read ({one_line(error)})") from error
+        if len(content) < size:
+            raise damaged(self.shard.place, f"it ends within sample {row}")
+        return content
+
+    def values(self, row: int) -> dict[str, Any]:
+        """What the JSON of a sample says.
+
+        Raises:
+            DataError: There is none, or it is broken.
+        """
+        content = self.read(row, JSON)
+        try:
+            values = json.loads(content or b"")
+            texts = values["captions"]
+            if not (texts and all(isinstance(text, str) for text in texts)):
+                raise ValueError("no captions")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise damaged(self.shard.place, f"sample {row}: {one_line(error)}") from None
+        return dict(values)
+
+    def image(self, row: int) -> bytes:
+        """The image file of a sample.
+
+        Raises:
+            DataError: There is none.
+        """
+        content = self.read(row, IMAGE)
+        if content is None:
+            raise damaged(self.shard.place, f"sample {row} has no image")
+        return content
+
+    def features(self, row: int) -> np.ndarray:
+        """The features of a sample, [H, W, D].
+
+        Raises:
+            DataError: There are none, or they are damaged.
+        """
+        content = self.read(row, FEATURES)
+        try:
+            return np.lib.format.read_array(io.BytesIO(content or b""))
+        except ValueError as error:
+            where, reason = self.shard.place, f"features of sample {row}: {one_line(error)}"
+            raise damaged(where, reason) from None
+
+
+def _opened(shard: Shard) -> IO[bytes]:
+    size = size_of(shard.place)
+    if size != shard.size:
+        raise DataError(
+            f"{shard.place}: has {size:,} bytes, its index says {shard.size:,}; copy it again, "
+            "with its index"
+        )
+    try:
+        return Path(shard.place.removeprefix("file://")).open("rb", buffering=0)
+    except OSError as error:
+        raise DataError(f"{shard.place}: cannot be read ({one_line(error)})") from error
+
+
+def _copied(shard: Shard, folder: Path | None) -> IO[bytes]:
+    """A copy of a shard in a temporary file that has no name.
+
+    Raises:
+        DataError: It cannot be had, or is another one than the index describes.
+    """
+    for left in range(TRIES - 1, -1, -1):
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        except OSError as error:
+            where = folder or tempfile.gettempdir()
+            raise DataError(f"{where}: cannot hold a shard ({one_line(error)})") from error
+        digest = hashlib.sha256()
+        try:
+            with open_stream(shard.place) as stream:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
+                    file.write(block)
+            if digest.hexdigest() == shard.digest:
+                return file
+            failure: Exception = DataError(
+                f"{shard.place}: is not the shard that its index describes (its SHA-256 is "
+                f"{digest.hexdigest()[:12]}..., not {shard.digest[:12]}...); copy it there again"
+            )
+        except Exception as error:  # each kind of connection has errors of its own
+            failure = error
+        file.close()
+        if isinstance(failure, DataError) and "there is no such file" in str(failure):
+            break
+        if left:
+            time.sleep(0.5 * 2 ** (TRIES - 1 - left))
+    if isinstance(failure, DataError):
+        raise failure
+    raise DataError(f"{shard.place}: cannot be read ({one_line(failure)})") from failure
+
+
+def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
+    """Where the members of each sample are: [samples, 3, (offset, size)].
+
+    Raises:
+        DataError: The shard is damaged, or has another number of samples than the index says.
+    """
+    members = np.zeros((shard.images, 3, 2), np.int64)
+    row, key = -1, None
+    try:
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
+                if not member.isfile():
+                    continue
+                named, extension = split_name(member.name)
+                if named != key:
+                    row, key = row + 1, named
+                if row >= shard.images:
+                    continue  # counted below
+                kind = {"json": JSON, "npy": FEATURES}.get(extension)
+                if kind is None and is_image(extension):
+                    kind = IMAGE
+                if kind is not None:
+                    members[row, kind] = member.offset_data, member.size
+    except (tarfile.TarError, EOFError) as error:
+        raise damaged(shard.place, one_line(error)) from error
+    except OSError as error:
+        raise DataError(f"{shard.place}: cannot be read ({one_line(error)})") from error
+    if row + 1 != shard.images:
+        raise DataError(
+            f"{shard.place}: holds {row + 1:,} samples, its index says {shard.images:,}; copy it "
+            "again, with its index"
+        )
+    return members
+
+
+class ShardFiles:
+    """The open shards of a process; those that are wanted next are opened in the background.
+
+    Args:
+        shards: All S shards.
+        folder: See `OpenShard`.
+    """
+
+    def __init__(self, shards: Iterable[Shard], folder: Path | None = None) -> None:
+        self.shards, self.folder = tuple(shards), folder
+        self._open: dict[int, Future[OpenShard]] = {}
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="shards")
+
+    def want(self, numbers: Iterable[int]) -> None:
+        """Open these shards, and close the others when nobody reads them any longer.
+
+        Args:
+            numbers: Some of the S, the most urgent first.
+        """
+        numbers = list(dict.fromkeys(numbers))
+        for number in self._open.keys() - set(numbers):
+            self._open.pop(number).cancel()
+        for number in numbers:
+            if number not in self._open:
+                self._open[number] = self._pool.submit(OpenShard, self.shards[number], self.folder)
+
+    def also(self, numbers: Iterable[int], most: int = _KEPT) -> None:
+        """Open these shards besides those that are open, of which the oldest are closed.
+
+        Args:
+            numbers: Some of the S.
+            most: How many may be open.
+        """
+        numbers = list(dict.fromkeys(numbers))
+        others = [number for number in self._open if number not in numbers]
+        room = max(0, most - len(numbers))
+        self.want([*others[len(others) - room if room < len(others) else 0 :], *numbers])
+
+    def get(self, number: int) -> OpenShard:
+        """A shard that was wanted, once it is open.
+
+        Raises:
+            DataError: See `OpenShard`.
+        """
+        return self._open[number].result()

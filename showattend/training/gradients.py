@@ -1,0 +1,95 @@
+"""The gradients of a step, summed over all processes while the backward pass still runs.
+
+PyTorch's ``DistributedDataParallel`` does it: a message leaves as soon as a part of the gradients
+is complete, and travels while the others are computed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import torch
+import torch._dynamo
+from torch import nn
+
+from showattend.system.processes import Processes, others
+
+T = TypeVar("T")
+
+
+class SharedGradients:
+    """Computes losses so that their gradients are those of all processes together.
+
+    Args:
+        processes: All of them make this, and call it, together.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self._modules: list[nn.Module] = []
+        self._model: Any = None
+
+    def _wrap(self, modules: Sequence[nn.Module]) -> None:
+        """Prepare messages for these modules; the first process gives its weights to the others."""
+        if self.processes.count == 1 or list(modules) == self._modules:
+            return
+        self._modules = list(modules)
+        # Otherwise compiled code would be cut where messages begin.
+        torch._dynamo.config.optimize_ddp = False
+        with warnings.catch_warnings():
+            # What stands for broadcast_buffers from torch 2.15 on is not known to torch 2.8.
+            warnings.simplefilter("ignore", FutureWarning)
+            self._model = nn.parallel.DistributedDataParallel(
+                _Called(modules), broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+
+    def backward(
+        self,
+        modules: Sequence[nn.Module],
+        compute: Callable[[], T],
+        total: Callable[[T], torch.Tensor],
+        *,
+        last: bool,
+    ) -> T:
+        """Add the gradients of one batch.
+
+        Args:
+            modules: All that learn; each of their parameters must matter to the loss.
+            compute: Runs the modules; called once.
+            total: From what it returns to the scalar whose gradients are added: this process's
+                share of the sum over all processes.
+            last: Whether the batch completes a step. Only then are the gradients those of all
+                processes.
+
+        Returns:
+            What ``compute`` returns.
+
+        Raises:
+            UserError: Another process is gone.
+        """
+        if self.processes.count == 1:
+            found = compute()
+            total(found).backward()
+            return found
+        with others(only=False):
+            self._wrap(modules)
+            with nullcontext() if last else self._model.no_sync():
+                found = self._model(compute)
+                # The mean over the processes is taken of the gradients, where a sum is meant.
+                (total(found) * self.processes.count).backward()
+        return found
+
+
+class _Called(nn.Module):
+    """Modules that are run by a function."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(modules)
+
+    def forward(self, compute: Callable[[], Any]) -> Any:
+        """What the function returns."""
+        return compute()

@@ -1,0 +1,137 @@
+"""Places and patterns of shards, and reading them from a disk, a web server and through fsspec."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from showattend.data.shard_files import OpenShard
+from showattend.data.shard_index import read_index
+from showattend.data.shard_writer import write_shards
+from showattend.data.shards import expand, folder_of, read, read_bytes, split_name
+from showattend.exceptions import DataError
+from tests.data.sharded import photographs
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+MEMBERS = {
+    "000.jpg": b"\xff\xd8 one",
+    "000.json": b'{"captions": ["a dog"]}',
+    "000.npy": b"numbers",
+    "sub/001.x.png": b"two",
+    "sub/001.json": b"{}",
+    "002.json": b'{"captions": []}',
+}
+
+
+def test_ranges_and_choices_are_expanded_in_order() -> None:
+    assert expand("d/{train,val}-{008..010}.tar") == [
+        f"d/{split}-{number}.tar" for split in ("train", "val") for number in ("008", "009", "010")
+    ]
+    assert expand("s3://b/{0..2}.tar") == ["s3://b/0.tar", "s3://b/1.tar", "s3://b/2.tar"]
+    assert folder_of("s3://b/c/{0..2}.tar") == "s3://b/c/"
+    assert folder_of("x.tar") == ""
+    with pytest.raises(DataError, match="must run upwards"):
+        expand("d/{5..1}.tar")
+
+
+def test_samples_are_members_of_one_name(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", MEMBERS)
+    first, second, third = read(str(tmp_path / "a.tar"))
+    assert (first.key, first.image, first.extension) == ("000", b"\xff\xd8 one", "jpg")
+    assert first.values == {"captions": ["a dog"]}
+    assert first.other == {"npy": b"numbers"}
+    assert (second.key, second.image, second.extension) == ("sub/001", b"two", "x.png")
+    assert third.image is None
+    assert split_name("a.b/c.tar.gz") == ("a.b/c", "tar.gz")
+
+
+def test_the_same_samples_from_every_place(tmp_path: Path, web: str) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    for name in ("a-0.tar", "a-1.tar"):
+        write_tar(tmp_path / name, MEMBERS)
+        fsspec.filesystem("memory").pipe(f"/shards/{name}", (tmp_path / name).read_bytes())
+    here = [s.values for s in read(str(tmp_path / "a-0.tar"))]
+    patterns = (f"{tmp_path}/*.tar", f"file://{tmp_path}/a-?.tar", "memory://shards/*.tar")
+    for pattern in (*patterns, f"{web}/a-{{0..1}}.tar"):
+        places = expand(pattern)
+        assert len(places) == 2, pattern
+        assert [s.values for s in read(places[1])] == here, pattern
+    with pytest.raises(DataError, match=r"cannot list its files.*000000\.\.000012"):
+        expand(f"{web}/*.tar")
+    index = {"shards": [{"name": "a-0.tar"}, {"name": "a-1.tar"}, {"name": "b.tar"}]}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    assert expand(f"{web}/a-*.tar") == [f"{web}/a-0.tar", f"{web}/a-1.tar"]
+
+
+@pytest.mark.parametrize("cut", [400, 700, 1600])
+def test_a_damaged_shard_is_named(cut: int, tmp_path: Path) -> None:
+    whole, path = tmp_path / "a.tar", tmp_path / "cut.tar"
+    write_tar(whole, MEMBERS)
+    path.write_bytes(whole.read_bytes()[:cut])
+    with pytest.raises(DataError, match=r"cut\.tar: the shard is damaged") as caught:
+        list(read(str(path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path, web: str) -> None:
+    for place, reason in (
+        (f"{tmp_path}/none.tar", "no such file"),
+        (f"{web}/none.tar", "no such file"),
+        ("memory://none/none.tar", "no such file"),
+        ("nothing://a/b.tar", "no such kind of address"),
+        ("http://127.0.0.1:9/a.tar", "cannot be read"),
+    ):
+        with pytest.raises(DataError, match=reason) as caught:
+            list(read(place))
+        assert str(caught.value).startswith(place)
+    with pytest.raises(DataError, match="there is no such shard"):
+        expand(f"{tmp_path}/*.tar")
+    write_tar(tmp_path / "b.tar", {"0.json": b"{"})
+    with pytest.raises(DataError, match=r"0\.json"):
+        list(read(str(tmp_path / "b.tar")))
+    with pytest.raises(DataError, match="no such file"):
+        read_bytes(f"{web}/index.json")
+
+
+def test_a_bucket_of_an_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    records = photographs(tmp_path / "images", {"train": 5, "val": 1})
+    write_shards(records, tmp_path / "shards", size=2)
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "none")
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        options = {"endpoint_url": f"http://{host}:{port}"}
+        monkeypatch.setitem(fsspec.config.conf, "s3", options)
+        system = fsspec.filesystem("s3")
+        system.mkdir("bucket")
+        system.put(str(tmp_path / "shards"), "bucket/coco", recursive=True)
+        places = expand("s3://bucket/coco/train-*.tar")
+        assert places == [f"s3://bucket/coco/train-{i:06}.tar" for i in range(3)]
+        index = read_index("s3://bucket/coco/*.tar")
+        assert [shard.place for shard in index.of("train")] == places
+        names = {sample.values["image"] for place in places for sample in read(place)}
+        assert names == {f"train{i:03}.jpg" for i in range(5)}
+        opened = OpenShard(index.shards[0], tmp_path / "copies")
+        assert opened.image(1) == list(read(places[0]))[1].image
+        with pytest.raises(DataError, match=r"none\.tar: there is no such file"):
+            list(read("s3://bucket/coco/none.tar"))
+        with pytest.raises(DataError, match="there is no such shard"):
+            expand("s3://bucket/none/*.tar")
+    finally:
+        server.stop()

@@ -1,0 +1,120 @@
+"""scripts/records/doc_tables.py: the documents say what the records say."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from showattend.evaluation.scores.statistics import over_seeds
+
+from .loading import load_from
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    return load_from("records", "doc_tables")
+
+
+@pytest.fixture(scope="module")
+def records() -> dict[str, Any]:
+    found: dict[str, Any] = load_from("records", "kept_records").read_records()
+    return found
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_pages_say_what_the_records_say(tables: ModuleType, records: dict[str, Any]) -> None:
+    for page in tables.PAGES:
+        text = read(page)
+        assert tables.filled(page, text, records) == text, f"{page}: run make_records.py --check"
+
+
+def test_another_figure_changes_the_page(tables: ModuleType, records: dict[str, Any]) -> None:
+    other = copy.deepcopy(records)
+    other["everyday_flickr8k"]["metrics"]["CIDEr"] += 0.001
+    other["everyday_ground"]["pointing"]["model"] += 0.01
+    other["everyday_coco_subset_errors"]["people"]["put_in"]["count"] += 1
+    assert tables.filled("docs/results.md", read("docs/results.md"), other) != read(
+        "docs/results.md"
+    )
+    page = tables.filled("README.md", read("README.md"), other)
+    assert "peaks on that object 58%" in page
+    count = tables.people(records, "everyday").count
+    assert f"it mentions a person in {count + 1} " in page
+    for model in tables.MODELS:
+        card = f"assets/model/{model}/README.md"
+        assert (tables.filled(card, read(card), other) != read(card)) is (model == "everyday")
+
+
+def test_the_readme_and_the_cards_are_of_the_shipped_weights(
+    tables: ModuleType, records: dict[str, Any]
+) -> None:
+    for page in ("README.md", *(f"assets/model/{model}/README.md" for model in tables.MODELS)):
+        parts = tables.BLOCKS[page] | tables.SENTENCES[page]
+        needed = {name for part in parts.values() for name in part.needs}
+        stale = [name for name in needed if tables.is_stale(records[name])]
+        assert not stale, f"measure these again for {page}: make records"
+
+
+def test_tables_of_earlier_weights_say_so(tables: ModuleType, records: dict[str, Any]) -> None:
+    other = copy.deepcopy(records)
+    other["everyday_ground"]["provenance"]["model"]["weights"] = "0" * 16
+    page = "docs/attention.md"
+    before = tables.filled(page, read(page), records).count(tables.STALE)
+    after = tables.filled(page, read(page), other).count(tables.STALE)
+    assert after == before + 2  # where it points, and wrong words
+    assert "(earlier weights)" in tables.filled(
+        "docs/reproduce.md", read("docs/reproduce.md"), other
+    )
+
+
+def test_without_a_record_its_table_stays(tables: ModuleType, records: dict[str, Any]) -> None:
+    less = {name: each for name, each in records.items() if name != "everyday_looked"}
+    text = read("docs/maps.md").replace("84%", "99%")
+    assert tables.filled("docs/maps.md", text, less) == text
+    assert tables.filled("docs/maps.md", text, records) == read("docs/maps.md")
+    with pytest.raises(KeyError, match="has no <!-- looked -->"):
+        tables.filled("docs/maps.md", "no table", records)
+
+
+def test_the_benchmark_fills_its_tables(tables: ModuleType, records: dict[str, Any]) -> None:
+    spread = {"median": 2.0, "low": 1.5, "high": 2.5, "count": 3}
+    row = {"name": "search, fp32", "ours": spread, "usual": spread, "ratio": spread, "bar": 1.5}
+    made = {"about": {"processor": "abacus"}, "rows": [row, row | {"name": "epoch, fp32"}]}
+    page = tables.filled(
+        "docs/performance.md", read("docs/performance.md"), records | {"benchmark": made}
+    )
+    assert "processor abacus." in page
+    assert page.count("| search, fp32 | 2 (1.5 to 2.5) s | 2 (1.5 to 2.5) s |") == 1
+    assert "≥ 1.5 met" in page
+
+
+def test_the_intervals_over_seeds_are_those_of_the_seeds() -> None:
+    lines = re.findall(
+        r"^\| (?:1_plain|flickr8k) \| 3 \|.*$", read("docs/results.md"), re.MULTILINE
+    )
+    assert len(lines) == 2
+    found = []
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        found.append(over_seeds([float(value) for value in cells[2].split(", ")]))
+        assert f"{found[-1]['mean']:.3f}" == cells[3]
+        assert f"{found[-1]['sd']:.4f}" == cells[4]
+        low, high = found[-1]["interval"]
+        assert f"{low:.3f} to {high:.3f}" == cells[5]
+    assert f"worth {found[1]['mean'] - found[0]['mean']:.3f} of CIDEr" in read("docs/results.md")
+
+
+def test_commands_are_shown_without_what_changes_no_figure(tables: ModuleType) -> None:
+    words = ["showattend", "evaluate", "--device", "cpu", "--model", "m", "--output", "x.json"]
+    assert tables._command(words) == "showattend evaluate --model m"
+    assert tables._command(["a.py", "b c"]) == "python scripts/a.py 'b c'"
