@@ -11,23 +11,26 @@ hold the images.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from scaling import Bench, _epochs, make
+from scaling import Bench, make
 
 from showattend.config import load_config
 from showattend.data.coco.prepare_coco import prepare_coco
 from showattend.data.prepare import Sharding
 from showattend.system.device import choose_device, choose_dtype
+from showattend.training.reporter import Silent
 from showattend.training.shard_inputs import EncodedPhotos
 from showattend.training.trainer import train
 
@@ -41,8 +44,28 @@ KINDS = {"features": (), "images": ("data.cache=null",)}
 SHARD = 1000
 
 
+class Clock(Silent):
+    """Notes the time and the process's own processor time at the end of each epoch."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[float, float]] = []
+
+    def epoch(self, entry: dict[str, Any], best: bool) -> None:  # noqa: ARG002
+        """Note them."""
+        self.ends.append((time.perf_counter(), time.process_time()))
+
+    def rates(self, images: int, which: int) -> list[float]:
+        """Images per second of each epoch but the first (warm-up) and the last (validated)."""
+        ends = [each[which] for each in self.ends[:-1]]
+        return [images / (b - a) for a, b in itertools.pairwise(ends)]
+
+
 def rates(folder: Path, images: int, repeats: int) -> dict[str, dict[str, list[float]]]:
-    """Images a second from the folder and from its shards, with features and with images."""
+    """Rates from the folder and from its shards, with features and with images.
+
+    They are images per second, and per second of processor time (``... cpu``), which other programs
+    on the machine change less.
+    """
     bench = Bench(folder, images, [])
     make(folder, images)
     config = load_config(CONFIG, list(PLAIN))
@@ -56,7 +79,7 @@ def rates(folder: Path, images: int, repeats: int) -> dict[str, dict[str, list[f
     )
     places = {"folder": folder / "data/dataset.jsonl", "shards": folder / "shards/*.tar"}
     found: dict[str, dict[str, list[float]]] = {
-        kind: {place: [] for place in places} for kind in KINDS
+        kind: {f"{place}{unit}": [] for place in places for unit in ("", " cpu")} for kind in KINDS
     }
     for number in range(repeats):
         for kind, changes in KINDS.items():
@@ -65,8 +88,10 @@ def rates(folder: Path, images: int, repeats: int) -> dict[str, dict[str, list[f
                     f"data.path={path}", f"train.out={folder}/{kind}-{place}-{number}",
                     f"data.cache={folder}/cache", "train.epochs=4", *PLAIN, *changes,
                 ]  # fmt: skip
-                record = train(load_config(CONFIG, overrides))
-                found[kind][place] += _epochs(record, bench.images)
+                clock = Clock()
+                train(load_config(CONFIG, overrides), clock)
+                found[kind][place] += clock.rates(bench.images, 0)
+                found[kind][f"{place} cpu"] += clock.rates(bench.images, 1)
     return found
 
 
@@ -187,10 +212,12 @@ def main() -> None:
             found["images a second"] = rates(Path(folder), given.images, given.repeats)
             for kind, places in found["images a second"].items():
                 middle = {place: statistics.median(each) for place, each in places.items()}
-                print(
-                    f"{kind}: folder {middle['folder']:.1f}, shards {middle['shards']:.1f} images "
-                    f"a second; {middle['shards'] / middle['folder']:.2f} times"
-                )
+                for unit, name in (("", "second"), (" cpu", "second of processor time")):
+                    folder_rate, rate = middle[f"folder{unit}"], middle[f"shards{unit}"]
+                    print(
+                        f"{kind}: folder {folder_rate:.1f}, shards {rate:.1f} images per {name}; "
+                        f"{rate / folder_rate:.2f} times"
+                    )
     with tempfile.TemporaryDirectory() as folder:
         for count in [int(each) for each in given.memory.split(",") if int(each)]:
             megabytes = memory(Path(folder), count)
