@@ -16,7 +16,8 @@ the text in FILE between <!-- NAME --> and <!-- end of NAME -->.
 --last uses the weights of each run's last epoch instead of its best, for equal numbers of epochs.
 RUN@SIZE sets the side of the input in pixels; RUN/start.safetensors is the model at the start of
 that run's self-critical training. Results are cached in --out as long as model and data are the
-same; empty that folder when the program has changed. Runs that are missing, or with --last not
+same; empty that folder when the program has changed. If it is interrupted, the same command
+continues: of --faithful, each photo is saved as it comes. Runs that are missing, or with --last not
 finished, are reported and left out, and the exit code is 1.
 """
 
@@ -32,10 +33,11 @@ from pathlib import Path
 from typing import Any
 
 from showattend.captioner import Captioner
+from showattend.cli.terminal import bars
 from showattend.decoding.explaining import KINDS
 from showattend.evaluation.grounding import side_by_side
 from showattend.evaluation.grounding.faithful_tables import beta_line, faithful_tables
-from showattend.evaluation.grounding.faithfulness import REPLACEMENTS, faithful
+from showattend.evaluation.grounding.faithfulness import REPLACEMENTS, Removal
 from showattend.evaluation.grounding.ground import ground
 from showattend.evaluation.grounding.pointing import PAPER_SIGMA
 from showattend.exceptions import CheckpointError, UserError
@@ -192,16 +194,25 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     if size:
         captioner.resize(int(size))
     print(f"grounding {run} ...", file=sys.stderr, flush=True)
-    found = ground(given.annotations, given.images, captioner, captions, sigma=given.smooth)
+    asked_for = None
+    if with_faithful:
+        asked_for = Removal(
+            given.replace,
+            0 if captions else given.pixels,
+            given.kinds,
+            kept.with_suffix(".part"),
+            True,
+        )
+    with bars() as progress:
+        found = ground(
+            given.annotations, given.images, captioner, captions, sigma=given.smooth,
+            faithful=asked_for, progress=progress,
+        )  # fmt: skip
     scores = {each["epoch"]: each.get("CIDEr") for each in history}
     found |= {"epoch": epoch, "CIDEr": scores.get(epoch)}
-    if with_faithful:
-        found["faithful"] = faithful(
-            given.annotations, given.images, captioner, captions, replace=given.replace,
-            pixels=0 if captions else given.pixels, kinds=given.kinds, sigma=given.smooth,
-        )  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
     write_json(kept, found)
+    kept.with_suffix(".part").unlink(missing_ok=True)
     return found
 
 

@@ -17,13 +17,11 @@
 # (`pip install showattend`), and the four photographs are free ones from its repository.
 
 # %%
-from pathlib import Path
-
 from showattend import Captioner
+from showattend.server.examples import examples
 
 captioner = Captioner.from_pretrained()
-folders = [Path.cwd(), *Path.cwd().parents]
-photos = next(each / "assets/photos" for each in folders if (each / "assets/photos").is_dir())
+photos = examples()["chelsea"].parent
 
 # %% [markdown]
 # ## One photograph
@@ -102,6 +100,7 @@ rocket
 
 # %%
 import tempfile
+from pathlib import Path
 
 folder = Path(tempfile.mkdtemp())
 for name in ("cat.png", "cat.html", "cat.npz"):

@@ -63,52 +63,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(prepare_app, name="prepare")
-app.command(
-    epilog=examples(
-        "attend dog.jpg --output dog.png",
-        'attend dog.jpg --output dog.pdf --caption "a dog catches a ball" --words dog,ball',
-        "attend dog.jpg --output dog.gif --style light",
-        "attend photos/ --output gallery.html",
-    )
-)(attend)
-app.command(
-    epilog=examples(
-        "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
-        "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
-        "compare --records here/results.json there/results.json",
-    )
-)(compare)
-app.command(
-    epilog=examples(
-        "errors --annotations captions_val.json --results results.json --output errors.md",
-        "errors --annotations captions_val.json --results results.json --images photos/ "
-        "--gallery worst.png",
-    )
-)(errors)
-app.command(
-    epilog=examples(
-        "finetune my-photos/ --out runs/mine",
-        "finetune data/mine/dataset.jsonl --out runs/mine train.epochs=20",
-        "finetune my-photos/ --out runs/mine --resume",
-    )
-)(finetune)
-app.command(
-    epilog=examples(
-        "ground --annotations instances.json --images photos/",
-        "ground --annotations instances.json --images photos/ --captions captions.json",
-        "ground --annotations instances.json --images photos/ --results captions-of-others.json",
-    )
-)(ground)
-app.command(
-    help=EXPORT_HELP,
-    epilog=examples(
-        "export --out exported",
-        "export --model runs/mine --out exported",
-        "export --model runs/mine --hub for-the-hub --license cc-by-nc-4.0",
-    ),
-)(export)
-app.command(epilog=examples("serve", "serve --model runs/mine --port 8080"))(serve)
 
 
 def _print_version(wanted: bool) -> None:
@@ -129,33 +83,91 @@ def _options(
     show_log()
 
 
+PHOTOGRAPHS, MODELS = "Photographs", "Models and data"
+"""The two groups of the list of commands, each in the order in which one comes to need them."""
+
 app.command(
+    rich_help_panel=PHOTOGRAPHS,
     epilog=examples(
         "caption dog.jpg cat.png",
         "caption photos/ --recursive --output captions.jsonl",
         "caption 'photos/*.jpg' --sidecar --overlay figures/",
-    )
+        "caption --engine ray --input s3://bucket/photos --output s3://bucket/captions",
+    ),
 )(caption)
-
-
 app.command(
+    rich_help_panel=PHOTOGRAPHS,
+    epilog=examples(
+        "attend dog.jpg --output dog.png",
+        'attend dog.jpg --output dog.pdf --caption "a dog catches a ball" --words dog,ball',
+        "attend dog.jpg --output dog.gif --style light",
+        "attend photos/ --output gallery.html",
+    ),
+)(attend)
+app.command(
+    rich_help_panel=PHOTOGRAPHS, epilog=examples("serve", "serve --model runs/mine --port 8080")
+)(serve)
+app.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "finetune my-photos/ --out runs/mine",
+        "finetune data/mine/dataset.jsonl --out runs/mine train.epochs=20",
+        "finetune my-photos/ --out runs/mine --resume",
+    ),
+)(finetune)
+app.command(
+    rich_help_panel=MODELS,
+    help=EXPORT_HELP,
+    epilog=examples(
+        "export --out exported",
+        "export --model runs/mine --out exported",
+        "export --model runs/mine --hub for-the-hub --license cc-by-nc-4.0",
+    ),
+)(export)
+app.add_typer(prepare_app, name="prepare", rich_help_panel=MODELS)
+app.command(
+    rich_help_panel=MODELS,
+    epilog=examples("info", "info --model runs/mine", "info --record results.json"),
+)(info)
+app.command(
+    rich_help_panel=MODELS,
     epilog=examples(
         "train configs/tiny.yaml",
         "train configs/flickr8k.yaml train.epochs=20 train.out=runs/longer",
         "train configs/flickr8k.yaml --resume",
-    )
+    ),
 )(train)
-
-
 app.command(
+    rich_help_panel=MODELS,
     epilog=examples(
         "evaluate --annotations captions_val.json --images photos/ --output results.json",
         "evaluate --annotations captions_val.json --results captions-of-others.json",
-    )
+    ),
 )(evaluate)
-
-
-app.command(epilog=examples("info", "info --model runs/mine", "info --record results.json"))(info)
+app.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "errors --annotations captions_val.json --results results.json --output errors.md",
+        "errors --annotations captions_val.json --results results.json --images photos/ "
+        "--gallery worst.png",
+    ),
+)(errors)
+app.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "ground --annotations instances.json --images photos/",
+        "ground --annotations instances.json --images photos/ --captions captions.json",
+        "ground --annotations instances.json --images photos/ --results captions-of-others.json",
+    ),
+)(ground)
+app.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "compare configs/ablation/*.yaml configs/flickr8k.yaml --out runs/ablation",
+        "compare base.yaml vector.yaml --out runs/gate --seeds 3 train.epochs=10",
+        "compare --records here/results.json there/results.json",
+    ),
+)(compare)
 
 
 def main(args: Sequence[str] | None = None) -> int:

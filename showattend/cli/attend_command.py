@@ -85,7 +85,10 @@ def attend(
         typer.Option(help="Of a figure: light or dark.", show_default="light"),
     ] = None,
     details: Annotated[
-        bool, typer.Option("--details", help="In a figure: each word's gate and entropy too.")
+        bool,
+        typer.Option(
+            "--details", help="In figures and animations: each word's gate and entropy too."
+        ),
     ] = False,
     scale: Annotated[
         str | None,

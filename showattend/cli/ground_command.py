@@ -91,6 +91,14 @@ def ground(
             min=0,
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="With --faithful and --output, continue an interrupted run: FILE.part has the "
+            "measurements made so far.",
+        ),
+    ] = False,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -118,7 +126,7 @@ def ground(
     """
     from showattend.cli.output_checks import check_json
     from showattend.cli.worst_page import check_worst
-    from showattend.evaluation.grounding.faithfulness import faithful as measure
+    from showattend.evaluation.grounding.faithfulness import Removal
     from showattend.evaluation.grounding.ground import ground as run
     from showattend.evaluation.grounding.pointing import PAPER_SIGMA
     from showattend.model.checkpoint import find_model
@@ -144,9 +152,11 @@ def ground(
     if faithful and results is not None:
         raise UserError("--faithful measures the model's own captions, or those of --captions")
     if not faithful:
-        for option, value in (("--replace", replace), ("--pixels", pixels)):
-            if value is not None:
+        for option, value in (("--replace", replace), ("--pixels", pixels), ("--resume", resume)):
+            if value:
                 raise UserError(f"{option} is for --faithful; add that, or leave {option} out")
+    if resume and output is None:
+        raise UserError("--resume continues the file of --output; give that too")
     page = output is not None and output.suffix.lower() == ".html"
     if page:
         check_worst(worst)
@@ -161,33 +171,32 @@ def ground(
         make_room(place)
 
     captioner = load_captioner(model, device, precision, size)
-    with bars() as progress:
-        found = run(
-            annotations,
-            images,
-            captioner,
-            captions=captions,
-            results=results,
-            sigma=sigma,
-            beam_size=beam_size,
-            batch_size=batch_size,
-            progress=progress,
-            watch=None if gallery is None else looks,
-            outputs=places,
-        )
-        if faithful:
-            found["faithful"] = measure(
+    kept = output.with_name(f"{output.name}.part") if faithful and output is not None else None
+    try:
+        with bars() as progress:
+            found = run(
                 annotations,
                 images,
                 captioner,
-                captions,
-                replace=replace or "mean",
-                pixels=pixels or 0,
+                captions=captions,
+                results=results,
                 sigma=sigma,
                 beam_size=beam_size,
                 batch_size=batch_size,
                 progress=progress,
+                watch=None if gallery is None else looks,
+                outputs=places,
+                faithful=Removal(replace or "mean", pixels or 0, kept=kept, resume=resume)
+                if faithful
+                else None,
             )
+    except KeyboardInterrupt:
+        if kept is not None:
+            log.info(
+                f"the measurements made so far are in {kept}; the same command with --resume "
+                "continues"
+            )
+        raise
     print(f"How: {describe_settings(found['settings'])}")
     _print_pointing(found)
     _print_where(found["where"])
@@ -199,6 +208,8 @@ def ground(
         whole = _write_page(output, found, captioner, annotations, images, people, worst)
         log.info(f"wrote {output}")
     write_report(found, None if page else output)  # before the gallery, which is quicker to repeat
+    if kept is not None:
+        kept.unlink(missing_ok=True)
     if gallery is not None:
         title, advice = "Where it looked: hits, then misses", "give a lower --shown"
         shortage = save_gallery(looks.cards(), gallery, title, advice)

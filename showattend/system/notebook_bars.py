@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import importlib
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +21,21 @@ def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook, and not a program or IPython's prompt."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def without_advice() -> None:
+    """Import tqdm, in a notebook, without its advice to install ipywidgets.
+
+    huggingface_hub imports it, through timm, for bars of downloads. Here nothing is downloaded, and
+    our own bars need no widgets.
+    """
+    if in_notebook():
+        with warnings.catch_warnings(), contextlib.suppress(ImportError):
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            importlib.import_module("tqdm.auto")
+
+
+without_advice()
 
 
 class NotebookBars:

@@ -13,9 +13,11 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.exceptions import UserError
-from showattend.visualize.focus import everywhere, looked
+from showattend.text.tokenizer import pieces
+from showattend.visualize.focus import bright_of, everywhere, looked
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
+    chance_of,
     details_of,
     fitted,
     full_heat,
@@ -50,6 +52,7 @@ def animation_bytes(
     words: Sequence[str] | None = None,
     scale: str = "word",
     style: str = "heat",
+    details: bool = False,
     size: int = 640,
     colormap: str = "inferno",
     alpha: float = 0.55,
@@ -57,8 +60,8 @@ def animation_bytes(
     """A caption as an animation that repeats itself, of at most 2 MB.
 
     The first frame is the photo, each other one the photo under the map of a word, which is dark
-    in the caption below. The picture begins at the frame's top; it is in the middle of the frame
-    where it is narrower.
+    in the caption below, with its probability. The picture begins at the frame's top; it is in
+    the middle of the frame where it is narrower.
 
     Args:
         caption: The caption, with its image.
@@ -66,6 +69,7 @@ def animation_bytes(
         words: Walk through these words only.
         scale: "word" or "common", as for a figure.
         style: "heat" or "light", as for a figure.
+        details: Say of each word the gate β and the entropy, too.
         size: The photo's longer side, in pixels.
         colormap: One of matplotlib's colour maps, for the style "heat".
         alpha: How much its colour covers the photo, in [0, 1].
@@ -81,7 +85,7 @@ def animation_bytes(
     look = {"style": style, "colormap": colormap, "alpha": alpha}
     asked = size
     while True:
-        walk = draw_walk(caption, words=words, scale=scale, size=size, look=look)
+        walk = draw_walk(caption, words=words, scale=scale, size=size, look=look, details=details)
         times = [FIRST, *[EACH] * (len(walk.frames) - 1)]
         times[-1] = LAST
         content = encode(walk, times, quality)
@@ -116,6 +120,7 @@ def draw_walk(
     scale: str,
     size: int,
     look: dict[str, Any],
+    details: bool = False,
 ) -> Walk:
     """Draw the frames.
 
@@ -125,6 +130,7 @@ def draw_walk(
         scale: See ``animation_bytes``.
         size: See ``animation_bytes``.
         look: Options of ``paint``.
+        details: See ``animation_bytes``.
 
     Raises:
         UserError: As ``animation_bytes``.
@@ -134,7 +140,7 @@ def draw_walk(
     factor = size / max(photo.size)
     width, height = (max(round(side * factor), THINNEST) for side in photo.size)
     base = fitted(photo, (width, height))
-    bar = _Bar(caption, max(width, min(NARROWEST, size)), scale)
+    bar = _Bar(caption, max(width, min(NARROWEST, size)), scale, details)
     left = (bar.width - width) // 2
     frames = []
     for t in [None, *positions]:
@@ -162,14 +168,13 @@ class _Place:
 class _Bar:
     """The caption under the photo, with one word darker than the others, and its figures."""
 
-    def __init__(self, caption: Caption, width: int, scale: str) -> None:
-        self.caption, self.width = caption, width
+    def __init__(self, caption: Caption, width: int, scale: str, details: bool) -> None:
+        self.caption, self.width, self.details = caption, width, details
         self.unit = min(max(width / 640, 0.85), 2.0)
-        self.shared = "scale: per word"
+        self.shared = caption.explanation
         if scale == "common" and caption.words:
-            self.shared = f"scale: common, full at {full_heat(caption, 0, scale):.0%} in a cell"
-        if caption.explanation:
-            self.shared = f"{caption.explanation} · {self.shared}"
+            common = f"scale: common, full at {full_heat(caption, 0, scale):.0%} in a cell"
+            self.shared = " · ".join(filter(None, (self.shared, common)))
         sheet = self._sheet()
         room = width - 2 * self._px(MARGIN)
         self.shortage = sheet.wrapped(sheet.letters.shortage, NOTE, room)
@@ -208,20 +213,23 @@ class _Bar:
     def _notes(self, t: int | None) -> np.ndarray:
         sheet = self._sheet()
         sheet.set_height(self.height - self.said)
-        note = self.shared
+        note = bright_of(self.caption)
         if t is not None:
+            facts = [f"{t + 1} of {len(self.caption.words)}", chance_of(self.caption, t)]
+            if self.caption.unsure[t]:
+                facts.append("unsure")
             if not looked(self.caption)[t]:
-                note = " · ".join(
-                    filter(None, (self.caption.explanation, everywhere(self.caption)))
-                )
-            note = (
-                f"{t + 1}/{len(self.caption.words)} · {details_of(self.caption, t)} bits · {note}"
-            )
+                facts.append(everywhere(self.caption))
+            if self.details:
+                facts.append(f"{details_of(self.caption, t)} bits")
+            note = " · ".join(filter(None, (*facts, self.shared)))
         room = self.width - 2 * self._px(MARGIN)
         for number, text in enumerate([note, *self.shortage]):
             y = self._px((number * SPACING + 1.2) * NOTE)
-            shrink = min(1.0, room / max(sheet.text_width(text, NOTE), 1))
-            sheet.text(self._px(MARGIN), y, text, NOTE * shrink, QUIET)
+            size = float(NOTE)
+            while sheet.text_width(text, size) > room and size > 1:
+                size *= 0.95  # not by one division: small letters are wider than that
+            sheet.text(self._px(MARGIN), y, text, size, QUIET)
         return pixels_of(sheet.figure)
 
     def _place(self, sheet: Sheet) -> list[_Place]:
@@ -231,8 +239,10 @@ class _Bar:
         from_right = right_to_left(self.caption.raw)
         places: list[_Place] = []
         x, line = 0.0, 0
-        for word in self.caption.words:
-            shown = word
+        for piece in pieces(self.caption.words):
+            shown = piece.strip()
+            if not piece.startswith(" "):
+                x = max(x - blank, 0.0)
             while len(shown) > 2 and sheet.text_width(shown, SAID) > room:
                 shown = f"{shown[:-2]}…"
             wide = sheet.text_width(shown, SAID)
@@ -246,7 +256,8 @@ class _Bar:
     def _sheet(self) -> Sheet:
         return Sheet(
             self.width,
-            f"{self.caption.raw} {self.shared} {everywhere(self.caption)} 0123456789βH·./",
+            f"{self.caption.text} {self.caption.raw} {self.shared} {bright_of(self.caption)} "
+            f"{everywhere(self.caption)} of unsure 0123456789%βH·.",
             self.unit,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from showattend.visualize.heat import positions_of
 from showattend.visualize.page import GalleryPage
 from showattend.visualize.raw import maps_bytes, raw_maps
 from showattend.visualize.sheet import pixels_of
-from showattend.visualize.summary import MOST
+from showattend.visualize.summary import MOST, draw_summary
 from showattend.visualize.theme import theme_named
 
 PIXELS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -89,12 +90,12 @@ def _all_maps(captions: Sequence[Caption], words: Sequence[str] | None = None) -
 
 def _stacked(captions: Sequence[Caption], form: str, options: Mapping[str, Any]) -> bytes:
     """The figures one below the other, as the content of a file."""
-    chosen = dict(options)
+    chosen, draw = dict(options), draw_figure
     if chosen.get("words") is None and chosen.get("layout", "summary") == "summary":
-        first = captions[0]
-        sharp = sharpest(first, positions_of(first, None), MOST)
-        chosen["words"] = [first.words[t] for t in sharp] or None
-    pictures = [pixels_of(draw_figure(caption, **chosen)) for caption in captions]
+        chosen.pop("layout", None)
+        sharp = sharpest(captions[0], positions_of(captions[0], None), MOST)
+        draw = partial(draw_summary, places=sharp or None)
+    pictures = [pixels_of(draw(caption, **chosen)) for caption in captions]
     width = max(picture.shape[1] for picture in pictures)
     theme = chosen.get("theme", inspect.signature(draw_figure).parameters["theme"].default)
     back = ImageColor.getrgb(theme_named(theme).back)

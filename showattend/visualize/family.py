@@ -41,6 +41,7 @@ ACROSS = 7  # panels in a row, at most
 TALLEST = 300  # panel
 REGIONS = 6  # of a matrix, along each side of the grid, at most
 CELL = 40  # side of a region's square in the matrix
+TALLEST_PIECE = 2.5  # of the photo above it: height by width, and width by height
 
 
 def draw_parts(
@@ -166,32 +167,34 @@ def draw_matrix(
     if sentinel is not None:
         note += " The last column: what stayed with the sentinel; white: all."
     notes = sheet.wrapped(note, NOTE, room)
-    top = px(MARGIN + len(headline) * HEADLINE * 1.35)
-    head = px(CELL) + px(10)
+    top = px(MARGIN + len(headline) * HEADLINE * 1.35 + GAP * 0.4)
+    cell = px(CELL)
+    square = max(cell - 1, 1)
+    piece = square, _height_of_pieces(caption, square)
+    head = piece[1] + 1 + px(10)
     sheet.set_height(
         top + head + len(labels) * px(CELL) + px(len(notes) * NOTE * 1.5 + NOTE + MARGIN * 0.7)
     )
     write_headline(sheet, headline, unit)
     left = px(MARGIN) + px(side)
-    cell = px(CELL)
-    pieces = _pieces(caption, blocks, (rows, cols), max(cell - 1, 1))
+    pieces = _pieces(caption, blocks, (rows, cols), piece)
     for index in range(down * across):
         x = left + index * cell + (index // across) * px(6)
-        sheet.picture(x, top, pieces[index], (max(cell - 1, 1), max(cell - 1, 1)))
+        sheet.picture(x, top, pieces[index], piece)
     for number, t in enumerate(positions):
         y = top + head + number * cell
         sheet.text(left - px(14), y + cell * 0.66, labels[number], LABEL, theme.ink, ha="right")
         for index, share in enumerate(shares[number].ravel()):
             x = left + index * cell + (index // across) * px(6)
-            sheet.square(x, y, max(cell - 1, 1), float(share) / max(most, 1e-9))
+            sheet.square(x, y, square, float(share) / max(most, 1e-9))
         end = left + down * across * cell + (down - 1) * px(6) + px(12)
         if sentinel is not None:
-            sheet.square(end, y, max(cell - 1, 1), float(sentinel[t]))
+            sheet.square(end, y, square, float(sentinel[t]))
             end += px(CELL * 1.6)
         sheet.text(end, y + cell * 0.64, chance_of(caption, t), NOTE, theme.quiet)
     if sentinel is not None and positions:
         end = left + down * across * cell + (down - 1) * px(6) + px(12)
-        sheet.text(end, top + px(CELL * 0.9), "sentinel", NOTE * 0.75, theme.quiet)
+        sheet.text(end, top + piece[1] - px(CELL * 0.1), "sentinel", NOTE * 0.75, theme.quiet)
     bottom = top + head + len(labels) * cell
     for number, line in enumerate(notes):
         sheet.text(px(MARGIN), bottom + px((number * 1.5 + 1.6) * NOTE), line, NOTE, theme.quiet)
@@ -223,10 +226,20 @@ def region_shares(maps: np.ndarray) -> tuple[np.ndarray, tuple[list[int], list[i
     return summed, (starts[0], starts[1])
 
 
+def _height_of_pieces(caption: Caption, width: int) -> int:
+    """Of the photo's regions: as the network saw it, the photo is a square of squares."""
+    left, top, right, bottom = caption.geometry.box
+    height = width * (bottom - top) / (right - left)
+    return round(min(max(height, width / TALLEST_PIECE), width * TALLEST_PIECE))
+
+
 def _pieces(
-    caption: Caption, blocks: tuple[list[int], list[int]], grid: tuple[int, int], side: int
+    caption: Caption,
+    blocks: tuple[list[int], list[int]],
+    grid: tuple[int, int],
+    size: tuple[int, int],
 ) -> list[np.ndarray]:
-    """The piece of the photo in each region, squashed to a square of ``side`` pixels."""
+    """The piece of the photo in each region, at a (width, height)."""
     photo = photo_of(caption)
     ends = [[*starts[1:], size] for starts, size in zip(blocks, grid, strict=True)]
     pieces = []
@@ -236,6 +249,6 @@ def _pieces(
             last = caption.geometry.cell_box(bottom - 1, right - 1, grid)
             box = tuple(round(value) for value in (*first[:2], *last[2:]))
             box = (box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1))
-            piece = photo.crop(box).resize((side, side), Image.Resampling.BICUBIC)
+            piece = photo.crop(box).resize(size, Image.Resampling.BICUBIC)
             pieces.append(np.asarray(piece))
     return pieces

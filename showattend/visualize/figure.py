@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 KEY = (150, 11)  # width and height of the key to the heat, in units
 KEY_STEPS = 48
+SEPARATOR = " · "
 LABEL_LINE = 28  # units, above the headline: what the maps are
 
 
@@ -188,7 +189,7 @@ def _beside(caption: Caption, t: int, somewhere: bool, details: bool) -> str:
         told.append(everywhere(caption))
     if details:
         told.append(details_of(caption, t))
-    return " · ".join(filter(None, told))
+    return SEPARATOR.join(filter(None, told))
 
 
 def _note(
@@ -235,9 +236,20 @@ def _with_room_for_figures(
     for t, figure in figures.items():
         used = sheet.text_width(caption.words[t], LABEL) + sheet.text_width(figure, NOTE)
         if used + plan.px(10) > plan.panel[0]:
-            lines = max(len(sheet.wrapped(each, NOTE, plan.panel[0])) for each in figures.values())
+            lines = max(len(_lines(sheet, each, plan.panel[0])) for each in figures.values())
             return replace(plan, strip=plan.strip + lines * NOTE_LINE)
     return plan
+
+
+def _lines(sheet: Sheet, figures: str, room: float) -> list[str]:
+    """What is printed below a word, broken between its parts where that is possible."""
+    lines: list[str] = []
+    for part in figures.split(SEPARATOR):
+        if lines and sheet.text_width(lines[-1] + SEPARATOR + part, NOTE) <= room:
+            lines[-1] += SEPARATOR + part
+        else:
+            lines += sheet.wrapped(part, NOTE, room)
+    return lines
 
 
 def _write_headline(
@@ -271,7 +283,7 @@ def _write_label(
     begin, end = ("right", "left") if plan.from_right else ("left", "right")
     below = (plan.strip - LABEL_STRIP) // NOTE_LINE  # lines under the word
     if below:
-        lines = sheet.wrapped(figures, NOTE, room)
+        lines = _lines(sheet, figures, room)
         y -= plan.px(NOTE_LINE) * below
         for number, line in enumerate(lines, 1):
             beneath = y + plan.px(NOTE_LINE) * number

@@ -86,7 +86,7 @@ def arrange(
 
     Args:
         layout: "grid": as a page; "strip": rows of small panels; "word": each panel at the
-            photo's own size, below each other.
+            photo's own size, below each other if a width is given.
         panels: How many.
         size: The photo's.
         width: The greatest width of the figure; None for what suits the layout.
@@ -144,7 +144,7 @@ def lay_out(panels: int, aspect: float, width: int, columns: int | None) -> Layo
         slot = max(wide, round(NARROWEST_PANEL * unit))
         ratio = count * (slot + gap) / (rows * (high + gap + LABEL_STRIP * unit))
         small = math.log(math.sqrt(wide * high) / (WIDEST_PANEL * unit))
-        return abs(math.log(ratio / 1.7)) + 0.8 * (rows * count - panels) / count - 0.35 * small
+        return _badness(ratio, rows * count - panels, count) - 0.35 * small
 
     most = max(count for count in range(1, 15) if count == 1 or room(count) >= MOST_ROOM * unit)
     columns = columns or min(range(1, min(panels, most) + 1), key=badness)
@@ -187,8 +187,26 @@ def _words(panels: int, size: tuple[int, int], width: int | None) -> Layout:
     factor = min(factor, max(room, 1) / size[1])
     photo = (max(round(size[0] * factor), THINNEST), max(round(size[1] * factor), THINNEST))
     unit = unit or min(max(math.sqrt(photo[0] * photo[1]) / 800, 0.85), LARGEST_UNIT)
-    used = photo[0] + 2 * round(MARGIN * unit)
-    return Layout(unit, 1, panels, photo, photo, max(used, round(600 * unit)))
+    margin, gap, strip = (round(each * unit) for each in (MARGIN, GAP, LABEL_STRIP))
+
+    def used(columns: int) -> int:
+        return 2 * margin + columns * photo[0] + (columns - 1) * gap
+
+    def badness(columns: int) -> float:
+        rows = math.ceil(panels / columns)
+        shape = used(columns) / (rows * (photo[1] + gap + strip))
+        return _badness(shape, rows * columns - panels, columns)
+
+    most = panels if width is None else 1
+    fitting = [n for n in range(1, most + 1) if n == 1 or used(n) <= LONGEST_SIDE]
+    columns = min(fitting or [1], key=badness)
+    rows = math.ceil(panels / columns)
+    return Layout(unit, columns, rows, photo, photo, max(used(columns), round(600 * unit)))
+
+
+def _badness(shape: float, empty: int, columns: int) -> float:
+    """How far a figure is from a page on its side, and how much of its last row is empty."""
+    return abs(math.log(shape / 1.7)) + 0.8 * empty / columns
 
 
 def _layout(

@@ -13,7 +13,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,26 +62,6 @@ def write_page(
         ImageError: The image cannot be opened (any more).
     """
     write_text(Path(path), page_html(captions, title=title, words=words))
-
-
-def write_gallery_page(
-    path: str | Path, photos: Iterable[Sequence[Caption]], *, title: str | None = None
-) -> None:
-    """Write many photos with their captions and maps into one HTML file that needs no other.
-
-    Args:
-        path: The file.
-        photos: For each photo its candidates, best first.
-        title: The headline; how many photos there are when left out.
-
-    Raises:
-        UserError: There are no photos, or as ``write_page``.
-        ImageError: An image cannot be opened (any more).
-    """
-    page = GalleryPage()
-    for captions in photos:
-        page.add(captions)
-    write_text(Path(path), page.html(title))
 
 
 def page_html(

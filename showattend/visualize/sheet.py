@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 INK, QUIET = THEMES["light"].ink, THEMES["light"].quiet
 DPI = 100
+PALE = 0.3  # share of its colour that a dashed rectangle is filled with
+MELTING = 10  # levels of 256, by which a photo's edge differs from the page at least
 PLACED = "showattend_placed"  # attribute of a figure: its photos
 
 # What the vector formats would read from the user's matplotlibrc, or draw at random.
@@ -99,6 +101,34 @@ class Sheet:
             x, y, base if heat is None else paint(base, heat.at(size), **look), size
         )
         self._placed.append(Placed(axes, (x, y, *size), photo, heat, look))
+        if self._melts(base):
+            self._frame(x, y, size)
+
+    def _melts(self, pixels: np.ndarray) -> bool:
+        """Whether much of a photo's edge has the colour of the page."""
+        from matplotlib.colors import to_rgb
+
+        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).astype(float)
+        like = np.abs(edge - 255 * np.array(to_rgb(self.theme.back))).max(1) < MELTING
+        return bool(like.mean() > 0.25)
+
+    def _frame(self, x: int, y: int, size: tuple[int, int]) -> None:
+        """A fine line around a photo, outside of its pixels."""
+        from matplotlib.patches import Rectangle
+
+        self.figure.add_artist(
+            Rectangle(
+                (x - 0.5, y - 0.5),
+                size[0] + 1,
+                size[1] + 1,
+                fill=False,
+                edgecolor=self.theme.quiet,
+                alpha=0.5,
+                linewidth=72 / DPI,
+                transform=self._pixels(),
+                zorder=0.5,
+            )
+        )
 
     def outline(
         self, curves: Sequence[np.ndarray], color: str, thick: float, inside: Sequence[float]
@@ -142,7 +172,8 @@ class Sheet:
         filled: bool = True,
         order: float = 1.0,
     ) -> None:
-        """A rectangle of (left, top, right, bottom) with round corners; hollow ones are dashed."""
+        """A rectangle (left, top, right, bottom) with round corners: filled, or pale and dashed."""
+        from matplotlib.colors import to_rgba
         from matplotlib.patches import FancyBboxPatch
 
         left, top, right, bottom = box
@@ -152,7 +183,7 @@ class Sheet:
                 right - left,
                 bottom - top,
                 boxstyle=f"round,pad=0,rounding_size={(bottom - top) * 0.22:.3f}",
-                facecolor=color if filled else "none",
+                facecolor=to_rgba(color, 1.0 if filled else PALE),
                 edgecolor="none" if filled else color,
                 linewidth=2 * self.unit * 72 / DPI,
                 linestyle="-" if filled else (0, (2, 1.4)),

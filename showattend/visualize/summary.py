@@ -56,6 +56,7 @@ def draw_summary(
     caption: Caption,
     *,
     words: Sequence[str] | None = None,
+    places: Sequence[int] | None = None,
     scale: str = "word",
     style: str = "light",
     theme: str = "light",
@@ -69,6 +70,7 @@ def draw_summary(
     Args:
         caption: The caption, with its image.
         words: The words to colour, instead of the sharpest.
+        places: The same by their places in the caption: a word may occur twice.
         scale: See `draw_figure`.
         style: See `draw_figure`.
         theme: "light" or "dark".
@@ -83,7 +85,10 @@ def draw_summary(
     check_width(width)
     colours = theme_named(theme)
     asked = positions_of(caption, words)
-    shown = sharpest(caption, asked, MOST) if words is None else asked[: 2 * MOST]
+    if places is not None:
+        shown = list(places)
+    else:
+        shown = sharpest(caption, asked, MOST) if words is None else asked[: 2 * MOST]
     photo = photo_of(caption)
     unit = (width or DEFAULT_WIDTH) / DEFAULT_WIDTH
     written = f"{everywhere(caption)} {label_of(caption)} unsure"
@@ -123,7 +128,9 @@ class _Summary:
         self.looked, self.unsure = looked(caption), caption.unsure
         # A word that looked everywhere has no colour, asked for or not: it has no outline either.
         coloured = [t for t in shown if self.looked[t]]
-        self.colour = dict(zip(coloured, WORD_COLOURS, strict=False))
+        numbered = shown if len(shown) <= MOST else coloured  # explanations share their colours
+        colours = dict(zip(numbered, WORD_COLOURS, strict=False))
+        self.colour = {t: colours[t] for t in coloured if t in colours}
 
     def px(self, length: float) -> int:
         return round(length * self.sheet.unit)

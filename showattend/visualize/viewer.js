@@ -446,9 +446,10 @@ const showattend = (() => {
     describe() {
       const t = this.shown, { caption, words } = this.caption;
       const seen = (text) => make("span", { "aria-hidden": "true" }, text);
-      let text = [this.at.length ? "Point at a word to see where the model looked when it said it." : ""];
+      const ask = matchMedia("(hover: none)").matches ? "Tap" : "Point at";
+      let text = [this.at.length ? `${ask} a word to see where the model looked when it said it.` : ""];
       if (this.caption.unsure.includes(true))
-        text.push(` Dotted words are unsure: of a probability under ${percent(this.photo.unsure_below)}.`);
+        text.push(` Dotted words are unsure: their probability is under ${percent(this.photo.unsure_below)}.`);
       let label = `The photo. Caption: ${caption || "no words"}`;
       if (t != null) {
         const { confidences, unsure, betas, sentinel, part_names } = this.caption;

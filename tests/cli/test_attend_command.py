@@ -356,7 +356,7 @@ def test_attend_never_overwrites_a_photo(
     ("args", "message"),
     [
         ("--output a.gif --layout grid", "a .gif file has no layout"),
-        ("--output a.gif --details", "a .gif file has no details"),
+        ("--output a.npz --details", "a .npz file has no details"),
         ("--output a.png --theme blue", "no theme 'blue'; choose from light, dark"),
         ("--output a.npz --style heat", "a .npz file has no style"),
         ("--output a.html --layout strip", "a .html file has no layout; only .png"),

@@ -225,8 +225,45 @@ def test_faithfulness_is_measured_on_request(
     assert found["faithful"]["settings"]["replace"] == "other"
     assert set(found["faithful"]["orders"]["ranking"]) >= {"attention", "integrated", "random"}
 
+    assert not output.with_name("ground.json.part").exists()
 
-@pytest.mark.parametrize("option", [("--pixels", "1"), ("--replace", "mean")])
+
+def test_faithfulness_is_continued(
+    run: CommandLine,
+    data: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from showattend.evaluation.grounding import faithfulness
+
+    output = tmp_path / "ground.json"
+    args = ("ground", *data, "--captions", tmp_path / "captions.json", "--model", run.model)
+    args += ("--faithful", "--output", output)
+    real, measured = faithfulness._measure, []
+
+    def measure(*given: object, **more: object) -> object:
+        if len(measured) == 1:
+            raise KeyboardInterrupt
+        measured.append(given)
+        return real(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(faithfulness, "_measure", measure)
+    result = run(*args)
+    assert result.code == 130
+    told = f"made so far are in {output}.part; the same command with --resume continues"
+    assert any(told in line for line in result.err)
+    assert "add --resume" in run.refused(*args)
+    monkeypatch.setattr(
+        faithfulness, "_measure", lambda *a, **k: measured.append(a) or real(*a, **k)
+    )
+    assert run(*args, "--resume").code == 0
+    assert len(measured) == 2
+    assert json.loads(output.read_text(encoding="utf-8"))["faithful"]["images"] == 2
+    assert not output.with_name("ground.json.part").exists()
+    assert "give that too" in run.refused(*args[:-2], "--resume")
+
+
+@pytest.mark.parametrize("option", [("--pixels", "1"), ("--replace", "mean"), ("--resume",)])
 def test_options_of_faithfulness_need_it(
     option: tuple[str, str], run: CommandLine, data: tuple[object, ...]
 ) -> None:

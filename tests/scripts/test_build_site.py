@@ -9,8 +9,11 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -206,10 +209,39 @@ def test_no_link_is_dead_and_nothing_is_loaded_from_outside(site: Path) -> None:
     assert not re.search(r"url\(['\"]?(https?:)?//|@import", styles)
 
 
+@pytest.fixture(scope="module")
+def served(site: Path) -> Iterator[str]:
+    """The site's address: the search and the notebooks' viewers do not work from files."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [DESK, PHONE])
-def test_in_a_browser(site: Path, visit: Visit, size: tuple[int, int]) -> None:
-    for page in ("index.html", "captioning.html", "commands/caption.html", "api/captioner.html"):
-        tab = visit((site / page).as_uri(), size=size)
-        assert tab.locator("h1").first.inner_text()
-        assert fits(tab), page
+def test_in_a_browser(site: Path, served: str, visit: Visit, size: tuple[int, int]) -> None:
+    """No error, nothing from outside, and no page wider than the window: every page of the site."""
+    pages = sorted(page.relative_to(site).as_posix() for page in site.rglob("*.html"))
+    tab = visit(f"{served}/index.html", size=size)
+    for page in pages:
+        if not page.startswith(("files/", "404")):
+            tab.goto(f"{served}/{page}")
+            assert tab.locator("h1").first.inner_text(), page
+            assert fits(tab), page
+
+
+@pytest.mark.slow
+def test_the_search_finds(served: str, visit: Visit) -> None:
+    tab = visit(f"{served}/index.html")
+    tab.keyboard.press("/")
+    tab.keyboard.type("doubly stochastic")
+    found = tab.locator("a:has-text('doubly')").or_(tab.locator("a:has-text('Doubly')"))
+    found.first.wait_for()

@@ -52,10 +52,11 @@ def test_models_are_compared(
     asked: list[Path | None] = []
 
     def human_only(
-        annotations: Path, images: Path, captioner: Any, captions: Path | None, *, sigma: float
+        annotations: Path, images: Path, captioner: Any, captions: Path | None, **more: Any
     ) -> Any:
         asked.append(captions)
-        return real(annotations, images, captioner, world / "captions.json", sigma=sigma)
+        assert more["faithful"] is None
+        return real(annotations, images, captioner, world / "captions.json", **more)
 
     monkeypatch.setattr(script, "ground", human_only)
     models = (f"λ = 1={model}", f"again={model}")
@@ -91,19 +92,22 @@ def test_faithfulness_is_tabulated(
 ) -> None:
     real, asked = script.ground, []
     human = world / "captions.json"
-    monkeypatch.setattr(script, "ground", lambda *args, **more: real(*args[:3], human, **more))
-    measured = script.faithful
-    monkeypatch.setattr(
-        script, "faithful", lambda *args, **more: asked.append(more) or measured(*args, **more)
-    )
+
+    def human_only(*args: Any, **more: Any) -> Any:
+        asked.append(more["faithful"])
+        return real(*args[:3], human, **more)
+
+    monkeypatch.setattr(script, "ground", human_only)
     page = world / "page.md"
     page.write_text("<!-- here -->\n<!-- end of here -->\n")
     args = (f"mine={model}", "--kinds", "attention", "occlusion", "--replace", "other")
     args += ("--pixels", 1, "--captions", human, "--into", page, "here")
     assert ground(*args, "--tables", "faithful", "trust") == 0
-    assert [(each["replace"], each["pixels"]) for each in asked] == [("other", 1), ("other", 0)]
+    assert [(each.replace, each.pixels) for each in asked] == [("other", 1), ("other", 0)]
+    assert all(each.resume and each.kept.parent == world / "kept" for each in asked)
+    assert not list((world / "kept").glob("*.part"))
     own, forced = page.read_text(encoding="utf-8").split("Human captions, forced:")
-    assert "mine; removed cells: other, model." in own
+    assert "mine; removed cells: other, human, the first of each image." in own  # `human_only`
     assert "mine; removed cells: other, human, the first of each image." in forced
     for name in ("| occlusion |", "| least attended |", "| looked everywhere |"):
         assert name in forced

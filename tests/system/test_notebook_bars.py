@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -32,6 +33,26 @@ class Kernel:
 
     def update(self, text: str) -> None:
         self.shown.append(text)
+
+
+def test_a_notebook_is_not_told_to_install_widgets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A library that advises on import, as tqdm does in a kernel without ipywidgets."""
+    (tmp_path / "tqdm").mkdir()
+    (tmp_path / "tqdm" / "__init__.py").touch()
+    advice = "IProgress not found. Please update jupyter and ipywidgets."
+    (tmp_path / "tqdm" / "auto.py").write_text(f"import warnings\nwarnings.warn({advice!r})\n")
+    for name in [each for each in sys.modules if each.partition(".")[0] == "tqdm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    notebook_bars.without_advice()
+    assert "tqdm.auto" not in sys.modules, "not in a notebook: nothing to do"
+    Kernel(monkeypatch)
+    notebook_bars.without_advice()  # warnings are errors
+    assert sys.modules["tqdm.auto"].__file__ == str(tmp_path / "tqdm" / "auto.py")
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_only_a_kernel_is_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

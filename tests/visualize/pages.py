@@ -17,9 +17,7 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.images.preprocessing import Preprocessing
 from showattend.images.sources import ImageSource
-from showattend.visualize.page import (
-    write_page,
-)
+from showattend.visualize.page import GalleryPage, write_page
 
 GRID = (7, 7)
 Visit = Callable[..., Any]
@@ -41,6 +39,13 @@ def caption_of(image: ImageSource, text: str, maps: np.ndarray | None = None, fi
         score=-1.25,
         image=image,
     )
+
+
+def gallery_html(photos: list[list[Caption]], title: str | None = None) -> str:
+    page = GalleryPage()
+    for captions in photos:
+        page.add(captions)
+    return page.html(title)
 
 
 def one_hot(*cells: tuple[int, int]) -> np.ndarray:

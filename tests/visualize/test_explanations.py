@@ -6,9 +6,11 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.patches import PathPatch
 from PIL import Image
 
 from showattend.caption import Caption
@@ -19,7 +21,8 @@ from showattend.visualize.figure import draw_figure
 from showattend.visualize.page import page_html
 from showattend.visualize.raw import raw_maps, read_maps
 from showattend.visualize.sheet import pixels_of
-from tests.visualize.drawing import caption_of, shaded
+from showattend.visualize.theme import WORD_COLOURS
+from tests.visualize.drawing import CELLS, caption_of, shaded
 
 NAMES = ("attention", "gradient × input", "occlusion")
 
@@ -103,6 +106,34 @@ def test_figures_are_one_below_the_other(three: list[Caption], suffix: str, tmp_
             height, width = each.shape[:2]
             np.testing.assert_array_equal(stacked[y : y + height, :width], each)
             y += height
+
+
+def test_a_word_that_occurs_twice_is_shown_where_it_is_sharp(
+    three: list[Caption], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a word keeps its colour where another one is spread everywhere."""
+    for number, name in enumerate(NAMES):
+        caption = caption_of(shaded(200, 140), CELLS[:3], words="dog ball dog")
+        caption.attention[0] = 1 / 49
+        if number == 1:
+            caption.attention[1] = 1 / 49
+        three[number] = replace(caption, explanation=name)
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        "showattend.visualize.explanations.pixels_of",
+        lambda figure: drawn.append(figure) or pixels_of(figure),  # type: ignore[func-returns-value]
+    )
+    save_explanations(three, tmp_path / "all.png", width=600)
+
+    def edges(figure: Any) -> set[str]:
+        from matplotlib.colors import to_hex
+
+        return {to_hex(each.get_edgecolor()) for each in figure.findobj(PathPatch)} - {"#000000"}
+
+    assert [edges(figure) for figure in drawn] == [
+        set(WORD_COLOURS[:2]), {WORD_COLOURS[1]}, set(WORD_COLOURS[:2])
+    ]  # fmt: skip
+    assert len({len(figure.axes) for figure in drawn}) == 1, "the photo, ball, and the second dog"
 
 
 def test_all_explanations_show_the_same_words(three: list[Caption], tmp_path: Path) -> None:

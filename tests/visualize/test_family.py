@@ -110,5 +110,6 @@ def test_the_matrix_has_a_square_for_each_word_and_region(sentinel: bool) -> Non
     photo = shaded(320, 200)
     assert np.abs(pieces[0].mean((0, 1)) - photo[:28, :45].mean((0, 1))).max() < 8
     assert np.abs(pieces[-1].mean((0, 1)) - photo[-28:, -45:].mean((0, 1))).max() < 8
+    assert pieces[0].shape[0] / pieces[0].shape[1] == pytest.approx(200 / 320, rel=0.05)
     for suffix in (".png", ".svg", ".pdf", ".jpg"):
         assert figure_bytes(caption, suffix, layout="matrix")

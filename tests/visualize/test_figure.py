@@ -195,6 +195,31 @@ def test_columns_and_width() -> None:
             draw_figure(caption, **options)  # type: ignore[arg-type]
 
 
+def test_what_stands_below_a_word_breaks_between_its_parts() -> None:
+    """In a strip: "99%" and "looked everywhere", not "99% · looked" and "everywhere"."""
+    even = np.full((7, 7), 1 / 49, np.float32)
+    caption = replace(caption_of(plain(320, 320), [(0, 0)] * 3), attention=np.stack([even] * 3))
+    texts = [text.get_text() for text in draw_figure(caption, layout="strip").texts]
+    assert texts.count("looked everywhere") == 3
+    assert not any("·" in text for text in texts)
+
+
+@pytest.mark.parametrize("layout", ["summary", "grid", "strip"])
+def test_a_photo_that_melts_into_the_page_has_a_frame(layout: str) -> None:
+    """A white one on white, or a dark one on the dark theme; its own pixels stay as they are."""
+    from matplotlib.patches import Rectangle
+
+    def frames(light: int, theme: str) -> int:
+        photo = np.full((200, 320, 3), light, np.uint8)
+        figure = draw_figure(caption_of(photo, CELLS[:2]), layout=layout, theme=theme)
+        return sum(isinstance(each, Rectangle) for each in figure.artists)
+
+    assert frames(254, "light") == frames(20, "dark") == 3
+    assert frames(254, "dark") == frames(20, "light") == frames(128, "light") == 0
+    white = caption_of(np.full((200, 320, 3), 254, np.uint8), CELLS[:2])
+    assert (panels_of(white, layout=layout)[0] == 254).mean() > 0.7
+
+
 def test_figures_too_high_are_refused() -> None:
     caption = caption_of(plain(40, 100), [(0, 0)] * 20)
     with pytest.raises(UserError, match="more columns"):

@@ -9,11 +9,12 @@ import pytest
 
 from showattend.captioner import Captioner
 from showattend.images.geometry import Geometry
-from showattend.visualize.page import GalleryPage, Remark, write_gallery_page
+from showattend.visualize.page import GalleryPage, Remark
 from tests.browser import findings, pixels_of
 from tests.visualize.pages import (
     Visit,
     caption_of,
+    gallery_html,
     opened,
     saved,
 )
@@ -27,7 +28,7 @@ def gallery(tmp_path: Path) -> Path:
     for number, text in enumerate(("a dog runs", "a red car", "two dogs play")):
         image = saved(tmp_path / f"photo {number}.png", (300 + 100 * number, 200))
         photos.append([caption_of(image, text), caption_of(image, f"{text} outside")])
-    write_gallery_page(tmp_path / "gallery.html", photos, title="Holiday")
+    (tmp_path / "gallery.html").write_text(gallery_html(photos, title="Holiday"), encoding="utf-8")
     return tmp_path / "gallery.html"
 
 

@@ -73,6 +73,15 @@ def test_single_words_have_the_photos_size() -> None:
     assert large == (4096, 2048)
 
 
+@pytest.mark.parametrize("size", [(512, 512), (640, 480), (300, 900), (1200, 300)])
+def test_many_words_form_a_page(size: tuple[int, int]) -> None:
+    """Not a column thousands of pixels high; each panel is as large as in a column."""
+    plan = arrange("word", 12, size, None, None)
+    assert plan.photo == size
+    assert plan.columns * plan.rows == 12
+    assert 0.8 < plan.width / (plan.rows * plan.row_height) < 3.2
+
+
 @pytest.mark.parametrize("layout", ["grid", "strip", "word"])
 @pytest.mark.parametrize("width", [200, 801, 3000])
 @pytest.mark.parametrize("size", SIZES)

@@ -19,11 +19,9 @@ from showattend.caption import Caption
 from showattend.exceptions import ImageError, UserError
 from showattend.visualize.page import (
     LONGEST_SIDE,
-    GalleryPage,
     asset,
     page_html,
     shell,
-    write_gallery_page,
     write_page,
 )
 from tests.visualize.pages import (
@@ -31,6 +29,7 @@ from tests.visualize.pages import (
     Parsed,
     caption_of,
     decoded,
+    gallery_html,
     saved,
 )
 from tests.visualize.pages import (
@@ -39,14 +38,6 @@ from tests.visualize.pages import (
 from tests.visualize.pages import (
     photograph as photograph,
 )
-
-
-def gallery_html(photos: list[list[Caption]], title: str | None = None) -> str:
-    page = GalleryPage()
-    for captions in photos:
-        page.add(captions)
-    return page.html(title)
-
 
 # The file --------------------------------------------------------------------------------------
 
@@ -225,12 +216,11 @@ def test_mistakes_are_one_line(tmp_path: Path, candidates: list[Caption]) -> Non
 
 def test_files_are_written_whole(tmp_path: Path, candidates: list[Caption]) -> None:
     write_page(tmp_path / "new" / "page.html", candidates, title="A title")
-    write_gallery_page(tmp_path / "new" / "all.html", [candidates, candidates[1:]])
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["all.html", "page.html"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
     page = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
     assert "<title>A title</title>" in page
     assert "<h1>A title</h1>" in page
-    gallery = (tmp_path / "new" / "all.html").read_text(encoding="utf-8")
+    gallery = gallery_html([candidates, candidates[1:]])
     assert "<h1>2 photos</h1>" in gallery
     assert len(Parsed(gallery).all("img")) == 2
 

@@ -17,7 +17,6 @@ from showattend.visualize.focus import full_share, half_area
 from showattend.visualize.heat import Heat, heat_of, overlay
 from showattend.visualize.page import (
     page_html,
-    write_gallery_page,
     write_page,
 )
 from tests.browser import DESK, PACKED, PHONE, findings, fits, pixels_of
@@ -27,6 +26,7 @@ from tests.visualize.pages import (
     Visit,
     caption_of,
     decoded,
+    gallery_html,
     gap,
     one_hot,
     opened,
@@ -383,7 +383,7 @@ def test_unsure_words_look_and_sound_unsure(
     word = tab.get_by_role("button", name="dog (unsure)", exact=True)
     assert tab.get_by_role("button", name="runs", exact=True).count() == 1
     assert (
-        "Dotted words are unsure: of a probability under 40\u00a0%"
+        "Dotted words are unsure: their probability is under 40\u00a0%"
         in tab.locator(".reading").text_content()
     )
     word.hover()
@@ -534,7 +534,8 @@ def test_axe_finds_nothing_serious(
     tab = visit((tmp_path / "some.html").as_uri(), size=size, dark=dark)
     tab.wait_for_selector("button.word")
     assert findings(tab) == []
-    write_gallery_page(tmp_path / "gallery.html", [candidates] * 3)
+    page = gallery_html([candidates] * 3)
+    (tmp_path / "gallery.html").write_text(page, encoding="utf-8")
     tab = visit((tmp_path / "gallery.html").as_uri(), size=size, dark=dark)
     assert findings(tab) == []
     tab.locator(".card").first.click()

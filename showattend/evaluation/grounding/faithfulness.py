@@ -11,7 +11,7 @@ intervals.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,13 +19,12 @@ import numpy as np
 import torch
 
 from showattend.caption import Caption
-from showattend.data.readers import read_dataset
 from showattend.decoding.explaining import KINDS, explain, has_maps, maps_of
-from showattend.evaluation.evaluate import Progress, skipped_note
 from showattend.evaluation.grounding.faithful_summary import summarise
 from showattend.evaluation.grounding.instances import Instances
+from showattend.evaluation.grounding.kept_rows import KeptRows
 from showattend.evaluation.grounding.nouns import NounTable
-from showattend.evaluation.grounding.pointing import PAPER_SIGMA, Look
+from showattend.evaluation.grounding.pointing import Look
 from showattend.evaluation.grounding.removal import (
     BLUR,
     FRACTIONS,
@@ -35,14 +34,12 @@ from showattend.evaluation.grounding.removal import (
     removal_curves,
 )
 from showattend.evaluation.mistakes.lexicon import lexicons
-from showattend.evaluation.scores.statistics import RESAMPLES, SEED
-from showattend.exceptions import ConfigError, DataError, ImageError
+from showattend.exceptions import ConfigError, DataError
 from showattend.images.photo_file import PhotoFile
-from showattend.model.score_settings import SEARCH, caption_settings
-from showattend.system.checks import real_number, whole_number
+from showattend.system.checks import whole_number
 from showattend.system.device import exact_float32
-from showattend.system.files import spare
-from showattend.text.tokenizer import FUNCTION_WORDS, tokenize
+from showattend.system.provenance import file_digest
+from showattend.text.tokenizer import FUNCTION_WORDS
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -51,111 +48,160 @@ REPLACEMENTS = ("mean", "other")
 _LEXICONS = {"object": "noun", "colour": "colour", "activity": "verb"}
 
 
-class _Photo(NamedTuple):
-    image_id: int | str
-    path: Path
-    caption: Caption
-    features: torch.Tensor  # [1, H, W, D]
+class Removal(NamedTuple):
+    """What is asked of `Faithfulness`.
 
-
-def faithful(
-    annotations: Path,
-    images: Path,
-    captioner: Captioner,
-    captions: Path | None = None,
-    *,
-    replace: str = "mean",
-    pixels: int = 0,
-    kinds: Sequence[str] = tuple(KINDS),
-    sigma: float = PAPER_SIGMA,
-    beam_size: int | None = None,
-    batch_size: int = 32,
-    progress: Progress | None = None,
-    outputs: Sequence[Path] = (),
-) -> dict[str, Any]:
-    """Measure how faithful attention and other explanations are to a model's words.
-
-    Args:
-        annotations: Objects in COCO's instances format.
-        images: The folder of their images.
-        captioner: The model.
-        captions: Human captions of these images, in any format of ``read_dataset``; the first of
-            each image is forced on the model. None measures the model's own captions.
+    Attributes:
         replace: What removed cells have on the feature grid: "mean", the image's mean annotation;
             "other", the annotation at the same place of the next image.
         pixels: How many images to measure on pixels too, evenly chosen.
         kinds: The explanations, of `explaining.KINDS`.
-        sigma: Blur before peaks are located; see `ground`.
-        beam_size: Beam size for the model's own captions; None uses the model's default.
-        batch_size: Number of images per forward pass of the search.
-        progress: Called with a label, the number of images done, and the total.
-        outputs: Files that the caller will write afterwards; none may be one of the images.
+        kept: Where each image's measurements are saved as they come; None: nowhere.
+        resume: Continue what an interrupted run left there.
+    """
 
-    Returns:
-        Plain values: those of `faithful_summary.summarise`; captions, each with image_id, caption
-        and its words' measurements; skipped and notes as in `ground`; settings.
+    replace: str = "mean"
+    pixels: int = 0
+    kinds: Sequence[str] = tuple(KINDS)
+    kept: Path | None = None
+    resume: bool = False
+
+
+class _Photo(NamedTuple):
+    image_id: int | str
+    image: PhotoFile
+    caption: Caption
+    features: torch.Tensor  # [1, H, W, D]
+
+
+class Faithfulness:
+    """Measures how faithful attention and other explanations are to a model's words.
+
+    Args:
+        captioner: The model.
+        annotations: The file of objects, in COCO's instances format.
+        instances: Its content.
+        image_ids: The images that will be added.
+        asked: What to measure.
+        sigma: Blur before peaks are located; see `ground.ground`.
 
     Raises:
-        DataError: The annotations cannot be read, no image can be opened, or "other" has only one.
         ConfigError: An option is invalid.
-        UserError: An output is one of the images.
+        UserError: See `KeptRows`.
     """
-    sigma = real_number("sigma (--smooth)", sigma, 0, 1)
-    pixels = whole_number("pixels", pixels, 0, 1_000_000)
-    if replace not in REPLACEMENTS:
-        raise ConfigError(f"no replacement {replace!r}; choose from {', '.join(REPLACEMENTS)}")
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise ConfigError(f"no explanation {unknown[0]!r}; choose from {', '.join(KINDS)}")
-    instances = Instances.load(annotations)
-    nouns = NounTable(instances.categories.values())
-    paths = {i: instances.path(images, i) for i in instances.images}
-    for output in outputs:
-        spare(paths.values(), output)
-    said: dict[int | str, str] | None = None
-    if captions is not None:
-        said = _first_captions(captions, images, paths)
-        paths = {i: paths[i] for i in said}
-        if not paths:
-            raise DataError(f"{captions}: has no caption of an image that {annotations} annotates")
-    skipped: list[dict[str, Any]] = []
-    photos = _photos(captioner, paths, said, beam_size, batch_size, skipped)
-    places = np.linspace(0, len(paths) - 1, min(pixels, len(paths))).astype(int)
-    on_pixels = {list(paths)[place] for place in places}
-    rows: list[dict[str, Any]] = []
-    for done, (photo, other) in enumerate(_with_next(photos), 1):
-        if replace == "other" and other is photo:
-            raise DataError(f"{annotations}: to replace annotations by another image's takes two")
-        masks = instances.masks(photo.image_id, photo.caption.geometry.image_size)
-        rows.append(
-            _measure(
-                captioner, photo, other.features if replace == "other" else None, kinds, nouns,
-                masks, sigma, with_pixels=photo.image_id in on_pixels,
-            )
-        )  # fmt: skip
-        if progress is not None:
-            progress("Explaining", done, len(paths))
-    if not rows:
-        raise DataError(f"{images}: none of the images of {annotations} can be opened")
-    settings = caption_settings(captioner, beam_size=beam_size)
-    if captions is not None:
-        settings |= dict.fromkeys(SEARCH)
-    return {
-        **summarise(rows),
-        "captions": rows,
-        "skipped": skipped,
-        "notes": skipped_note(skipped, len(paths)),
-        "settings": {
-            **settings,
-            "sentences": "model" if captions is None else "human, the first of each image",
-            "replace": replace,
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        annotations: Path,
+        instances: Instances,
+        image_ids: Sequence[int | str],
+        asked: Removal,
+        sigma: float,
+    ) -> None:
+        self.captioner, self.annotations, self.asked, self.sigma = (
+            captioner,
+            annotations,
+            asked,
+            sigma,
+        )
+        whole_number("pixels", asked.pixels, 0, 1_000_000)
+        if asked.replace not in REPLACEMENTS:
+            choice = ", ".join(REPLACEMENTS)
+            raise ConfigError(f"no replacement {asked.replace!r}; choose from {choice}")
+        if unknown := [kind for kind in asked.kinds if kind not in KINDS]:
+            raise ConfigError(f"no explanation {unknown[0]!r}; choose from {', '.join(KINDS)}")
+        self._instances = instances
+        self._nouns = NounTable(instances.categories.values())
+        last = len(image_ids) - 1
+        places = np.linspace(0, last, min(asked.pixels, len(image_ids))).astype(int)
+        self._on_pixels = {image_ids[place] for place in places}
+        self._rows: list[dict[str, Any]] = []
+        self._first: _Photo | None = None
+        self._waiting: _Photo | None = None
+        self._kept = KeptRows(asked.kept, self._about(), asked.resume)
+
+    def add(
+        self, image_id: int | str, image: PhotoFile, caption: Caption, features: torch.Tensor
+    ) -> None:
+        """Measure an image, once the next one is there: its annotations may replace this one's.
+
+        Args:
+            image_id: The image, of those announced.
+            image: Its file.
+            caption: What is said of it.
+            features: Its annotations [1, H, W, D].
+
+        Raises:
+            UserError: The measurements cannot be saved.
+        """
+        photo = _Photo(image_id, image, caption, features)
+        if self._waiting is None:
+            self._first = photo
+        else:
+            self._measure(self._waiting, photo)
+        self._waiting = photo
+
+    def result(self) -> dict[str, Any]:
+        """Measure the last image, and summarise.
+
+        Returns:
+            Plain values: those of `faithful_summary.summarise`; captions, each with image_id,
+            caption and its words' measurements; settings.
+
+        Raises:
+            DataError: No image was added, or "other" has only one.
+            UserError: The measurements cannot be saved.
+        """
+        if self._waiting is None or self._first is None:
+            raise DataError(f"{self.annotations}: none of its images has a caption to measure")
+        if self.asked.replace == "other" and self._first is self._waiting:
+            message = "to replace annotations by another image's takes two"
+            raise DataError(f"{self.annotations}: {message}")
+        self._measure(self._waiting, self._first)
+        return {**summarise(self._rows), "captions": self._rows, "settings": self._settings()}
+
+    def close(self) -> None:
+        """Close the file of what is saved, and leave it."""
+        self._kept.close()
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "replace": self.asked.replace,
             "fractions": list(FRACTIONS),
-            "pixels": pixels,
+            "pixels": self.asked.pixels,
             "pixel_fractions": list(PIXEL_FRACTIONS),
             "pixel_blur": BLUR,
-            "sigma": sigma,
-            "interval": {"level": 0.95, "resamples": RESAMPLES, "over": "images", "seed": SEED},
-        },
-    }
+            "sigma": self.sigma,
+        }
+
+    def _about(self) -> dict[str, Any]:
+        """What the rows depend on besides the images and their captions."""
+        model = self.captioner
+        return {
+            "model": model.digests(),
+            "size": model.preprocessing.size,
+            "precision": str(model.dtype),
+            "kinds": list(self.asked.kinds),
+            "annotations": file_digest(self.annotations),
+            **{key: value for key, value in self._settings().items() if key != "pixels"},
+        }
+
+    def _measure(self, photo: _Photo, other: _Photo) -> None:
+        with_pixels = photo.image_id in self._on_pixels
+        replaced = self.asked.replace == "other"
+        key = [photo.image.digest, other.image.digest if replaced else None, with_pixels]
+        key += [photo.caption.raw]
+        row = self._kept.find(key)
+        if row is None:
+            size = photo.caption.geometry.image_size
+            row = _measure(
+                self.captioner, photo, other.features if replaced else None, self.asked.kinds,
+                self._nouns, self._instances.masks(photo.image_id, size), self.sigma,
+                with_pixels=with_pixels,
+            )  # fmt: skip
+            self._kept.add(key, row)
+        self._rows.append({**row, "image_id": photo.image_id})
 
 
 def classes_of(words: Sequence[str], nouns: NounTable | None = None) -> list[str]:
@@ -222,7 +268,7 @@ def _measure(
             }
         )
     if len(words) and with_pixels:
-        probe = pixel_probe(captioner, PhotoFile(photo.path))
+        probe = pixel_probe(captioner, photo.image)
         blurred = removal_curves(
             probe, words, scores, content, grid, fractions=PIXEL_FRACTIONS, draws=1, seed=seed
         )
@@ -255,55 +301,3 @@ def _point(
             look = Look(heat, soft if sigma else None)
             value = {"pointing": look.pointing(inside), "mass": look.mass(inside)}
             measured[mention.start].setdefault("pointing", {})[kind] = value
-
-
-def _first_captions(
-    captions: Path, images: Path, paths: Mapping[int | str, Path]
-) -> dict[int | str, str]:
-    """The first human caption of each image that has words."""
-    human = {str(each.image_id): each.captions for each in read_dataset(captions, images)}
-    found = {}
-    for image_id in paths:
-        said = [text for text in human.get(str(image_id), ()) if tokenize(text)]
-        if said:
-            found[image_id] = said[0]
-    return found
-
-
-def _photos(
-    captioner: Captioner,
-    paths: Mapping[int | str, Path],
-    said: Mapping[int | str, str] | None,
-    beam_size: int | None,
-    batch_size: int,
-    skipped: list[dict[str, Any]],
-) -> Iterator[_Photo]:
-    """Each image that can be opened, with its caption and its annotations."""
-    options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
-    stream: Iterator[Any] = iter(())
-    if said is None:
-        stream = captioner.stream(map(PhotoFile, paths.values()), batch_size=batch_size, **options)
-    for image_id, path in paths.items():
-        try:
-            if said is None:
-                _, caption = next(stream)
-                if isinstance(caption, ImageError):
-                    raise caption
-            else:
-                caption = captioner.attend(PhotoFile(path), said[image_id])
-            yield _Photo(image_id, path, caption, captioner.look(PhotoFile(path)).features)
-        except ImageError as error:
-            skipped.append({"image_id": image_id, "problem": str(error)})
-
-
-def _with_next(photos: Iterable[_Photo]) -> Iterator[tuple[_Photo, _Photo]]:
-    """Each photo with the next one; the last with the first."""
-    first = here = None
-    for photo in photos:
-        if here is None:
-            first = photo
-        else:
-            yield here, photo
-        here = photo
-    if here is not None and first is not None:
-        yield here, first

@@ -10,11 +10,13 @@ the image does not show.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 
 from showattend.caption import Caption
 from showattend.data.readers import read_dataset
@@ -27,6 +29,7 @@ from showattend.evaluation.evaluate import (
     skipped_note,
 )
 from showattend.evaluation.grounding import wrong_words
+from showattend.evaluation.grounding.faithfulness import Faithfulness, Removal
 from showattend.evaluation.grounding.instances import Instances
 from showattend.evaluation.grounding.nouns import Mention, NounTable
 from showattend.evaluation.grounding.pointing import (
@@ -157,6 +160,7 @@ def ground(
     progress: Progress | None = None,
     watch: Watch | None = None,
     outputs: Sequence[Path] = (),
+    faithful: Removal | None = None,
 ) -> dict[str, Any]:
     """Measure a model's attention against object instances.
 
@@ -175,6 +179,8 @@ def ground(
         progress: Called with a label, the number of images done, and the total.
         watch: Called with each caption, its measured words, and the masks.
         outputs: Files that the caller will write afterwards; none may be one of the images.
+        faithful: Whether the words depend on what their maps show, measured in the same pass on
+            the first caption of each image that has one. None: that is not measured.
 
     Returns:
         Plain values: words and images counted; the values of ``MAPS`` for each of ``MEASURES``;
@@ -182,13 +188,14 @@ def ground(
         (``wrong_words.summary``); captions, each with image_id, caption, words
         (``ground_caption``), named and big (``wrong_words.judge_caption``); skipped, the images
         that could not be opened; notes, one line for each thing that a reader should know;
-        settings; provenance (`showattend.system.provenance.stamp`).
+        settings; provenance (`showattend.system.provenance.stamp`); faithful, if asked for
+        (`faithfulness.Faithfulness.result`).
 
     Raises:
         DataError: The annotations cannot be read, none of their images can be opened, or no word
             names an object.
-        ConfigError: sigma is not a number from 0 to 1.
-        UserError: An output is one of the images.
+        ConfigError: sigma is not a number from 0 to 1, or an option of ``faithful`` is invalid.
+        UserError: An output is one of the images; with ``faithful``, see `KeptRows`.
     """
     sigma = real_number("sigma (--smooth)", sigma, 0, 1)
     instances = Instances.load(annotations)
@@ -197,38 +204,27 @@ def ground(
     for output in outputs:
         spare(paths.values(), output)
     source = captions or results
-    if source is None:
-        total, found_in = len(paths), _own(captioner, paths, beam_size, batch_size)
-    else:
+    given: Mapping[int | str, Sequence[str]] | None = None
+    if source is not None:
         given = _given(paths, captions, results, images)
         if not given:
             raise DataError(f"{source}: has no caption of an image that {annotations} annotates")
-        total, found_in = len(given), _forced(captioner, paths, given)
-
-    rows: list[dict[str, Any]] = []
-    skipped: list[dict[str, Any]] = []
-    opened = 0
-    digests: list[str | None] = []
-    for done, (image_id, digest, found) in enumerate(found_in, 1):
-        digests.append(digest)
-        if isinstance(found, ImageError):
-            skipped.append({"image_id": image_id, "problem": str(found)})
-        else:
-            opened += 1
-            size = found[0].geometry.image_size if found else (1, 1)
-            masks, boxes = (instances.masks(image_id, size, boxed) for boxed in (False, True))
-            for caption in found:
-                looks = looks_of(caption, sigma)
-                measured = ground_caption(caption, masks, nouns, boxes, looks)
-                judged = wrong_words.judge_caption(caption, masks, nouns, looks)
-                row = {"image_id": image_id, "caption": caption.raw, "words": measured, **judged}
-                rows.append(row)
-                if watch is not None:
-                    watch(caption, measured, masks)
-        if progress is not None:
-            progress("Grounding", done, total)
-    if not opened:
-        raise DataError(f"{images}: none of the images of {annotations} can be opened")
+    total = len(paths if given is None else given)
+    removal = None
+    if faithful is not None:
+        ids = [i for i in paths if given is None or given.get(i)]
+        removal = Faithfulness(captioner, annotations, instances, ids, faithful, sigma)
+        found_in = _looked_at(captioner, paths, given, beam_size)
+    elif given is None:
+        found_in = _own(captioner, paths, beam_size, batch_size)
+    else:
+        found_in = _forced(captioner, paths, given)
+    with nullcontext() if removal is None else closing(removal):
+        counted = _counted(found_in, total, progress)
+        rows, skipped, digests = _measured(counted, instances, nouns, sigma, watch, removal)
+        if len(skipped) == len(digests):
+            raise DataError(f"{images}: none of the images of {annotations} can be opened")
+        faithfully = None if removal is None else removal.result()
     if not any(row["words"] for row in rows):
         raise DataError(
             f"no word of {len(rows)} captions names an object that {annotations} has in the image"
@@ -238,28 +234,75 @@ def ground(
         settings |= dict.fromkeys(SEARCH)
     if results is not None:
         settings |= {"results": str(results), "made_with": made_with(results)}
+    said = "model" if source is None else "human" if captions else "results"
     data = {
         "annotations": file_digest(annotations),
         "captions": None if source is None else file_digest(source),
         "images": joint_digest(digests),
     }
-    return {
+    result = {
         **summary(rows),
         "captions": rows,
         "skipped": skipped,
         "notes": skipped_note(skipped, total),
         "settings": {
             **settings,
-            "sentences": "model" if source is None else "human" if captions else "results",
+            "sentences": said,
             "annotations": str(annotations),
             "image_folder": str(images),
-            "images_captioned": opened,
+            "images_captioned": len(digests) - len(skipped),
             "sigma": sigma,
             "centre_sigma": CENTRE_SIGMA,
             "interval": {"level": 0.95, "resamples": RESAMPLES, "over": "images", "seed": SEED},
         },
         "provenance": stamp(captioner.device, data=data, **caption_inputs(captioner, settings)),
     }
+    if faithfully is not None:
+        how = {key: value for key, value in settings.items() if key not in ("results", "made_with")}
+        how["sentences"] = {"human": "human, the first of each image"}.get(said, said)
+        how |= {**faithfully["settings"], "interval": result["settings"]["interval"]}
+        result["faithful"] = {**faithfully, "settings": how}
+    return result
+
+
+def _measured(
+    found_in: Iterable[_Found],
+    instances: Instances,
+    nouns: NounTable,
+    sigma: float,
+    watch: Watch | None,
+    removal: Faithfulness | None = None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str | None]]:
+    """Measure images: captions and skipped as `ground` returns them, and digests of their files."""
+    rows: list[dict[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
+    digests: list[str | None] = []
+    for image_id, photo, found, features in found_in:
+        digests.append(photo.digest)
+        if isinstance(found, ImageError):
+            skipped.append({"image_id": image_id, "problem": str(found)})
+            continue
+        size = found[0].geometry.image_size if found else (1, 1)
+        masks, boxes = (instances.masks(image_id, size, boxed) for boxed in (False, True))
+        for caption in found:
+            looks = looks_of(caption, sigma)
+            measured = ground_caption(caption, masks, nouns, boxes, looks)
+            judged = wrong_words.judge_caption(caption, masks, nouns, looks)
+            row = {"image_id": image_id, "caption": caption.raw, "words": measured, **judged}
+            rows.append(row)
+            if watch is not None:
+                watch(caption, measured, masks)
+        if removal is not None and found and features is not None:
+            removal.add(image_id, photo, found[0], features)
+    return rows, skipped, digests
+
+
+def _counted(found_in: Iterable[_Found], total: int, progress: Progress | None) -> Iterator[_Found]:
+    """Report each image when it has been measured: when the next one is asked for."""
+    for done, found in enumerate(found_in, 1):
+        yield found
+        if progress is not None:
+            progress("Grounding", done, total)
 
 
 def _given(
@@ -275,7 +318,9 @@ def _given(
         known = [Record(image_id, path, (), "val") for image_id, path in paths.items()]
         said = read_results(results, known, others=True)
         sayings = {str(image_id): (caption,) for image_id, caption in said.items()}
-    return {i: sayings[str(i)] for i in paths if str(i) in sayings}
+    return {
+        i: [text for text in sayings[str(i)] if tokenize(text)] for i in paths if str(i) in sayings
+    }
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -318,8 +363,8 @@ def _means(words: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-_Found = tuple[int | str, str | None, list[Caption] | ImageError]
-"""An image's id, the digest of its file, and its captions or why there are none."""
+_Found = tuple[int | str, PhotoFile, list[Caption] | ImageError, torch.Tensor | None]
+"""An image's id, its file, its captions or why there are none, and annotations if asked for."""
 
 
 def _own(
@@ -330,7 +375,7 @@ def _own(
     stream = captioner.stream(map(PhotoFile, paths.values()), batch_size=batch_size, **options)
     for image_id, (photo, result) in zip(paths, stream, strict=True):
         found = result if isinstance(result, ImageError) else [result]
-        yield image_id, cast("PhotoFile", photo).digest, found
+        yield image_id, cast("PhotoFile", photo), found, None
 
 
 def _forced(
@@ -338,12 +383,34 @@ def _forced(
     paths: Mapping[int | str, Path],
     sayings: Mapping[int | str, Sequence[str]],
 ) -> Iterator[_Found]:
-    """Yield each image with its human captions forced on the model, leaving out empty ones."""
+    """Yield each image with its human captions forced on the model."""
     for image_id, texts in sayings.items():
         photo = PhotoFile(paths[image_id])
         found: list[Caption] | ImageError
         try:
-            found = captioner.attend_all(photo, [text for text in texts if tokenize(text)])
+            found = captioner.attend_all(photo, texts)
         except ImageError as error:
             found = error
-        yield image_id, photo.digest, found
+        yield image_id, photo, found, None
+
+
+def _looked_at(
+    captioner: Captioner,
+    paths: Mapping[int | str, Path],
+    sayings: Mapping[int | str, Sequence[str]] | None,
+    beam_size: int | None,
+) -> Iterator[_Found]:
+    """Yield each image with its own or its given captions and its annotations, encoded once."""
+    options: dict[str, Any] = {} if beam_size is None else {"beam_size": beam_size}
+    for image_id in paths if sayings is None else sayings:
+        photo = PhotoFile(paths[image_id])
+        try:
+            looked = captioner.look(photo)
+        except ImageError as error:
+            yield image_id, photo, error, None
+            continue
+        if sayings is None:
+            found = [captioner.caption(looked, **options)]
+        else:
+            found = captioner.attend_all(looked, sayings[image_id])
+        yield image_id, photo, found, looked.features

@@ -12,8 +12,10 @@ from PIL import Image
 
 from showattend.captioner import Captioner
 from showattend.decoding.explaining import KINDS
+from showattend.evaluation.grounding import faithfulness
 from showattend.evaluation.grounding.faithful_tables import beta_line, faithful_tables
-from showattend.evaluation.grounding.faithfulness import classes_of, faithful
+from showattend.evaluation.grounding.faithfulness import Removal, classes_of
+from showattend.evaluation.grounding.ground import ground
 from showattend.evaluation.grounding.nouns import NounTable
 from showattend.exceptions import ConfigError, DataError, UserError
 
@@ -41,11 +43,38 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def nameable(world: Path, untrained: Captioner) -> Path:
+    """The same, with an object for every word of the model: what it says names one."""
+    content = json.loads((world / "instances.json").read_text())
+    names = [w for w in untrained.vocabulary.words if w.isalpha() and w != "dog"]
+    content["categories"] += [{"id": n, "name": word} for n, word in enumerate(names, 2)]
+    content["annotations"] += [
+        {"id": 100 * n + k, "image_id": k, "category_id": n, "bbox": [20, 0, 20, 20]}
+        for n in range(2, 2 + len(names))
+        for k in (1, 2, 3)
+    ]
+    (world / "instances.json").write_text(json.dumps(content))
+    return world
+
+
+RUN = ("captions", "beam_size", "progress", "sigma", "outputs")
+
+
 def measure(world: Path, captioner: Captioner, **options: Any) -> dict[str, Any]:
-    return faithful(world / "instances.json", world, captioner, **options)
+    """The part of the result of `ground` that is about faithfulness."""
+    of_run = {name: options.pop(name) for name in RUN if name in options}
+    of_run["faithful"] = Removal(**options)
+    found = ground(world / "instances.json", world, captioner, **of_run)
+    return {**found["faithful"], "skipped": found["skipped"], "notes": found["notes"]}
 
 
-def test_human_captions(world: Path, untrained: Captioner) -> None:
+def test_human_captions(world: Path, untrained: Captioner, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    look = Captioner._look
+    monkeypatch.setattr(
+        Captioner, "_look", lambda self, photos: looked.extend(photos) or look(self, photos)
+    )
     seen: list[tuple[str, int, int]] = []
     found = measure(
         world, untrained, captions=world / "captions.json", pixels=1,
@@ -54,7 +83,8 @@ def test_human_captions(world: Path, untrained: Captioner) -> None:
     one, other = found["captions"]
     assert (one["image_id"], one["caption"]) == (1, "a red dog runs")  # the first that has words
     assert other["image_id"] == 3
-    assert seen == [("Explaining", 1, 2), ("Explaining", 2, 2)]
+    assert seen == [("Grounding", 1, 2), ("Grounding", 2, 2)]
+    assert [Path(photo).name for photo, _ in looked] == ["1.png", "3.png"], "each once"
     assert [word["class"] for word in one["words"]] == ["function", "colour", "noun", "verb"]
     _, red, dog, runs = one["words"]
     assert set(dog["curves"]) == {*KINDS, "random", "centre", "another word", "least attended"}
@@ -77,7 +107,8 @@ def test_human_captions(world: Path, untrained: Captioner) -> None:
     assert beta_line(found).startswith("Rank correlation of β")
 
 
-def test_own_captions_and_another_images_annotations(world: Path, untrained: Captioner) -> None:
+def test_own_captions_and_another_images_annotations(nameable: Path, untrained: Captioner) -> None:
+    world = nameable
     (world / "2.png").write_bytes(b"no image")
     options: dict[str, Any] = {"kinds": ["attention", "occlusion"], "beam_size": 2}
     mean, other = (measure(world, untrained, replace=each, **options) for each in ("mean", "other"))
@@ -112,13 +143,43 @@ def test_bad_options_are_refused(
         measure(world, untrained, **options)
 
 
+def test_an_interrupted_run_is_continued(
+    nameable: Path, untrained: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is measured, the result is that of a run without interruption, floats included."""
+    kept = nameable / "out" / "found.json.part"
+    options: dict[str, Any] = {"kinds": ["attention", "occlusion"], "replace": "other"}
+    options["beam_size"] = 2
+    whole = measure(nameable, untrained, **options)
+
+    def stop(_: str, done: int, total: int) -> None:
+        if done == 3:  # the second is measured when the third is there
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(nameable, untrained, progress=stop, kept=kept, **options)
+    assert kept.read_bytes().count(b"\n") == 3, "what they depend on, and two images"
+    with pytest.raises(UserError, match=r"measurements of 2 images here; add --resume"):
+        measure(nameable, untrained, kept=kept, **options)
+    with pytest.raises(UserError, match="was begun with another replace"):
+        measure(nameable, untrained, kept=kept, resume=True, **{**options, "replace": "mean"})
+    measured = []
+    real = faithfulness._measure
+    monkeypatch.setattr(
+        faithfulness, "_measure", lambda *a, **k: measured.append(a[1].image_id) or real(*a, **k)
+    )
+    assert measure(nameable, untrained, kept=kept, resume=True, **options) == whole
+    assert measured == [3]
+
+
 def test_bad_data_are_refused(world: Path, untrained: Captioner) -> None:
     with pytest.raises(UserError):
         measure(world, untrained, outputs=[world / "1.png"])
+    human = {"captions": world / "captions.json"}
     for name in ("2.png", "3.png"):
         (world / name).unlink()
     with pytest.raises(DataError, match="takes two"):
-        measure(world, untrained, replace="other", kinds=["attention"])
+        measure(world, untrained, replace="other", kinds=["attention"], **human)
     (world / "1.png").unlink()
     with pytest.raises(DataError, match="none of the images"):
         measure(world, untrained)
