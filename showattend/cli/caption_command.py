@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from showattend.cli.cluster_caption import (
+    Inputs,
+    Parts,
+    PartSize,
+    WorkerCores,
+    Workers,
+    caption_on_cluster,
+    refuse_options,
+)
 from showattend.cli.export_command import Engine, onnx_captioner, refuse_exported
 from showattend.cli.loading import load_captioner, unhurried
 from showattend.cli.options import (
@@ -29,7 +38,10 @@ if TYPE_CHECKING:
 
 
 def caption(
-    paths: Annotated[list[str], typer.Argument(help="Image files, folders, globs.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Image files, folders, globs.", metavar="PATHS...", show_default=False),
+    ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Include subfolders.")] = False,
     model: Model = None,
     beam_size: BeamSize = None,
@@ -93,6 +105,11 @@ def caption(
     ] = None,
     no_notes: NoNotes = False,
     engine: Engine = "torch",
+    inputs: Inputs = None,
+    parts: Parts = None,
+    part_size: PartSize = None,
+    workers: Workers = None,
+    worker_cores: WorkerCores = None,
     size: Size = None,
     batch_size: Annotated[
         int | None,
@@ -111,6 +128,46 @@ def caption(
     from showattend.images.finding import find_images
     from showattend.images.photo_file import PhotoFile
 
+    if engine == "ray":
+        others: dict[str, Any] = {
+            "--sidecar": sidecar,
+            "--xmp": xmp,
+            "--xmp-name": xmp_name,
+            "--write-metadata": write_metadata,
+            "--language": language,
+            "--overwrite": overwrite,
+            "--replace-description": replace_description,
+            "--overlay": overlay,
+        }
+        refuse_options("is not for --engine ray, which writes to --output only", others)
+        caption_on_cluster(
+            [*(paths or ()), *(inputs or ())],
+            output,
+            recursive=recursive,
+            model=model,
+            parts=parts,
+            part_size=part_size,
+            workers=workers,
+            cores=worker_cores,
+            device=device,
+            precision=precision,
+            size=size,
+            batch_size=batch_size,
+            beam_size=beam_size,
+            n_best=n_best,
+        )
+        return
+    cluster: dict[str, Any] = {
+        "--input": inputs,
+        "--parts": parts,
+        "--part-size": part_size,
+        "--workers": workers,
+        "--worker-cores": worker_cores,
+    }
+    refuse_options("is for --engine ray; give both", cluster)
+    if not paths:
+        raise UserError("missing argument 'PATHS...'; see showattend caption --help")
+    described = xmp or write_metadata
     described = xmp or write_metadata
     if overwrite and not (sidecar or described):
         raise UserError("--overwrite is for --sidecar, --xmp and --write-metadata; give one")

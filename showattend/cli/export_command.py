@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from showattend.export.engine import OnnxCaptioner
 
 Engine = Annotated[
-    Literal["torch", "onnx"],
+    Literal["torch", "onnx", "ray"],
     typer.Option(
         help="torch: PyTorch; onnx: onnxruntime on the CPU in fp32, which starts faster. "
         "With onnx, --model may be an exported folder; other models are exported once, to the "
-        "user's cache."
+        "user's cache. ray: PyTorch on any number of machines; --output is then a folder or an "
+        "address, which gets files of captions, and the same command continues an interrupted run."
     ),
 ]
 

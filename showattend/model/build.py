@@ -28,6 +28,7 @@ from showattend.model.decoders import DECODERS, RefinedDecoder
 from showattend.model.decoders.refined import GridSelfAttention, innermost
 from showattend.model.encoder import Encoder
 from showattend.model.fast import fast_twin
+from showattend.model.fast.undrawn import undrawn
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary
 
@@ -43,7 +44,9 @@ def float32_by_default() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = None) -> Encoder:
+def build_encoder(
+    *, name: str, pretrained: bool = True, beside: str | None = None, draw: bool = True
+) -> Encoder:
     """Build a frozen encoder.
 
     Args:
@@ -51,31 +54,33 @@ def build_encoder(*, name: str, pretrained: bool = True, beside: str | None = No
         pretrained: Load ImageNet weights; False leaves them random (a checkpoint that carries
             encoder weights fills them in). See `build_backbone`.
         beside: See `Encoder`.
+        draw: False where a checkpoint's weights are assigned next; see `build_backbone`.
 
     Raises:
         ConfigError: The name is unknown, the weights cannot be had, or ``beside`` is invalid.
         CheckpointError: The weights file is not the one the recipe names.
     """
     with float32_by_default():
-        body, stages = build_backbone(name, pretrained)
+        body, stages = build_backbone(name, pretrained, draw)
     encoder = Encoder(body, stages, name, beside)
     if pretrained:
         encoder.delivered = encoder.fingerprint()
     return encoder
 
 
-def encoder_of(config: EncoderConfig, *, pretrained: bool) -> Encoder:
+def encoder_of(config: EncoderConfig, *, pretrained: bool, draw: bool = True) -> Encoder:
     """The frozen encoder that a config describes.
 
     Args:
         config: The encoder's name, and the stage that is added to its last one.
         pretrained: Load ImageNet weights, whatever the config says.
+        draw: See `build_encoder`.
 
     Raises:
         ConfigError: See `build_encoder`.
         CheckpointError: See `build_encoder`.
     """
-    return build_encoder(name=config.name, pretrained=pretrained, beside=config.beside)
+    return build_encoder(name=config.name, pretrained=pretrained, beside=config.beside, draw=draw)
 
 
 def build_preprocessing(config: EncoderConfig) -> Preprocessing:
@@ -271,10 +276,10 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
         {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
     )
     weights = {name: parts.get(name, {}) for name in ("encoder", "decoder")}
-    encoder = encoder_of(encoder_config, pretrained=not weights["encoder"])
+    encoder = encoder_of(encoder_config, pretrained=not weights["encoder"], draw=False)
     try:
         if weights["encoder"]:
-            encoder.load_state_dict(weights["encoder"])
+            encoder.load_state_dict(weights["encoder"], assign=True)
         if decoder_config.kind not in DECODERS:
             raise CheckpointError(
                 f"{name}: decoder.kind is {decoder_config.kind!r}; this version knows "
@@ -282,7 +287,7 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
             )
         cls = RefinedDecoder if encoder_config.self_attention else DECODERS[decoder_config.kind]
         feature_dim = cls.feature_dim_of(weights["decoder"])
-        with torch.device("meta"):  # no random numbers for weights that are there already
+        with undrawn():  # the weights are there already
             decoder = build_decoder(
                 decoder_config,
                 attention_config,
@@ -297,7 +302,7 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{name}: weights do not fit the model ({reason})") from error
     # Weights that the checkpoint carries need no check, and as float16 they are not the same.
-    if not weights["encoder"] and encoder.fingerprint() != checkpoint.encoder_fingerprint:
+    if not weights["encoder"] and encoder.delivered != checkpoint.encoder_fingerprint:
         raise CheckpointError(
             f"{name}: was trained with other weights of {encoder_config.name} than are "
             "installed here; install the version of its model card"

@@ -350,6 +350,20 @@ def beside(path: Path, *names: str) -> bytes:
     return b"".join(file.read_bytes() for file in files if file.is_file())
 
 
+def files_digest(model: str | Path | None = None) -> str:
+    """16 hexadecimal digits that identify a model's files, wherever they are.
+
+    Raises:
+        CheckpointError: There is no such model, or a file cannot be read.
+    """
+    path = find_model(model)
+    try:
+        content = path.read_bytes() + beside(path)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def _search(path: Path) -> dict[str, Any]:
     """Read ``search.json`` without checking its keys; empty if it is for other weights."""
     file = path.with_name(SEARCH_NAME)

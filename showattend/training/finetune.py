@@ -24,9 +24,8 @@ from showattend.system.files import write_bytes, write_json
 from showattend.system.processes import leave
 from showattend.text.tokenizer import sentence
 from showattend.training.check import check
-from showattend.training.notebook_display import default_reporter
 from showattend.training.recipe import CACHE_NAME, derive, with_temperature
-from showattend.training.reporter import Reporter
+from showattend.training.reporter import Reporter, default_reporter
 from showattend.training.start import fit_temperature
 from showattend.training.state import FILE_NAME as STATE_NAME
 from showattend.training.state import can_go_on, check_folder, has_begun

@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
-import torch._dynamo
 from torch import nn
 
 from showattend.system.processes import Processes, others
@@ -37,8 +36,10 @@ class SharedGradients:
         if self.processes.count == 1 or list(modules) == self._modules:
             return
         self._modules = list(modules)
+        from torch import _dynamo  # slow to import
+
         # Otherwise compiled code would be cut where messages begin.
-        torch._dynamo.config.optimize_ddp = False
+        _dynamo.config.optimize_ddp = False
         with warnings.catch_warnings():
             # What stands for broadcast_buffers from torch 2.15 on is not known to torch 2.8.
             warnings.simplefilter("ignore", FutureWarning)

@@ -6,13 +6,12 @@ import sys
 
 from rich.console import Console
 
-from showattend.system.notebook_bars import NotebookBars, in_notebook
+from showattend.system.notebook_bars import NotebookBars
 from showattend.training.display import Display
-from showattend.training.reporter import Reporter, Silent
 
 
 class NotebookDisplay(Display):
-    """A `showattend.training.reporter.Reporter` for a notebook; `default_reporter` chooses it."""
+    """A `showattend.training.reporter.Reporter` for a notebook; `default_reporter` selects it."""
 
     def __init__(self) -> None:
         super().__init__(Console(file=sys.stdout))
@@ -25,8 +24,3 @@ class NotebookDisplay(Display):
     def task(self, name: str, done: int, total: int, note: str = "") -> None:
         """Update a bar; it disappears when it is full."""
         self.cell.task(name, done, total, note)
-
-
-def default_reporter() -> Reporter:
-    """What reports a run of the Python API: bars in a notebook, the log everywhere else."""
-    return NotebookDisplay() if in_notebook() else Silent()

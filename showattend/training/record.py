@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from showattend.model.score_settings import describe_settings, validation_settin
 from showattend.system import provenance
 from showattend.system.files import write_bytes
 from showattend.training.state import Progress
+
+_log = logging.getLogger(__name__)
 
 
 def machine(made: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
@@ -145,11 +148,18 @@ def check_finite(figures: Mapping[str, float], when: str, out: Path) -> None:
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write ``training.json`` and ``curves.png`` into the folder of the run.
 
+    Where matplotlib is missing, as on a machine that only trains, there are no curves.
+
     Raises:
         UserError: They cannot be written.
     """
     write_bytes(folder / "training.json", f"{json.dumps(record, indent=2)}\n".encode())
-    write_bytes(folder / "curves.png", plot_curves(record))
+    try:
+        curves = plot_curves(record)
+    except ImportError as error:
+        _log.warning("%s: no curves.png (%s)", folder, error)
+    else:
+        write_bytes(folder / "curves.png", curves)
 
 
 def plot_curves(record: dict[str, Any]) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
+from showattend.system.notebook_bars import in_notebook
+
 
 class Reporter(Protocol):
     """Receives messages and progress from a run; `showattend.training.display` shows them."""
@@ -39,3 +41,12 @@ class Silent:
 
     def epoch(self, entry: dict[str, Any], best: bool) -> None:
         """Ignore the epoch."""
+
+
+def default_reporter() -> Reporter:
+    """What reports a run of the Python API: bars in a notebook, the log everywhere else."""
+    if not in_notebook():
+        return Silent()
+    from showattend.training.notebook_display import NotebookDisplay  # rich, for this alone
+
+    return NotebookDisplay()

@@ -25,7 +25,6 @@ from showattend.training.board import PHOTOGRAPHS, Board
 from showattend.training.check import check
 from showattend.training.gradients import SharedGradients
 from showattend.training.losses import Loss, batch_loss, figures_of
-from showattend.training.notebook_display import default_reporter
 from showattend.training.optimizer import build_optimizer, rate_share
 from showattend.training.phases import ADJUSTED, AVERAGE, SELF_CRITICAL, Phase, plan
 from showattend.training.record import (
@@ -38,7 +37,7 @@ from showattend.training.record import (
     skipped_line,
     write_record,
 )
-from showattend.training.reporter import Reporter, Silent
+from showattend.training.reporter import Reporter, Silent, default_reporter
 from showattend.training.self_critical import PolicyLoss, SelfCritical
 from showattend.training.setup import set_up
 from showattend.training.state import Progress, begins_or_resumes, load_state, save_state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tarfile
@@ -173,6 +174,7 @@ def test_prepare_writes_them_and_says_so(tmp_path: Path) -> None:
     assert "shards" not in json.loads((tmp_path / "out/report.json").read_text())
 
 
+@pytest.mark.filterwarnings("ignore")  # the library leaves files open
 def test_webdataset_reads_them(tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     records = photographs(tmp_path / "images", {"train": 5})
@@ -184,3 +186,4 @@ def test_webdataset_reads_them(tmp_path: Path) -> None:
         assert sample["jpg"].shape == (16, 16, 3)
         assert len(sample["json"]["captions"]) == 2
         assert sample["npy"].shape == (1, 2, 3)
+    gc.collect()

@@ -105,6 +105,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, web: str) -> None:
         read_bytes(f"{web}/index.json")
 
 
+@pytest.mark.filterwarnings("ignore")  # the server of the test leaves sockets open
 def test_a_bucket_of_an_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec = pytest.importorskip("fsspec")
     pytest.importorskip("s3fs")

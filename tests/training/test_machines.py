@@ -78,7 +78,7 @@ def launch(folder: Path, port: int, *arguments: str, restarts: int = 3) -> subpr
     with (folder / "log").open("a") as log:
         return subprocess.Popen(
             command, text=True, cwd=folder, stdout=log, stderr=log, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         )  # fmt: skip
 
 

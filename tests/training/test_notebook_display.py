@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from showattend.training.notebook_display import NotebookDisplay, default_reporter
-from showattend.training.reporter import Silent
+from showattend.training.notebook_display import NotebookDisplay
+from showattend.training.reporter import Silent, default_reporter
 from tests.system.test_notebook_bars import Kernel
 from tests.training.test_display import ENTRY
 

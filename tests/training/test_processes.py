@@ -81,7 +81,7 @@ def several(config: Path, *overrides: str, wait: bool = True) -> subprocess.Pope
         start_new_session=True,
     )  # fmt: skip
     if wait:
-        _, told = run.communicate(timeout=300)
+        _, told = run.communicate(timeout=900)
         assert run.returncode == 0, told
     return run
 
@@ -121,7 +121,7 @@ def test_two_processes_are_one_with_twice_the_batch(
     several(config, f"train.out={tmp_path / 'two'}", f"data.cache={tmp_path / 'cache'}")
     same(tmp_path / "two", alone)
     again = several(config, f"train.out={tmp_path / 'two'}", wait=False)
-    _, told = again.communicate(timeout=300)
+    _, told = again.communicate(timeout=900)
     assert again.returncode != 0
     assert told.count("holds a run already") == 1  # not once a process
 

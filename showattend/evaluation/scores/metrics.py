@@ -7,6 +7,7 @@ al. 2015, "Microsoft COCO Captions"), computes them. Scores are fractions, as it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,7 @@ def score_captions(
     script = other_script(text for i in ids for text in references[i])
     try:
         if script is None:
+            java.begin_meteor()
             tokens, tokenizer = java.tokenize_ptb(flat), "PTB"
         else:
             tokens, tokenizer = [" ".join(tokenize(text)) for text in flat], "showattend"
@@ -87,10 +89,12 @@ def score_captions(
         refs.append(tokens[start : start + count])
         start += count
     hyps = tokens[start:]
-    metrics, per_image = _count(refs, hyps)
-    if not missing:
+    with ThreadPoolExecutor(1) as beside:  # METEOR's own process does the work
+        meteor = None if missing else beside.submit(java.meteor, refs, hyps)
+        metrics, per_image = _count(refs, hyps)
         try:
-            metrics["METEOR"], per_image["METEOR"] = java.meteor(refs, hyps)
+            if meteor is not None:
+                metrics["METEOR"], per_image["METEOR"] = meteor.result()
         except java.JavaError as error:
             missing.append(f"no METEOR: {error}")
     names = [name for name in METRICS if name in metrics]

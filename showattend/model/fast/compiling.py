@@ -13,7 +13,6 @@ from showattend.model.fast.exponentials import (
     plain_scores,
 )
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder, lstm_cell
-from showattend.model.fast.shared_gradient import SharedSum
 
 
 def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
@@ -42,9 +41,9 @@ def compile_step(decoder: Any, dtype: torch.dtype) -> str | None:
     def cell(gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return (compiled_cell if torch.is_grad_enabled() else lstm_cell)(gates, c)
 
-    def score(*inputs: torch.Tensor, shared: SharedSum | None = None) -> torch.Tensor:
+    def score(*inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         chosen = kernels if torch.is_grad_enabled() else None
-        return additive_weights(*inputs, shared=shared, kernels=chosen)
+        return additive_weights(*inputs, **options, kernels=chosen)
 
     B, K, L, A, M = 4, 3, 9, decoder.attention_dim, decoder.hidden_dim
     device = decoder.output.weight.device

@@ -1,0 +1,92 @@
+"""Measure how many images a second workers of one core caption with ``--engine ray``.
+
+python scripts/benchmark/cluster_rate.py [--images N] [--workers 1 2] [--model NAME]
+
+Photographs are synthetic (640 x 480 pixels) and on this disk; the cluster is this machine. Time
+counts from the moment when all workers have loaded the model. Needs the extra ``cluster``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from showattend.export.cluster import caption_many, ray_engine
+
+PART = 8
+
+
+class Watch(logging.Handler):
+    """Knows when the workers are ready, and which parts came after that."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(logging.DEBUG)
+        self.missing, self.since, self.parts, self.last = workers, 0.0, 0, 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count workers that are ready."""
+        if record.getMessage() == "a worker is ready":
+            self.missing -= 1
+            if not self.missing:
+                self.since = time.monotonic()
+
+    def progress(self, *_: int) -> None:
+        """Count parts that are done while all workers work."""
+        if self.since:
+            self.parts, self.last = self.parts + 1, time.monotonic()
+
+
+def photographs(folder: Path, count: int) -> None:
+    """Write photographs that take as long to decode as real ones."""
+    for number in range(count):
+        noise = np.random.default_rng(number).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+        blurred = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1.2))
+        blurred.save(folder / f"{number:06d}.jpg", quality=90)
+
+
+def rate(folder: Path, workers: int, model: str | None) -> float:
+    """Images per second of so many workers."""
+    watch = Watch(workers)
+    log = logging.getLogger(ray_engine.__name__)
+    log.setLevel(logging.DEBUG)
+    log.addHandler(watch)
+    with tempfile.TemporaryDirectory() as output:
+        caption_many([str(folder)], output, model=model, part_size=PART, batch_size=PART,
+                     workers=workers, device="cpu", progress=watch.progress)  # fmt: skip
+    log.removeHandler(watch)
+    return watch.parts * PART / (watch.last - watch.since)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a row for each number of workers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=320)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--model")
+    options = parser.parse_args(arguments)
+    rates: list[float] = []
+    print("| workers | images a second | times the first |\n|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as name:
+        photographs(Path(name), options.images)
+        for workers in options.workers:
+            rates.append(rate(Path(name), workers, options.model))
+            ratio = rates[-1] / rates[0]
+            print(f"| {workers} | {rates[-1]:.2f} | {ratio:.2f} |", flush=True)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    print(f"\nload average at the end: {load:.1f}, of {os.cpu_count()} cores")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""What a job consists of: parts of images, in a list that is made once and kept with the results.
+
+Every image is in one part, and every part has one name, so a part that is made twice (because its
+worker was taken for dead) is the same file, and what is there says what is left to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from showattend.exceptions import DataError, UserError
+from showattend.export.cluster.stores import Store, is_address
+from showattend.system.files import name_aside, unwritable
+
+LIST = "images.jsonl"
+"""The list: a header, one line per part, and the totals."""
+MOST = 1000
+"""Images of a part where there are enough for all workers; a killed worker loses at most these."""
+LEAST = 16
+SHARES = 4
+"""Parts per worker where there are few images, so that workers end at about the same time."""
+_FORMAT = 1
+_END = b'{"parts"'
+_LONGEST = 1 << 20  # bytes of the last line; it has the problems
+
+OPTIONS = {
+    "inputs": "the inputs",
+    "recursive": "--recursive",
+    "model": "--model (the digest of its files)",
+    "parts": "--parts",
+    "precision": "--precision",
+    "size": "--size",
+    "beam_size": "--beam-size",
+    "n_best": "--n-best",
+}
+"""What the parts depend on, and how a message names it."""
+
+
+class Input(NamedTuple):
+    """An image file, or a tar shard of images.
+
+    Attributes:
+        name: Its path or address.
+        is_shard: Which of them it is.
+    """
+
+    name: str
+    is_shard: bool = False
+
+
+class Part(NamedTuple):
+    """Images that are captioned by one worker and written to one file.
+
+    Attributes:
+        number: Its place in the list, from 0.
+        images: Paths or addresses; empty for a shard.
+        shard: The tar file that holds the images; empty for image files.
+    """
+
+    number: int
+    images: tuple[str, ...] = ()
+    shard: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its number, and a digest of what is in it: 000017-0b1d2c3e."""
+        content = json.dumps([self.number, self.images, self.shard]).encode()
+        return f"{self.number:06d}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+    def to_line(self) -> str:
+        """The part as a line of the list."""
+        held = {"shard": self.shard} if self.shard else {"images": list(self.images)}
+        return json.dumps({"part": self.number, **held}) + "\n"
+
+    @classmethod
+    def of_line(cls, line: bytes | str) -> Part:
+        """The part that `to_line` wrote.
+
+        Raises:
+            ValueError: It did not.
+        """
+        values = json.loads(line)
+        try:
+            return cls(values["part"], tuple(values.get("images", ())), values.get("shard", ""))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(str(error)) from None
+
+
+def divide(inputs: Iterable[Input], size: int | None, workers: int) -> Iterator[Part]:
+    """Divide images into parts, in their order; a shard is a part of its own.
+
+    Args:
+        inputs: Images and shards, each once; read as the parts are taken.
+        size: Images per part; None is `MOST`, or less where that would leave workers idle.
+        workers: How many workers there will be.
+    """
+    stream = iter(inputs)
+    if size is None:
+        first = list(itertools.islice(stream, MOST * SHARES * workers))
+        files = sum(not each.is_shard for each in first)
+        size = max(LEAST, min(MOST, -(-files // (SHARES * workers))))
+        stream = itertools.chain(first, stream)
+    number, held = 0, list[str]()
+    for each in stream:
+        if each.is_shard:
+            if held:  # in the order of the inputs
+                yield Part(number, tuple(held))
+                number, held = number + 1, []
+            yield Part(number, shard=each.name)
+            number += 1
+            continue
+        held.append(each.name)
+        if len(held) == size:
+            yield Part(number, tuple(held))
+            number, held = number + 1, []
+    if held:
+        yield Part(number, tuple(held))
+
+
+class Totals(NamedTuple):
+    """How much a list holds.
+
+    Attributes:
+        parts: Its parts.
+        images: Its image files; those within shards are not counted.
+        problems: A line for each input that has no images.
+    """
+
+    parts: int
+    images: int
+    problems: tuple[str, ...] = ()
+
+
+class ImageList:
+    """The list of a job's parts, which stays on the disk.
+
+    Args:
+        store: Where the results go; the list is there already.
+
+    Attributes:
+        folder: The folder that relative paths start from.
+        options: What the parts depend on (`OPTIONS`).
+
+    Raises:
+        DataError: The list is damaged, or of another version.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        with store.open(LIST) as file:
+            header = self._values(file.readline(), 1)
+        if header.get("format") != _FORMAT:
+            raise self._damaged(1)
+        self.folder: str = header["folder"]
+        self.options: dict[str, Any] = header["options"]
+
+    def parts(self) -> Iterator[Part]:
+        """The parts, read one at a time.
+
+        Raises:
+            DataError: The list is damaged.
+        """
+        with self.store.open(LIST) as file:
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    continue
+                if line.startswith(_END):
+                    return
+                try:
+                    yield Part.of_line(line)
+                except ValueError:
+                    raise self._damaged(number) from None
+        raise self._damaged(number + 1)
+
+    def totals(self) -> Totals:
+        """How much it holds.
+
+        Raises:
+            DataError: The list is damaged.
+        """
+        with self.store.open(LIST) as file:
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(0, length - _LONGEST))
+            line = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+        if not line.startswith(_END):
+            raise self._damaged(0)
+        values = self._values(line, 0)
+        return Totals(values["parts"], values["images"], tuple(values["problems"]))
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuse to add captions made with other options, or of other inputs.
+
+        Raises:
+            UserError: They differ.
+        """
+        changed = []
+        for key, name in OPTIONS.items():
+            before, now = self.options.get(key), options.get(key)
+            if before != now:
+                brief = key == "inputs"
+                changed.append(name if brief else f"{name} was {before}, is {now}")
+        if changed:
+            raise UserError(
+                f"{self.store.place}: was begun with other options ({'; '.join(changed)}); use the "
+                "same ones, or give another --output"
+            )
+
+    def _values(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            raise self._damaged(number) from None
+        if not isinstance(values, dict):
+            raise self._damaged(number)
+        return values
+
+    def _damaged(self, number: int) -> DataError:
+        where = f"line {number}" if number else "the last line"
+        return DataError(
+            f"{self.store.place}/{LIST}, {where}: damaged, or of another version; give "
+            "another --output"
+        )
+
+
+def write_list(
+    store: Store,
+    parts: Iterable[Part],
+    folder: str,
+    options: Mapping[str, Any],
+    problems: Sequence[str] = (),
+) -> int:
+    """Write the list of a new job; it appears when it is complete.
+
+    Args:
+        store: Where the results go.
+        parts: The parts; with none of them nothing is written.
+        folder: The folder that relative paths start from.
+        options: What the parts depend on.
+        problems: Lines about inputs without images; read when the parts have been.
+
+    Returns:
+        The number of parts.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    where = store.folder if store.is_folder else Path(tempfile.gettempdir())
+    aside, count, images = name_aside(where / LIST), 0, 0
+    try:
+        with aside.open("x", encoding="utf-8") as file:
+            header = {"format": _FORMAT, "folder": folder, "options": dict(options)}
+            file.write(json.dumps(header) + "\n")
+            for part in parts:
+                file.write(part.to_line())
+                count, images = count + 1, images + len(part.images)
+            totals = {"parts": count, "images": images, "problems": list(problems)}
+            file.write(json.dumps(totals) + "\n")
+        if count:
+            store.adopt(aside, LIST)
+    except OSError as error:
+        raise unwritable(aside, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return count
+
+
+def absolute(inputs: Iterable[str]) -> list[str]:
+    """The inputs as they are compared between runs: paths from the root, addresses as they are."""
+    return [each if is_address(each) else str(Path(each).absolute()) for each in inputs]

@@ -1,0 +1,249 @@
+"""Where images come from and results go: a folder, or an address that fsspec knows (s3://...)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from showattend.exceptions import DataError, ImageError, UserError, one_line
+from showattend.system.files import remove_stale, unwritable, write_bytes
+
+EXTRA = 'pip install "showattend[cluster]"'
+ATTEMPTS = 4
+LARGEST = 1 << 30  # bytes; no photograph is larger, and a worker holds several
+SETTINGS = ("AWS_", "FSSPEC_", "GOOGLE_", "AZURE_")
+"""Beginnings of the environment variables that hold addresses and keys of object stores."""
+
+_TROUBLE = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+            errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNRESET}  # fmt: skip
+_NOT_THERE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address such as ``s3://bucket/key`` and not a path."""
+    return re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE) is not None
+
+
+def check_packages(*packages: str) -> None:
+    """Check that packages of the extra ``cluster`` are installed.
+
+    Raises:
+        UserError: One is missing; the message says how to install it.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise UserError(f"captioning on a cluster needs {package}; run: {EXTRA}")
+
+
+def filesystem(address: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it.
+
+    Raises:
+        UserError: No package for such addresses is installed, or there are none like that.
+    """
+    check_packages("fsspec")
+    from fsspec.core import url_to_fs
+
+    try:
+        return url_to_fs(address, use_listings_cache=False)
+    except ImportError as error:
+        raise UserError(f"{address}: {one_line(error)}; for s3:// run: {EXTRA}") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{address}: cannot be opened ({one_line(error)})") from None
+
+
+def settings_of(environment: dict[str, str]) -> dict[str, str]:
+    """The part of an environment that object stores are reached with."""
+    return {key: value for key, value in environment.items() if key.startswith(SETTINGS)}
+
+
+def adopt_settings(settings: dict[str, str]) -> None:
+    """Reach object stores as another process does, whose `settings_of` these are."""
+    os.environ.update(settings)
+    if any(key.startswith("FSSPEC_") for key in settings):
+        from fsspec.config import conf, set_conf_env
+
+        set_conf_env(conf)
+
+
+def read_image(name: str, folder: str = "", pause: float = 1.0) -> bytes:
+    """The content of an image file.
+
+    Trouble on the way is not the image's fault: it is tried again, and then raised as an error of
+    its own, so that an hour without network does not make a million images bad.
+
+    Args:
+        name: A path or an address.
+        folder: The folder that relative paths start from.
+        pause: Seconds before the second attempt; they double with each.
+
+    Raises:
+        ImageError: There is no such file, it may not be read, or it is too large.
+        DataError: It could not be reached.
+    """
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(pause * 2 ** (attempt - 1))
+        try:
+            return _read_address(name) if is_address(name) else _read_file(Path(folder) / name)
+        except _NOT_THERE as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else "permission denied"
+            if isinstance(error, IsADirectoryError):
+                reason = "is a folder, not an image"
+            raise ImageError(f"{name}: {reason}") from None
+        except OverflowError:
+            raise ImageError(f"{name}: has more than {LARGEST:,} bytes") from None
+        except UserError:
+            raise
+        except Exception as error:
+            if not is_address(name) and getattr(error, "errno", None) not in _TROUBLE:
+                raise ImageError(f"{name}: cannot be read ({one_line(error)})") from None
+            reason = one_line(error)
+    raise DataError(f"{name}: cannot be reached ({reason}; tried {ATTEMPTS} times)")
+
+
+def _read_file(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST:
+        raise OverflowError
+    return path.read_bytes()
+
+
+def _read_address(name: str) -> bytes:
+    system, path = filesystem(name)
+    content: bytes = system.cat_file(path)
+    return content
+
+
+class Store:
+    """A folder, or an address of an object store, that the parts of a result are written to.
+
+    Files appear when they are complete: a file is renamed, an object is there when its upload has
+    ended.
+
+    Args:
+        place: A path, or an address such as ``s3://bucket/captions``.
+
+    Raises:
+        UserError: It cannot be created, or is a file.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place.rstrip("/") if is_address(place) else str(Path(place).absolute())
+        self._system: Any = None
+        if is_address(place):
+            self._system, self._path = filesystem(self.place)
+        else:
+            self.folder = Path(self.place)
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.place,)  # connections do not travel
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this machine, or of a disk that machines share."""
+        return self._system is None
+
+    def prepare(self) -> None:
+        """Create the folder, and remove what killed processes left half written in it.
+
+        Raises:
+            UserError: It cannot be created, or is a file.
+        """
+        if not self.is_folder:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UserError(f"{self.place}: is a file; give --output a folder") from None
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        begun = {name[1:].rsplit(".", 2)[0] for name in self.names() if name.endswith(".part")}
+        for name in begun:
+            remove_stale(self.folder / name)
+
+    def names(self) -> set[str]:
+        """The names of the files in it.
+
+        Raises:
+            DataError: It cannot be listed.
+        """
+        try:
+            if self.is_folder:
+                return {each.name for each in self.folder.iterdir()}
+            found = self._system.ls(self._path, detail=False)
+            return {each.rstrip("/").rpartition("/")[2] for each in found}
+        except FileNotFoundError:
+            return set()
+        except Exception as error:
+            raise DataError(f"{self.place}: cannot be listed ({one_line(error)})") from None
+
+    def has(self, name: str) -> bool:
+        """Whether it has this file."""
+        if self.is_folder:
+            return (self.folder / name).is_file()
+        return bool(self._system.exists(f"{self._path}/{name}"))
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        try:
+            if self.is_folder:
+                return (self.folder / name).open("rb")
+            opened: IO[bytes] = self._system.open(f"{self._path}/{name}", "rb")
+            return opened
+        except Exception as error:
+            raise DataError(f"{self.place}/{name}: cannot be read ({one_line(error)})") from None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file; it appears when it is complete.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        if self.is_folder:
+            write_bytes(self.folder / name, content)
+            return
+        try:
+            self._system.pipe_file(f"{self._path}/{name}", content)
+        except Exception as error:
+            raise self._unwritable(name, error) from None
+
+    def adopt(self, file: Path, name: str) -> None:
+        """Move a file of this machine here.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        try:
+            if self.is_folder:
+                file.replace(self.folder / name)
+            else:
+                self._system.put_file(str(file), f"{self._path}/{name}")
+                file.unlink()
+        except Exception as error:
+            raise self._unwritable(name, error) from None
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there.
+
+        Raises:
+            UserError: It cannot be removed.
+        """
+        try:
+            if self.is_folder:
+                (self.folder / name).unlink(missing_ok=True)
+            elif self.has(name):
+                self._system.rm_file(f"{self._path}/{name}")
+        except Exception as error:
+            raise self._unwritable(name, error) from None
+
+    def _unwritable(self, name: str, error: Exception) -> UserError:
+        return UserError(f"{self.place}/{name}: cannot be written ({one_line(error)})")

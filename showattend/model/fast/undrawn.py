@@ -1,0 +1,41 @@
+"""Modules without their first weights, for those that are loaded next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leave out what `torch.nn.init` does.
+
+    On the device "meta" there is nothing to fill, but PyTorch imports its compiler, which takes
+    seconds, to find that out for random numbers.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return the tensor of a function of `torch.nn.init`; call all others."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Within it, modules are built on the device "meta", and take no random numbers.
+
+    Their weights are then assigned: ``load_state_dict(weights, assign=True)``.
+    """
+    with torch.device("meta"), _Undrawn():
+        yield

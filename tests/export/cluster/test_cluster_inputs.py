@@ -1,0 +1,136 @@
+"""Listing images of folders, object stores and shards, and fetching those of a part."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from showattend.exceptions import DataError, ImageError
+from showattend.export.cluster import stores
+from showattend.export.cluster.cluster_inputs import contents, list_inputs
+from showattend.export.cluster.partition import Input, Part
+from showattend.export.cluster.stores import Store
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A bucket of photographs: in it, below it, hidden, and files of other kinds."""
+    fsspec = pytest.importorskip("fsspec", reason="object stores need fsspec")
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    names = ["b.JPG", "a.jpg", "x/c.png", "x/y/d.webp", "x/notes.txt", ".hid.jpg", "@eaDir/e.jpg"]
+    for name in names:
+        Store("memory://bucket").write(name, name.encode())
+    yield "memory://bucket"
+    system.store.clear()
+
+
+def listed(*inputs: str, recursive: bool = False) -> tuple[list[str], list[str]]:
+    problems: list[str] = []
+    return [each.name for each in list_inputs(inputs, recursive, problems)], problems
+
+
+def test_folders_are_listed_as_by_the_other_engines(photographs: Path) -> None:
+    names, problems = listed(str(photographs), str(photographs / "photo 1.png"))
+    assert names == sorted(str(path) for path in photographs.iterdir())
+    assert not problems
+    names, problems = listed(str(photographs.parent))
+    assert not names
+    assert "--recursive" in problems[0]
+    assert len(listed(str(photographs.parent), recursive=True)[0]) == 9
+
+
+def test_addresses_are_listed_with_all_that_is_below(bucket: str) -> None:
+    expected = [f"memory:///bucket/{name}" for name in ("a.jpg", "b.JPG", "x/c.png", "x/y/d.webp")]
+    assert listed(bucket) == (expected, [])
+    assert listed(f"{bucket}/x/y/d.webp") == (expected[3:], [])
+    assert listed(f"{bucket}/*.jpg") == (expected[:1], [])
+    assert listed(f"{bucket}/x*") == (expected[2:], [])
+    # Each once, though two inputs have it.
+    assert listed(f"{bucket}/x", bucket)[0] == [*expected[2:], *expected[:2]]
+    assert listed(f"{bucket}/x", f"{bucket}/x")[0] == expected[2:]
+
+
+def test_nothing_there_is_a_problem(bucket: str, tmp_path: Path) -> None:
+    names, problems = listed(f"{bucket}/x", f"{bucket}/nowhere", str(tmp_path / "gone"))
+    assert len(names) == 2
+    assert sorted(problems) == sorted(
+        [f"{bucket}/nowhere: no images there", f"{tmp_path}/gone: no such file or folder"]
+    )
+
+
+def test_a_listing_that_breaks_off_is_no_list(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, _ = stores.filesystem(bucket)
+
+    def walk(*_: object, **__: object) -> Iterator[tuple[str, list[str], list[str]]]:
+        yield "/bucket", [], ["a.jpg"]
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(type(system), "walk", walk)
+    with pytest.raises(DataError, match=r"bucket: cannot be listed \(connection reset\)"):
+        listed(bucket)
+
+
+# Shards ----------------------------------------------------------------------------------------
+
+
+def shard(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_shards_are_parts_of_their_own(tmp_path: Path) -> None:
+    for number in range(3):
+        shard(tmp_path / f"train-{number}.tar", {"a.jpg": b"a"})
+    problems: list[str] = []
+    found = list(list_inputs([f"{tmp_path}/train-{{0..2}}.tar"], False, problems))
+    assert found == [Input(f"{tmp_path}/train-{number}.tar", True) for number in range(3)]
+    found = list(list_inputs([f"{tmp_path}/train-*.tar"], False, problems))
+    assert len(found) == 3
+    assert not problems
+
+
+def test_the_images_of_a_shard(tmp_path: Path) -> None:
+    members = {"a.jpg": b"1", "a.json": b"{", "within/b.png": b"2", "a.seg.PNG": b"3", "c.txt": b""}
+    shard(tmp_path / "x.tar", members)
+    found = list(contents(Part(0, shard="x.tar"), str(tmp_path), 4))
+    assert found == [("x.tar/a.jpg", b"1"), ("x.tar/within/b.png", b"2"), ("x.tar/a.seg.PNG", b"3")]
+    with pytest.raises(DataError, match="no such file"):
+        list(contents(Part(0, shard=str(tmp_path / "gone.tar")), "", 4))
+
+
+@pytest.mark.parametrize("length", [600, 1024, 1300, 1600, 4000])
+def test_a_shard_that_is_cut_off_is_no_shorter_shard(tmp_path: Path, length: int) -> None:
+    """In the content, between members, in a header, in a later member, in what ends the file."""
+    path = shard(tmp_path / "x.tar", {"a.jpg": b"1" * 500, "b.jpg": b"2" * 500, "c.jpg": b"3"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 3 * 1024 if length == 4000 else length])
+    with pytest.raises(DataError, match=r"x\.tar: cannot be read to its end"):
+        list(contents(Part(0, shard=str(path)), "", 4))
+    path.write_bytes(whole[:1024] + b"\xff" * 512 + whole[1536:])
+    with pytest.raises(DataError, match="after 1,024 bytes"):
+        list(contents(Part(0, shard=str(path)), "", 4))
+
+
+def test_the_images_of_a_part(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part(0, ("photo 1.png", "gone.png", "none.jpg"))
+    found = dict(contents(part, str(photographs), 2))
+    assert list(found) == list(part.images)
+    assert found["none.jpg"] == b"not an image"
+    assert isinstance(found["gone.png"], ImageError)
+
+    def broken(_: Path) -> bytes:
+        raise TimeoutError(110, "Connection timed out")
+
+    monkeypatch.setattr(stores, "ATTEMPTS", 1)
+    monkeypatch.setattr(stores, "_read_file", broken)
+    with pytest.raises(DataError, match="cannot be reached"):
+        list(contents(part, str(photographs), 2))
