@@ -279,9 +279,9 @@ class Machines:
         self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **self.room})
         self.first = self.add()
 
-    def add(self) -> Any:
-        """Add a machine with one core."""
-        return self.cluster.add_node(num_cpus=1, **self.room)
+    def add(self, cores: int = 1) -> Any:
+        """Add a machine."""
+        return self.cluster.add_node(num_cpus=cores, **self.room)
 
     def kill_first(self) -> None:
         """End the first machine and all that runs on it, without a warning."""
@@ -385,13 +385,14 @@ def test_a_step_of_somebodys_pipeline(
 ) -> None:
     import ray
 
+    machines.add(3)  # two for the model, and what Ray Data reads with
     data = ray.data.read_binary_files(str(many), include_paths=True)
     data = data.map_batches(
         CaptionBatch,
         fn_constructor_kwargs={"model": str(sharp), "threads": 1},
         compute=ray.data.ActorPoolStrategy(size=2),
         batch_size=8,
-        num_cpus=0.4,  # both on the one machine; reading needs a share, too
+        num_cpus=1,
     )
     found = data.take_all()
     assert len(found) == COUNT + 3
