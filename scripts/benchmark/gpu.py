@@ -185,8 +185,8 @@ def run_tests(report: Report, device: str, chosen: str | None, end: float) -> bo
         select = f"({select}) and {without}" if select else without
         notes = ["captions of a shipped model: not run, it is not in the pack"]
     command = [
-        sys.executable, "-m", "pytest", "-v", "-rfEs", "--tb=short", "-p", "no:cacheprovider",
-        "-o", "addopts=", "tests/test_gpu.py",
+        sys.executable, "-m", "pytest", "-v", "--no-header", "-rfEs", "--tb=short",
+        "-p", "no:cacheprovider", "-o", "addopts=", "tests/test_gpu.py",
     ]  # fmt: skip
     report.set("tests", state="begun", skipped=notes)
     environment = {"SHOWATTEND_GPU": device, "PYTHONUNBUFFERED": "1"}

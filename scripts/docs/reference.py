@@ -28,7 +28,7 @@ ROOMS = {
     "grounding": ("evaluation/grounding",),
     "mistakes": ("evaluation/mistakes",),
     "visualize": ("visualize",),
-    "export": ("export",),
+    "export": ("export", "export/cluster"),
     "server": ("server",),
     "configuration": ("config",),
     "system": ("system",),

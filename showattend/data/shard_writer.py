@@ -18,9 +18,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from showattend.data.records import SPLITS, Record
 from showattend.data.shard_index import FORMAT, to_json
@@ -29,6 +27,9 @@ from showattend.exceptions import DataError, UserError, one_line
 from showattend.images.photo_file import PhotoFile
 from showattend.system.files import name_aside, remove_stale, write_bytes
 from showattend.text.tokenizer import tokenize
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _log = logging.getLogger(__name__)
 SIZE = 1000
@@ -266,6 +267,8 @@ def _add(
             for content, (_, record) in zip(contents, members, strict=True)
         ]
         encoded = features.encode(photos)
+    import numpy as np  # not above: `showattend prepare --help` does not wait for it
+
     for (key, record), content, array in zip(members, contents, encoded, strict=True):
         _put(tar, f"{key}.{extension_of(content, record.path)}", content)
         _put(tar, f"{key}.json", json.dumps(_values(record)).encode())

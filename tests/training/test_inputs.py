@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,18 @@ class Pair(Processes):
         table[self.rank] = mine
         barrier.wait(60)
         return table
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        found: Any = None
+        if self.first:
+            try:
+                found = make(), None
+            except DataError as error:
+                found = None, error
+        value, error = self.gather(found)[0]
+        if error is not None:
+            raise error
+        return value
 
 
 table: list[Any] = [None, None]

@@ -73,6 +73,21 @@ def test_the_encoder_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(quick(images), plain(images))
 
 
+def test_weights_that_follow_are_the_same_without_drawing_any() -> None:
+    """Also in memory: a resumed run would add up in another order otherwise."""
+    drawn = build_encoder(name="efficientnet_lite0")
+    torch.manual_seed(4)
+    wanted = torch.rand(1)
+    torch.manual_seed(4)
+    filled = build_encoder(name="efficientnet_lite0", draw=False)
+    assert torch.equal(torch.rand(1), wanted)
+    weights = drawn.state_dict()
+    for key, value in filled.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+        assert value.stride() == weights[key].stride(), key
+    assert filled.delivered == drawn.delivered
+
+
 def test_other_networks_are_those_of_timm() -> None:
     assert lite_network("resnet18") is None
 
