@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def caption(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Image files, folders, globs.", metavar="PATHS...", show_default=False),
+        typer.Argument(help="Image files, folders, globs.", show_default=False),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Include subfolders.")] = False,
     model: Model = None,
