@@ -443,6 +443,7 @@ def train(config: Config, reporter: Reporter | None = None, resume: bool = False
     """
     try:
         processes, _ = join(choose_device(config.train.device))
-        return Trainer(config, reporter).run(begins_or_resumes(config, resume, processes))
+        resumes = begins_or_resumes(config, resume, processes)  # before anything is computed
+        return Trainer(config, reporter).run(resumes)
     finally:
         leave()
