@@ -83,7 +83,7 @@ def test_one_that_died_is_started_again() -> None:
     answers, second = ask("d")
     assert answers == ["D"]
     assert second != first
-    os.kill(second, signal.SIGTERM)  # Ctrl-C, which reaches it too, may be ignored by tests' parents
+    os.kill(second, signal.SIGTERM)  # SIGINT may be ignored here
     assert gone(second)
     assert ask("e")[0] == ["E"]
 
