@@ -109,8 +109,9 @@ def test_a_forked_process_leaves_it_alone() -> None:
 
 
 STAYS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
 from showattend.evaluation.scores import java, java_programs
 if sys.argv[1] == "java":
     java.begin_meteor()
@@ -132,7 +133,7 @@ def ends(command: list[str], number: int) -> None:
         assert pids
         assert all(map(alive, pids))
         process.send_signal(number)
-        process.wait()
+        process.wait(timeout=60)
     assert all(gone(pid, within=200) for pid in pids)  # METEOR reads its tables before its input
 
 
