@@ -8,7 +8,6 @@ process keeps where each member is: 48 bytes a sample.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tarfile
@@ -26,6 +25,7 @@ import numpy as np
 from showattend.data.shard_index import Shard
 from showattend.data.shards import (
     TRIES,
+    Header,
     damaged,
     is_image,
     is_remote,
@@ -34,6 +34,7 @@ from showattend.data.shards import (
     split_name,
 )
 from showattend.exceptions import DataError, one_line
+from showattend.system.npy_files import parse_array
 
 _BLOCK = 1 << 20
 _AT_ONCE = 4  # shards that are copied or looked through at a time
@@ -129,7 +130,7 @@ class OpenShard:
         """
         content = self.read(row, FEATURES)
         try:
-            return np.lib.format.read_array(io.BytesIO(content or b""))
+            return parse_array(content or b"")
         except ValueError as error:
             where, reason = self.shard.place, f"features of sample {row}: {one_line(error)}"
             raise damaged(where, reason) from None
@@ -196,11 +197,14 @@ def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
     row, key = -1, None
     try:
         file.seek(0)
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        end = os.fstat(file.fileno()).st_size
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=Header) as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
                 if not member.isfile():
                     continue
+                if member.offset_data + member.size > end:
+                    raise tarfile.ReadError(f"it ends within {member.name}")
                 named, extension = split_name(member.name)
                 if named != key:
                     row, key = row + 1, named
@@ -211,10 +215,10 @@ def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
                     kind = IMAGE
                 if kind is not None:
                     members[row, kind] = member.offset_data, member.size
-    except (tarfile.TarError, EOFError) as error:
-        raise damaged(shard.place, one_line(error)) from error
     except OSError as error:
         raise DataError(f"{shard.place}: cannot be read ({one_line(error)})") from error
+    except Exception as error:  # of many kinds, from headers that claim too much
+        raise damaged(shard.place, one_line(error)) from error
     if row + 1 != shard.images:
         raise DataError(
             f"{shard.place}: holds {row + 1:,} samples, its index says {shard.images:,}; copy it "

@@ -7,6 +7,7 @@ training captions hold each word. It is written last, so that a folder with an i
 from __future__ import annotations
 
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -131,11 +132,15 @@ def _shard(values: Mapping[str, Any], folder: str) -> Shard:
     name, split, digest = values["name"], values["split"], values["sha256"]
     if not isinstance(name, str) or not isinstance(digest, str):
         raise ValueError("a name or a digest is no text")
+    if not name.isprintable() or set(name) & set("/\\"):
+        raise ValueError(f"the name {shown(name)} is not that of a file in this folder")
     if split not in SPLITS:
         raise ValueError(f"{name}: the split {shown(split)}; use one of {', '.join(SPLITS)}")
     counts = images, captions, size = values["images"], values["captions"], values["bytes"]
     if not all(type(each) is int and each > 0 for each in counts):
         raise ValueError(f"{name}: its counts {shown(counts)}")
+    if images * tarfile.BLOCKSIZE > size:
+        raise ValueError(f"{name}: {images:,} images in {size:,} bytes")
     return Shard(folder + name, split, images, captions, size, digest)
 
 

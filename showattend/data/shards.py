@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from showattend.exceptions import DataError, one_line
 
@@ -167,6 +167,26 @@ def _local(place: str) -> str:
 # Reading ---------------------------------------------------------------------------------------
 
 
+class Header(tarfile.TarInfo):
+    """A header that is cut off, damaged or does not lead on is an error.
+
+    tarfile takes the first two for the end of the file, and follows the last for ever.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        begin = archive.offset  # type: ignore[attr-defined]
+        try:
+            found = super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"after {begin:,} bytes: {error}") from None
+        if found.size < 0 or archive.offset <= begin:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"after {begin:,} bytes: a member of {found.size} bytes")
+        return found
+
+
 def read(place: str) -> Iterator[Sample]:
     """Yield the samples of a shard in their order, reading it from its beginning to its end.
 
@@ -178,7 +198,7 @@ def read(place: str) -> Iterator[Sample]:
     """
     with open_stream(place) as stream:
         try:
-            with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            with tarfile.open(fileobj=stream, mode="r|*", tarinfo=Header) as tar:
                 yield from _samples(place, tar)
         except (tarfile.TarError, EOFError) as error:
             raise damaged(place, one_line(error)) from error

@@ -6,6 +6,8 @@ Nothing is unpickled, and memory stays in proportion to the file. NumPy's own re
 
 from __future__ import annotations
 
+import io
+import math
 import zipfile
 from pathlib import Path
 
@@ -29,6 +31,26 @@ def read_array(path: Path) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False)
         except Exception as error:
             raise _damaged(path, error) from None
+
+
+def parse_array(content: bytes) -> np.ndarray:
+    """Read the array [...] in the content of an .npy file.
+
+    Raises:
+        ValueError: It is damaged, holds Python objects, or has another size than its header claims.
+    """
+    file = io.BytesIO(content)
+    try:
+        shape, _, dtype = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[np.lib.format.read_magic(file)](file)
+        if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+            raise ValueError("its size is not the one that its header claims")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:
+        raise ValueError(f"no array, or a damaged one: {one_line(error)[:200]}") from None
 
 
 def map_array(path: Path, write: bool = False) -> np.ndarray:

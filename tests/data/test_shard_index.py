@@ -13,8 +13,8 @@ from showattend.exceptions import DataError
 
 
 def entry(name: str, split: str = "train", **changes: Any) -> dict[str, Any]:
-    values = {"name": name, "split": split, "images": 5, "captions": 9, "bytes": 10, "sha256": "a"}
-    return values | changes
+    values = {"name": name, "split": split, "images": 5, "captions": 9, "sha256": "a"}
+    return values | {"bytes": 10_240} | changes
 
 
 def write(folder: Path, *entries: dict[str, Any], **changes: Any) -> str:
@@ -61,6 +61,9 @@ def test_what_a_pattern_does_not_find_is_named(pattern: str, reason: str, tmp_pa
         ([entry("a.tar", "dev")], {}, "a.tar: the split 'dev'; use one of train, val, test"),
         ([entry("a.tar", images=0)], {}, "a.tar: its counts"),
         ([entry("a.tar", bytes="10")], {}, "a.tar: its counts"),
+        ([entry("a.tar", images=10**12)], {}, "a.tar: 1,000,000,000,000 images in 10,240 bytes"),
+        ([entry("../a.tar")], {}, r"'\.\./a\.tar' is not that of a file in this folder"),
+        ([entry("a\n.tar")], {}, "is not that of a file in this folder"),
         ([entry("a.tar", sha256=3)], {}, "a digest is no text"),
         ([entry("a.tar")], {"format": "other"}, "its format is not"),
         ([entry("a.tar")], {"training words": {"a": "x"}}, "training words"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from showattend.data.shard_files import OpenShard
-from showattend.data.shard_index import read_index
+from showattend.data.shard_index import Shard, read_index
 from showattend.data.shard_writer import write_shards
 from showattend.data.shards import expand, folder_of, read, read_bytes, split_name
 from showattend.exceptions import DataError
@@ -83,6 +84,44 @@ def test_a_damaged_shard_is_named(cut: int, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cut\.tar: the shard is damaged") as caught:
         list(read(str(path)))
     assert "\n" not in str(caught.value)
+
+
+def _header(content: bytes, **fields: tuple[int, bytes]) -> bytes:
+    """The first header of a tar file with other fields, and the checksum of these."""
+    changed = bytearray(content)
+    for start, value in (*fields.values(), (148, b" " * 8)):
+        changed[start : start + len(value)] = value
+    changed[148:156] = b"%06o\0 " % sum(changed[:512])
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param(lambda tar: tar[:1024] + b"x" * 512 + tar[1536:], id="a header of noise"),
+        pytest.param(
+            lambda tar: _header(tar, size=(124, b"\xff" * 10 + b"\xf8\x00")), id="a negative size"
+        ),
+        pytest.param(
+            lambda tar: _header(tar, size=(124, b"\x80" + b"\x7f" * 11)), id="an enormous size"
+        ),
+        pytest.param(
+            lambda tar: _header(tar, size=(124, b"77777777777\0"), kind=(156, b"x")),
+            id="a record of eight gigabytes",
+        ),
+    ],
+)
+def test_a_hostile_shard_is_named_in_both_ways_of_reading(
+    hostile: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tar"
+    write_tar(path, MEMBERS)
+    content = hostile(path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tar: the shard is damaged"):
+        list(read(str(path)))
+    with pytest.raises(DataError, match=r"a\.tar: the shard is damaged"):
+        OpenShard(Shard(str(path), "train", 3, 2, len(content), ""))
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path, web: str) -> None:

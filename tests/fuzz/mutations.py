@@ -235,6 +235,22 @@ def mutate_parts(*mutators: Mutator) -> Mutator:
     return mutate
 
 
+def mutate_tar(random: Random, seeds: Sequence[bytes]) -> bytes:
+    """Like `mutate_bytes`, and changes of members' headers; their checksums are put right."""
+    content = bytearray(mutate_bytes(random, seeds))
+    headers = [
+        at for at in range(0, len(content) - 511, 512) if content[at + 257 : at + 262] == b"ustar"
+    ]
+    for at in headers:
+        if random.random() < 0.3:
+            start, size = random.choice(((0, 100), (100, 24), (124, 12), (156, 1), (157, 100)))
+            field = mutate_bytes(random, [bytes(content[at + start : at + start + size])])
+            content[at + start : at + start + size] = field[:size].ljust(size, b"\0")
+        content[at + 148 : at + 156] = b" " * 8
+        content[at + 148 : at + 156] = b"%06o\0 " % sum(content[at : at + 512])
+    return bytes(content)
+
+
 def either(*mutators: Mutator) -> Mutator:
     """One of several mutators, drawn by lot."""
 

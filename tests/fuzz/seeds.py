@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from showattend.data.shard_index import to_json
 from tests.fuzz.mutations import PARTS
 
 if TYPE_CHECKING:
@@ -420,6 +422,46 @@ def npy() -> list[bytes]:
         "preprocessing": {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1]},
     }  # fmt: skip
     return [PARTS.join((*parts, _json(recipe), _json({"0" * 32: "damaged"})))]
+
+
+def tars() -> list[bytes]:
+    """Shards of two samples, with headers of all three formats; the last one compressed."""
+    array = io.BytesIO()
+    np.save(array, np.ones((2, 2, 3), np.float16))
+    found = []
+    for form, mode in (
+        (tarfile.USTAR_FORMAT, "w"),
+        (tarfile.PAX_FORMAT, "w"),
+        (tarfile.GNU_FORMAT, "w:gz"),
+    ):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode, format=form) as tar:
+            for name in ("0", "1" if form == tarfile.USTAR_FORMAT else "1" * 120):
+                for extension, content in (
+                    ("jpg", images()[0]),
+                    ("json", _json({"captions": ["A dog."], "name": "a.jpg", "id": 1})),
+                    ("npy", array.getvalue()),
+                ):
+                    member = tarfile.TarInfo(f"{name}.{extension}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+        found.append(file.getvalue())
+    return found
+
+
+def indexes() -> list[bytes]:
+    """The index of a folder of shards, which is that of `tars`."""
+    shards = [
+        {
+            "name": f"{split}-0.tar", "split": split, "images": 2, "captions": 2,
+            "bytes": len(tars()[0]), "sha256": "0" * 64,
+        }
+        for split in ("train", "val")
+    ]  # fmt: skip
+    words = {"a": 4, "dog": 2}
+    return [
+        _json(to_json(shards, words, features)) for features in (None, {"encoder": "e", "crop": 0})
+    ]
 
 
 def uploads() -> list[bytes]:

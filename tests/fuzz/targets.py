@@ -29,6 +29,7 @@ from tests.fuzz.mutations import (
     mutate_json,
     mutate_json_lines,
     mutate_parts,
+    mutate_tar,
     mutate_text,
 )
 from tests.fuzz.seeds import written
@@ -131,6 +132,41 @@ def read_flickr8k(content: bytes, folder: Path) -> None:
     for name, part in zip(names, content.split(PARTS), strict=False):
         written(folder, name, part)
     _use(read_dataset(folder))
+
+
+def _use_shard(shard: Any) -> None:
+    from showattend.data.shard_files import OpenShard
+
+    opened = OpenShard(shard)
+    for row in range(shard.images):
+        assert opened.values(row)["captions"]
+        assert opened.image(row)
+        assert opened.features(row).nbytes < 1 << 20
+
+
+def read_index(content: bytes, folder: Path) -> None:
+    from showattend.data.shard_index import read_index as read
+
+    for split in ("train", "val"):
+        written(folder, f"{split}-0.tar", seeds.tars()[0])
+    written(folder, "index.json", content)
+    index = read(f"{folder}/*.tar")
+    assert index.words.total() >= 0
+    for shard in index.shards:
+        assert Path(shard.place).parent == folder
+        _use_shard(shard)
+
+
+def read_shard(content: bytes, folder: Path) -> None:
+    """Both ways of reading a shard; one that can be read in any order is read through too."""
+    from showattend.data.shard_index import Shard
+    from showattend.data.shards import read
+
+    place = str(written(folder, "train-0.tar", content))
+    if content[:2] != b"\x1f\x8b":  # a compressed one can only be read through
+        _use_shard(Shard(place, "train", 2, 2, len(content), ""))
+    for sample in read(place):
+        assert isinstance(sample.name, str)
 
 
 def read_table(content: bytes, folder: Path) -> None:
@@ -411,6 +447,15 @@ TARGETS = {
             (DataError,),
             500,
         ),
+        Target(
+            "shard index",
+            seeds.indexes,
+            either(mutate_json, mutate_bytes),
+            read_index,
+            (DataError,),
+            4_000,
+        ),
+        Target("shard", seeds.tars, mutate_tar, read_shard, (DataError,), 6_000),
         Target(
             "names", lambda: [b"a.jpg/b.JPG/c.png"], mutate_text, find_names, (DataError,), 3_000
         ),

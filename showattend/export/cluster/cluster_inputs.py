@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 import tarfile
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
-from showattend.data.shards import expand, is_shards, open_stream
+from showattend.data.shards import Header, expand, is_shards, open_stream
 from showattend.exceptions import DataError, ImageError, UserError, one_line
 from showattend.export.cluster.partition import Input, Part
 from showattend.export.cluster.stores import filesystem, is_address, read_image
@@ -115,26 +115,13 @@ def contents(part: Part, folder: str, ahead: int) -> Iterator[tuple[str, bytes |
     yield from in_order(fetch, part.images, threads=READERS, ahead=ahead)
 
 
-class _Header(tarfile.TarInfo):
-    """A header that is cut off or damaged is an error; tarfile takes it for the end."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"after {archive.offset:,} bytes: {error}") from None
-
-
 def _members(shard: str, folder: str) -> Iterator[tuple[str, bytes]]:
     """The images of a tar file, one at a time."""
     where = shard if is_address(shard) else posixpath.join(folder, shard)
     try:
         with (
             open_stream(where) as file,
-            tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive,
+            tarfile.open(fileobj=file, mode="r|*", tarinfo=Header) as archive,
         ):
             for member in archive:
                 if member.isfile() and _is_image(member.name):
