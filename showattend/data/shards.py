@@ -170,19 +170,24 @@ def _local(place: str) -> str:
 class Header(tarfile.TarInfo):
     """A header that is cut off, damaged or does not lead on is an error.
 
-    tarfile takes the first two for the end of the file, and follows the last for ever.
+    tarfile takes the first two for the end of the file, and follows the last forever.
     """
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        begin = archive.offset  # type: ignore[attr-defined]
+        """The next header of a file that is being read.
+
+        Raises:
+            tarfile.ReadError: It is one of these.
+        """
+        begin = archive.offset
         try:
             found = super().fromtarfile(archive)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"after {begin:,} bytes: {error}") from None
-        if found.size < 0 or archive.offset <= begin:  # type: ignore[attr-defined]
+        if found.size < 0 or archive.offset <= begin:
             raise tarfile.ReadError(f"after {begin:,} bytes: a member of {found.size} bytes")
         return found
 
