@@ -94,8 +94,10 @@ class StepGraph(nn.Module):
         state = with_tensors(self.state, given[:count])
         memory = with_tensors(self.memory, given[count:])
         step = self.decoder.step(words, state, memory)
-        looked = (each for each in seen(step).values() if each is not None)
-        return step.log_probs, *looked, *tensors_of(step.state).values()
+        looked = [each for each in seen(step).values() if each is not None]
+        # Older exporters lose the name of a tensor that is given out twice, as attention is.
+        state = (each.clone() for each in tensors_of(step.state).values())
+        return step.log_probs, *looked, *state
 
 
 def tensors_of(memory: Any) -> dict[str, torch.Tensor]:

@@ -35,7 +35,12 @@ class _Undrawn(TorchFunctionMode):
 def undrawn() -> Iterator[None]:
     """Within it, modules are built on the device "meta", and take no random numbers.
 
+    PyTorch 2.8 imports its compiler even so; there, weights are drawn without effect on later ones.
     Their weights are then assigned: ``load_state_dict(weights, assign=True)``.
     """
+    if torch.__version__ < (2, 9):  # type: ignore[operator]
+        with torch.random.fork_rng(devices=[]):
+            yield
+        return
     with torch.device("meta"), _Undrawn():
         yield

@@ -21,7 +21,8 @@ def test_nothing_is_drawn_and_loading_fills_all_in() -> None:
     with undrawn():
         empty = decoder()
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert all(weight.is_meta for weight in empty.parameters())
+    if torch.__version__ >= (2, 9):  # type: ignore[operator]
+        assert all(weight.is_meta for weight in empty.parameters())
     empty.load_state_dict(drawn.state_dict(), assign=True)
     assert not any(part.is_meta for part in (*empty.parameters(), *empty.buffers()))
     assert nn.Linear(2, 2).weight.device.type == "cpu"  # and it ends with the block
