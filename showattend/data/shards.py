@@ -15,7 +15,7 @@ import os
 import re
 import tarfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -201,36 +201,48 @@ def read(place: str) -> Iterator[Sample]:
     Raises:
         DataError: It cannot be read, or is damaged.
     """
+    key: str = ""
+    parts: dict[str, bytes] = {}
+    for name, content in members(place):
+        named, extension = split_name(name)
+        if named != key or extension in parts:
+            if parts:
+                yield sample_of(place, key, parts)
+            key, parts = named, {}
+        parts[extension] = content
+    if parts:
+        yield sample_of(place, key, parts)
+
+
+def members(
+    place: str, wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the files in a shard with their names, reading it from its beginning to its end.
+
+    Args:
+        place: The shard.
+        wanted: By a file's name, whether to yield it.
+
+    Raises:
+        DataError: It cannot be read, or is damaged.
+    """
     with open_stream(place) as stream:
         try:
             with tarfile.open(fileobj=stream, mode="r|*", tarinfo=Header) as tar:
-                yield from _samples(place, tar)
+                for member in tar:
+                    if not member.isfile() or not wanted(member.name):
+                        continue
+                    file = tar.extractfile(member)
+                    content = b"" if file is None else file.read()
+                    if len(content) != member.size:
+                        raise damaged(place, f"{member.name} is cut off")
+                    yield member.name, content
         except (tarfile.TarError, EOFError) as error:
             raise damaged(place, one_line(error)) from error
         except DataError:
             raise
         except Exception as error:  # each kind of connection has errors of its own
             raise _unreadable(place, error) from error
-
-
-def _samples(place: str, tar: tarfile.TarFile) -> Iterator[Sample]:
-    key: str = ""
-    members: dict[str, bytes] = {}
-    for member in tar:
-        if not member.isfile():
-            continue
-        named, extension = split_name(member.name)
-        if named != key or extension in members:
-            if members:
-                yield sample_of(place, key, members)
-            key, members = named, {}
-        file = tar.extractfile(member)
-        content = b"" if file is None else file.read()
-        if len(content) != member.size:
-            raise damaged(place, f"{member.name} is cut off")
-        members[extension] = content
-    if members:
-        yield sample_of(place, key, members)
 
 
 def split_name(name: str) -> tuple[str, str]:

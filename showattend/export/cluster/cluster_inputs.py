@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-import tarfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from showattend.data.shards import Header, expand, is_shards, open_stream
-from showattend.exceptions import DataError, ImageError, UserError, one_line
+from showattend.data.shards import expand, is_shards, members
+from showattend.exceptions import DataError, ImageError, one_line
 from showattend.export.cluster.partition import Input, Part
 from showattend.export.cluster.stores import filesystem, is_address, read_image
 from showattend.images.finding import IMAGE_SUFFIXES, LEFT_OUT, find_images
@@ -118,19 +117,5 @@ def contents(part: Part, folder: str, ahead: int) -> Iterator[tuple[str, bytes |
 def _members(shard: str, folder: str) -> Iterator[tuple[str, bytes]]:
     """The images of a tar file, one at a time."""
     where = shard if is_address(shard) else posixpath.join(folder, shard)
-    try:
-        with (
-            open_stream(where) as file,
-            tarfile.open(fileobj=file, mode="r|*", tarinfo=Header) as archive,
-        ):
-            for member in archive:
-                if member.isfile() and _is_image(member.name):
-                    held = archive.extractfile(member)
-                    content = b"" if held is None else held.read()
-                    if len(content) != member.size:
-                        raise tarfile.ReadError(f"{member.name} is cut off")
-                    yield f"{shard}/{member.name}", content
-    except UserError:
-        raise
-    except Exception as error:
-        raise DataError(f"{shard}: cannot be read to its end ({one_line(error)})") from None
+    for name, content in members(where, wanted=_is_image):
+        yield f"{shard}/{name}", content
