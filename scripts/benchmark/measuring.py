@@ -145,10 +145,14 @@ class Row:
 
 
 def row(
-    name: str, seconds: Mapping[str, Sequence[float]], ours: str = "ours", **values: Any
+    name: str,
+    seconds: Mapping[str, Sequence[float]],
+    ours: str = "ours",
+    usual: str = "usual",
+    **values: Any,
 ) -> Row:
-    """Make a row from the result of `alternate`, comparing with the contender "usual"."""
-    mine, theirs = seconds[ours], seconds.get("usual")
+    """Make a row from the result of `alternate`, comparing the contender ours with usual."""
+    mine, theirs = seconds[ours], seconds.get(usual)
     if not theirs:
         return Row(name, Spread.of(mine), **values)
     ratios = [b / a for a, b in zip(mine, theirs, strict=True)]

@@ -42,10 +42,11 @@ class Sizes:
     beams: int = 5
     longest: int = 20
 
-    def decoder(self) -> LSTMDecoder:
-        """A decoder with A = E = M and the same weights every time."""
+    def decoder(self, *, plain: bool = False) -> LSTMDecoder:
+        """A decoder with A = E = M and the same weights every time, in fast or in plain code."""
         torch.manual_seed(0)
-        return fast_twin(LSTMDecoder, {"kind": "additive"})(
+        kind = LSTMDecoder if plain else fast_twin(LSTMDecoder, {"kind": "additive"})
+        return kind(
             vocabulary_size=self.vocabulary,
             feature_dim=self.feature,
             embedding_dim=self.hidden,
@@ -182,6 +183,7 @@ def training(setting: Setting) -> list[Row]:
         "usual": usual_step(UsualDecoder.like(decoder), batch),
         "fp32": our_step(decoder, batch),
         "bf16": our_step(sizes.decoder().train(), low),
+        "plain": our_step(sizes.decoder(plain=True).train(), batch),
     }
     compiled = sizes.decoder().train()
     trouble = None if not setting.quick else "not in a quick run"
@@ -196,6 +198,7 @@ def training(setting: Setting) -> list[Row]:
     made = [
         row("training step, fp32", seconds, "fp32", floor=floors[0], bar=6.5, note=note),
         row("training step, bf16 against fp32", seconds, "bf16", floor=floors[1], bar=16),
+        row("training step, fp32, against our plain code", seconds, "fp32", "plain"),
     ]
     if trouble is None:
         name = "training step, bf16 and torch.compile against fp32"
@@ -227,7 +230,9 @@ def searching(setting: Setting) -> list[Row]:
     sizes = setting.sizes
     decoder, features = speaking(sizes)
     rough, low = sizes.decoder().bfloat16().eval(), features.bfloat16()
-    rough.load_state_dict(decoder.state_dict())
+    plain = sizes.decoder(plain=True).eval()
+    for twin in (rough, plain):
+        twin.load_state_dict(decoder.state_dict())
     usual = UsualDecoder.like(decoder)
     options = SearchOptions(beam_size=sizes.beams, max_length=sizes.longest)
     found: dict[str, list[list[int]]] = {}
@@ -244,13 +249,14 @@ def searching(setting: Setting) -> list[Row]:
             "usual": one_by_one,
             "fp32": partial(ours, "fp32", decoder, features),
             "bf16": partial(ours, "bf16", rough, low),
+            "plain": partial(ours, "plain", plain, features),
         },
         setting.repeats,
         warm=0 if setting.repeats > 1 and not setting.quick else 1,
     )
     same = {
         name: sum(a == b for a, b in zip(found[name], found["usual"], strict=True))
-        for name in ("fp32", "bf16")
+        for name in ("fp32", "bf16", "plain")
     }
     lengths = [len(words) for words in found["fp32"]]
     steps = sum(min(length + 1, sizes.longest) for length in lengths)
@@ -265,7 +271,10 @@ def searching(setting: Setting) -> list[Row]:
             note += f", of {min(lengths)} to {max(lengths)} words"
         floor = setting.rates.floor(operations, moved, name == "bf16")
         made.append(row(f"search, {title}", seconds, name, floor=floor, bar=bar, note=note))
-    assert same["fp32"] == len(lengths), f"only {same['fp32']} captions are identical"
+    note = f"{same['plain']} of {len(lengths)} of the plain code's captions identical"
+    made.append(row("search, fp32, against our plain code", seconds, "fp32", "plain", note=note))
+    for name in ("fp32", "plain"):
+        assert same[name] == len(lengths), f"{name}: only {same[name]} captions are identical"
     return made
 
 
