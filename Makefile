@@ -96,7 +96,8 @@ test-api: .venv/ready-dev .venv-api/ready  ## the server's API against its OpenA
 	@touch $@
 
 test-cluster: .venv-cluster/ready  ## captioning with Ray: two machines, one killed, from S3 to S3
-	.venv-cluster/bin/python -m pytest -q tests/export/cluster tests/cli/test_cluster_caption.py
+	.venv-cluster/bin/python -m pytest -q tests/export/cluster tests/cli/test_cluster_caption.py \
+	  tests/data/test_shards.py
 
 newest:
 	[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
