@@ -114,7 +114,7 @@ lock: newest  ## write the versions of test-newest to requirements-ci.txt, which
 fuzz: .venv/ready-dev  ## 257,000 mutated files through everything that reads (about ten minutes)
 	$(BIN)/python -m tests.fuzz
 
-kills: .venv/ready-dev  ## 200 kills of a training run, 200 of captioning a folder (some minutes)
+kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing shards, parts of a job (some minutes)
 	$(BIN)/python -m tests.kills
 
 lint: .venv/ready-dev  ## style and types

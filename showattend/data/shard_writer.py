@@ -2,9 +2,9 @@
 
 Training images are stored in a random, fixed order, so that any few shards are a fair sample. Each
 shard is written aside and renamed when it is complete, and the index comes last. The same command
-goes on after an interruption: what is there and has the same content is kept. Until the index is
-there, ``unfinished.json`` has the names of all files that may be replaced or removed; files of other
-programs, which WebDataset may have given the same names, are never touched.
+goes on after an interruption: what is there and has the same content is kept. Until it is done,
+``unfinished.json`` has the names of all files that it may replace or remove. Files of other
+programs, to which WebDataset may have given such names, are never touched.
 """
 
 from __future__ import annotations
@@ -139,8 +139,9 @@ def _plan(
 def _digest_of_plan(
     members: Sequence[tuple[str, Record]], recipe: dict[str, Any] | None
 ) -> tuple[str, int]:
-    """What a shard will hold, as far as it can be known without reading the images; its bytes, but
-    for the features."""
+    """What a shard will hold, as far as can be known without reading the images, and the bytes of
+    these.
+    """
     size = 0
     digest = hashlib.sha256(json.dumps([FORMAT, recipe], sort_keys=True).encode())
     for key, record in members:

@@ -198,7 +198,7 @@ def _entries_below(folder: str) -> list[Entry]:
 def matching(pattern: str, may_enter: Choice = _any) -> Iterator[Entry]:
     """Yield the files and folders that a pattern stands for, in order.
 
-    ``*``, ``?`` and ``[...]`` stand for a part of a name, as in ``glob``; in addresses ``**`` stands
+    ``*``, ``?`` and ``[...]`` stand for parts of a name, as in ``glob``; in addresses ``**`` stands
     for any number of folders, and for all that is below if it comes last. A name that begins with a
     dot must be asked for with a dot.
 

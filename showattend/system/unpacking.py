@@ -1,7 +1,7 @@
 """Compressed streams, unpacked as they are read: never more at a time than was asked for.
 
-A few bytes of gzip, bzip2 or xz may stand for gigabytes. ``tarfile`` unpacks whatever it has read of
-a stream, so ten kilobytes of bzip2 can fill the memory before it looks at the result.
+A few bytes of gzip, bzip2 or xz may stand for gigabytes. ``tarfile`` unpacks all that it has read:
+ten kilobytes of bzip2 can fill the memory before it looks at the result.
 """
 
 from __future__ import annotations

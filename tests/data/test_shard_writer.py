@@ -221,7 +221,7 @@ def test_a_journal_of_an_earlier_version_is_continued(journal: str, tmp_path: Pa
 def test_whatever_moment_a_kill_comes_at(
     stop: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A larger set is replaced by a smaller one; the second attempt ends as if there was no kill."""
+    """A larger set is replaced by a smaller one; a second attempt ends as if there was no kill."""
     records = photographs(tmp_path / "images", {"train": 6, "val": 2})
     folder = tmp_path / "shards"
     write_shards(records, folder, size=2)

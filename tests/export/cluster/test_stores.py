@@ -166,7 +166,7 @@ def test_what_cannot_be_asked_is_not_absent(bucket: str, monkeypatch: pytest.Mon
     for method, call in (("info", lambda: store.has("a")), ("ls", store.names)):
         with monkeypatch.context() as patch:
             patch.setattr(type(store._system), method, refuses)
-            with pytest.raises(DataError, match="bucket.*503"):
+            with pytest.raises(DataError, match=r"bucket.*503"):
                 call()
     assert store.has("a")
 
