@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import random
 import re
 import tarfile
@@ -27,7 +26,7 @@ from showattend.data.shard_index import FORMAT, to_json
 from showattend.data.shards import INDEX, NOT_IMAGES
 from showattend.exceptions import DataError, UserError, one_line
 from showattend.images.photo_file import PhotoFile
-from showattend.system.files import check_room, name_aside, remove_stale, write_bytes
+from showattend.system.files import check_room, remove_stale, write_bytes, writing_file
 from showattend.text.tokenizer import tokenize
 
 if TYPE_CHECKING:
@@ -275,18 +274,11 @@ def _write(
     path: Path, members: Sequence[tuple[str, Record]], features: Features | None
 ) -> dict[str, Any]:
     """Write one shard; what the index says of it."""
-    aside = name_aside(path)
-    try:
-        with aside.open("wb") as file:
-            hashing: Any = _Hashing(file)
-            with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
-                for begin in range(0, len(members), _AT_ONCE):
-                    _add(tar, members[begin : begin + _AT_ONCE], features)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with writing_file(path, sync=True) as aside, aside.open("wb") as file:
+        hashing: Any = _Hashing(file)
+        with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+            for begin in range(0, len(members), _AT_ONCE):
+                _add(tar, members[begin : begin + _AT_ONCE], features)
     return {
         "images": len(members),
         "captions": sum(len(record.captions) for _, record in members),
