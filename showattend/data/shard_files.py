@@ -159,7 +159,7 @@ def _other_size(shard: Shard, size: str) -> str:
 
 
 class _HopelessError(DataError):
-    """What another try does not mend."""
+    """A failure that another try would meet again."""
 
 
 def _copied(shard: Shard, folder: Path | None) -> IO[bytes]:

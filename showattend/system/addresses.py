@@ -138,7 +138,8 @@ def _entries_elsewhere(folder: str) -> list[Entry]:
     found = []
     for each in system.ls(path, detail=True):
         name, is_folder = each["name"].rstrip("/"), each["type"] == "directory"
-        if not is_folder or name != path.rstrip("/"):  # a folder may have an object of its own
+        is_marker = is_folder or each["name"].endswith("/")  # the object of a folder, if its own
+        if not is_marker or name != path.rstrip("/"):
             found.append(Entry(system.unstrip_protocol(name), is_folder))
     return found
 
@@ -192,7 +193,9 @@ def _entries_below(folder: str) -> list[Entry]:
     try:
         return entries(folder)
     except FileNotFoundError:
-        raise DataError(f"{folder}: cannot be listed (it is no longer there); try again") from None
+        raise DataError(
+            f"{folder}: cannot be listed (it has just been removed); try again"
+        ) from None
 
 
 def matching(pattern: str, may_enter: Choice = _any) -> Iterator[Entry]:

@@ -110,7 +110,7 @@ class Unpacked:
     Args:
         stream: The stream.
         begin: What has been read of it.
-        unpacker: Of its kind.
+        unpacker: The decompressor of its kind.
     """
 
     def __init__(self, stream: Readable, begin: bytes, unpacker: _Unpacker) -> None:
