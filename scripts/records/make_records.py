@@ -99,7 +99,7 @@ def measures() -> list[Measure]:
     )
     faithful += ("--faithful",)
     found.append(Measure("everyday_faithful_human", (*faithful, *HUMAN)))
-    found.append(Measure("everyday_faithful", (*faithful, "--pixels", "10")))
+    found.append(Measure("everyday_faithful", (*faithful, "--pixels", "40")))
     found.append(Measure("everyday_faithful_other", (*faithful, "--replace", "other")))
     shown = needed()
     return [each for each in found if each.name in shown]
