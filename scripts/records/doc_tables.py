@@ -89,6 +89,29 @@ def pointing(model: str) -> Render:
     return render
 
 
+def sizes(records: Records) -> str:
+    """Where the maps of the same weights point on other grids, against the size they are for."""
+    parts = []
+    for kind, title in (("own", "Its own captions"), ("human", "Human captions, forced")):
+        found = records["everyday_sizes"][kind]
+        against = {each["one"]: each for each in found["differences"]}
+        header = ["pixels", "cells", "words"]
+        for measure in ("pointing", "mass"):
+            header += [measure, "difference", "95 %"]
+        lines = []
+        for name, model in sorted(found["models"].items(), key=lambda item: int(item[0])):
+            cells = [name, f"{(int(name) // 32) ** 2}", str(model["words"])]
+            for measure in ("pointing", "mass"):
+                cells.append(f"{model[measure]['model']:.3f}")
+                pair = against.get(name, {}).get(measure)
+                cells += (
+                    [f"{pair['difference']:+.3f}", span(pair["interval"])] if pair else ["", ""]
+                )
+            lines.append(cells)
+        parts += [f"{title}:", markdown(header, lines)]
+    return "\n\n".join(parts)
+
+
 def wrong_words(model: str) -> Render:
     """What right and wrong words look at, for a model's own captions and for human ones."""
 
@@ -332,6 +355,7 @@ BLOCKS: dict[str, dict[str, Part]] = {
     "docs/attention.md": {
         "pointing of everyday": Part(_grounds("everyday"), pointing("everyday")),
         "pointing of flickr8k": Part(_grounds("flickr8k"), pointing("flickr8k")),
+        "sizes": Part(("everyday_sizes",), sizes),
         "wrong words": Part(_grounds("everyday"), wrong_words("everyday")),
         "faithful": _faithful("everyday_faithful", *_ALL),
         "faithful pixels": _faithful("everyday_faithful", "pixels"),
