@@ -313,6 +313,27 @@ def _half_features(records: Records) -> str:
     )
 
 
+def first_minutes(records: Records) -> str:
+    """What each step of a newcomer took."""
+    found = records["first_minutes"]
+    anchors = {"installing": "install", "installing notebooks": "a-notebook", "clone": "install"}
+    lines = []
+    for name, step in found["steps"].items():
+        anchor = anchors.get(name, name.replace(" ", "-"))
+        lines.append([f"[{name}](#{anchor})", f"{step['seconds']:.0f} s"])
+        lines[-1].append(f"{step['processor_seconds']:.0f} s")
+    served = found["steps"]["in the browser"]
+    return "\n\n".join(
+        [
+            _table(["step", "by the clock", "processor time"], lines, 1),
+            f"Python {found['python']}; the environment takes {found['megabytes'] / 1000:.1f} GB. "
+            f"The page of `serve` is there after {served['seconds']:.0f} s, and the first caption "
+            f"{served['caption_seconds']:.1f} s after the photograph was sent. "
+            f"{found['photographs']} photographs were fine-tuned on.",
+        ]
+    )
+
+
 _ROWS = [(model, data) for model, sets in OF_MODEL.items() for data in sets]
 
 
@@ -379,6 +400,7 @@ BLOCKS: dict[str, dict[str, Part]] = {
             ("benchmark",), benchmark("showattend", "evaluation", "another model", "extraction")
         ),
     },
+    "docs/first-minutes.md": {"first minutes": Part(("first_minutes",), first_minutes)},
     "docs/maps.md": {"looked": Part(tuple(f"{model}_looked" for model in MODELS), looked)},
     "docs/errors.md": {
         "errors": Part(("everyday_everyday_errors",), errors("everyday_everyday_errors"))
