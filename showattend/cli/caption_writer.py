@@ -29,6 +29,7 @@ from showattend.system.files import (
     make_room,
     name_aside,
     real,
+    sweep,
     unwritable,
     write_bytes,
     write_json,
@@ -94,6 +95,8 @@ class CaptionWriter:
         for place in (output, overlay and overlay / "photo.png"):
             if place is not None:
                 make_room(place)
+        if overlay is not None:
+            sweep([overlay])
         self.partial: Path | None = None
         self.done: frozenset[Path] = frozenset()
         self._options = dict(options or {})
