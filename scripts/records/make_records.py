@@ -46,6 +46,8 @@ OBJECTS = (
     "--images",
     "data/coco_subset/images",
 )
+BEFORE = "2b65aa7"
+"""The last commit before the package was rebuilt with one contract for every part."""
 HUMAN = ("--captions", "data/coco_subset/captions_train.json")
 
 
@@ -86,6 +88,9 @@ def measures() -> list[Measure]:
         )
         report += ("--train", f"data/{data}/captions_train.json") if model == data else ()
         found.append(Measure(f"{model}_{data}_errors", report))
+        if data != "everyday":
+            same = ("same_as_before.py", BEFORE, "--model", model, *files, *images)
+            found.append(Measure(f"{model}_before_{data}", same))
     half = ("half_features.py", "everyday", "--annotations", "data/coco_subset/captions_val.json")
     found.append(Measure("everyday_half_features", (*half, "--images", "data/coco_subset/images")))
     faithful: tuple[str, ...] = (
