@@ -27,10 +27,11 @@ from showattend.model.description import describe
 from showattend.model.hub import LIBRARY
 from showattend.model.record_schema import check_record
 from showattend.model.score_settings import describe_settings
-from showattend.system.files import name_aside, remove_stale, unwritable
+from showattend.system.files import unwritable, writing_folder
 from showattend.text.printable import visible
 
 CARD = "README.md"
+_FILES = (FILE_NAME, CARD, *BESIDE)
 TAGS = ("image-captioning", "attention", "show-attend-and-tell", "interpretability")
 _METRICS = {"BLEU": "bleu", "METEOR": "meteor", "ROUGE": "rouge", "CIDEr": "cider"}
 PAPER = "1502.03044"
@@ -73,22 +74,15 @@ def write_hub_folder(
     card = model_card(
         checkpoint, name, describe(source), license=license, language=language, written=written
     )
-    aside = name_aside(out.absolute())
     try:
-        remove_stale(out.absolute())
-        aside.mkdir(parents=True)
-        shutil.copyfile(source, aside / FILE_NAME)
-        for each in BESIDE if source.name == FILE_NAME else ():
-            if source.with_name(each).is_file():
-                shutil.copyfile(source.with_name(each), aside / each)
-        (aside / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
-        if out.exists():
-            shutil.rmtree(out)
-        aside.replace(out)
+        with writing_folder(out, replaces=_FILES) as aside:
+            shutil.copyfile(source, aside / FILE_NAME)
+            for each in BESIDE if source.name == FILE_NAME else ():
+                if source.with_name(each).is_file():
+                    shutil.copyfile(source.with_name(each), aside / each)
+            (aside / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise unwritable(out, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return {path.name: path.stat().st_size for path in sorted(out.iterdir())}
 
 
@@ -98,7 +92,7 @@ def _check(out: Path, source: Path) -> None:
     if out.is_dir() and out.resolve() == source.parent.resolve():
         raise UserError(f"{out}: is the model's own folder; give --hub a new one")
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if strange := held - {FILE_NAME, CARD, *BESIDE}:
+    if strange := held.difference(_FILES):
         raise UserError(f"{out}: holds other files ({min(strange)}); give --hub a new folder")
     parent = next(each for each in out.absolute().parents if each.exists())
     if not os.access(parent, os.W_OK):
