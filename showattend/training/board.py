@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +62,7 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         self.paths, self.reporter = list(dict.fromkeys(paths))[:PHOTOGRAPHS], reporter
+        _let_it_fail_silently()
         try:
             self.writer: Any = SummaryWriter(self.folder, purge_step=epoch + 1)
         except OSError as error:
@@ -89,6 +92,8 @@ class Board:
                 "on without it"
             )
             self.folder = None
+            with contextlib.suppress(OSError):
+                self.writer.close()
 
     def _photographs(self, captioner: Captioner, epoch: int) -> None:
         for path, caption in captioner.stream(self.paths):
@@ -104,6 +109,20 @@ class Board:
             name = f"photographs/{visible(Path(str(path)).stem)}"
             self.writer.add_image(name, np.asarray(figure), epoch, dataformats="HWC")
             self.writer.add_text(name, caption.text, epoch)
+
+
+def _let_it_fail_silently() -> None:
+    """Print no traceback if TensorBoard's thread cannot write: `Board` reports its error."""
+    plain = threading.excepthook
+    if getattr(plain, "__name__", "") == "except_for_the_board":
+        return
+
+    def except_for_the_board(failed: Any) -> None:
+        is_board = type(failed.thread).__module__.startswith("tensorboard.")
+        if not (is_board and isinstance(failed.exc_value, OSError)):
+            plain(failed)
+
+    threading.excepthook = except_for_the_board
 
 
 def folder_of(config: Config) -> Path | None:
