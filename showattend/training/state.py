@@ -17,7 +17,7 @@ from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import FILE_NAME as MODEL_NAME
 from showattend.model.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
 from showattend.model.model_schema import Check, items, number, section
-from showattend.system.files import remove_stale
+from showattend.system.files import remove_stale, sweep
 from showattend.system.processes import ALONE, Processes
 
 _log = logging.getLogger(__name__)
@@ -230,6 +230,7 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         raise DataError(f"{folder}: cannot be created ({nearest} is not writable); see train.out")
     for name in (FILE_NAME, MODEL_NAME):
         remove_stale(folder / name)  # as large as a state, from a process that was killed
+    sweep([folder])
 
 
 def begins_or_resumes(config: Config, resume: bool, processes: Processes = ALONE) -> bool:
