@@ -1,10 +1,11 @@
 """``python -m tests.kills``: kill long work at moments drawn by lot, and start it again.
 
-Killed are training, captioning a folder, writing shards, and captioning into parts as on a cluster
-(with one worker, in the process itself, in place of Ray's). After every kill -9 the same command
-goes on. Whatever lies in a run's folder must be loadable at once, and when a run gets through, it
-must have made what an undisturbed one makes: the same weights and optimizer bit for bit, the same
-captions, each once, the same shards and parts byte for byte, and nothing besides.
+Killed are training, captioning a folder, writing descriptions into photographs, writing shards, and
+captioning into parts as on a cluster (with one worker, in the process itself, in place of Ray's).
+After every kill -9 the same command goes on. Whatever lies in a run's folder must be loadable at
+once, and when a run gets through, it must have made what an undisturbed one makes: the same weights
+and optimizer bit for bit, the same captions, each once, the same photographs, shards and parts byte
+for byte, and nothing besides.
 
 A process is forked from one that has imported everything, so that a kill costs tenths of a second.
 """
@@ -12,10 +13,12 @@ A process is forked from one that has imported everything, so that a kill costs 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -271,6 +274,85 @@ def _captions(output: Path) -> list[tuple[str, ...]]:
     return [(line["image"], line["caption"]) for line in map(json.loads, text.splitlines())]
 
 
+# Descriptions ----------------------------------------------------------------------------------
+
+
+def kill_describing(kills: int, folder: Path, lots: random.Random) -> Tally:
+    """Kill the writing of descriptions into photographs, and into text files next to them.
+
+    After a kill every file must be the old one or the new one, byte for byte, or not there if it
+    was not; after the next run that gets through, all must be new, with nothing else next to them.
+    """
+    model, originals, undisturbed = (
+        folder / name for name in ("model", "originals", "undisturbed")
+    )
+    child = os.fork()  # this process must not compute before it forks
+    if child == 0:
+        from showattend.model.checkpoint import save
+        from tests.fuzz import seeds
+
+        save(model, seeds.captioner().to_checkpoint())
+        os._exit(0)
+    os.waitpid(child, 0)
+    noise = np.random.default_rng(0)
+    originals.mkdir()
+    for number, suffix in enumerate(("jpg", "png", "webp", "tif", "jpg", "png")):
+        pixels = noise.integers(
+            0, 256, (700, 900, 3), dtype=np.uint8
+        )  # large: writing takes a while
+        options = {"lossless": True, "quality": 0, "method": 0} if suffix == "webp" else {}
+        Image.fromarray(pixels).save(originals / f"photo {number}.{suffix}", **options)
+    old = _contents(originals)
+    shutil.copytree(originals, undisturbed)
+    seconds = whole(_describing(model, undisturbed))
+    new = _contents(undisturbed)
+    assert len(new) == 3 * len(old)
+    assert not any(new[name] == old[name] for name in old)
+    tally, photos = Tally(), folder / "photos"
+    while tally.kills < kills:
+        shutil.rmtree(photos, ignore_errors=True)
+        shutil.copytree(originals, photos)
+        args, code = _describing(model, photos), None
+        while code is None and tally.kills < kills:
+            before = _names(photos)
+            if lots.random() < 0.2:
+                code = killed(args, lambda: True, lots.uniform(0, seconds))
+            else:  # in the middle of a file
+                code = killed(args, lambda: _names(photos) != before, lots.uniform(0, 0.01))  # noqa: B023
+            tally.kills += code is None
+            for name, content in _contents(photos).items():
+                if not name.endswith(".part") and content not in (old.get(name), new.get(name)):
+                    tally.faults.append(f"{name} is neither the old file nor the new one")
+        if code is None:
+            whole(args)
+        elif code:
+            tally.faults.append(f"a run ended with code {code}")
+        tally.runs += 1
+        if (now := _contents(photos)) != new:
+            other = [name for name in now.keys() | new.keys() if now.get(name) != new.get(name)]
+            tally.faults.append(
+                f"after the run, differs or is left behind: {', '.join(sorted(other))}"
+            )
+    return tally
+
+
+def _describing(model: Path, photos: Path) -> list[str]:
+    args = ["caption", str(photos), "--model", str(model), "--device", "cpu", "--beam-size", "1"]
+    return [*args, "--batch-size", "1", "--write-metadata", "--xmp", "--sidecar"]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    found = {}
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # renamed by now
+            found[path.name] = path.read_bytes()
+    return found
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 # Shards, and parts of a cluster ----------------------------------------------------------------
 
 
@@ -398,6 +480,7 @@ def _state(folder: Path, name: str, suffixes: tuple[str, ...]) -> set[tuple[str,
 KINDS = {
     "training": kill_training,
     "captioning": kill_captioning,
+    "describing": kill_describing,
     "shards": kill_shards,
     "parts": kill_parts,
 }
