@@ -17,7 +17,7 @@ from showattend.exceptions import ConfigError, shown
 
 @dataclass(frozen=True)
 class DataSetConfig:
-    """One of several data sets that a model is trained on."""
+    """One of several data sets to train on."""
 
     path: str = option("", "dataset.jsonl from `showattend prepare`")
     weight: float = option(
@@ -288,7 +288,7 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class CallConfig(SearchConfig):
-    """Search settings of which a model has a default too, but a config none."""
+    """Search settings that have a default in a model, but not in a config."""
 
     n_best: int = option(
         1, "captions per image, best first; at most the beam size", within=(1, 1000)
@@ -299,10 +299,10 @@ class Setting(typing.NamedTuple):
     """One setting of search.
 
     Attributes:
-        default: Its value where nobody chooses.
+        default: Its default value.
         help: What it does.
-        least: The least value that it may have.
-        most: The largest.
+        least: The smallest allowed value.
+        most: The largest allowed value.
     """
 
     default: Any

@@ -46,7 +46,7 @@ from showattend.server.upload_page import page
 from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
 
-# Its warnings, of bytes that a client has sent, are for the client alone, who gets an answer.
+# Its warnings about a client's bytes concern only the client, who gets an answer.
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 MOST = 20
@@ -116,7 +116,7 @@ def create_app(
     app = FastAPI(
         title="showattend", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.add_middleware(GZipMiddleware, compresslevel=6)  # a slow line would carry maps for seconds
+    app.add_middleware(GZipMiddleware, compresslevel=6)  # maps would take seconds on a slow line
     app.add_middleware(Guard, limits=limits, hosts=hosts, origins=origins)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _wrong_value)
@@ -234,7 +234,7 @@ def create_app(
 
 
 async def _sweep(recent: Recent) -> None:
-    """Drop old features even if nobody asks for anything."""
+    """Drop old features even if there are no requests."""
     while True:
         await asyncio.sleep(min(max(recent.seconds / 10, 1), 60))
         recent.drop_old()
@@ -284,7 +284,7 @@ def answer(
 
 
 def answer_again(captioner: Captioner, token: str, options: Options, recent: Recent) -> Answer:
-    """Caption a photo of which the features are kept.
+    """Caption a photo whose features are kept.
 
     Raises:
         HTTPException: 410 if they are not kept any more.
