@@ -1,7 +1,8 @@
-"""What is in a folder of shards, as its ``index.json`` says: no shard is read to know it.
+"""The contents of a folder of shards according to its ``index.json``, without reading any shard.
 
-The index has the shards with their splits, numbers of images and digests, and how often the
-training captions hold each word. It is written last, so that a folder with an index is complete.
+The index has the shards with their splits, numbers of images and digests, and the number of times
+each word occurs in the training captions. It is written last, so that a folder with an index is
+complete.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ class Shard:
     """One shard.
 
     Attributes:
-        place: Where it is.
+        place: Its path or address.
         split: One of ``SPLITS``.
-        images: How many samples it has.
-        captions: How many captions they have.
-        size: Its bytes.
-        digest: Their SHA-256 in hexadecimal.
+        images: The number of its samples.
+        captions: The number of their captions.
+        size: Its size in bytes.
+        digest: Its SHA-256 in hexadecimal.
     """
 
     place: str
@@ -46,10 +47,10 @@ class ShardIndex:
     """The shards that a pattern names.
 
     Attributes:
-        shards: In the order of the index.
-        words: How often the training captions hold each word, in all shards of the folder.
+        shards: The shards in the order of the index.
+        words: How often each word occurs in the training captions of all shards in the folder.
         features: What the features in the shards depend on besides the image
-            (`showattend.data.cache.recipe_of`); None where there are none.
+            (`showattend.data.cache.recipe_of`); None if there are none.
     """
 
     shards: tuple[Shard, ...]
@@ -66,7 +67,7 @@ def read_index(pattern: str) -> ShardIndex:
 
     Args:
         pattern: Such as ``data/shards/*.tar`` or ``s3://bucket/coco/{train,val}-*.tar``. A ``*``
-            stands for what the index has, whether or not it is there.
+            matches the entries of the index, whether or not the files exist.
 
     Raises:
         DataError: There is no index, it is damaged, or it lacks a shard that the pattern names.

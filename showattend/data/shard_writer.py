@@ -1,8 +1,8 @@
 """Writes a data set as shards: tar files that WebDataset reads, and an index of them.
 
 Training images are stored in a random, fixed order, so that any few shards are a fair sample. Each
-shard is written aside and renamed when it is complete, and the index comes last. The same command
-goes on after an interruption: what is there and has the same content is kept.
+shard is written under a temporary name and renamed when complete, and the index comes last. The
+same command continues after an interruption: shards with the same content are kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 SIZE = 1000
-"""Images a shard."""
+"""Images per shard."""
 _AT_ONCE = 32  # images encoded together
 _JOURNAL = "unfinished.json"
 _NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{6,}}\.tar")
@@ -42,7 +42,7 @@ _SEED = 0
 
 
 class Features(Protocol):
-    """The features of a frozen encoder, stored beside the images."""
+    """The features of a frozen encoder, stored with the images."""
 
     recipe: dict[str, Any]
 
@@ -63,17 +63,17 @@ def write_shards(
     The same records give the same files, byte by byte.
 
     Args:
-        records: With images that exist and captions that hold a word.
+        records: Records whose images exist and whose captions have words.
         folder: The folder to write to, created if absent.
-        size: Images a shard; the last shard of a split may have fewer.
-        features: Stored with each image; None stores none.
+        size: The number of images per shard; the last shard of a split may have fewer.
+        features: Computes the features stored with each image; None stores none.
         progress: Called with a label, the number of images written, and the total.
 
     Returns:
-        How many shards each split has.
+        The number of shards of each split.
 
     Raises:
-        DataError: The folder cannot be written or holds shards of another program, or an image
+        DataError: The folder cannot be written or holds another program's shards, or an image
             cannot be read.
     """
     if size < 1:
@@ -102,7 +102,7 @@ def write_shards(
             if name in kept:
                 entry = before[name]
             else:
-                # A folder without an index is incomplete, also where it has been complete before.
+                # A folder without an index is incomplete, even if it was complete before.
                 _note(folder, before)
                 (folder / INDEX).unlink(missing_ok=True)
                 entry = {"name": name, "split": split, "plan": plans[name]}
@@ -138,7 +138,7 @@ def _plan(
 
 
 def _digest_of_plan(members: Sequence[tuple[str, Record]], recipe: dict[str, Any] | None) -> str:
-    """What a shard will hold, as far as it can be known without reading the images."""
+    """The content of a shard, as far as it is known without reading the images."""
     digest = hashlib.sha256(json.dumps([FORMAT, recipe], sort_keys=True).encode())
     for key, record in members:
         try:
@@ -160,10 +160,10 @@ def _values(record: Record) -> dict[str, Any]:
 
 
 def _before(folder: Path) -> dict[str, dict[str, Any]]:
-    """What an earlier call has written, by name.
+    """The entries of shards written by an earlier call, by name.
 
     Raises:
-        DataError: There is an index, or there are shards, of something else.
+        DataError: The index or the shards are not ours.
     """
     found: dict[str, dict[str, Any]] = {}
     for name in (INDEX, _JOURNAL):
@@ -201,7 +201,7 @@ def _finish(
     write_bytes(folder / INDEX, content.encode("utf-8", "backslashreplace"))
     (folder / _JOURNAL).unlink(missing_ok=True)
     names = {entry["name"] for entry in entries}
-    for path in folder.glob("*.tar"):  # of a larger data set before
+    for path in folder.glob("*.tar"):  # of an earlier, larger data set
         if _NAME.fullmatch(path.name) and path.name not in names:
             path.unlink()
 
@@ -216,7 +216,7 @@ def _has_size(path: Path, size: object) -> bool:
 def _write(
     path: Path, members: Sequence[tuple[str, Record]], features: Features | None
 ) -> dict[str, Any]:
-    """Write one shard; what the index says of it."""
+    """Write one shard, and return its entry for the index."""
     remove_stale(path)
     aside = name_aside(path)
     try:
@@ -239,13 +239,13 @@ def _write(
 
 
 class _Hashing:
-    """A file that is written, with the digest of what has been written."""
+    """A file being written, with the digest of its content so far."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest, self.count = file, hashlib.sha256(), 0
 
     def write(self, content: bytes) -> int:
-        """Write, and remember."""
+        """Write, and update the digest."""
         self.digest.update(content)
         self.count += len(content)
         return self.file.write(content)
@@ -279,7 +279,7 @@ def _add(
 
 
 def extension_of(content: bytes, path: Path) -> str:
-    """The extension of an image's member: after its content, or as its file has it."""
+    """The extension of an image's member: by its content, or that of its file."""
     for start, extension in _KINDS:
         if content.startswith(start):
             return extension

@@ -1,7 +1,7 @@
-"""Sharded data sets: tar files as WebDataset writes them, here, on a web server or in a bucket.
+"""Sharded data sets: WebDataset's tar files, on a local disk, a web server or in a bucket.
 
 A sample is the members of a tar file whose names are the same up to the first dot of the file
-name: ``000123.jpg`` (the image, byte by byte as it was), ``000123.json`` (its captions) and perhaps
+name: ``000123.jpg`` (the unchanged image file), ``000123.json`` (its captions) and perhaps
 ``000123.npy`` (features). A place is a path, an ``http(s)://`` address, or any address that fsspec
 knows, such as ``s3://``.
 """
@@ -24,11 +24,11 @@ from typing import IO, Any, Self
 from showattend.exceptions import DataError, one_line
 
 INDEX = "index.json"
-"""The file beside the shards that says what is in them (`showattend.data.shard_index`)."""
+"""The file next to the shards that lists their contents (`showattend.data.shard_index`)."""
 TRIES = 4
-"""How often a read over the network is tried."""
+"""The number of attempts to read over the network."""
 NOT_IMAGES = ("json", "npy", "txt", "cls", "pyd", "pth", "npz")
-"""Extensions of members that are no image."""
+"""Extensions of members that are not images."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST = 10_000_000
@@ -36,11 +36,11 @@ _MOST = 10_000_000
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a shard with what was stored about it.
+    """One image of a shard with its data.
 
     Attributes:
         shard: The place of the shard.
-        key: What the names of its members have in common.
+        key: The common part of its members' names.
         image: The image file's bytes; None if the sample has no image.
         extension: The image member's extension, such as ``jpg``.
         values: The JSON member; empty if there is none.
@@ -84,7 +84,7 @@ def folder_of(place: str) -> str:
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """Replace ``{000..012}`` and ``{train,val}`` by what they stand for.
+    """Expand ``{000..012}`` and ``{train,val}``.
 
     Raises:
         DataError: A range runs backwards, or there would be too many places.
@@ -107,17 +107,16 @@ def expand_braces(pattern: str) -> Iterator[str]:
 
 
 def expand(pattern: str) -> list[str]:
-    """The places that a pattern names, in order: those of a range, or those that are there for a
-    ``*`` or ``?``.
+    """The places that a pattern names, in order: those of a range, or existing ones for ``*`` or
+    ``?``.
 
-    A web server cannot be asked what it has: there a ``*`` is looked up in the index beside the
-    shards.
+    A web server cannot list its files: there a ``*`` is looked up in the index next to the shards.
 
     Args:
         pattern: Such as ``data/train-{000000..000012}.tar``, ``s3://bucket/coco/*.tar``.
 
     Raises:
-        DataError: A ``*`` names nothing, or nothing that can be listed.
+        DataError: A ``*`` matches nothing, or cannot be listed.
     """
     places: list[str] = []
     for each in expand_braces(pattern):
@@ -130,7 +129,7 @@ def _is_wild(place: str) -> bool:
 
 
 def matches(place: str, pattern: str) -> bool:
-    """Whether a place is one that an expanded pattern (without braces) names."""
+    """Whether a place matches an expanded pattern (without braces)."""
     return place == pattern or fnmatchcase(place, pattern)
 
 
@@ -168,14 +167,14 @@ def _local(place: str) -> str:
 
 
 class Header(tarfile.TarInfo):
-    """A header that is cut off, damaged or does not lead on is an error.
+    """A header that is cut off, damaged or leads backwards is an error.
 
     tarfile takes the first two for the end of the file, and follows the last forever.
     """
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        """The next header of a file that is being read.
+        """The next header of a file.
 
         Raises:
             tarfile.ReadError: It is one of these.
@@ -193,7 +192,7 @@ class Header(tarfile.TarInfo):
 
 
 def read(place: str) -> Iterator[Sample]:
-    """Yield the samples of a shard in their order, reading it from its beginning to its end.
+    """Yield the samples of a shard in order, reading it from beginning to end.
 
     Args:
         place: The shard.
@@ -217,11 +216,11 @@ def read(place: str) -> Iterator[Sample]:
 def members(
     place: str, wanted: Callable[[str], bool] = lambda _: True
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the files in a shard with their names, reading it from its beginning to its end.
+    """Yield the files in a shard with their names, reading it from beginning to end.
 
     Args:
         place: The shard.
-        wanted: By a file's name, whether to yield it.
+        wanted: Whether to yield the file of a name.
 
     Raises:
         DataError: It cannot be read, or is damaged.
@@ -241,7 +240,7 @@ def members(
             raise damaged(place, one_line(error)) from error
         except DataError:
             raise
-        except Exception as error:  # each kind of connection has errors of its own
+        except Exception as error:  # each kind of connection has its own errors
             raise _unreadable(place, error) from error
 
 
@@ -279,7 +278,7 @@ def sample_of(place: str, key: str, members: Mapping[str, bytes]) -> Sample:
 
 
 def damaged(place: str, reason: str) -> DataError:
-    """What to say of a damaged shard."""
+    """The error for a damaged shard."""
     return DataError(f"{place}: the shard is damaged ({reason}); copy it again")
 
 
@@ -313,7 +312,7 @@ def read_bytes(place: str) -> bytes:
 
 @contextlib.contextmanager
 def open_stream(place: str) -> Iterator[IO[bytes]]:
-    """Open a file to be read once from its beginning to its end.
+    """Open a file to be read once from beginning to end.
 
     Raises:
         DataError: It cannot be opened.
@@ -356,7 +355,7 @@ class _Chunks:
         self._chunks, self._left = chunks, bytearray()
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes: fewer than asked for only at the end."""
+        """The next bytes; fewer than requested only at the end."""
         while size < 0 or len(self._left) < size:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -393,7 +392,7 @@ def _file_system(place: str) -> tuple[Any, str]:
 
 
 def size_of(place: str) -> int | None:
-    """The bytes of a file on this machine; None for one elsewhere.
+    """The bytes of a local file; None for a remote one.
 
     Raises:
         DataError: It is not there.
