@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
     inputs: torch.Tensor
     captions: torch.Tensor  # [B, K, T + 2]: <start>, words, <end>, padded with <pad>
-    lengths: torch.Tensor  # [B, K]: targets of each caption; 0 where there is none
+    lengths: torch.Tensor  # [B, K]: targets of each caption; 0 if there is none
     rows: list[int]  # the records' numbers
     of_captions: float = 1.0  # its share of the captions of the step
     of_images: float = 1.0  # of the images
@@ -186,7 +186,7 @@ class CaptionLoader:
             images.append(len(sideless))
         self._tokens, self._ends = np.asarray(tokens), np.asarray(ends)
         self._images = np.asarray(images)
-        self._sideless = np.asarray(sideless, bool)  # those that stay true when the image is mirrored
+        self._sideless = np.asarray(sideless, bool)  # those still true if mirrored
         # Whether an image has such a caption; and whether it has no other.
         begins = self._images[:-1].astype(np.intp)
         self._turnable = np.logical_or.reduceat(self._sideless, begins)

@@ -178,7 +178,7 @@ class Shelf:
             return
         with path.open("r+b") as file:
             stat = os.fstat(file.fileno())
-            left = max(0, stat.st_size - stat.st_blocks * 512)  # st_blocks counts units of 512 bytes
+            left = max(0, stat.st_size - stat.st_blocks * 512)  # blocks of 512 bytes
             try:
                 os.posix_fallocate(file.fileno(), 0, stat.st_size)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Which images a job has: files, folders, patterns, tar shards; here or in an object store."""
+"""The images of a job: files, folders, patterns, tar shards; local or in an object store."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ READERS = 8
 def list_inputs(inputs: Sequence[str], recursive: bool, problems: list[str]) -> Iterator[Input]:
     """List images and shards, each once, as they are found.
 
-    Files and folders of this machine are found as by ``showattend caption``. Below an address
-    everything is taken: object stores have no folders. Hidden names are left out in both.
+    Local files and folders are found as by ``showattend caption``. Below an address everything is
+    used: object stores have no folders. Hidden names are left out in both.
 
     Args:
         inputs: Files, folders, patterns, addresses, and patterns of tar shards.
         recursive: Look into subfolders of this machine.
-        problems: Grows by a line for each input that has no images.
+        problems: Gets a line for each input without images.
 
     Raises:
         DataError: An object store cannot be listed to its end, or there are no such shards.
@@ -35,7 +35,7 @@ def list_inputs(inputs: Sequence[str], recursive: bool, problems: list[str]) -> 
     found, said = find_images(local, recursive) if local else ([], [])
     problems += said
     yield from (Input(str(path)) for path in found)
-    # What is below one address is found once; only several may overlap.
+    # The images below one address are found once; only several addresses may overlap.
     others = [each for each in dict.fromkeys(inputs) if each not in local]
     seen: set[str] | None = set() if len(others) > 1 else None
     for each in others:
@@ -56,7 +56,7 @@ def _shards(pattern: str) -> Iterator[Input]:
 
 
 def _below(address: str) -> Iterator[Input]:
-    """The images that an address or a pattern of addresses stands for."""
+    """The images at an address or a pattern of addresses."""
     system, path = filesystem(address)
     try:
         if is_pattern := any(sign in path for sign in "*?["):
@@ -91,12 +91,12 @@ def _is_hidden(folder: str) -> bool:
 
 
 def contents(part: Part, folder: str, ahead: int) -> Iterator[tuple[str, bytes | ImageError]]:
-    """The images of a part, fetched ahead: name and content, or what is wrong with it.
+    """The images of a part, fetched ahead: name, and content or error.
 
     Args:
         part: The part.
         folder: The folder that relative paths start from.
-        ahead: How many images are fetched before they are asked for.
+        ahead: The number of images to fetch ahead.
 
     Raises:
         DataError: An image or the shard could not be reached, or the shard is damaged.
