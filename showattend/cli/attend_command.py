@@ -64,7 +64,7 @@ def attend(
         str | None,
         typer.Option(
             help="What to show. attention: where the model looked; grad (gradient × input), "
-            "gradcam, occlusion, integrated (gradients): the evidence for each word; all: one below "
+            "gradcam, occlusion, integrated (gradients): evidence for each word; all: one below "
             "the other.",
             show_default="attention",
             metavar="KIND",

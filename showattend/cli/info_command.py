@@ -27,8 +27,8 @@ def info(
     record: Annotated[
         Path | None,
         typer.Option(
-            help="Instead, show how a training.json, a results.json or another record was made, and "
-            "the command that repeats it.",
+            help="Instead, show how a record, such as a training.json or results.json, was made, "
+            "and the command that repeats it.",
             metavar="FILE",
             show_default=False,
         ),

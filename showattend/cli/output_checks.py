@@ -15,4 +15,4 @@ def check_json(path: Path) -> None:
         UserError: It has the suffix of an image.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise UserError(f"{path}: is named like a photo; --output writes JSON, such as results.json")
+        raise UserError(f"{path}: is a photo's name; --output writes JSON, such as results.json")

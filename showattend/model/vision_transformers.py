@@ -11,7 +11,7 @@ from torch import nn
 
 
 class TokenPart(nn.Module):
-    """A part of a Vision Transformer, to be one of a chain like the parts of other networks.
+    """A part of a Vision Transformer, for a chain like the parts of other networks.
 
     Between parts, the N tokens of an image are a map of one row, [B, D, 1, N]. The parts share the
     network's modules and belong to no other module, so that a model's weights keep their names.
@@ -34,7 +34,7 @@ class _Embed(TokenPart):
 
     Args:
         embed: From images [B, 3, size, size] to tokens [B, N, D].
-        weights: The weights that it uses, of the network.
+        weights: The network's weights that it uses.
     """
 
     def __init__(self, embed: Callable[[torch.Tensor], torch.Tensor], weights: nn.Module) -> None:
@@ -78,7 +78,7 @@ def square(tokens_BND: torch.Tensor, prefix: int) -> torch.Tensor:
     """Patch tokens as a map [B, D, H, W], without class or register tokens.
 
     Raises:
-        ValueError: They are no square grid.
+        ValueError: They are not a square grid.
     """
     patches = tokens_BND[:, prefix:]
     side = math.isqrt(patches.shape[1])
@@ -121,7 +121,7 @@ class TorchvisionViT(nn.Module):
         return square(encoder.ln(encoder.layers(self.embed(images))), 1)
 
     def stages(self) -> dict[str, nn.Module]:
-        """Its parts, by the names that torchvision gives them."""
+        """Its parts, by torchvision's names."""
         model = cast(Any, self.model)
         positions = model.encoder.pos_embedding
         own = _Own(model.conv_proj, token=model.class_token, positions=positions)
@@ -142,7 +142,7 @@ class _TimmViT:
 
 
 def timm_vit_stages(model: Any, prefix: int) -> dict[str, nn.Module]:
-    """The parts of timm's Vision Transformer, by the names that timm gives them."""
+    """The parts of timm's Vision Transformer, by timm's names."""
     own = _Own(model.patch_embed, model.norm_pre)
     for name in ("cls_token", "reg_token", "dist_token", "pos_embed"):
         if isinstance(parameter := getattr(model, name, None), nn.Parameter):

@@ -1,8 +1,8 @@
 """XMP packets in JPEG, PNG, WebP and TIFF files, written without decoding a pixel.
 
-Where a packet goes in each format is said by ISO 16684-3 (XMP Specification Part 3). Everything
-else of a file keeps its bytes, except what counts or points: lengths, the offsets of a
-multi-picture JPEG, the flags of a WebP header and the first directory of a TIFF.
+ISO 16684-3 (XMP Specification Part 3) defines the place of a packet in each format. Everything else
+in a file keeps its bytes, except lengths and pointers: the offsets of a multi-picture JPEG, the
+flags of a WebP header and the first directory of a TIFF.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class _Jpeg:
                 size, offset = _numbers(data, header, at)
                 if is_first:
                     size += more
-                elif header < end:  # the header stays where it is, and the picture moves
+                elif header < end:  # the header stays, and the picture moves
                     offset += more
                 struct.pack_into(f"{_order(data, header)}II", edited, at, size, offset)
         return bytes(edited[:begin]) + segment + bytes(edited[end:])
@@ -118,7 +118,7 @@ def _numbers(data: bytes, header: int, at: int) -> tuple[int, int]:
 
 
 def _pictures(data: bytes, header: int, close: int) -> Iterator[tuple[int, bool]]:
-    """Where the size and offset of each picture are, and whether it is the first."""
+    """The positions of each picture's size and offset, and whether it is the first."""
     order = _order(data, header)
     try:
         (directory,) = struct.unpack_from(f"{order}I", data, header + 4)
@@ -255,7 +255,7 @@ class _Tiff:
     tag = 700
 
     class Directory(NamedTuple):
-        """The first directory: its place, its entries as they are stored, what comes after."""
+        """The first directory: its place, its entries as stored, and what follows."""
 
         start: int
         end: int
@@ -286,7 +286,7 @@ class _Tiff:
         return int(struct.unpack_from(f"{self.order}H", entry)[0])
 
     def _place(self, directory: Directory) -> tuple[int, int] | None:
-        """Where the packet is, and its length."""
+        """The position of the packet, and its length."""
         for entry in directory.entries:
             if self._tag(entry) == self.tag:
                 shape = f"{self.order}HH{self.pointer}{self.pointer}"
@@ -324,7 +324,7 @@ class _Tiff:
 
 
 def _without_padding(packet: bytes) -> bytes:
-    """A packet without the blanks before its end, which are room to grow (ISO 16684-1, 7.3.3)."""
+    """A packet without its padding, which is room to grow (ISO 16684-1, 7.3.3)."""
     before, end, rest = packet.rpartition(b"<?xpacket end=")
     return before.rstrip() + b"\n" + end + rest if end else packet.rstrip()
 

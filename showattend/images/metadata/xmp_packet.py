@@ -1,11 +1,11 @@
 """The description in an XMP packet: read, and written without changing the rest of the packet.
 
-A packet is XML (ISO 16684-1). It is parsed to find where things are, and then edited as text: what
-is not replaced keeps every byte, with its prefixes, comments, processing instructions and padding.
+A packet is XML (ISO 16684-1). It is parsed to find positions, and then edited as text: whatever is
+not replaced keeps every byte, with its prefixes, comments, processing instructions and padding.
 
 The description is ``dc:description``, an ``rdf:Alt`` of languages. Two more properties record that
 this program wrote it: ``photoshop:CaptionWriter``, the IPTC's field for who wrote the description,
-and the text itself in a namespace of our own. If the two texts differ, somebody has edited the
+and the text itself in our own namespace. If the two texts differ, someone has edited the
 description since, and it is theirs.
 """
 
@@ -31,7 +31,7 @@ MAX_BYTES = 16_000_000
 """Larger packets are refused."""
 
 WRITER = "showattend"
-"""How ``photoshop:CaptionWriter`` begins in packets of this program."""
+"""The beginning of ``photoshop:CaptionWriter`` in this program's packets."""
 
 _START_TAG = re.compile(rb"""<(?P<name>[^\s<>/="']+)(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 _ATTRIBUTE = re.compile(rb"""\s+(?P<name>[^\s=]+)(?P<value>\s*=\s*(?:"[^"]*"|'[^']*'))""")
@@ -59,7 +59,7 @@ class Description(NamedTuple):
 
     Attributes:
         text: The text in the default language.
-        ours: Whether this program wrote it, and nobody has changed it since.
+        ours: Whether this program wrote it, and it is unchanged since.
     """
 
     text: str
@@ -67,10 +67,10 @@ class Description(NamedTuple):
 
 
 class _Element:
-    """An element, and where it is in the packet.
+    """An element, and its position in the packet.
 
     Attributes:
-        name: The namespace and the local name, with a blank between them.
+        name: The namespace and the local name, separated by a space.
         attributes: The attributes' values by such names.
         start: The offset of its start tag.
         inside: The offset after its start tag.
@@ -86,7 +86,7 @@ class _Element:
         self.text = ""
 
     def walk(self) -> Iterator[_Element]:
-        """The element and all elements within it, in the order of the document."""
+        """The element and all elements within it, in document order."""
         waiting = [self]
         while waiting:
             each = waiting.pop()
@@ -181,7 +181,7 @@ class _Packet:
         return found and found[1]
 
     def set_plain(self, space: str, local: str, value: str) -> str:
-        """Set a property; what has to be added for one that is missing is returned."""
+        """Set a property; returns what must be added if it is missing."""
         written = _property(space, local, escape(value))
         if element := self.element(space, local):
             self.edits.append((element.start, element.end, written.strip()))
@@ -221,7 +221,7 @@ class _Packet:
         return (self.plain(DC, "description") or "").strip()
 
     def set_description(self, text: str, language: str) -> str:
-        """Set the description; what has to be added for one that is missing is returned."""
+        """Set the description; returns what must be added if it is missing."""
         texts, element = self.alternatives(), self.element(DC, "description")
         if element is None or not texts:
             written = _property(DC, "description", _languages(text, language))
@@ -247,7 +247,7 @@ class _Packet:
         return ""
 
     def add(self, properties: str) -> None:
-        """Add properties in a block of their own, about the same thing as the others."""
+        """Add properties in a block of their own, with the same rdf:about as the others."""
         about = next(
             (
                 each.attributes[name]
@@ -319,7 +319,7 @@ def read_description(packet: bytes) -> Description:
     """Read the description of a packet.
 
     Args:
-        packet: The packet, or nothing but blanks.
+        packet: The packet, or only white space.
 
     Returns:
         The description; its text is empty if there is none.
@@ -331,7 +331,7 @@ def read_description(packet: bytes) -> Description:
         return Description("", ours=False)
     parsed = _Packet(packet)
     text, written = parsed.description(), (parsed.plain(OURS, "Caption") or "").strip()
-    # One text that somebody has added, in whatever language, makes it theirs.
+    # Any text that someone has added, in any language, makes it theirs.
     texts = {text, *(each.text.strip() for each in parsed.alternatives())}
     return Description(text, ours=bool(text) and texts == {written})
 
@@ -340,9 +340,9 @@ def with_description(packet: bytes, text: str, language: str, writer: str) -> by
     """Set the description of a packet; other languages and everything else stay.
 
     Args:
-        packet: The packet; a new one is made if there is nothing but blanks.
+        packet: The packet; if it is only white space, a new one is made.
         text: The description.
-        language: Its language, as BCP 47 names it: en, pt-BR.
+        language: Its language, a BCP 47 tag: en, pt-BR.
         writer: Who wrote it: this program, its version and the model.
 
     Raises:

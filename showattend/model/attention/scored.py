@@ -67,8 +67,8 @@ class ScoredAttention(Attention):
             raise ConfigError(f"attention.mode is {mode!r}; it must be one of {', '.join(MODES)}")
         if mode == "hard" and sentinel:
             raise ConfigError(
-                "attention.mode hard samples a location of the image, and attention.sentinel is "
-                "none; use one of the two"
+                "attention.mode hard samples a location of the image, which attention.sentinel is "
+                "not; use one of the two"
             )
         if mode != "hard":
             for name, value in choice.items():
