@@ -151,7 +151,8 @@ class Model:
     def resize(self, size: int) -> None:
         """Change the input size: a larger one gives a finer grid.
 
-        Convolutional encoders accept other sizes than in training, and a slightly larger one can help (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+        Convolutional encoders accept other sizes than in training, and a slightly larger one can
+        help (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
 
         Args:
             size: The side of the network's input in pixels.
