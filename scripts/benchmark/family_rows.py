@@ -1,4 +1,5 @@
-"""What each kind of attention and decoder costs, against additive attention in the same run."""
+"""The cost of each kind of attention and decoder, compared with additive attention in the same run.
+"""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def _measure(
     classes = classes_of(caption.words, nouns)
     content = [t for t, each in enumerate(classes) if each != "function"]
     grid = (features.shape[1], features.shape[2])
-    seed = zlib.crc32(f"{photo.image_id} {caption.raw}".encode())  # regardless of what else is measured
+    seed = zlib.crc32(f"{photo.image_id} {caption.raw}".encode())  # whatever else is measured
     scores: dict[str, dict[int, np.ndarray]] = {}
     for kind in kinds:
         if kind == "attention" and not has_maps(captioner.decoder, features):
