@@ -95,7 +95,7 @@ class Given(Model):
         said = [tuple(tokenize(text)) if isinstance(text, str) else tuple(text) for text in texts]
         if () in said:
             text = texts[said.index(())]
-            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+            raise UserError(f"the caption {text!r} has no words; give a sentence")
         with torch.inference_mode(), exact_float32():
             features, photo = self.look(image)
             numbers = [self.vocabulary.encode(words) for words in said]
@@ -266,7 +266,7 @@ class Given(Model):
         said = self.caption(image).words if text is None else text
         words = tuple(tokenize(said) if isinstance(said, str) else said)
         if not words:
-            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+            raise UserError(f"the caption {text!r} has no words; give a sentence")
         among = grid = None
         with torch.inference_mode(), exact_float32():
             features, _ = self.look(image)

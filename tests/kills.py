@@ -1,6 +1,6 @@
 """``python -m tests.kills``: kill training, and captioning a folder, at moments drawn by lot.
 
-After every kill -9 the same command goes on with ``--resume``. Whatever lies in the folder must be
+After every kill -9 the same command continues with ``--resume``. Whatever lies in the folder must be
 loadable at once, and when a run gets through, it must have made what an undisturbed one makes: the
 same weights and optimizer bit for bit, the same captions, each once.
 

@@ -377,9 +377,9 @@ def pad(captions: Sequence[Sequence[np.ndarray]]) -> tuple[torch.Tensor, torch.T
 
 
 def wordless(record: Record) -> DataError:
-    """What to say of an image whose captions hold no word."""
+    """The error for an image whose captions have no words."""
     return DataError(
-        f"{record.path}: its captions hold no word; `showattend prepare` leaves such images out "
+        f"{record.path}: its captions have no words; `showattend prepare` leaves such images out "
         "of the data set"
     )
 

@@ -63,7 +63,7 @@ class ShardIndex:
 
 
 def read_index(pattern: str) -> ShardIndex:
-    """Read the index beside the shards that a pattern names.
+    """Read the index next to the shards that a pattern names.
 
     Args:
         pattern: Such as ``data/shards/*.tar`` or ``s3://bucket/coco/{train,val}-*.tar``. A ``*``
@@ -85,7 +85,7 @@ def read_index(pattern: str) -> ShardIndex:
         content = read_bytes(place)
     except DataError as error:
         raise DataError(
-            f"{pattern}: there is no readable {INDEX} beside the shards, which `showattend prepare "
+            f"{pattern}: there is no readable {INDEX} next to the shards, which `showattend prepare "
             f"--shards` writes last ({error}); run it, or run it again if it was interrupted"
         ) from error
     known, values = _parse(content, place, folder)
@@ -132,7 +132,7 @@ def _parse(content: bytes, place: str, folder: str) -> tuple[list[Shard], dict[s
 def _shard(values: Mapping[str, Any], folder: str) -> Shard:
     name, split, digest = values["name"], values["split"], values["sha256"]
     if not isinstance(name, str) or not isinstance(digest, str):
-        raise ValueError("a name or a digest is no text")
+        raise ValueError("a name or a digest is not text")
     if not name.isprintable() or set(name) & set("/\\"):
         raise ValueError(f"the name {shown(name)} is not that of a file in this folder")
     if split not in SPLITS:

@@ -142,7 +142,7 @@ def _listed(pattern: str) -> list[str]:
         except (DataError, ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"{pattern}: a web server cannot list its files, and there is no readable {INDEX} "
-                f"beside them ({one_line(error)}); name the shards with a range such as "
+                f"next to them ({one_line(error)}); name the shards with a range such as "
                 "{000000..000012}"
             ) from None
         found = [name for name in names if fnmatchcase(name, pattern)]
@@ -270,7 +270,7 @@ def sample_of(place: str, key: str, members: Mapping[str, bytes]) -> Sample:
         except (ValueError, RecursionError) as error:
             raise damaged(place, f"{key}.json: {one_line(error)}") from None
         if not isinstance(values, dict):
-            raise damaged(place, f"{key}.json is no JSON object")
+            raise damaged(place, f"{key}.json is not a JSON object")
     rest = {each: content for each, content in members.items() if each not in (image, "json")}
     if image is None:
         return Sample(place, key, None, "", values, rest)

@@ -197,7 +197,7 @@ class Shelf:
         except (OSError, ValueError) as error:
             raise self._damaged(error) from error
         if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-            raise self._damaged(ValueError("failures.json is no list of reasons"))
+            raise self._damaged(ValueError("failures.json is not a list of reasons"))
         return found
 
     def write_failures(self, failures: Mapping[str, str]) -> None:

@@ -319,7 +319,7 @@ class StreamLoader:
         said = [words for text in texts if (words := tokenize(text))]
         if not said:
             raise DataError(
-                f"{shard.shard.place}: the captions of sample {row} hold no word; "
+                f"{shard.shard.place}: the captions of sample {row} have no words; "
                 "`showattend prepare` leaves such images out of the data set"
             )
         numbers = [np.array(self.vocabulary.encode(words), np.int32) for words in said]

@@ -169,7 +169,7 @@ def create_app(
             bool, Form(description="Also return the upright photo, a JPEG as a data: URL.")
         ] = False,
         text: Annotated[
-            str, Form(max_length=600, description="Say this instead of searching for a caption.")
+            str, Form(max_length=600, description="Read this instead of searching for a caption.")
         ] = "",
     ) -> Answer:
         """Caption a photo, and show for every word where the model looked."""

@@ -367,7 +367,7 @@ def _check_grid(config: Config, encoder: Encoder, size: int, device: torch.devic
     if memory is not None and needed > memory / _SHARE:
         raise ConfigError(
             f"encoder {encoder.name} at {size} pixels: its grid of {rows}x{columns} needs about "
-            f"{needed / 1e9:.1f} GB a step, of {memory / 1e9:.1f} GB of memory; lower "
+            f"{needed / 1e9:.1f} GB per step, of {memory / 1e9:.1f} GB of memory; lower "
             "train.batch_size or encoder.size, or choose a later stage for encoder.beside"
         )
 

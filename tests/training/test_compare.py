@@ -543,7 +543,7 @@ def test_an_interrupted_command_says_what_is_there(
     show_log()
     with pytest.raises(KeyboardInterrupt):
         compare_command.compare([str(config("base")), str(config("other"))], tmp_path / "out")
-    assert f"what is done is in {tmp_path / 'out/comparison.md'}" in capsys.readouterr().err
+    assert f"the results so far are in {tmp_path / 'out/comparison.md'}" in capsys.readouterr().err
     assert table(tmp_path / "out")["other"][1] == "-"
 
 
