@@ -16,7 +16,7 @@
 # From a small folder of captioned photographs to a model of your own: fine-tune, compare before and after, look at what
 # still goes wrong, and export it. Everything runs on a CPU.
 #
-# The "photographs" here are 36 drawings of coloured shapes, so that this page can be made again anywhere. They are as
+# The "photographs" here are 36 drawings of coloured shapes, so that this page can be reproduced anywhere. They are as
 # far from the model's training data as your own pictures could be. Replace `folder` by yours.
 
 # %%
@@ -39,8 +39,8 @@ print(sorted(path.name for path in folder.iterdir())[:4])
 print((folder / "00001.txt").read_text())
 
 # %% [markdown]
-# A text file next to each photograph, one caption a line: that is all it needs. Tables and other forms work too
-# ([fine-tuning](../finetune.md)). Five photographs are the fewest; a few dozen with several captions each are a start.
+# A text file next to each photograph, one caption per line: that is all it needs. Tables and other forms work too
+# ([fine-tuning](../finetune.md)). Five photographs are the minimum; a few dozen with several captions each are a start.
 #
 # ## Before
 
@@ -103,8 +103,8 @@ print(faulty, "of 36 captions have a fault")
 # %% [markdown]
 # ## Take it along
 #
-# The folder is the model: copy it, or give it to others through the Hugging Face Hub
-# ([models on the Hub](../hub.md)). As ONNX it runs without PyTorch: a folder with three networks and a program of one file.
+# The folder is the model: copy it, or share it through the Hugging Face Hub
+# ([models on the Hub](../hub.md)). As ONNX it runs without PyTorch: a folder with three networks and a single-file program.
 
 # %%
 from importlib.util import find_spec
