@@ -13,7 +13,7 @@ from showattend.images.sources import ImageSource
 
 
 class Photo(NamedTuple):
-    """What all captions of an image share.
+    """The data shared by all captions of an image.
 
     Attributes:
         image: The image that was captioned; None if it is not kept.

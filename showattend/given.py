@@ -212,7 +212,7 @@ class Given(Model):
 
         Args:
             image: An image, as for `caption`; or the result of `look`.
-            samples: How many to draw; duplicates are returned once.
+            samples: The number to draw; duplicates are returned once.
             temperature: Below 1, likely words become likelier; above 1, the others.
             seed: The same seed draws the same captions; None draws others every time.
             max_length: The most words of a caption; the default is that of `search`.

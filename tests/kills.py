@@ -1,7 +1,7 @@
 """``python -m tests.kills``: kill training, and captioning a folder, at moments drawn by lot.
 
-After every kill -9 the same command continues with ``--resume``. Whatever lies in the folder must be
-loadable at once, and when a run gets through, it must have made what an undisturbed one makes: the
+After every kill -9 the same command continues with ``--resume``. Whatever is in the folder must be
+loadable at once, and when a run finishes, it must have made what an undisturbed one makes: the
 same weights and optimizer bit for bit, the same captions, each once.
 
 A process is forked from one that has imported everything, so that a kill costs tenths of a second.

@@ -1,5 +1,4 @@
-"""The cost of each kind of attention and decoder, compared with additive attention in the same run.
-"""
+"""The cost of each kind of attention and decoder, next to additive attention in the same run."""
 
 from __future__ import annotations
 

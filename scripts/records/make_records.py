@@ -166,8 +166,7 @@ def made(measure: Measure, args: argparse.Namespace) -> bool:
 
 
 def _is_current(record: dict[str, object], whole: Path) -> bool:
-    """Whether a record is of the shipped weights, and an errors record of the captions next to it.
-    """
+    """Whether a record is of the shipped weights, and one of errors of the captions next to it."""
     made_from = record.get("provenance")
     data = made_from.get("data") if isinstance(made_from, dict) else None
     if isinstance(data, dict) and "results" in data:

@@ -86,7 +86,7 @@ def ground(
     pixels: Annotated[
         int | None,
         typer.Option(
-            help="With --faithful, the number of photos whose pixels are blurred too. Slower still.",
+            help="With --faithful, the number of photos to blur on pixels too. Slower still.",
             show_default="0",
             min=0,
         ),

@@ -52,9 +52,7 @@ Size = Annotated[
 ]
 NoNotes = Annotated[
     bool,
-    typer.Option(
-        "--no-notes", help="Do not note photos that are unlike the training data."
-    ),
+    typer.Option("--no-notes", help="Do not note photos that are unlike the training data."),
 ]
 BatchSize = Annotated[int, typer.Option(help="Images the model sees at once.", min=1)]
 Images = Annotated[

@@ -106,9 +106,7 @@ def coco(
     ] = "",
     split: Annotated[
         Literal["official", "karpathy"] | None,
-        typer.Option(
-            help="The split.", show_default="that of the given annotations, or official"
-        ),
+        typer.Option(help="The split.", show_default="that of the given annotations, or official"),
     ] = None,
     year: Annotated[
         Literal["2014", "2017"], typer.Option(help="The release to download.")

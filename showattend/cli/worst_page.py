@@ -29,9 +29,7 @@ NOTE = (
     "found by rules: its probability is compared with that given other photographs, and the peak "
     "of its map with where things are."
 )
-BY_PEOPLE = (
-    " The model itself shows where things are: the human captions were forced on it."
-)
+BY_PEOPLE = " The model itself shows where things are: the human captions were forced on it."
 
 
 class Bad(NamedTuple):

@@ -362,7 +362,7 @@ class _Work:
 
 
 class _Progress:
-    """How many of a call's images all processes have tried."""
+    """The number of a call's images that all processes have tried."""
 
     def __init__(self, todo: Sequence[Row], parts: Sequence[Part], total: int) -> None:
         self.total, self.before = total, total - len(todo)
@@ -389,7 +389,7 @@ def recipe_of(
     view: View,
     crop_area: float,
 ) -> dict[str, Any]:
-    """What features depend on besides the image: the content of a shelf's ``recipe.json``."""
+    """What features depend on, apart from the image: the content of a shelf's ``recipe.json``."""
     return {
         "format": FORMAT,
         "encoder": encoder.name,

@@ -304,7 +304,7 @@ class CaptionLoader:
     def batches(
         self, epoch: int | None = None, start: int = 0, *, keep_captions: bool = False
     ) -> Iterator[Batch]:
-        """This process's batches of an epoch, each read while the previous one is used.
+        """Iterate over this process's batches of an epoch, each read while the last is used.
 
         Args:
             epoch: The epoch; None: the records in stored order.

@@ -164,7 +164,7 @@ def prepare(
         draw: Assigns splits: called with the usable records and a line for each image left out,
             returns the records with their splits.
         progress: Called with a label, the number of images opened, and the total.
-        shards: Where to write additional shards; None writes none.
+        shards: Options for additional shards; None writes none.
 
     Raises:
         DataError: No image is left, an id occurs twice, or a folder cannot be written or holds

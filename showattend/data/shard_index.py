@@ -49,7 +49,7 @@ class ShardIndex:
     Attributes:
         shards: The shards in the order of the index.
         words: How often each word occurs in the training captions of all shards in the folder.
-        features: What the features in the shards depend on besides the image
+        features: What the features in the shards depend on, apart from the image
             (`showattend.data.cache.recipe_of`); None if there are none.
     """
 
@@ -85,8 +85,8 @@ def read_index(pattern: str) -> ShardIndex:
         content = read_bytes(place)
     except DataError as error:
         raise DataError(
-            f"{pattern}: there is no readable {INDEX} next to the shards, which `showattend prepare "
-            f"--shards` writes last ({error}); run it, or run it again if it was interrupted"
+            f"{pattern}: there is no readable {INDEX} next to the shards, which `showattend "
+            f"prepare --shards` writes last ({error}); run it, or run it again if it was interrupted"
         ) from error
     known, values = _parse(content, place, folder)
     found: list[Shard] = []

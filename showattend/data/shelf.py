@@ -172,8 +172,7 @@ class Shelf:
             self._reserve(_file(part.stem, "features"))
 
     def _reserve(self, path: Path) -> None:
-        """Reserve a file's room on disk: writing to a mapped file without room kills the process.
-        """
+        """Reserve a file's room on disk: writing to a mapped file without room kills a process."""
         if not hasattr(os, "posix_fallocate"):
             return
         with path.open("r+b") as file:

@@ -55,8 +55,7 @@ class Spoken:
         return len(self._rows)
 
     def numbers(self, row: int) -> list[np.ndarray]:
-        """A record's captions as numbers of `words`, [T] each; T is 0 for a caption without words.
-        """
+        """A record's captions as numbers of `words`, [T] each; T is 0 if it has no words."""
         first, last = self._images[self._rows[row] : self._rows[row] + 2].tolist()
         ends = self._ends[first : last + 1].tolist()
         return [self._tokens[begin:end] for begin, end in pairwise(ends)]

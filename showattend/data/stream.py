@@ -239,7 +239,7 @@ class StreamLoader:
     def batches(
         self, epoch: int | None = None, start: int = 0, *, keep_captions: bool = False
     ) -> Iterator[Batch]:
-        """This process's batches of an epoch, each read while the previous one is used.
+        """Iterate over this process's batches of an epoch, each read while the last is used.
 
         All processes must iterate together: they exchange their numbers of captions.
 

@@ -164,8 +164,8 @@ def data_digests(annotations: Path, records: Sequence[Record]) -> dict[str, Any]
         records: Its images.
 
     Returns:
-        annotations, of the file; references, of the human captions by image; images, None: whoever
-        reads the image files adds their digest.
+        annotations, of the file; references, of the human captions by image; images, None, since
+        only those who read the image files know their digest.
     """
     content = json.dumps([(str(r.image_id), r.captions) for r in records])
     return {

@@ -62,9 +62,7 @@ class Caption(NamedTuple):
     betas: np.ndarray | None  # [T], the gate: how much the image counted; None without a gate
     score: float  # the log-probability, normalised by length
     photo: Photo | None  # None if an array was captioned
-    parts: np.ndarray | None = (
-        None  # [T, P, H, W], maps of heads, hops or levels, if any
-    )
+    parts: np.ndarray | None = None  # [T, P, H, W], maps of heads, hops or levels, if any
     sentinel: np.ndarray | None = None  # [T], the sentinel's share, if it has one
 
     @property

@@ -30,7 +30,7 @@ class Conversion(NamedTuple):
 
     Attributes:
         numbers: The meaning of values that are not 8-bit; None if there are none.
-        transform: From the file's colours to sRGB; None if they are sRGB, or unknown.
+        transform: Converts the file's colours to sRGB; None if they are sRGB, or unknown.
     """
 
     numbers: Numbers | None
@@ -100,8 +100,7 @@ class Conversion(NamedTuple):
         return self._to_srgb(reduced.resize(size, resample, part))
 
     def _converted(self, image: Image.Image) -> Image.Image:
-        """Convert a part of the picture to 8 bits without transparency, in the file's own colours.
-        """
+        """Convert a part of the picture to 8 bits without transparency, in the file's colours."""
         if self.numbers is not None:
             image = self.numbers(image)
         if image.mode == "LAB":
@@ -146,7 +145,7 @@ def conversion_of(image: Image.Image, stated: float | None, deep: bool) -> Conve
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> Any:
-    """From an ICC profile's colours to sRGB; None if that changes nothing, or makes no sense.
+    """A transform from a profile's colours to sRGB; None if it changes nothing, or makes no sense.
 
     Args:
         profile: The profile as stored in the file.

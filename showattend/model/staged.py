@@ -264,8 +264,7 @@ class Staged(nn.Module):
         return front if same else None
 
     def forward_from(self, stage: str, activations: torch.Tensor) -> torch.Tensor:
-        """Compute annotations [B, H, W, D] from the output [B, H', W', D'] of `before` this stage.
-        """
+        """Map the output [B, H', W', D'] of `before` this stage to annotations [B, H, W, D]."""
         return self._run(activations.permute(0, 3, 1, 2), self._cut(stage))
 
     def fingerprint(self) -> str:

@@ -17,7 +17,7 @@ class TokenPart(nn.Module):
     network's modules and belong to no other module, so that a model's weights keep their names.
 
     Args:
-        inner: From tokens [B, N, D] to tokens [B, N, D].
+        inner: Maps tokens [B, N, D] to tokens [B, N, D].
     """
 
     def __init__(self, inner: nn.Module) -> None:
@@ -25,15 +25,15 @@ class TokenPart(nn.Module):
         self.inner = inner
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """From tokens [B, D, 1, N] to tokens [B, D, 1, N]."""
+        """Map tokens [B, D, 1, N] to tokens [B, D, 1, N]."""
         return _row(self.inner(_tokens(tokens)))
 
 
 class _Embed(TokenPart):
-    """From images to the first layer's tokens, with their positions.
+    """Maps images to the first layer's tokens, with their positions.
 
     Args:
-        embed: From images [B, 3, size, size] to tokens [B, N, D].
+        embed: Maps images [B, 3, size, size] to tokens [B, N, D].
         weights: The network's weights that it uses.
     """
 
@@ -99,7 +99,7 @@ class TorchvisionViT(nn.Module):
         self.model = model
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """From images [B, 3, size, size] to tokens [B, 1 + H W, D]."""
+        """Map images [B, 3, size, size] to tokens [B, 1 + H W, D]."""
         model = cast(Any, self.model)
         patch = model.conv_proj.kernel_size[0]
         if images.shape[2] % patch or images.shape[3] % patch:
@@ -116,7 +116,7 @@ class TorchvisionViT(nn.Module):
         return model.encoder.dropout(tokens + positions)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """From images [B, 3, size, size] to their map [B, D, H, W]."""
+        """Map images [B, 3, size, size] to their map [B, D, H, W]."""
         encoder = cast(Any, self.model).encoder
         return square(encoder.ln(encoder.layers(self.embed(images))), 1)
 
@@ -136,7 +136,7 @@ class _TimmViT:
         self.model = model
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """From images [B, 3, size, size] to tokens [B, N, D]."""
+        """Map images [B, 3, size, size] to tokens [B, N, D]."""
         tokens = self.model._pos_embed(self.model.patch_embed(images))
         return self.model.norm_pre(self.model.patch_drop(tokens))
 

@@ -98,7 +98,7 @@ def create_app(
         limits: The limits on requests; None for the defaults.
         hosts: The host names that the server answers to; empty for any.
         origins: Other origins that the page may come from, such as a reverse proxy's address.
-        recent: Where the features of recent photos are kept; None for the defaults.
+        recent: The store of recent features; None for the defaults.
     """
     limits = limits or Limits()
     gate = Gate(limits)
@@ -268,7 +268,7 @@ def answer(
         name: The name of the file, for messages.
         options: The options of the request.
         limits: The limits on the image.
-        recent: Where to keep its features.
+        recent: The store for its features.
 
     Raises:
         HTTPException: 413 if the image has too many pixels or takes too much memory.

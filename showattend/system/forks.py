@@ -22,7 +22,7 @@ def outlive_fork(device: torch.device) -> None:
     """Compute with one thread, which works, in a process forked after the model was loaded.
 
     Args:
-        device: Where the model is.
+        device: The device of the model.
 
     Raises:
         UserError: It is on a GPU, which a forked process cannot use.

@@ -219,7 +219,7 @@ def differences(
         sections: The keys to compare; None compares all.
 
     Returns:
-        (key, value of one, value of the other); None where there is none.
+        (key, value of one, value of the other); None if there is none.
     """
     first, second = (
         flatten({key: each[key] for key in each if sections is None or key in sections})

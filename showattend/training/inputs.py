@@ -44,7 +44,9 @@ def dataset_file(
     """
     chosen = data.sets[which]
     if not chosen.path:
-        raise DataError("data.path is not set: give a dataset.jsonl from `showattend prepare`, or toy")
+        raise DataError(
+            "data.path is not set: give a dataset.jsonl from `showattend prepare`, or toy"
+        )
     if chosen.path == "toy":
         folder = Path(data.cache or "data/cache") / f"toy-{data.toy_images}"
         sharing = processes.sharing(folder.parent)

@@ -191,7 +191,7 @@ def set_up(
     if opened and 0 < config.train.epochs <= config.train.finetune_after:
         reporter.message(
             f"warning: train.finetune_after is {config.train.finetune_after}, of "
-            f"{config.train.epochs} epochs: the stages selected by encoder.finetune_from never learn"
+            f"{config.train.epochs} epochs: the stages of encoder.finetune_from never learn"
         )
     if processes.count > 1:
         freeze_unused(encoder, opened, preprocessing.size)

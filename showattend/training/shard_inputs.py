@@ -148,7 +148,7 @@ class Sharded:
 
         Args:
             frozen: The part of the encoder that does not learn; None to use images.
-            preprocessing: From a file to the encoder's input.
+            preprocessing: Converts a file to the encoder's input.
             dtype: The precision of the run.
             reporter: Receives a line if the features are not used.
         """
@@ -363,7 +363,9 @@ class EncodedPhotos:
         features = []
         for photo, each in zip(photos, found, strict=True):
             if not each.isfinite().all():
-                raise DataError(f"{photo}: encoder {self.encoder.name} gives numbers that are not finite")
+                raise DataError(
+                    f"{photo}: encoder {self.encoder.name} gives numbers that are not finite"
+                )
             small = each.abs().max() <= torch.finfo(torch.float16).max
             features.append((each.half() if small else each).numpy())
         return features

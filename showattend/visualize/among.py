@@ -71,7 +71,7 @@ def draw_words_by_words(caption: Caption, *, theme: Theme, width: int | None) ->
     room = sheet.width - 2 * px(MARGIN)
     headline = sheet.wrapped(caption.text or "(no words)", HEADLINE, room)
     notes = sheet.wrapped(
-        "Each row is a word that was read, each column a word that it attends to, in the same order. "
+        "Each row is a word that was read, each column one that it attends to, in the same order. "
         f"White: all of its weight; black: none. Large: the mean of layer {layers}, whose output "
         "predicts the next word. Small: each layer and head.",
         NOTE,

@@ -1,5 +1,4 @@
-"""An animation that steps through a caption: the photo, then where the model looked for each word.
-"""
+"""An animation of a caption: the photo, then where the model looked for each word."""
 
 from __future__ import annotations
 
@@ -134,7 +133,7 @@ def draw_walk(
         details: See ``animation_bytes``.
 
     Raises:
-        UserError: As ``animation_bytes``.
+        UserError: See ``animation_bytes``.
     """
     positions = positions_of(caption, words)
     photo = photo_of(caption)

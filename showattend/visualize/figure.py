@@ -172,7 +172,7 @@ def figure_bytes(caption: Caption, suffix: str = ".png", **options: Any) -> byte
         options: Those of ``draw_figure``.
 
     Raises:
-        UserError: As ``draw_figure``.
+        UserError: See ``draw_figure``.
     """
     return content_of(draw_figure(caption, **options), suffix, caption.text)
 

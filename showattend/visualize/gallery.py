@@ -98,7 +98,7 @@ def draw_gallery(cards: Sequence[Card], title: str, advice: str = "show fewer") 
     machine's fonts become question marks, and a line below the headline says so.
 
     Args:
-        cards: What to show, in order.
+        cards: The cards, in order.
         title: The headline.
         advice: What to do if the sheet is too long, for the message.
 
@@ -117,7 +117,7 @@ def save_gallery(
     """Write the sheet to a file.
 
     Args:
-        cards: What to show, in order.
+        cards: The cards, in order.
         path: A .png or .pdf file.
         title: The headline.
         advice: See ``draw_gallery``.

@@ -42,8 +42,8 @@ def thumbnail_of(caption: Caption, longest: int) -> Image.Image:
     It is never fully in memory if its file can be read at a smaller size.
 
     Raises:
-        UserError: As ``photo_of``.
-        ImageError: As ``photo_of``.
+        UserError: See ``photo_of``.
+        ImageError: See ``photo_of``.
     """
     stored = load_image(plain(_image_of(caption)), at_least=longest)
     _check_size(caption, stored.upright_size)
@@ -240,7 +240,7 @@ def glow(heat: np.ndarray, colormap: str, alpha: float) -> tuple[np.ndarray, np.
     """The glow of the style "heat": its colours [..., 3] and how much they cover [...], in [0, 1].
 
     Raises:
-        UserError: As ``overlay``.
+        UserError: See ``overlay``.
     """
     import matplotlib
 

@@ -224,8 +224,7 @@ class GalleryPage:
 
 
 def longest_side(photos: int) -> int:
-    """The longer side, in pixels, of each of this many photos in one page: the more, the smaller.
-    """
+    """The longer side, in pixels, of each of this many photos in a page: the more, the smaller."""
     return next(side for most, side in _SIDES if photos <= most)
 
 

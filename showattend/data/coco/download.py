@@ -54,7 +54,7 @@ class _BrokenOffError(Exception):
     """A transfer to retry.
 
     Args:
-        reason: What happened.
+        reason: What went wrong.
         wish: Seconds that the server asks us to wait.
         unreachable: Whether no server answered.
     """

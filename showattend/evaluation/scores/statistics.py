@@ -43,7 +43,7 @@ def student_quantile(share: float, freedom: int) -> float:
     """The quantile of Student's t with this many degrees of freedom.
 
     Args:
-        share: From 0.5 to below 1.
+        share: The share, from 0.5 to below 1.
         freedom: Degrees of freedom, 1 or more.
     """
     # P(T <= t) = 1/2 + c * integral of cos^(freedom - 1) from 0 to atan(t / sqrt(freedom)).

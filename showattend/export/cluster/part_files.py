@@ -35,7 +35,7 @@ def write_part(
     """Write a part; its captions come last, and appear when they are complete.
 
     Args:
-        store: Where to write it.
+        store: The store for it.
         part: The part.
         kind: ``parquet`` or ``jsonl``.
         rows: One per caption, as `Caption.to_dict` gives it.

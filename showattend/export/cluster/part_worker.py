@@ -38,7 +38,7 @@ class PartWorker:
 
     Args:
         captioner: The model.
-        store: Where the parts are written.
+        store: The store for the parts.
         kind: ``parquet`` or ``jsonl``.
         folder: The folder that relative paths start from.
         batch_size: Images the model sees at once.

@@ -142,7 +142,7 @@ class ImageList:
     """The list of a job's parts, which stays on disk.
 
     Args:
-        store: Where the results go; it contains the list.
+        store: The store for the results, which contains the list.
 
     Attributes:
         folder: The folder that relative paths start from.
@@ -239,7 +239,7 @@ def write_list(
     """Write the list of a new job; it appears when it is complete.
 
     Args:
-        store: Where the results go.
+        store: The store for the results.
         parts: The parts; if there are none, nothing is written.
         folder: The folder that relative paths start from.
         options: The options that the parts depend on.

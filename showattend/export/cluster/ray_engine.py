@@ -33,7 +33,7 @@ class Work(NamedTuple):
     Attributes:
         model: The model, as a name or path that all machines know.
         digest: The digest of its files; a machine with other files is not used.
-        store: Where the parts are written.
+        store: The store for the parts.
         kind: ``parquet`` or ``jsonl``.
         folder: The folder that relative paths start from.
         device: See `Captioner.from_pretrained`.
