@@ -86,7 +86,7 @@ def read_index(pattern: str) -> ShardIndex:
     except DataError as error:
         raise DataError(
             f"{pattern}: there is no readable {INDEX} next to the shards, which `showattend "
-            f"prepare --shards` writes last ({error}); run it, or run it again if it was interrupted"
+            f"prepare --shards` writes last ({error}); run it, or run it again if interrupted"
         ) from error
     known, values = _parse(content, place, folder)
     found: list[Shard] = []
