@@ -1,7 +1,7 @@
 """Conversion of an image file's values to sRGB; an ordinary photograph needs none of it.
 
 - An ICC profile is applied, unless it is equivalent to sRGB, broken, or meant for another kind of
-    image.
+  image.
 - More than 8 bits: see ``depth.py``. Transparency is composited over white.
 - Pixels are converted in tiles, on the way to the requested size.
 

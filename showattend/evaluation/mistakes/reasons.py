@@ -3,9 +3,9 @@
 There are three kinds of error, checked in this order:
 
 - *habit*: the word barely depends on the photo. Given the same words before it, this photo makes
-    the word less than `LEAST_GAIN` times as likely as other photos do on average.
+  the word less than `LEAST_GAIN` times as likely as other photos do on average.
 - *mistook*: the model looked at an object and called it something else. The peak of the word's map
-    lies on an object in the photo.
+  lies on an object in the photo.
 - *misplaced*: the peak lies on no named object, or the map has no clear peak.
 
 Objects are known from masks (`showattend.evaluation.grounding`), or else from human captions: they
