@@ -26,7 +26,7 @@ CONTROLS = frozenset(
         ),
     )
 )
-"""Characters that a terminal obeys instead of showing them: control characters, separators of lines
+"""Characters that a terminal obeys instead of showing: control characters, separators of lines
 and paragraphs, and marks that reverse the direction of the text around them."""
 _ESCAPES = {ord(sign): ascii(sign)[1:-1] for sign in CONTROLS}
 

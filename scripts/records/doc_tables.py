@@ -198,7 +198,7 @@ KINDS = ("content", "function")
 
 
 def before(records: Records) -> str:
-    """How many captions and maps are those of the code before it was rebuilt."""
+    """The captions and maps that equal those of the code before it was rebuilt."""
     header = ["model", "photographs of", "photographs", "same words", "same maps"]
     header += ["maps differ by", "log-probabilities by"]
     lines = []

@@ -187,7 +187,11 @@ class KindConfig:
 
     @classmethod
     def from_values(cls, values: dict[str, Any], where: str, prefix: str) -> Self:
-        """Build the section from plain values, checking every key and type; see `from_dict`."""
+        """Build the section from plain values, checking every key and type; see `from_dict`.
+
+        Raises:
+            ConfigError: A key is unknown, or a value has the wrong type or is out of bounds.
+        """
         from showattend.model.kinds import all_options, options_of
 
         registry = cls.registry()

@@ -158,7 +158,7 @@ def _other_size(shard: Shard, size: str) -> str:
 
 
 class _HopelessError(DataError):
-    """What another try does not mend."""
+    """An error that another attempt cannot help."""
 
 
 def _copied(shard: Shard, folder: Path | None) -> IO[bytes]:
@@ -172,7 +172,7 @@ def _copied(shard: Shard, folder: Path | None) -> IO[bytes]:
         try:
             _fill(file, shard, folder)
             return file
-        except BaseException as error:  # each kind of connection has errors of its own
+        except BaseException as error:  # each kind of connection has its own errors
             file.close()
             if not isinstance(error, Exception) or isinstance(error, _HopelessError | MissingError):
                 raise
@@ -196,7 +196,7 @@ def _empty(shard: Shard, folder: Path | None) -> IO[bytes]:
 
 
 def _fill(file: IO[bytes], shard: Shard, folder: Path | None) -> None:
-    """Copy a shard; of a stream that is longer than the shard, no more than that is read."""
+    """Copy a shard, without reading much beyond the size that its index gives."""
     digest, count = hashlib.sha256(), 0
     with open_stream(shard.place) as stream:
         while block := stream.read(min(_BLOCK, shard.size + 1 - count)):

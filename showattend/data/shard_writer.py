@@ -217,12 +217,12 @@ class _Ours:
         return dict(values)
 
     def has(self, name: str, plan: str) -> bool:
-        """Whether a shard is there that was written after this plan."""
+        """Whether a shard written from this plan exists."""
         size, entry = _size_of(self.folder / name), self.entries.get(name, {})
         return size is not None and entry.get("bytes") == size and entry.get("plan") == plan
 
     def remove_stale(self) -> None:
-        """Remove what killed processes have left half written."""
+        """Remove files that killed processes left half written."""
         begun = {path.name[1:].rsplit(".", 2)[0] for path in self.folder.glob(".*.part")}
         for name in begun:
             if _NAME.fullmatch(name) or name in (INDEX, _JOURNAL):
@@ -232,7 +232,7 @@ class _Ours:
         """Write down which files are ours, before they are written.
 
         Args:
-            replaced: Shards that will be written, of which nothing is known any longer.
+            replaced: Shards that will be written; their entries are forgotten.
         """
         for name in replaced:
             self.entries.pop(name, None)
@@ -245,14 +245,14 @@ class _Ours:
         write_bytes(self.folder / _JOURNAL, json.dumps(values).encode())
 
     def finish(self, names: Iterable[str]) -> None:
-        """Remove the shards of a larger data set before, and the journal, which has their names."""
+        """Remove the shards of an earlier, larger data set, and the journal that lists them."""
         for name in self.names - set(names):
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def _check_room(folder: Path, sizes: Mapping[str, int]) -> None:
-    """Check that the disk has room for shards; one that is replaced goes when the new one is there.
+    """Check that the disk has room for shards; old ones are removed only after the new are written.
 
     Raises:
         OSError: There is not enough room.

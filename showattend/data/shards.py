@@ -45,7 +45,7 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST = 10_000_000
 _MOST_FILES = 100  # of a sample
-_RECORDS = (  # headers that say more of the next member, and of all that follow
+_RECORDS = (  # headers about the next member, or about all that follow
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
@@ -216,10 +216,10 @@ class Header(tarfile.TarInfo):
 
 
 def files_in(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of a tar file, of which none is kept in memory.
+    """Yield the files of a tar file, keeping none in memory.
 
     Args:
-        tar: Opened with `Header`.
+        tar: A file opened with `Header`.
 
     Raises:
         tarfile.ReadError: It is damaged.

@@ -204,8 +204,8 @@ def warn_left_out(first: Sequence[object], count: int) -> None:
     """Log what was left out.
 
     Args:
-        first: The first of it, files and folders.
-        count: How many there are.
+        first: The first files and folders.
+        count: The number of all.
     """
     if count:
         more = f" and {count - _NAMED:,} more" if count > _NAMED else ""

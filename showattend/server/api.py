@@ -173,7 +173,7 @@ def create_app(
             str, Form(max_length=600, description="Read this instead of searching for a caption.")
         ] = "",
         short: Annotated[
-            bool, Form(description="Maps in as many digits as can be seen: fewer bytes.")
+            bool, Form(description="Round maps to what can be seen: fewer bytes.")
         ] = False,
     ) -> Answer:
         """Caption a photo, and show for every word where the model looked."""

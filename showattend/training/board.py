@@ -73,7 +73,7 @@ class Board:
     def epoch(self, entry: Mapping[str, Any], captioner: Callable[[], Captioner]) -> None:
         """Write an epoch: its figures, and the photographs if it was validated.
 
-        A disk that is full does not end the run: a message says so, and nothing more is written.
+        A full disk does not end the run: a message reports it, and nothing more is written.
 
         Args:
             entry: The epoch's entry in the training record.
@@ -89,8 +89,8 @@ class Board:
             self.writer.flush()
         except OSError as error:
             self.reporter.message(
-                f"TensorBoard: {self.folder}: cannot be written ({one_line(error)}); the run goes "
-                "on without it"
+                f"TensorBoard: {self.folder}: cannot be written ({one_line(error)}); training "
+                "continues without it"
             )
             self.folder = None
             with contextlib.suppress(OSError):

@@ -208,7 +208,7 @@ def _unfit(
 
 
 def _difference(key: str, theirs: Any, mine: Any) -> str:
-    """What is different in a value of two recipes, or in a value within."""
+    """The first difference between two recipes' values, or within them."""
     if isinstance(theirs, dict) and isinstance(mine, dict):
         for each in (*mine, *theirs):
             if each not in theirs or each not in mine or theirs[each] != mine[each]:

@@ -286,11 +286,11 @@ def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_progress(meta: Mapping[str, Any]) -> Progress:
-    """The progress in a state's header, which the first versions wrote in another form.
+    """The progress in a state's header; the first versions wrote another form.
 
     Raises:
-        TypeError: It is not that of a state.
-        ValueError: It is not that of a state.
+        TypeError: The header is not that of a state.
+        ValueError: The header is not that of a state.
     """
     values = dict(meta["progress"])
     if "losses" in values:

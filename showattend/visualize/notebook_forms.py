@@ -54,11 +54,11 @@ def gallery_form(captions: Sequence[Caption]) -> str:
 
 
 class PageFile:
-    """A page that a command wrote, such as ``errors --output worst.html``, to be shown in a notebook.
+    """A page that a command wrote, such as ``errors --output worst.html``, shown in a notebook.
 
     Args:
         path: The file.
-        height: Of the frame, in pixels.
+        height: The height of the frame, in pixels.
     """
 
     def __init__(self, path: str | Path, height: int = HEIGHT) -> None:

@@ -229,7 +229,7 @@ def photo_values(captions: Sequence[Caption], *, short: bool = False) -> dict[st
 
     Args:
         captions: Candidates of one photo, best first.
-        short: Maps in as many digits as can be seen, which is about half of the text.
+        short: Whether to round maps to what can be seen, which halves the text.
 
     Raises:
         UserError: There is no caption.

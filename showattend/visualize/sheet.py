@@ -369,7 +369,7 @@ def content_of(figure: Figure, suffix: str, title: str) -> bytes:
 
 
 def pages_of(figures: Iterable[Figure], title: str) -> bytes:
-    """Figures as the pages of a PDF; for the rest see `content_of`."""
+    """Figures as the pages of a PDF; see `content_of`."""
     from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfPages
 
     file = io.BytesIO()

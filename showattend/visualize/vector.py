@@ -64,10 +64,10 @@ def with_pictures(svg: bytes, placed: Sequence[Placed], scale: float) -> bytes:
 
 
 def one_below_the_other(svgs: Sequence[bytes]) -> bytes:
-    """Figures as one SVG, at its left edge; a photo that all of them show is in it once.
+    """Figures as one SVG, aligned left; a photo in all of them is stored once.
 
     Args:
-        svgs: As `with_pictures` makes them.
+        svgs: Figures made by `with_pictures`.
     """
     parts, photo = [], ""
     width = height = 0.0
@@ -83,7 +83,7 @@ def one_below_the_other(svgs: Sequence[bytes]) -> bytes:
             photo = next(iter(_PHOTO.findall(body)), "")
         elif photo and photo in body:
             body = body.replace(photo, "").replace('href="#photo"', 'href="#e0-photo"')
-        # Names are one figure's own: those of the others would be taken for them.
+        # The figures use the same ids, which must differ in one file.
         body = re.sub(r'( id="|href="#|url\(#)(?!e0-photo")', rf"\g<1>e{number}-", body)
         parts.append(f'<svg y="{height:g}" width="{w:g}" height="{h:g}">{body}</svg>\n')
         width, height = max(width, w), height + h

@@ -24,11 +24,11 @@ from showattend.system.threads import in_order
 
 READERS = 8
 """Threads of a worker that fetch images ahead of the model."""
-_REMEMBERED = 10_000  # names left out, to count one that two inputs have once
+_REMEMBERED = 10_000  # names left out, to count one in two inputs once
 
 
 class _LeftOut:
-    """What was left out: how much it is, and the first of it."""
+    """The names left out: their number, and the first of them."""
 
     def __init__(self) -> None:
         self.places: dict[str, None] = {}
@@ -82,7 +82,7 @@ def _shards(pattern: str) -> Iterator[Input]:
 
 
 def _below(address: str, left_out: _LeftOut, problems: list[str]) -> Iterator[Input]:
-    """The images that an address or a pattern of addresses stands for."""
+    """The images at an address or a pattern of addresses."""
     if not is_remote(address):
         found, said = find_images([local_path(address)], recursive=True)
         problems += said
@@ -119,13 +119,13 @@ def _below(address: str, left_out: _LeftOut, problems: list[str]) -> Iterator[In
 
 
 def _named(address: str) -> Entry | None:
-    """What an address stands for; None if there is nothing."""
+    """The file or folder at an address; None if there is nothing."""
     system, path = file_system(address)
     try:
         kind = system.info(path)["type"]
     except FileNotFoundError:
         return None
-    except Exception as error:  # each kind of connection has errors of its own
+    except Exception as error:  # each kind of connection has its own errors
         raise DataError(f"{address}: cannot be listed ({one_line(error)})") from None
     return Entry(system.unstrip_protocol(path), kind == "directory")
 

@@ -30,7 +30,7 @@ SHARES = 4
 _FORMAT = 1
 _END = b'{"parts"'
 _LONGEST = 1 << 20  # bytes of the last line; it has the problems
-_PROBLEMS, _PROBLEM = 100, 400  # of which so many are kept, and so many signs of each
+_PROBLEMS, _PROBLEM = 100, 400  # problems kept, and characters of each
 
 OPTIONS = {
     "inputs": "the inputs",
@@ -297,7 +297,7 @@ def write_list(
                 count, images = count + 1, images + len(part.images)
             kept = [str(UserError(each))[:_PROBLEM] for each in problems[:_PROBLEMS]]
             if len(problems) > _PROBLEMS:
-                kept.append(f"{len(problems) - _PROBLEMS:,} more of such inputs")
+                kept.append(f"{len(problems) - _PROBLEMS:,} more such problems")
             totals = {"parts": count, "images": images, "problems": kept}
             file.write(json.dumps(totals) + "\n")
         if count:

@@ -156,7 +156,7 @@ class Store:
         """Whether it has this file.
 
         Raises:
-            DataError: That cannot be found out.
+            DataError: The place cannot be reached.
         """
         if self.is_folder:
             return (self.folder / name).is_file()

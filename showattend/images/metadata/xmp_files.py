@@ -355,7 +355,7 @@ def _format_of(data: bytes) -> _Format:
 
 
 _OUTSIDE = (struct.error, IndexError, OverflowError)
-"""What a number raises that leads out of the file, or out of its own bytes."""
+"""Raised by numbers that point outside the file, or do not fit into their bytes."""
 _DAMAGED = "its metadata is damaged"
 
 

@@ -31,9 +31,9 @@ MAX_BYTES = 16_000_000
 """Larger packets are refused."""
 
 MOST_ELEMENTS = 500_000
-"""Packets with more are refused: each takes a hundred times the memory of its four bytes."""
+"""Packets with more are refused: each needs a hundred times the memory of its four bytes."""
 ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso8859-1", "ascii")
-"""Others are refused: some of Python's take minutes for what is allowed here."""
+"""Others are refused: some of Python's need minutes for a packet of the allowed size."""
 
 WRITER = "showattend"
 """The beginning of ``photoshop:CaptionWriter`` in this program's packets."""
@@ -81,7 +81,7 @@ class _Element:
         inside: The offset after its start tag.
         close: The offset of its end tag; None if the element is one empty tag.
         end: The offset after the element.
-        pieces: Its own text, as the parser came upon it.
+        pieces: Its own text, in the pieces that the parser found.
     """
 
     __slots__ = ("attributes", "children", "close", "end", "inside", "name", "pieces", "start")
@@ -95,7 +95,7 @@ class _Element:
 
     @property
     def text(self) -> str:
-        """Its own text, without that of the elements within it."""
+        """Its own text, without that of its children."""
         return "".join(self.pieces)
 
     def walk(self) -> Iterator[_Element]:
