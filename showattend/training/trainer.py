@@ -17,7 +17,7 @@ from showattend.model import checkpoint as checkpoints
 from showattend.model.decoders.protocol import favour_rare_words, sharpen
 from showattend.model.decoders.refined import innermost
 from showattend.model.encoder import Encoder
-from showattend.model.fast.compiling import compile_step
+from showattend.model.fast import compile_step
 from showattend.system.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.system.processes import join, leave
 from showattend.training.average import Merger, MovingAverage, best_model, put_weights

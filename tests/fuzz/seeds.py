@@ -576,7 +576,7 @@ def npy() -> list[bytes]:
 
 
 def tars() -> list[bytes]:
-    """Shards of two samples, with headers of all three formats; the last one compressed."""
+    """Shards of two samples, with headers of all three formats; the last ones compressed."""
     array = io.BytesIO()
     np.save(array, np.ones((2, 2, 3), np.float16))
     found = []
@@ -584,6 +584,8 @@ def tars() -> list[bytes]:
         (tarfile.USTAR_FORMAT, "w"),
         (tarfile.PAX_FORMAT, "w"),
         (tarfile.GNU_FORMAT, "w:gz"),
+        (tarfile.GNU_FORMAT, "w:bz2"),
+        (tarfile.GNU_FORMAT, "w:xz"),
     ):
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode=mode, format=form) as tar:
@@ -613,6 +615,26 @@ def indexes() -> list[bytes]:
     return [
         _json(to_json(shards, words, features)) for features in (None, {"encoder": "e", "crop": 0})
     ]
+
+
+OPTIONS = {
+    "inputs": ["/photos"],
+    "recursive": False,
+    "model": "0123",
+    "parts": "jsonl",
+    "size": None,
+}
+
+
+def lists() -> list[bytes]:
+    """The list of images that a job on a cluster writes first."""
+    from showattend.export.cluster.partition import LIST, Part, write_list
+    from showattend.export.cluster.stores import Store
+
+    parts = [Part(0, NAMES), Part(1, shard="s3://bucket/a.tar"), Part(2, ("é\n.jpg",))]
+    with TemporaryDirectory() as folder:
+        write_list(Store(folder), parts, "/here", OPTIONS, ["x: no images"])
+        return [(Path(folder) / LIST).read_bytes()]
 
 
 def uploads() -> list[bytes]:

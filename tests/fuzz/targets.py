@@ -217,10 +217,40 @@ def read_shard(content: bytes, folder: Path) -> None:
     from showattend.data.shards import read
 
     place = str(written(folder, "train-0.tar", content))
-    if content[:2] != b"\x1f\x8b":  # a compressed one can only be read through
+    if content[:2] not in (
+        b"\x1f\x8b",
+        b"BZ",
+        b"\xfd7",
+    ):  # a compressed one can only be read through
         _use_shard(Shard(place, "train", 2, 2, len(content), ""))
     for sample in read(place):
         assert isinstance(sample.name, str)
+
+
+def read_list(content: bytes, folder: Path) -> None:
+    """What a run that is continued does with the list of the first one."""
+    from showattend.export.cluster.part_files import bad_file_of, file_of
+    from showattend.export.cluster.partition import LIST, ImageList, Part
+    from showattend.export.cluster.stores import Store
+
+    written(folder, LIST, content)
+    found = ImageList(Store(str(folder)))
+    refused = []
+    try:
+        found.check(seeds.OPTIONS)
+    except UserError as error:
+        refused.append(error)
+    totals, parts = found.totals(), list(found.parts())
+    assert (len(parts), [part.number for part in parts]) == (totals.parts, [*range(len(parts))])
+    for part in parts:
+        assert Part.of_line(part.to_line()) == part
+        for name in (file_of(part, "jsonl"), bad_file_of(part)):
+            assert not (folder / name).exists()
+        for image in part.images or (part.shard,):
+            assert isinstance(image, str)
+    assert isinstance("".join((found.folder, *totals.problems)), str)
+    if refused:
+        raise refused[0]
 
 
 def read_table(content: bytes, folder: Path) -> None:
@@ -575,6 +605,7 @@ TARGETS = {
             4_000,
         ),
         Target("shard", seeds.tars, mutate_tar, read_shard, (DataError,), 6_000),
+        Target("images.jsonl", seeds.lists, mutate_json_lines, read_list, (UserError,), 10_000),
         Target(
             "names", lambda: [b"a.jpg/b.JPG/c.png"], mutate_text, find_names, (DataError,), 3_000
         ),
@@ -659,6 +690,7 @@ def import_all() -> None:
         "showattend.data.cache_listing", "showattend.data.coco.annotations",
         "showattend.training.check",
         "showattend.evaluation.evaluate", "showattend.evaluation.grounding.instances",
+        "showattend.export.cluster.part_files",
         "showattend.export.engine", "showattend.export.program", "showattend.cli.resuming",
         "showattend.model.description", "showattend.server.api", "showattend.visualize.raw",
         "huggingface_hub", "rich.table", "showattend.cli.finetune_command",
