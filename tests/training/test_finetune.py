@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from showattend.evaluation.evaluate import evaluate
 from showattend.evaluation.scores import java
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
 from showattend.model import checkpoint as checkpoints
+from showattend.system.files import name_aside
 from showattend.training import finetune as finetuning
 from showattend.training.display import Display
 from showattend.training.finetune import finetune, validation_count
@@ -324,7 +326,15 @@ def test_a_damaged_report_is_one_line(
     out.mkdir()
     path = out / finetuning.REPORT_NAME
     path.write_text(json.dumps(given | FINISHED))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    aside = name_aside(path).name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")
+    (out / "data").mkdir()
+    left = [out / aside, out / "data" / aside]
+    for each in left:
+        each.touch()
     assert finetune(source, out, model="flickr8k", resume=True)["kept"] == "trained"
+    assert not any(each.exists() for each in left), "what a killed run left"
     path.write_text(json.dumps(given | FINISHED | change))
     before = path.read_text()
     refused(said, source, out, model="flickr8k", resume=True)
