@@ -180,14 +180,22 @@ class KindConfig:
         return [
             Key("kind", cls.default, f"one of {', '.join(registry)}"),
             *(
-                Key(name, default, f"{', '.join(kinds)}: {about}")
+                Key(
+                    name,
+                    default,
+                    about if len(kinds) == len(registry) else f"{', '.join(kinds)}: {about}",
+                )
                 for (name, default, about), kinds in users.items()
             ),
         ]
 
     @classmethod
     def from_values(cls, values: dict[str, Any], where: str, prefix: str) -> Self:
-        """Build the section from plain values, checking every key and type; see `from_dict`."""
+        """Build the section from plain values, checking every key and type; see `from_dict`.
+
+        Raises:
+            ConfigError: See `KindConfig`; ``where`` names the source in the message.
+        """
         from showattend.model.kinds import all_options, options_of
 
         registry = cls.registry()
