@@ -111,7 +111,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return 1 if missing else 0
 
 
-LONG = ("captions", "faithful", "provenance")
+LONG = ("captions", "faithful", "provenance", "categories", "where")
 """What a record of several models leaves out of each."""
 SAID = {"own": "Their own captions:", "human": "Human captions, forced:"}
 
@@ -223,6 +223,8 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     captioner = Captioner.from_checkpoint(
         checkpoint, name=run, device=choose_device("auto"), precision=given.precision
     )
+    if weights == model:
+        captioner.file = model  # of which the record has the digest
     if size:
         captioner.resize(int(size))
     print(f"grounding {run} ...", file=sys.stderr, flush=True)

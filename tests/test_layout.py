@@ -133,6 +133,7 @@ WHOLE = {
     "test_gpu.py",
     "test_language.py",
     "test_layout.py",
+    "test_makefile.py",
     "test_notebooks.py",
     "test_package.py",
     "test_readme.py",

@@ -10,6 +10,7 @@ from showattend.exceptions import CheckpointError
 from showattend.model.checkpoint import FAMILIARITY, Checkpoint, load, weights_digest
 from showattend.model.decoders import DECODERS
 from showattend.model.kinds import options_of, takes
+from showattend.model.record_schema import check_record, shallow
 from showattend.model.score_settings import (
     SEARCH,
     describe_settings,
@@ -24,9 +25,14 @@ def describe(path: Path) -> str:
     """Describe a model file in a few lines.
 
     Raises:
-        CheckpointError: The file is not a model, or its header is incomplete.
+        CheckpointError: The file is not a model, or its header or record is damaged.
     """
     checkpoint = load(path)
+    try:
+        check_record(checkpoint.record)
+        shallow(checkpoint.config, "config")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its header cannot be read ({error})") from error
     try:
         return _lines(path, checkpoint)
     except (AttributeError, KeyError, TypeError) as error:
@@ -107,7 +113,9 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
     if data := record.get("data"):
         source = record["config"]["data"]["path"]
         if isinstance(source, list):
-            source = ", ".join(str(each.get("path", each)) for each in source)
+            source = ", ".join(
+                str(each.get("path") if isinstance(each, dict) else each) for each in source
+            )
         lines.append(f"trained on   {data['train_images']:,} images of {source}")
     if best := record.get("best"):
         how = describe_settings(validation_settings(record))
@@ -118,7 +126,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
     lines += _figures(record.get("figures") or [])
     if made := record.get("provenance"):
         lines += ["", "how it was trained", *provenance.describe(made)]
-        for each in record.get("resumed", []):
+        for each in record.get("resumed") or []:
             lines.append(f"resumed      at epoch {each.get('epoch')}, batch {each.get('batch')}")
             lines += [f"             {text}" for text in provenance.changes(made, each)]
     return "\n".join(map(visible, lines))

@@ -404,9 +404,9 @@ class Trainer:
                 checkpoints.save(self.out, self._captioner().to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
+        self._write_record()
         if self.board is not None:
             self.board.epoch(now.history[-1], self._captioner)
-        self._write_record()
 
     def _captioner(self) -> Captioner:
         record = portable_record(self._record())

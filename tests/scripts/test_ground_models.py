@@ -13,7 +13,7 @@ import torch
 
 from showattend.exceptions import CheckpointError, UserError
 from showattend.model import checkpoint as checkpoints
-from showattend.model.checkpoint import save_tensors
+from showattend.model.checkpoint import save_tensors, weights_digest
 from tests.evaluation.grounding.test_ground import world as world
 from tests.scripts.loading import load_script
 
@@ -77,6 +77,7 @@ def test_models_are_compared(
     assert "own object" not in out
     record = json.loads((world / "record.json").read_text(encoding="utf-8"))
     assert record["provenance"]["data"]["annotations"]
+    assert record["provenance"]["model"]["weights"] == weights_digest(model / "model.safetensors")
     for kind in ("own", "human"):
         assert list(record[kind]["models"]) == ["λ = 1", "again"]
         for found in record[kind]["models"].values():
