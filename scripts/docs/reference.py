@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,4 +122,4 @@ def config_page() -> str:
 
 
 def _line(kind: type) -> str:
-    return (kind.__doc__ or "").strip()
+    return inspect.getdoc(kind) or ""

@@ -180,7 +180,11 @@ class KindConfig:
         return [
             Key("kind", cls.default, f"one of {', '.join(registry)}"),
             *(
-                Key(name, default, f"{', '.join(kinds)}: {about}")
+                Key(
+                    name,
+                    default,
+                    about if len(kinds) == len(registry) else f"{', '.join(kinds)}: {about}",
+                )
                 for (name, default, about), kinds in users.items()
             ),
         ]
@@ -190,7 +194,7 @@ class KindConfig:
         """Build the section from plain values, checking every key and type; see `from_dict`.
 
         Raises:
-            ConfigError: A key is unknown, or a value has the wrong type or is out of bounds.
+            ConfigError: See `KindConfig`; ``where`` names the source in the message.
         """
         from showattend.model.kinds import all_options, options_of
 

@@ -260,7 +260,7 @@ class _Tiff:
     points to the copy, so that nothing else moves. What an earlier call added there is replaced.
     """
 
-    tag = 700
+    tag, places = 700, (273, 324)  # StripOffsets, TileOffsets
 
     class Directory(NamedTuple):
         """The first directory: its place, its entries as stored, and what follows."""
@@ -275,20 +275,50 @@ class _Tiff:
         self.count, self.width = ("Q", 20) if big else ("H", 12)
         self.at, self.most = (8, 2**64) if big else (4, 2**32)  # where the header points from
 
-    def directory(self, data: bytes) -> Directory:
-        """The first directory."""
+    def directory(self, data: bytes, at: int | None = None) -> Directory:
+        """The first directory, or the one to which the bytes here point."""
         try:
-            (start,) = struct.unpack_from(self.order + self.pointer, data, self.at)
+            (start,) = struct.unpack_from(
+                self.order + self.pointer, data, self.at if at is None else at
+            )
             (count,) = struct.unpack_from(self.order + self.count, data, start)
         except (struct.error, OverflowError):
             raise DataError("is not a complete TIFF file") from None
         first = start + struct.calcsize(self.order + self.count)
         last = first + count * self.width
         end = last + struct.calcsize(self.order + self.pointer)
-        if end > len(data):
+        if end > len(data) or start < self.at:  # 0 is none
             raise DataError("is not a complete TIFF file")
         entries = [data[at : at + self.width] for at in range(first, last, self.width)]
         return self.Directory(start, end, entries, data[last:end])
+
+    def _check_pixels(self, data: bytes) -> None:
+        """Refuse a file that claims that pixels begin in its header, which will be changed."""
+        at, before = self.at, set[int]()
+        end = self.at + struct.calcsize(self.pointer)
+        while at not in before and len(before) < 1000:
+            before.add(at)
+            try:
+                found = self.directory(data, at)
+            except DataError:  # after the last one
+                return
+            for entry in found.entries:
+                if self._tag(entry) in self.places and min(self._numbers(data, entry)) < end:
+                    raise DataError("is not a sound TIFF file (its pixels begin in its header)")
+            at = found.end - struct.calcsize(self.pointer)
+
+    def _numbers(self, data: bytes, entry: bytes) -> tuple[int, ...]:
+        """The whole numbers of an entry, which are in it or elsewhere."""
+        shape = f"{self.order}HH{self.pointer}"
+        _, kind, count = struct.unpack_from(shape, entry)
+        form = {3: "H", 4: "I", 13: "I", 16: "Q"}.get(kind, "B")
+        field, size = entry[struct.calcsize(shape) :], count * struct.calcsize(form)
+        if size > len(field):
+            (start,) = struct.unpack(self.order + self.pointer, field)
+            field = data[start : start + size]
+        if not size or len(field) < size:
+            return (len(data),)
+        return struct.unpack(f"{self.order}{count}{form}", field[:size])
 
     def _tag(self, entry: bytes) -> int:
         return int(struct.unpack_from(f"{self.order}H", entry)[0])
@@ -310,6 +340,7 @@ class _Tiff:
     def write(self, data: bytes, packet: bytes) -> bytes:
         """The file with another packet."""
         old = self.directory(data)
+        self._check_pixels(data)
         place = self._place(old)
         kept = len(data)
         if place and old.end == len(data) and place[0] + place[1] + place[1] % 2 == old.start:

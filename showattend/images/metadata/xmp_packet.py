@@ -31,7 +31,9 @@ MAX_BYTES = 16_000_000
 """Larger packets are refused."""
 
 MOST_ELEMENTS = 500_000
-"""Packets with more are refused: each needs a hundred times the memory of its four bytes."""
+"""Packets with more are refused: each takes a hundred times the memory of its four bytes."""
+MOST_ATTRIBUTES = 100_000
+"""Elements with more are refused: each takes over a kilobyte while it is parsed."""
 ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso8859-1", "ascii")
 """Others are refused: some of Python's need minutes for a packet of the allowed size."""
 
@@ -141,6 +143,8 @@ class _Packet:
         self.blocks = found.named(f"{RDF} Description")
 
     def _parse(self) -> _Element:
+        if max(piece.count(b"=") for piece in self.content.split(b"<")) > MOST_ATTRIBUTES:
+            raise DataError(f"its XMP has more than {MOST_ATTRIBUTES:,} attributes in one element")
         open_elements = [_Element("", {}, 0, 0)]
         parser = expat.ParserCreate("utf-8", " ")
         parser.buffer_text = True
