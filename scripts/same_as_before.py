@@ -150,7 +150,7 @@ def compare(
 
     Args:
         names: Names of the photographs.
-        before: An entry for each, as of `run`.
+        before: An entry for each, see `run`.
         now: The same of this version.
 
     Returns:
