@@ -2,7 +2,7 @@
 FROM python:3.12-slim
 
 # The index of PyTorch's CPU builds, from PyTorch's "Start Locally" page. Without it, PyTorch comes
-# with CUDA and takes 6 GB.
+# with CUDA and takes 6.3 GB.
 ARG TORCH_INDEX=""
 
 WORKDIR /src

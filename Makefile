@@ -11,9 +11,18 @@ PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE \
 # Modules share what they train and draw: a worker takes neighbouring tests, and steals when it is idle.
 PYTEST := -m pytest -q -n 2 --dist worksteal
 
+# PyTorch's CPU build, for machines without a GPU: the address in the command that PyTorch's page "Start
+# Locally" shows for Pip and CPU. Without it, pip takes the build with CUDA on Linux.
+TORCH_INDEX ?=
+
 # Constraints for the development environment; CI gives requirements-ci.txt, so that it installs what
 # is known to pass. Without it, pip takes the newest versions within the bounds of pyproject.toml.
 LOCK ?=
+
+GIVEN = $(addprefix --constraint ,$(LOCK))
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# PyTorch from TORCH_INDEX, if that is given; what is installed next then finds it there.
+TORCH = $(if $(TORCH_INDEX),$(PIP) $(GIVEN) --index-url "$(TORCH_INDEX)" torch torchvision)
 
 .PHONY: demo docs test test-slow test-processors test-oldest test-newest newest lock test-api test-cluster fuzz \
   kills soak same-captions lint benchmark records reproduce clean help
@@ -28,20 +37,29 @@ help:  ## this list
 
 .venv/ready: .venv/bin/python pyproject.toml
 	@echo "Setting up .venv (PyTorch is large: a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(TORCH)
+	$(PIP) --editable .
 	@touch $@
 
 .venv/ready-dev: .venv/bin/python pyproject.toml $(LOCK)
 	@echo "Setting up .venv for development (PyTorch is large: a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  $(addprefix --constraint ,$(LOCK)) --editable '.[dev]'
+	$(TORCH)
+	$(PIP) $(GIVEN) --editable '.[dev]'
 	@touch $@ .venv/ready
 
 # In the environment that runs the package: the notebooks need PyTorch, and a second copy is gigabytes.
 .venv/ready-docs: .venv/bin/python pyproject.toml
 	@echo "Setting up .venv for the documentation (PyTorch is large: a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(TORCH)
+	$(PIP) --editable '.[docs]'
 	@touch $@ .venv/ready
+
+# What the slow tests need besides: they build the site, and compare with other libraries.
+.venv/ready-slow: .venv/bin/python pyproject.toml $(LOCK)
+	@echo "Setting up .venv for all tests (PyTorch is large: a few minutes the first time)"
+	$(TORCH)
+	$(PIP) $(GIVEN) --editable '.[dev,docs,peers]'
+	@touch $@ .venv/ready .venv/ready-dev .venv/ready-docs
 
 docs: .venv/ready-docs  ## the documentation site, in build/site; runs the notebooks (minutes)
 	$(BIN)/python scripts/docs/build_site.py
@@ -52,7 +70,7 @@ demo: .venv/ready  ## caption a free photograph and draw where the model looked
 test: .venv/ready-dev  ## the tests
 	$(BIN)/python $(PYTEST) -m "not slow"
 
-test-slow: .venv/ready-dev  ## all tests, the slow ones too
+test-slow: .venv/ready-slow  ## all tests, the slow ones too; installs the extras docs and peers
 	$(BIN)/python $(PYTEST)
 
 test-processors: .venv/ready-dev  ## the tests as other x86 processors run them (six times as long)
@@ -96,7 +114,8 @@ test-api: .venv/ready-dev .venv-api/ready  ## the server's API against its OpenA
 	@touch $@
 
 test-cluster: .venv-cluster/ready  ## captioning with Ray: two machines, one killed, from S3 to S3
-	.venv-cluster/bin/python -m pytest -q tests/export/cluster tests/cli/test_cluster_caption.py
+	.venv-cluster/bin/python -m pytest -q tests/export/cluster tests/cli/test_cluster_caption.py \
+	  tests/data/test_shards.py
 
 newest:
 	[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
@@ -113,7 +132,7 @@ lock: newest  ## write the versions of test-newest to requirements-ci.txt, which
 fuzz: .venv/ready-dev  ## 257,000 mutated files through everything that reads (about ten minutes)
 	$(BIN)/python -m tests.fuzz
 
-kills: .venv/ready-dev  ## 200 kills of a training run, 200 of captioning a folder (some minutes)
+kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing shards, parts of a job (some minutes)
 	$(BIN)/python -m tests.kills
 
 lint: .venv/ready-dev  ## style and types

@@ -137,3 +137,8 @@ def pixels_of(tab: Any, canvas: str = "canvas") -> np.ndarray:
 def fits(tab: Any) -> bool:
     """Whether a page is no wider than its window."""
     return tab.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def fits_in(tab: Any, box: str) -> bool:
+    """Whether what is in a box that scrolls is no wider than the box, as in a dialog."""
+    return tab.locator(box).evaluate("(each) => each.scrollWidth <= each.clientWidth")

@@ -28,6 +28,7 @@ from showattend.system.files import (
     hold,
     make_room,
     real,
+    sweep,
     unwritable,
     write_bytes,
     write_json,
@@ -94,6 +95,8 @@ class CaptionWriter:
         for place in (output, overlay and overlay / "photo.png"):
             if place is not None:
                 make_room(place)
+        if overlay is not None:
+            sweep([overlay])
         self.partial: Path | None = None
         self.done: frozenset[Path] = frozenset()
         self._options = dict(options or {})

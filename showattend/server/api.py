@@ -72,6 +72,7 @@ class Options:
     banned: list[str]
     preview: bool
     text: str = ""
+    short: bool = False
 
 
 _OPTIONS = tuple(field.name for field in fields(Options))
@@ -171,6 +172,9 @@ def create_app(
         text: Annotated[
             str, Form(max_length=600, description="Say this instead of searching for a caption.")
         ] = "",
+        short: Annotated[
+            bool, Form(description="Maps in as many digits as can be seen: fewer bytes.")
+        ] = False,
     ) -> Answer:
         """Caption a photo, and show for every word where the model looked."""
         if image is None and not token:
@@ -192,6 +196,7 @@ def create_app(
             banned=tokenize(banned),
             preview=preview,
             text=text,
+            short=short,
         )
         if image is None:
             work = lambda: answer_again(captioner, token, options, kept)  # noqa: E731
@@ -316,7 +321,7 @@ def _answer(
     ]
     notes = [f"the model does not know {', '.join(unknown)}, and reads <unk> there"]
     return Answer(
-        **photo_values(ranked) | {"name": name},
+        **photo_values(ranked, short=options.short) | {"name": name},
         model=_model_name(captioner),
         fixed=len(first),
         notes=notes if unknown else [],

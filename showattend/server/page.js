@@ -89,6 +89,7 @@
     form.append("prefix", asked.prefix);
     form.append("banned", asked.rejected.join(" "));
     form.append("text", asked.text);
+    form.append("short", true); // a slow line would carry their digits for half a second
     form.append("preview", !photo.token && !photo.picture);
     return fetch("api/caption", { method: "POST", body: form, signal });
   }
@@ -428,8 +429,9 @@
   });
   $("save-txt").addEventListener("click", () =>
     download(new Blob([`${text()}\n`], { type: "text/plain" }), named("txt")));
+  // photo.jpg.xmp: digiKam reads no photo.xmp.
   $("save-xmp").addEventListener("click", () =>
-    download(new Blob([description(text())], { type: "application/rdf+xml" }), named("xmp")));
+    download(new Blob([description(text())], { type: "application/rdf+xml" }), `${current.name}.xmp`));
   for (const button of document.querySelectorAll("[data-save]"))
     button.addEventListener("click", () => save(button));
 

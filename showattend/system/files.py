@@ -341,6 +341,31 @@ def _is_stale(path: Path, owner: dict[str, str]) -> bool:
     return False
 
 
+def sweep(folders: Iterable[Path]) -> list[Path]:
+    """Remove the temporary files that killed processes left in folders of the user's.
+
+    Unlike `remove_stale` it finds them whatever file was being written. Only files with names of
+    `name_aside` are considered, under the same conditions, and no folders.
+
+    Returns:
+        What was removed; what cannot be removed is left.
+    """
+    form = re.compile(rf"\..+\.{_ASIDE}", re.DOTALL)
+    removed = []
+    for folder in dict.fromkeys(folders):
+        with contextlib.suppress(OSError):
+            for entry in list(os.scandir(folder)):
+                match = form.fullmatch(entry.name)
+                if match is None or not entry.is_file(follow_symlinks=False):
+                    continue
+                path = Path(entry.path)
+                if _is_stale(path, match.groupdict()):
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                        removed.append(path)
+    return removed
+
+
 def hold(file: IO[Any]) -> bool:
     """Lock an open file until it is closed, or its process ends.
 

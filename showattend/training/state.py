@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from showattend.config import Config, to_dict
+from showattend.config import Config, defaults, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import FILE_NAME as MODEL_NAME
 from showattend.model.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
 from showattend.model.model_schema import Check, items, number, section
-from showattend.system.files import remove_stale
+from showattend.system.files import remove_stale, sweep
 from showattend.system.processes import ALONE, Processes
 
 _log = logging.getLogger(__name__)
@@ -230,6 +230,7 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         raise DataError(f"{folder}: cannot be created ({nearest} is not writable); see train.out")
     for name in (FILE_NAME, MODEL_NAME):
         remove_stale(folder / name)  # as large as a state, from a process that was killed
+    sweep([folder])
 
 
 def begins_or_resumes(config: Config, resume: bool, processes: Processes = ALONE) -> bool:
@@ -426,7 +427,7 @@ def differences(
         now: The current config.
         except_for: Keys to ignore.
     """
-    default, old, new = _flat(to_dict(Config())), _flat(before), _flat(now)
+    default, old, new = defaults(), _flat(before), _flat(now)
     keys = sorted((old.keys() | new.keys()) - set(except_for))
     pairs = [(key, *(each.get(key, default.get(key)) for each in (old, new))) for key in keys]
     return [f"{key} was {was}, is {is_}" for key, was, is_ in pairs if was != is_]

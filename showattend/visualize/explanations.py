@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -21,11 +21,16 @@ from showattend.visualize.formats import PAGE, check_output
 from showattend.visualize.heat import positions_of
 from showattend.visualize.page import GalleryPage
 from showattend.visualize.raw import maps_bytes, raw_maps
-from showattend.visualize.sheet import pixels_of
+from showattend.visualize.sheet import content_of, pages_of, pixels_of
 from showattend.visualize.summary import MOST, draw_summary
 from showattend.visualize.theme import theme_named
+from showattend.visualize.vector import one_below_the_other
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PIXELS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+VECTORS = (".svg", ".pdf")
 MAPS = (".npz", ".json")
 
 
@@ -40,7 +45,7 @@ def check_explanations(path: str | Path, options: Mapping[str, Any]) -> str:
         UserError: There is no such form, it holds one explanation only, or an option is wrong.
     """
     suffix = check_output(path, options)
-    able = (*PIXELS, PAGE, *MAPS)
+    able = (*PIXELS, *VECTORS, PAGE, *MAPS)
     if suffix not in able:
         raise UserError(
             f"{path}: a {suffix} file shows one explanation; name one, or use {', '.join(able)}"
@@ -55,8 +60,8 @@ def check_explanations(path: str | Path, options: Mapping[str, Any]) -> str:
 def save_explanations(captions: Sequence[Caption], path: str | Path, **options: Any) -> None:
     """Write several explanations of one caption (`Captioner.explain_all`) into one file.
 
-    A figure (.png, .jpg) has them one below the other, with the same words: those that are
-    sharpest in the first. A page (.html) has a card for each. A file of maps (.npz, .json) holds
+    A figure (.png, .jpg, .svg) has them one below the other, with the same words: those that are
+    sharpest in the first. A PDF has a page for each. A page (.html) has a card for each. A file of maps (.npz, .json) holds
     the first as ``attention`` and all of them as ``explanations`` [E, T, H, W], with
     ``explanation_names`` [E].
 
@@ -77,8 +82,15 @@ def save_explanations(captions: Sequence[Caption], path: str | Path, **options: 
         write_text(path, page.html(captions[0].text))
     elif suffix in MAPS:
         write_bytes(path, maps_bytes(_all_maps(captions, **options), suffix))
+    elif suffix == ".svg":
+        figures = _figures(captions, options)
+        svgs = [content_of(each, suffix, captions[0].text) for each in figures]
+        write_bytes(path, one_below_the_other(svgs))
+    elif suffix == ".pdf":
+        write_bytes(path, pages_of(_figures(captions, options), captions[0].text))
     else:
-        write_bytes(path, _stacked(captions, PIXELS[suffix], options))
+        back = theme_named(options.get("theme", _default("theme"))).back
+        write_bytes(path, _stacked(_figures(captions, options), PIXELS[suffix], back))
 
 
 def _all_maps(captions: Sequence[Caption], words: Sequence[str] | None = None) -> dict[str, Any]:
@@ -88,18 +100,27 @@ def _all_maps(captions: Sequence[Caption], words: Sequence[str] | None = None) -
     return {**each[0], "explanations": maps, "explanation_names": names}
 
 
-def _stacked(captions: Sequence[Caption], form: str, options: Mapping[str, Any]) -> bytes:
-    """The figures one below the other, as the content of a file."""
+def _figures(captions: Sequence[Caption], options: Mapping[str, Any]) -> Iterator[Figure]:
+    """A figure of each explanation, all with the same words."""
     chosen, draw = dict(options), draw_figure
     if chosen.get("words") is None and chosen.get("layout", "summary") == "summary":
         chosen.pop("layout", None)
         sharp = sharpest(captions[0], positions_of(captions[0], None), MOST)
         draw = partial(draw_summary, places=sharp or None)
-    pictures = [pixels_of(draw(caption, **chosen)) for caption in captions]
+    for caption in captions:
+        yield draw(caption, **chosen)
+
+
+def _default(option: str) -> Any:
+    return inspect.signature(draw_figure).parameters[option].default
+
+
+def _stacked(figures: Iterable[Figure], form: str, back: str) -> bytes:
+    """The figures one below the other, as the content of a file."""
+    pictures = [pixels_of(each) for each in figures]
     width = max(picture.shape[1] for picture in pictures)
-    theme = chosen.get("theme", inspect.signature(draw_figure).parameters["theme"].default)
-    back = ImageColor.getrgb(theme_named(theme).back)
-    sheet = Image.new("RGB", (width, sum(picture.shape[0] for picture in pictures)), back)
+    height = sum(picture.shape[0] for picture in pictures)
+    sheet = Image.new("RGB", (width, height), ImageColor.getrgb(back))
     y = 0
     for picture in pictures:
         sheet.paste(Image.fromarray(picture), (0, y))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Sequence
+from pathlib import Path
 
 from showattend.caption import Caption
 from showattend.visualize.figure import figure_bytes
@@ -50,6 +51,21 @@ def gallery_form(captions: Sequence[Caption]) -> str:
         page.add([caption, *caption.alternatives])
     said = f"{len(captions):,} caption{'' if len(captions) == 1 else 's'}"
     return _frame(page.html(), said, GALLERY_HEIGHT)
+
+
+class PageFile:
+    """A page that a command wrote, such as ``errors --output worst.html``, to be shown in a notebook.
+
+    Args:
+        path: The file.
+        height: Of the frame, in pixels.
+    """
+
+    def __init__(self, path: str | Path, height: int = HEIGHT) -> None:
+        self.path, self.height = Path(path), height
+
+    def _repr_html_(self) -> str:
+        return _frame(self.path.read_text(encoding="utf-8"), self.path.name, self.height)
 
 
 def _frame(page: str, title: str, height: int) -> str:

@@ -151,12 +151,8 @@ class GalleryPage:
             UserError: It has no caption, or that does not know its image.
             ImageError: The image cannot be opened (any more).
         """
-        values = photo_values(captions)
+        values = photo_values(captions, short=True)
         values["name"] = name or values["name"]
-        for each in values["captions"]:
-            each["attention"] = [_shorter(numbers) for numbers in each["attention"]]
-            if "parts" in each:
-                each["parts"] = [[_shorter(one) for one in parts] for parts in each["parts"]]
         words = captions[0].words
         values["remarks"] = [
             {**each._asdict(), "words": " ".join(words[each.start : each.stop])} for each in remarks
@@ -228,11 +224,12 @@ def longest_side(photos: int) -> int:
     return next(side for most, side in _SIDES if photos <= most)
 
 
-def photo_values(captions: Sequence[Caption]) -> dict[str, Any]:
+def photo_values(captions: Sequence[Caption], *, short: bool = False) -> dict[str, Any]:
     """A photo's captions as the viewer takes them: plain values, no pixels.
 
     Args:
         captions: Candidates of one photo, best first.
+        short: Maps in as many digits as can be seen, which is about half of the text.
 
     Raises:
         UserError: There is no caption.
@@ -251,7 +248,7 @@ def photo_values(captions: Sequence[Caption]) -> dict[str, Any]:
         "somewhere": SOMEWHERE,
         "familiarity": captions[0].familiarity,
         "note": captions[0].note,
-        "captions": [_caption_values(each) for each in captions],
+        "captions": [_caption_values(each, short) for each in captions],
     }
 
 
@@ -361,7 +358,7 @@ _MAYBE_UNKNOWN = ("log_probs", "log_prob", "confidences", "confidence", "score")
 """Values that are null in a page where they are not known (`Caption.from_maps`)."""
 
 
-def _caption_values(caption: Caption) -> dict[str, Any]:
+def _caption_values(caption: Caption, short: bool) -> dict[str, Any]:
     """As ``Caption.to_dict``, numbers rounded, what a broken model says made finite."""
     values = caption.to_dict(attention=True)
     for name in ("image", "geometry", "alternatives", "familiarity", "note"):
@@ -376,6 +373,10 @@ def _caption_values(caption: Caption) -> dict[str, Any]:
         if name in _MAYBE_UNKNOWN:
             finite = np.where(np.isnan(numbers), np.nan, finite)
         values[name] = plain_numbers(finite)
+    if short:
+        values["attention"] = [_shorter(numbers) for numbers in values["attention"]]
+        if "parts" in values:
+            values["parts"] = [[_shorter(one) for one in parts] for parts in values["parts"]]
     return values
 
 

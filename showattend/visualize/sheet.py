@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -366,6 +366,21 @@ def content_of(figure: Figure, suffix: str, title: str) -> bytes:
             return with_pictures(file.getvalue(), placed, 72 / DPI)
     else:
         _save_pixels(figure, file, suffix, title)
+    return file.getvalue()
+
+
+def pages_of(figures: Iterable[Figure], title: str) -> bytes:
+    """Figures as the pages of a PDF; for the rest see `content_of`."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfPages
+
+    file = io.BytesIO()
+    with (
+        quiet(),
+        _settled(),
+        PdfPages(file, metadata={"Title": title, "CreationDate": None}) as pages,
+    ):
+        for figure in figures:
+            FigureCanvasPdf(figure).print_pdf(pages)
     return file.getvalue()
 
 

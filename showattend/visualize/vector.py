@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,39 @@ def with_pictures(svg: bytes, placed: Sequence[Placed], scale: float) -> bytes:
     content = "\n".join(_pictures(placed))
     pictures = f'<g id="pictures" transform="scale({scale:g})">\n{content}\n</g>\n'
     return (text[:background] + pictures + text[background:]).encode("utf-8", "backslashreplace")
+
+
+def one_below_the_other(svgs: Sequence[bytes]) -> bytes:
+    """Figures as one SVG, at its left edge; a photo that all of them show is in it once.
+
+    Args:
+        svgs: As `with_pictures` makes them.
+    """
+    parts, photo = [], ""
+    width = height = 0.0
+    for number, svg in enumerate(svgs):
+        text = svg.decode()
+        head = text[: text.index(">", text.index("<svg")) + 1]
+        body = text[len(head) : text.rindex("</svg>")]
+        size = re.search(r'viewBox="0 0 (\S+) (\S+)"', head)
+        assert size is not None
+        w, h = map(float, size.groups())
+        if number == 0:
+            first = head
+            photo = next(iter(_PHOTO.findall(body)), "")
+        elif photo and photo in body:
+            body = body.replace(photo, "").replace('href="#photo"', 'href="#e0-photo"')
+        # Names are one figure's own: those of the others would be taken for them.
+        body = re.sub(r'( id="|href="#|url\(#)(?!e0-photo")', rf"\g<1>e{number}-", body)
+        parts.append(f'<svg y="{height:g}" width="{w:g}" height="{h:g}">{body}</svg>\n')
+        width, height = max(width, w), height + h
+    size_text = f'width="{width:g}pt" height="{height:g}pt" viewBox="0 0 {width:g} {height:g}"'
+    first = re.sub(r'\b(width|height|viewBox)="[^"]*"\s*', "", first)
+    first = first.replace("<svg", f"<svg {size_text}")
+    return f"{first}\n{''.join(parts)}</svg>\n".encode()
+
+
+_PHOTO = re.compile(r'<image id="photo" [^>]*/>')
 
 
 def _pictures(placed: Sequence[Placed]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -11,11 +12,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from showattend.exceptions import CheckpointError
+from showattend.export.hub_folder import CARD, write_hub_folder
 from showattend.model.checkpoint import FILE_NAME, find_model, load
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +36,7 @@ class Hub(NamedTuple):
 def hub(model: Path) -> Iterator[Hub]:
     files = {FILE_NAME: (model / FILE_NAME).read_bytes(), "README.md": b"# mine", "big.bin": b"0"}
     asked: list[str] = []
+    stored: dict[str, bytes] = {}  # large files, before a commit names them
 
     def listing(path: str) -> object | None:
         entries = [
@@ -56,12 +59,67 @@ def hub(model: Path) -> Iterator[Hub]:
     def digest(content: bytes) -> str:
         return hashlib.sha1(content).hexdigest()
 
+    def posted(path: str, content: bytes) -> Any:
+        """What an upload asks for: where large files go, and a commit of all."""
+        if path.endswith("/commit/main"):
+            for line in content.splitlines():
+                kind, value = (json.loads(line)[key] for key in ("key", "value"))
+                if kind == "file":
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif kind == "lfsFile":
+                    files[value["path"]] = stored[value["oid"]]
+            return {"commitUrl": f"{address}/me/mine/commit/{COMMIT}", "commitOid": COMMIT}
+        given = json.loads(content)
+        if path.endswith("/preupload/main"):
+            return {"files": [
+                {"path": each["path"], "shouldIgnore": False,
+                 "uploadMode": "lfs" if each["path"].endswith(".safetensors") else "regular"}
+                for each in given["files"]
+            ]}  # fmt: skip
+        if path.endswith("/lfs/objects/batch"):
+            return {"objects": [
+                {**each, "actions": {"upload": {"href": f"{address}/stored/{each['oid']}"}}}
+                for each in given["objects"]
+            ]}  # fmt: skip
+        assert path in ("/api/repos/create", "/api/validate-yaml"), path
+        return {"url": f"{address}/me/mine"}
+
     class Answer(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.answer(body=False)
 
         def do_GET(self) -> None:
             self.answer(body=True)
+
+        def do_POST(self) -> None:
+            path = self.path.partition("?")[0]
+            asked.append(path)
+            self.reply(json.dumps(posted(path, self.content())).encode())
+
+        def do_PUT(self) -> None:
+            asked.append(self.path)
+            content = self.content()
+            oid = hashlib.sha256(content).hexdigest()
+            assert self.path == f"/stored/{oid}"
+            stored[oid] = content
+            self.reply(b"")
+
+        def content(self) -> bytes:
+            if "Content-Length" in self.headers:
+                return self.rfile.read(int(self.headers["Content-Length"]))
+            parts = []  # in chunks, each with its size in a line before it
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+
+        def reply(self, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def answer(self, body: bool) -> None:
             path = self.path.partition("?")[0]
@@ -85,9 +143,10 @@ def hub(model: Path) -> Iterator[Hub]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield Hub(f"http://127.0.0.1:{server.server_port}", files, asked)
+    yield Hub(address, files, asked)
     server.shutdown()
     thread.join()
     server.server_close()
@@ -111,15 +170,23 @@ print(json.dumps(["known", [each.name for each in known_models(Path("none"))]]))
 
 def fetched(home: Path, address: str, *names: str, **more: str) -> tuple[dict[str, str], str]:
     """What a new process finds for each name, and what it logs."""
+    done = started(PROGRAM, home, address, *names, **more)
+    return dict(map(json.loads, done.stdout.splitlines())), done.stderr
+
+
+def started(
+    program: str, home: Path, address: str, *arguments: str, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in a new process, for which the Hub is at an address."""
     env = {
         **os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(home), "HF_ENDPOINT": address,
         "HF_HUB_DISABLE_XET": "1", **more,
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *names], env=env, capture_output=True, text=True
+        [sys.executable, "-c", program, *arguments], env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    return dict(map(json.loads, done.stdout.splitlines())), done.stderr
+    return done
 
 
 def test_a_model_is_fetched_once_and_announced(hub: Hub, tmp_path: Path) -> None:
@@ -140,6 +207,31 @@ def test_a_model_is_fetched_once_and_announced(hub: Hub, tmp_path: Path) -> None
     assert again["hf:me/mine"] == str(file)
     assert hub.asked == []
     assert "downloading" not in said
+
+
+UPLOAD = """
+import sys
+from huggingface_hub import HfApi
+api = HfApi()
+api.create_repo("me/mine", exist_ok=True)
+print(api.upload_folder(repo_id="me/mine", folder_path=sys.argv[1]).oid)
+"""
+
+
+def test_a_folder_is_uploaded_and_fetched_again(hub: Hub, model: Path, tmp_path: Path) -> None:
+    """As `hf upload` does it: the weights as a large file, the card checked, one commit."""
+    folder = tmp_path / "for-the-hub"
+    write_hub_folder(str(model), folder)
+    hub.files.clear()
+    done = started(UPLOAD, tmp_path / "here", hub.address, str(folder), HF_TOKEN="hf_none")
+    assert done.stdout.split() == [COMMIT]
+    assert hub.files == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {FILE_NAME, CARD} <= set(hub.files)
+    assert any(path.startswith("/stored/") for path in hub.asked)
+    assert "/api/validate-yaml" in hub.asked
+
+    found, _ = fetched(tmp_path / "there", hub.address, "hf:me/mine")
+    assert Path(found["hf:me/mine"]).read_bytes() == (model / FILE_NAME).read_bytes()
 
 
 def test_without_a_network_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

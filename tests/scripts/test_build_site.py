@@ -140,13 +140,31 @@ def test_every_module_is_in_the_reference(pages: Path) -> None:
 # Built ---------------------------------------------------------------------------------------
 
 
+NOTEBOOK = "see_where_it_looks"  # the quickest
+
+
 @pytest.fixture(scope="module")
-def site(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as ``make docs`` builds it, but for the notebooks' outputs."""
+def outputs(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One notebook with its outputs, run as ``make docs`` runs all of them."""
+    if any(find_spec(name) is None for name in ("jupytext", "nbclient", "ipykernel")):
+        pytest.skip("the extra docs is absent")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONWARNINGS", "ignore")
+        (source,) = (each for each in script.NOTEBOOKS if each.stem == NOTEBOOK)
+        made: dict[str, Path] = script.run([source], tmp_path_factory.mktemp("notebooks"))
+        return made
+
+
+@pytest.fixture(scope="module")
+def site(
+    script: ModuleType, outputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The site as ``make docs`` builds it, but for the outputs of the other notebooks."""
     if any(find_spec(name) is None for name in ("zensical", "mkdocstrings_handlers")):
         pytest.skip("the extra docs is absent")
     folder = tmp_path_factory.mktemp("built")
-    script.gather(folder / "build" / "docs")
+    script.gather(folder / "build" / "docs", outputs)
     shutil.copyfile(ROOT / "mkdocs.yml", folder / "mkdocs.yml")
     (folder / "showattend").symlink_to(ROOT / "showattend")
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
@@ -236,6 +254,33 @@ def test_in_a_browser(site: Path, served: str, visit: Visit, size: tuple[int, in
             tab.goto(f"{served}/{page}")
             assert tab.locator("h1").first.inner_text(), page
             assert fits(tab), page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_a_notebooks_viewers_work(served: str, visit: Visit, size: tuple[int, int]) -> None:
+    """Each in a frame of its own, which nothing can leave: photo, words, and a map when asked."""
+    tab = visit(f"{served}/notebooks/{NOTEBOOK}.html", size=size)
+    frames = tab.locator("iframe.notebook")
+    assert frames.count() >= 4
+    alone = 0
+    for number in range(frames.count()):
+        frame = frames.nth(number)
+        frame.scroll_into_view_if_needed()
+        inside = frame.content_frame
+        inside.locator(".word, .card").first.wait_for()
+        assert inside.locator("html").evaluate("(root) => root.scrollWidth <= innerWidth")
+        if inside.locator(".card").count():
+            inside.locator(".card").first.click()
+            inside.locator("dialog .word").first.wait_for()
+            continue
+        alone += 1
+        word = inside.locator("button.word").nth(1)
+        word.click()
+        assert word.get_attribute("aria-pressed") == "true"
+        assert inside.locator(".word.shown").count() == 1
+    assert alone >= 2
+    assert fits(tab)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import base64
 import copy
 import dataclasses
 import io
+import json
 import struct
 import tempfile
 import zlib
@@ -30,6 +31,7 @@ from showattend.server.api import Options, create_app
 from showattend.server.examples import SHOWN, examples
 from showattend.server.limits import LOOPBACK, Limits
 from showattend.server.recent import Recent
+from tests.commandline import load_once
 
 URL = "/api/caption"
 
@@ -183,6 +185,33 @@ def test_an_answer_travels_compressed(client: TestClient, photos: list[Path]) ->
     answer = post(client, photos[0])
     assert answer.headers["content-encoding"] == "gzip"
     assert int(answer.headers["content-length"]) < len(answer.content) / 2
+
+
+def test_short_maps_look_the_same(client: TestClient, photos: list[Path]) -> None:
+    """To half of the last digit that can be seen, and the peak as it is; nothing else changes."""
+    whole, short = (post(client, photos[0], short=each).json() for each in (False, True))
+    for one, other in zip(whole["captions"], short["captions"], strict=True):
+        exact, rounded = np.array(one.pop("attention")), np.array(other.pop("attention"))
+        assert np.abs(exact - rounded).max() <= 0.00005 + 1e-9
+        assert (exact.max((1, 2)) == rounded.max((1, 2))).all()
+        assert one == other
+    assert len(json.dumps(rounded.tolist())) < len(json.dumps(exact.tolist()))
+
+
+def test_the_answer_to_a_rejected_word_is_small(photos: list[Path]) -> None:
+    """On a slow line, each 5 kB take a tenth of a second: five captions of the shipped model."""
+    app = create_app(load_once(), hosts=LOOPBACK)
+    with TestClient(app, base_url="http://localhost") as client:
+        first = post(client, photos[0], short=True).json()
+        said = first["captions"][0]["words"]
+        steer = {"token": first["token"], "prefix": said[0], "banned": said[1], "short": "true"}
+        answer = client.post(URL, data=steer)
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["captions"]) == 5
+        assert answer.headers["content-encoding"] == "gzip"
+        assert int(answer.headers["content-length"]) < 10_000
+        whole = client.post(URL, data=steer | {"short": "false"})
+        assert int(answer.headers["content-length"]) < 0.8 * int(whole.headers["content-length"])
 
 
 @pytest.mark.parametrize(

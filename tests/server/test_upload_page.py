@@ -495,7 +495,7 @@ def test_a_caption_is_edited_and_saved(
 
     assert saved("Save as text") == (f"{photos[0].stem}.txt", b"A woman & a <flag>\n")
     name, content = saved("Save as description")
-    assert name == f"{photos[0].stem}.xmp"
+    assert name == f"{photos[0].name}.xmp"
     described = ElementTree.fromstring(content.decode("utf-8-sig"))
     texts = [each.text for each in described.iter() if each.tag.endswith("}li")]
     assert texts == ["A woman & a <flag>"] * 2

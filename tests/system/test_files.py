@@ -22,6 +22,7 @@ from showattend.system.files import (
     make_room,
     name_aside,
     remove_stale,
+    sweep,
     write_bytes,
     write_json,
     write_text,
@@ -293,6 +294,24 @@ def test_what_may_be_in_use_stays(tmp_path: Path) -> None:
         os.utime(path, (0, 0))
     assert sorted(remove_stale(out)) == sorted([old, elsewhere])
     assert mine.exists()
+
+
+def test_a_folder_is_swept_of_what_is_ours(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = name_aside(tmp_path / "a [photo].jpg")
+    stale = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
+    elsewhere = tmp_path / ".b.jpg.00000000-1-0123abcd.part"
+    kept = [mine, elsewhere, tmp_path / "a.part", tmp_path / ".a.jpg.0123abcd.part"]
+    for path in (stale, *kept):
+        path.touch()
+    folder = stale.with_name(stale.name.replace("photo", "folder"))
+    folder.mkdir()
+    assert sweep([tmp_path, tmp_path, tmp_path / "none"]) == [stale]
+    assert folder.is_dir()
+    assert all(path.exists() for path in kept)
+    os.utime(elsewhere, (0, 0))
+    assert sweep([tmp_path]) == [elsewhere]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other locks there")

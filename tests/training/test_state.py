@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from showattend.config import Config, from_dict, load_config, to_dict
+from showattend.config import Config, defaults, from_dict, load_config, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import load_tensors, save_tensors
 from showattend.system.processes import Processes
@@ -23,6 +23,7 @@ from showattend.training.state import (
     Progress,
     begins_or_resumes,
     check_folder,
+    differences,
     has_begun,
     load_state,
     save_state,
@@ -83,6 +84,24 @@ def test_a_run_without_a_best_epoch_comes_back(tmp_path: Path) -> None:
 
 def change(section: str, **values: Any) -> dict[str, Any]:
     return CONFIG | {section: CONFIG[section] | values}
+
+
+@pytest.mark.parametrize("kind", ["lstm", "luong", "transformer"])
+def test_a_state_with_the_options_of_all_kinds_goes_on(kind: str, tmp_path: Path) -> None:
+    """Sections had the options of all kinds once, those of others with their defaults."""
+    model, optimizer = build(0)
+    step(model, optimizer)
+    now = to_dict(from_dict(Config, {"decoder": {"kind": kind, "hidden_dim": 8}}, "test"))
+    before = {section: dict(values) for section, values in now.items()}
+    for key, default in defaults().items():
+        section, _, name = key.partition(".")
+        before[section].setdefault(name, default)
+    assert {"layers", "gate", "attention_dim"} <= before["decoder"].keys()
+    save_state(tmp_path, {"model": model}, optimizer, Progress(), before)
+    check_folder(tmp_path, now, resume=True)
+    load_state(tmp_path, {"model": model}, optimizer, now)
+    before["decoder"]["layers"] = 4
+    assert differences(before, now, except_for=()) == ["decoder.layers was 4, is 3"]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -108,6 +110,39 @@ def test_figures_are_one_below_the_other(three: list[Caption], suffix: str, tmp_
             y += height
 
 
+def test_an_svg_has_them_below_each_other_and_the_photo_once(
+    three: list[Caption], tmp_path: Path
+) -> None:
+    path = tmp_path / "all.svg"
+    save_explanations(three, path, theme="dark", width=600)
+    text = path.read_text(encoding="utf-8")
+    root = ElementTree.fromstring(text)
+    inside = [each for each in root if each.tag.endswith("}svg")]
+    assert len(inside) == 3
+    tops = [float(each.get("y", "")) for each in inside]
+    heights = [float(each.get("height", "")) for each in inside]
+    assert tops == pytest.approx([0, heights[0], heights[0] + heights[1]])
+    assert root.get("viewBox") == f"0 0 {float(inside[0].get('width', '')):g} {sum(heights):g}"
+    assert text.count("data:image/jpeg") == 1
+    names = re.findall(r' id="([^"]+)"', text)
+    assert len(names) == len(set(names))
+    used = set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert len(used) > 20
+    assert used <= set(names)
+    save_explanations(three, tmp_path / "again.svg", theme="dark", width=600)
+    assert (tmp_path / "again.svg").read_text(encoding="utf-8") == text
+
+
+def test_a_pdf_has_a_page_for_each(three: list[Caption], tmp_path: Path) -> None:
+    path = tmp_path / "all.pdf"
+    save_explanations(three, path, width=600)
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type /Page\b", content)) == 3
+    save_explanations(three, tmp_path / "again.pdf", width=600)
+    assert (tmp_path / "again.pdf").read_bytes() == content
+
+
 def test_a_word_that_occurs_twice_is_shown_where_it_is_sharp(
     three: list[Caption], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,8 +202,8 @@ def test_a_page_has_a_card_for_each(three: list[Caption], tmp_path: Path) -> Non
 
 
 def test_forms_for_one_explanation_are_refused() -> None:
-    with pytest.raises(UserError, match=r"a \.svg file shows one explanation; name one, or use"):
-        check_explanations("all.svg", {})
+    with pytest.raises(UserError, match=r"a \.gif file shows one explanation; name one, or use"):
+        check_explanations("all.gif", {})
     with pytest.raises(UserError, match="no form"):
         check_explanations("all.txt", {})
     with pytest.raises(UserError, match="has no words"):

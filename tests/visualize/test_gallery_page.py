@@ -10,7 +10,7 @@ import pytest
 from showattend.captioner import Captioner
 from showattend.images.geometry import Geometry
 from showattend.visualize.page import GalleryPage, Remark
-from tests.browser import findings, pixels_of
+from tests.browser import DESK, NARROW, findings, fits, fits_in, pixels_of
 from tests.visualize.pages import (
     Visit,
     caption_of,
@@ -122,7 +122,10 @@ def test_each_photo_of_a_gallery_has_an_address(gallery: Path, visit: Visit) -> 
     tab.wait_for_selector("dialog", state="hidden")
 
 
-def test_a_gallery_says_what_is_wrong(visit: Visit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [DESK, NARROW])
+def test_a_gallery_says_what_is_wrong(
+    size: tuple[int, int], visit: Visit, tmp_path: Path
+) -> None:
     page = GalleryPage()
     kinds = {"habit": "said of any photo", "mistook": "took one thing for another"}
     said = [
@@ -138,7 +141,8 @@ def test_a_gallery_says_what_is_wrong(visit: Visit, tmp_path: Path) -> None:
         image = saved(tmp_path / f"photo {number}.png", (300, 200))
         page.add([caption_of(image, text)], remarks=remarks, people=people)
     (tmp_path / "page.html").write_text(page.html(kinds=kinds, note="Found by rules."))
-    tab = visit((tmp_path / "page.html").as_uri())
+    tab = visit((tmp_path / "page.html").as_uri(), size=size)
+    assert fits(tab)
     assert tab.locator("footer").text_content() == "Found by rules."
     kind = tab.get_by_role("button", name="mistook (1)")
     kind.click()
@@ -156,6 +160,8 @@ def test_a_gallery_says_what_is_wrong(visit: Visit, tmp_path: Path) -> None:
     about.get_by_role("button", name="dog").click()
     assert tab.locator("dialog .word.shown").all_text_contents() == ["dog"]
     assert findings(tab) == []
+    assert fits(tab)
+    assert fits_in(tab, "dialog")
     tab.locator("#next").click()
     tab.wait_for_selector("dialog .sentence:has-text('A red car')")
     about.get_by_text("looked at the bus").wait_for()

@@ -19,7 +19,7 @@ from showattend.visualize.page import (
     page_html,
     write_page,
 )
-from tests.browser import DESK, PACKED, PHONE, findings, fits, pixels_of
+from tests.browser import DESK, NARROW, PACKED, PHONE, findings, fits, fits_in, pixels_of
 from tests.visualize.pages import (
     GRID,
     Parsed,
@@ -522,7 +522,7 @@ def test_playing_goes_through_the_words_and_stops(
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("size", [DESK, PHONE])
+@pytest.mark.parametrize("size", [DESK, NARROW])
 def test_axe_finds_nothing_serious(
     size: tuple[int, int], dark: bool, visit: Visit, tmp_path: Path, candidates: list[Caption]
 ) -> None:
@@ -530,18 +530,22 @@ def test_axe_finds_nothing_serious(
     tab.locator(".word").nth(1).click()
     tab.get_by_text("The numbers behind it").click()
     assert findings(tab) == []
+    assert fits(tab)
     write_page(tmp_path / "some.html", candidates, words=["dog"])
     tab = visit((tmp_path / "some.html").as_uri(), size=size, dark=dark)
     tab.wait_for_selector("button.word")
     assert findings(tab) == []
+    assert fits(tab)
     page = gallery_html([candidates] * 3)
     (tmp_path / "gallery.html").write_text(page, encoding="utf-8")
     tab = visit((tmp_path / "gallery.html").as_uri(), size=size, dark=dark)
     assert findings(tab) == []
+    assert fits(tab)
     tab.locator(".card").first.click()
     tab.locator("dialog .word").first.click()
     assert findings(tab) == []
     assert fits(tab)
+    assert fits_in(tab, "dialog")
 
 
 def test_light_and_dark(visit: Visit, tmp_path: Path, candidates: list[Caption]) -> None:
