@@ -16,8 +16,8 @@
 # From a small folder of captioned photographs to a model of your own: fine-tune, compare before and after, look at what
 # still goes wrong and why, and export it. Everything runs on a CPU.
 #
-# The photographs here are thirty of animals, free ones ([sources](../../assets/notebook_photos/SOURCES.md)). The shipped
-# model has no word for many of them. Replace `folder` by yours.
+# The photographs here are thirty of animals, free to use ([sources](../../assets/notebook_photos/SOURCES.md)). The
+# shipped model has no word for many of them. Replace `folder` by yours.
 
 # %%
 import tempfile
@@ -33,8 +33,8 @@ print((folder / "captions.jsonl").read_text().splitlines()[15])
 
 # %% [markdown]
 # One line of JSON for each photograph, here with three captions. A text file next to each photograph, a table and other
-# forms work too ([fine-tuning](../finetune.md)). Five photographs are the fewest; a few dozen with several captions each
-# are a start.
+# forms work too ([fine-tuning](../finetune.md)). Five photographs are the minimum; a few dozen with several captions
+# each are a start.
 #
 # ## Before
 
@@ -66,8 +66,9 @@ print("kept:", report["kept"], "  validation photographs:", report["images"]["va
 #
 # ## After
 #
-# First the photographs of the validation split, which the model was not trained on. It has never seen another photograph
-# of most of these animals, so do not expect their names: what it can learn from so little is what to talk about, and how.
+# First the photographs of the validation split, on which the model was not trained. It has never seen another
+# photograph of most of these animals, so do not expect their names: what it can learn from so little is what to talk
+# about, and how.
 
 # %%
 from showattend.data.readers import read_dataset
@@ -81,8 +82,8 @@ for photo, old, new in zip(photos, before, after, strict=True):
         print(f"{photo.stem}\n  before  {old}\n  after   {new}\n")
 
 # %% [markdown]
-# And those from above. A photograph that it was trained on says less: it may simply remember the caption. But where it looked
-# for the new words can be seen.
+# Then those from above. They prove less, because the model was trained on them and may simply remember the captions.
+# But you can see where it looked for the new words.
 
 # %%
 mine.caption(some)
@@ -90,8 +91,9 @@ mine.caption(some)
 # %% [markdown]
 # ## What is still wrong
 #
-# `showattend errors` compares captions with the human ones, word by word, and explains the worst photographs on a page: what
-# people say, where the model looked, and which kind of error each wrong word is ([the kinds](../evaluating.md#why-a-caption-is-wrong)).
+# `showattend errors` compares captions with the human ones, word by word, and explains the worst photographs on a page:
+# what people say, where the model looked, and the [kind of error](../evaluating.md#why-a-caption-is-wrong) of each wrong
+# word.
 
 # %%
 import json
@@ -110,8 +112,8 @@ PageFile(work / "worst.html")
 # %% [markdown]
 # ## Take it along
 #
-# The folder is the model: copy it, or give it to others through the Hugging Face Hub
-# ([models on the Hub](../hub.md)). As ONNX it runs without PyTorch: a folder with three networks and a program of one file.
+# The folder is the model: copy it, or share it through the Hugging Face Hub
+# ([models on the Hub](../hub.md)). As ONNX it runs without PyTorch: a folder with three networks and a single-file program.
 
 # %%
 from importlib.util import find_spec
