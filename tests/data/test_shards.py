@@ -266,7 +266,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, web: str) -> None:
 @pytest.mark.filterwarnings("ignore")  # the server of the test leaves sockets open
 def test_a_bucket_of_an_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec = pytest.importorskip("fsspec")
-    pytest.importorskip("s3fs")
+    kept = pytest.importorskip("s3fs").S3FileSystem  # connections, by their arguments
+    kept.clear_instance_cache()
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
     records = photographs(tmp_path / "images", {"train": 5, "val": 1})
     write_shards(records, tmp_path / "shards", size=2)
@@ -294,3 +295,4 @@ def test_a_bucket_of_an_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             expand("s3://bucket/none/*.tar")
     finally:
         server.stop()
+        kept.clear_instance_cache()

@@ -147,7 +147,8 @@ def test_addresses_of_this_machine_are_listed_like_its_folders(photographs: Path
 def test_a_bucket_of_an_s3_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its console makes an object for a folder, and it refuses a part of an empty object."""
     fsspec = pytest.importorskip("fsspec")
-    pytest.importorskip("s3fs")
+    kept = pytest.importorskip("s3fs").S3FileSystem  # connections, by their arguments
+    kept.clear_instance_cache()
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(key, "none")
@@ -177,6 +178,7 @@ def test_a_bucket_of_an_s3_server(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (store.has("b.jpg"), store.has("gone")) == (True, False)
     finally:
         server.stop()
+        kept.clear_instance_cache()
 
 
 # Shards ----------------------------------------------------------------------------------------
