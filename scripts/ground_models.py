@@ -11,7 +11,8 @@ difference (for each --pair), words (right and wrong ones), confusions (of the l
 (big ones, mentioned or not); and those of `showattend ground --faithful`, which take minutes per
 model: faithful, pixels (of --pixels images with its own captions), explained, classes, trust; these
 are for --kinds of explanations, with removed cells as --replace says. --into FILE NAME replaces
-the text in FILE between <!-- NAME --> and <!-- end of NAME -->.
+the text in FILE between <!-- NAME --> and <!-- end of NAME -->; --output FILE.json writes a record
+of the figures, without the captions.
 
 --last uses the weights of each run's last epoch instead of its best, for equal numbers of epochs.
 RUN@SIZE sets the side of the input in pixels; RUN/start.safetensors is the model at the start of
@@ -46,6 +47,7 @@ from showattend.model.checkpoint import Checkpoint, load_tensors
 from showattend.model.score_settings import describe_settings
 from showattend.system.device import choose_device
 from showattend.system.files import write_json, write_text
+from showattend.system.provenance import remember_command
 from showattend.training.state import find_state
 
 START = "start.safetensors"
@@ -68,11 +70,13 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--pixels", type=int, default=0, help="images to blur, with own captions")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--into", nargs=2, metavar=("FILE", "NAME"))
+    parser.add_argument("--output", type=Path, help="also write the figures as a record (.json)")
     parser.add_argument("--smooth", type=float, default=PAPER_SIGMA, help="see showattend ground")
     parser.add_argument(
         "--precision", default="fp32", help="fp32 (the default) has the least rounding"
     )
     given = parser.parse_intermixed_args(args)
+    remember_command(sys.argv[1:] if args is None else args, "ground_models.py")
     if not 0 <= given.smooth <= 1:
         parser.error(f"--smooth is {given.smooth}; it must be from 0 to 1")
     # Split at the last equals sign, since a name may contain one ("λ = 1").
@@ -98,6 +102,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if models
         for part in (SAID[kind], how(models), *tables(models, given.pair, given.tables))
     )
+    if given.output:
+        write_json(given.output, record(found, given.pair))
     if given.into:
         put_into(Path(given.into[0]), given.into[1], text)
     else:
@@ -105,6 +111,8 @@ def main(args: Sequence[str] | None = None) -> int:
     return 1 if missing else 0
 
 
+LONG = ("captions", "faithful", "provenance", "categories", "where")
+"""What a record of several models leaves out of each."""
 SAID = {"own": "Their own captions:", "human": "Human captions, forced:"}
 
 
@@ -116,14 +124,38 @@ def how(models: Mapping[str, Mapping[str, Any]]) -> str:
     return f"Settings: {'; '.join(f'{name}: {text}' for name, text in told.items())}."
 
 
+def record(
+    found: Mapping[str, Mapping[str, Mapping[str, Any]]], pairs: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """The figures of the models and the differences of the pairs, for each kind of captions."""
+    made: dict[str, Any] = {}
+    for kind, models in found.items():
+        made[kind] = {
+            "models": {
+                name: {key: value for key, value in each.items() if key not in LONG}
+                for name, each in models.items()
+            },
+            "differences": side_by_side.differences(models, _there(models, pairs)),
+        }
+        for each in models.values():
+            # Sizes are in the settings of each; what else it says is the same for all.
+            shared = {key: value for key, value in each["provenance"].items() if key != "size"}
+            made["provenance"] = shared
+    return made
+
+
+def _there(models: Mapping[str, Any], pairs: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    return [(one, other) for one, other in pairs if {one, other} <= models.keys()]
+
+
 def tables(
     models: Mapping[str, Mapping[str, Any]], pairs: Sequence[Sequence[str]], wanted: Sequence[str]
 ) -> list[str]:
     """The selected tables for the results of `ground` for each model."""
-    there = [(one, other) for one, other in pairs if {one, other} <= models.keys()]
+    there = side_by_side.differences(models, _there(models, pairs))
     made = {
         "pointing": lambda: side_by_side.pointing_table(models),
-        "difference": lambda: side_by_side.difference_table(models, there) if there else "",
+        "difference": lambda: side_by_side.difference_table(there) if there else "",
         "words": lambda: side_by_side.wrong_words_table(models),
         "confusions": lambda: side_by_side.confusion_table(models[list(models)[-1]]),
         "objects": lambda: side_by_side.objects_table(models),
@@ -191,6 +223,8 @@ def measured(run: str, captions: Path | None, given: argparse.Namespace) -> dict
     captioner = Captioner.from_checkpoint(
         checkpoint, name=run, device=choose_device("auto"), precision=given.precision
     )
+    if weights == model:
+        captioner.file = model  # of which the record has the digest
     if size:
         captioner.resize(int(size))
     print(f"grounding {run} ...", file=sys.stderr, flush=True)

@@ -73,12 +73,14 @@ class Rates:
         fp32: Floating-point operations a second of a large float32 product, counting a
             multiplication and an addition as two.
         bf16: The same in bfloat16.
-        copy: Bytes a second of a copy, reading and writing added up.
+        copy: Bytes per second of a copy, reading and writing added up.
+        elementwise: Sums or products of two float32 numbers per second, in the cache.
     """
 
     fp32: float
     bf16: float
     copy: float
+    elementwise: float
 
     @classmethod
     def measure(cls, size: int = 2048, repeats: int = 5) -> Rates:
@@ -92,16 +94,34 @@ class Rates:
         source = torch.zeros(size * size * 16)
         target = torch.zeros_like(source)
         copied = min(alternate({"": lambda: target.copy_(source)}, repeats)[""])
+        threads, small = torch.get_num_threads(), torch.ones(2**16)
+
+        def sums() -> None:
+            for _ in range(100):
+                small.add_(small, alpha=0.5)
+
+        torch.set_num_threads(1)  # one thread works on so few numbers anyway
+        added = min(alternate({"": sums}, repeats)[""]) / 100
+        torch.set_num_threads(threads)
         operations = 2 * size**3
         return cls(
             operations / products(torch.float32),
             operations / products(torch.bfloat16),
             2 * source.numel() * source.element_size() / copied,
+            threads * small.numel() / added,
         )
 
-    def floor(self, operations: float, moved: float, low: bool) -> float:
-        """The least time in seconds for this much arithmetic, or for moving this many bytes."""
-        return max(operations / (self.bf16 if low else self.fp32), moved / self.copy)
+    def floor(self, operations: float, moved: float, low: bool, elementwise: float = 0.0) -> float:
+        """The least time in seconds for this much arithmetic, or for moving this many bytes.
+
+        Args:
+            operations: Of products of matrices.
+            moved: Bytes.
+            low: Whether the products are in bfloat16.
+            elementwise: Operations on single numbers, which are float32 in either case.
+        """
+        products = operations / (self.bf16 if low else self.fp32)
+        return max(products + elementwise / self.elementwise, moved / self.copy)
 
 
 @dataclass
@@ -215,6 +235,7 @@ def machine(rates: Rates, threads: int) -> dict[str, Any]:
         "fp32 products": f"{rates.fp32 / 1e9:.0f} GF/s",
         "bf16 products": f"{rates.bf16 / 1e9:.0f} GF/s",
         "copy": f"{rates.copy / 1e9:.0f} GB/s",
+        "elementwise": f"{rates.elementwise / 1e9:.1f} G/s",
     }
 
 

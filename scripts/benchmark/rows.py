@@ -82,6 +82,18 @@ class Sizes:
         tokens = self.images * self.captions * (self.words + 1)
         return 3 * tokens * self.token_operations() + 2 * self.key_operations(self.images)
 
+    def elementwise(self, tokens: float, *, training: bool) -> float:
+        """Operations on single numbers that the equations require for so many tokens.
+
+        Scores, for each location and each of A: the sum in tanh, and tanh as a sum and a quotient,
+        its cheapest form; the products with v are counted with the others. Their gradients: tanh
+        again, its derivative, its product, and the sums over locations and over captions. Softmax
+        over the vocabulary: a difference, an exponential, a sum and a quotient; backward one more.
+        The rest is a hundredth of these.
+        """
+        scores, softmax = (3 + 6, 4 + 1) if training else (3, 4)
+        return tokens * (scores * self.locations * self.hidden + softmax * self.vocabulary)
+
 
 QUICK = Sizes(
     images=2, captions=2, words=3, locations=9, feature=16, hidden=8, vocabulary=40,
@@ -193,7 +205,9 @@ def training(setting: Setting) -> list[Row]:
     seconds = alternate(contenders, setting.repeats)
     operations = sizes.training_operations()
     moved = 3.0 * sum(p.numel() * p.element_size() for p in decoder.parameters())
-    floors = [setting.rates.floor(operations, moved, low) for low in (False, True)]
+    tokens = sizes.images * sizes.captions * (sizes.words + 1)
+    single = sizes.elementwise(tokens, training=True)
+    floors = [setting.rates.floor(operations, moved, low, single) for low in (False, True)]
     note = f"losses equal to {checked['loss']:.0e}, gradients to {checked['gradients']:.0e}"
     made = [
         row("training step, fp32", seconds, "fp32", floor=floors[0], bar=6.5, note=note),
@@ -262,6 +276,7 @@ def searching(setting: Setting) -> list[Row]:
     steps = sum(min(length + 1, sizes.longest) for length in lengths)
     operations = sizes.key_operations(sizes.searched)
     operations += steps * sizes.beams * sizes.token_operations()
+    single = sizes.elementwise(steps * sizes.beams, training=False)
     moved = float(features.numel() * features.element_size())
     made = []
     for name, bar in (("fp32", 8.0), ("bf16", 14.0)):
@@ -269,7 +284,7 @@ def searching(setting: Setting) -> list[Row]:
         note = f"{same[name]} of {len(lengths)} captions identical"
         if name == "fp32":
             note += f", of {min(lengths)} to {max(lengths)} words"
-        floor = setting.rates.floor(operations, moved, name == "bf16")
+        floor = setting.rates.floor(operations, moved, name == "bf16", single)
         made.append(row(f"search, {title}", seconds, name, floor=floor, bar=bar, note=note))
     note = f"{same['plain']} of {len(lengths)} of the plain code's captions identical"
     made.append(row("search, fp32, against our plain code", seconds, "fp32", "plain", note=note))

@@ -89,6 +89,29 @@ def pointing(model: str) -> Render:
     return render
 
 
+def sizes(records: Records) -> str:
+    """Where the maps of the same weights point on other grids, against the size they are for."""
+    parts = []
+    for kind, title in (("own", "Its own captions"), ("human", "Human captions, forced")):
+        found = records["everyday_sizes"][kind]
+        against = {each["one"]: each for each in found["differences"]}
+        header = ["pixels", "cells", "words"]
+        for measure in ("pointing", "mass"):
+            header += [measure, "difference", "95 %"]
+        lines = []
+        for name, model in sorted(found["models"].items(), key=lambda item: int(item[0])):
+            cells = [name, f"{(int(name) // 32) ** 2}", str(model["words"])]
+            for measure in ("pointing", "mass"):
+                cells.append(f"{model[measure]['model']:.3f}")
+                pair = against.get(name, {}).get(measure)
+                cells += (
+                    [f"{pair['difference']:+.3f}", span(pair["interval"])] if pair else ["", ""]
+                )
+            lines.append(cells)
+        parts += [f"{title}:", markdown(header, lines)]
+    return "\n\n".join(parts)
+
+
 def wrong_words(model: str) -> Render:
     """What right and wrong words look at, for a model's own captions and for human ones."""
 
@@ -290,6 +313,27 @@ def _half_features(records: Records) -> str:
     )
 
 
+def first_minutes(records: Records) -> str:
+    """What each step of a newcomer took."""
+    found = records["first_minutes"]
+    anchors = {"installing": "install", "installing notebooks": "a-notebook", "clone": "install"}
+    lines = []
+    for name, step in found["steps"].items():
+        anchor = anchors.get(name, name.replace(" ", "-"))
+        lines.append([f"[{name}](#{anchor})", f"{step['seconds']:.0f} s"])
+        lines[-1].append(f"{step['processor_seconds']:.0f} s")
+    served = found["steps"]["in the browser"]
+    return "\n\n".join(
+        [
+            _table(["step", "by the clock", "processor time"], lines, 1),
+            f"Python {found['python']}; the environment takes {found['megabytes'] / 1000:.1f} GB. "
+            f"The page of `serve` is there after {served['seconds']:.0f} s, and the first caption "
+            f"{served['caption_seconds']:.1f} s after the photograph was sent. "
+            f"{found['photographs']} photographs were fine-tuned on.",
+        ]
+    )
+
+
 _ROWS = [(model, data) for model, sets in OF_MODEL.items() for data in sets]
 
 
@@ -332,6 +376,7 @@ BLOCKS: dict[str, dict[str, Part]] = {
     "docs/attention.md": {
         "pointing of everyday": Part(_grounds("everyday"), pointing("everyday")),
         "pointing of flickr8k": Part(_grounds("flickr8k"), pointing("flickr8k")),
+        "sizes": Part(("everyday_sizes",), sizes),
         "wrong words": Part(_grounds("everyday"), wrong_words("everyday")),
         "faithful": _faithful("everyday_faithful", *_ALL),
         "faithful pixels": _faithful("everyday_faithful", "pixels"),
@@ -355,6 +400,7 @@ BLOCKS: dict[str, dict[str, Part]] = {
             ("benchmark",), benchmark("showattend", "evaluation", "another model", "extraction")
         ),
     },
+    "docs/first-minutes.md": {"first minutes": Part(("first_minutes",), first_minutes)},
     "docs/maps.md": {"looked": Part(tuple(f"{model}_looked" for model in MODELS), looked)},
     "docs/errors.md": {
         "errors": Part(("everyday_everyday_errors",), errors("everyday_everyday_errors"))

@@ -46,6 +46,8 @@ OBJECTS = (
     "--images",
     "data/coco_subset/images",
 )
+SIZES = (320, 192, 256, 384, 448)
+"""Sides of the input in pixels at which `everyday` is grounded, its own first."""
 HUMAN = ("--captions", "data/coco_subset/captions_train.json")
 
 
@@ -86,6 +88,10 @@ def measures() -> list[Measure]:
         )
         report += ("--train", f"data/{data}/captions_train.json") if model == data else ()
         found.append(Measure(f"{model}_{data}_errors", report))
+    sizes = [f"{size}=everyday@{size}" for size in SIZES]
+    pairs_of = [word for size in SIZES[1:] for word in ("--pair", str(size), str(SIZES[0]))]
+    command = ("ground_models.py", *sizes, *pairs_of, *OBJECTS, *HUMAN, "--out", "kept")
+    found.append(Measure("everyday_sizes", command))
     half = ("half_features.py", "everyday", "--annotations", "data/coco_subset/captions_val.json")
     found.append(Measure("everyday_half_features", (*half, "--images", "data/coco_subset/images")))
     faithful: tuple[str, ...] = (
@@ -99,7 +105,7 @@ def measures() -> list[Measure]:
     )
     faithful += ("--faithful",)
     found.append(Measure("everyday_faithful_human", (*faithful, *HUMAN)))
-    found.append(Measure("everyday_faithful", (*faithful, "--pixels", "10")))
+    found.append(Measure("everyday_faithful", (*faithful, "--pixels", "40")))
     found.append(Measure("everyday_faithful_other", (*faithful, "--replace", "other")))
     shown = needed()
     return [each for each in found if each.name in shown]

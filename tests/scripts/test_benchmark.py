@@ -71,10 +71,11 @@ def test_ratios_are_per_round_and_compared_with_bars() -> None:
 
 
 def test_a_floor_is_arithmetic_or_bytes_whichever_takes_longer() -> None:
-    rates = script("measuring").Rates(fp32=100.0, bf16=200.0, copy=10.0)
+    rates = script("measuring").Rates(fp32=100.0, bf16=200.0, copy=10.0, elementwise=50.0)
     assert rates.floor(500.0, 20.0, low=False) == 5.0
     assert rates.floor(500.0, 20.0, low=True) == 2.5
     assert rates.floor(500.0, 80.0, low=True) == 8.0
+    assert rates.floor(500.0, 20.0, low=True, elementwise=100.0) == 4.5
 
 
 def test_operations_agree_with_pytorchs_count() -> None:
@@ -143,7 +144,8 @@ def test_other_forms_of_the_decoder_are_refused() -> None:
 def test_a_quick_run_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script("benchmark").main(["search", "--quick", "--repeats", "1", "--out", str(tmp_path)])
     content = json.loads((tmp_path / "benchmark.json").read_text())
-    assert [row["name"] for row in content["rows"]] == ["search, fp32", "search, bf16 against fp32"]
+    names = ["search, fp32", "search, bf16 against fp32", "search, fp32, against our plain code"]
+    assert [row["name"] for row in content["rows"]] == names
     assert content["rows"][0]["ratio"]["count"] == 1
     assert content["rows"][0]["share"] > 0
     assert content["about"]["threads"] == torch.get_num_threads()

@@ -13,7 +13,7 @@ import torch
 
 from showattend.exceptions import CheckpointError, UserError
 from showattend.model import checkpoint as checkpoints
-from showattend.model.checkpoint import save_tensors
+from showattend.model.checkpoint import save_tensors, weights_digest
 from tests.evaluation.grounding.test_ground import world as world
 from tests.scripts.loading import load_script
 
@@ -61,6 +61,7 @@ def test_models_are_compared(
     monkeypatch.setattr(script, "ground", human_only)
     models = (f"λ = 1={model}", f"again={model}")
     args = (*models, "--pair", "again", "λ = 1", "--captions", world / "captions.json")
+    args += ("--output", world / "record.json")
     assert ground(*args, "--tables", "pointing", "difference") == 0
     out, err = capsys.readouterr()
     assert asked == [None, world / "captions.json"]  # the same model is measured once
@@ -74,6 +75,16 @@ def test_models_are_compared(
         assert lines[6] == "| again, minus λ = 1 | 3 | +0.000 | 0.000 to 0.000 | +0.000 | " \
             "0.000 to 0.000 |"  # fmt: skip
     assert "own object" not in out
+    record = json.loads((world / "record.json").read_text(encoding="utf-8"))
+    assert record["provenance"]["data"]["annotations"]
+    assert record["provenance"]["model"]["weights"] == weights_digest(model / "model.safetensors")
+    for kind in ("own", "human"):
+        assert list(record[kind]["models"]) == ["λ = 1", "again"]
+        for found in record[kind]["models"].values():
+            assert found["words"] == 3
+            assert "captions" not in found
+        (pair,) = record[kind]["differences"]
+        assert (pair["one"], pair["other"], pair["mass"]["difference"]) == ("again", "λ = 1", 0)
 
     assert ground(f"again={model}", "gone=nowhere", "--tables", "words") == 1
     out, err = capsys.readouterr()

@@ -270,7 +270,7 @@ def _measure(
     if len(words) and with_pixels:
         probe = pixel_probe(captioner, photo.image)
         blurred = removal_curves(
-            probe, words, scores, content, grid, fractions=PIXEL_FRACTIONS, draws=1, seed=seed
+            probe, words, scores, content, grid, fractions=PIXEL_FRACTIONS, seed=seed
         )
         for t, each in zip(content, blurred, strict=True):
             row["words"][t]["pixels"] = each

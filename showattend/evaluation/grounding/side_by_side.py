@@ -79,24 +79,40 @@ def pointing_table(models: Mapping[str, Mapping[str, Any]]) -> str:
     return markdown(header, rows)
 
 
-def difference_table(
+def differences(
     models: Mapping[str, Mapping[str, Any]], pairs: Sequence[tuple[str, str]]
-) -> str:
-    """Tabulate how much better the first model's maps are than the second's, one row per pair.
+) -> list[dict[str, Any]]:
+    """How much better the first model's maps are than the second's, for each pair.
 
     Args:
         models: See ``pointing_table``.
         pairs: Pairs of model names.
+
+    Returns:
+        one, other: the names; pointing, mass: see ``difference``.
+    """
+    return [
+        {"one": one, "other": other}
+        | {
+            measure: difference(models[one]["captions"], models[other]["captions"], measure)
+            for measure in ("pointing", "mass")
+        }
+        for one, other in pairs
+    ]
+
+
+def difference_table(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Tabulate the differences of pairs of models, one row per pair.
+
+    Args:
+        pairs: The result of ``differences``.
     """
     header = ["", "images", "pointing", "95 %", "mass", "95 %"]
     rows = []
-    for one, other in pairs:
-        each = [
-            difference(models[one]["captions"], models[other]["captions"], measure)
-            for measure in ("pointing", "mass")
-        ]
-        cells = [f"{one}, minus {other}", str(each[0]["images"])]
-        for found in each:
+    for pair in pairs:
+        cells = [f"{pair['one']}, minus {pair['other']}", str(pair["pointing"]["images"])]
+        for measure in ("pointing", "mass"):
+            found = pair[measure]
             cells += [f"{found['difference']:+.3f}", span(found["interval"])]
         rows.append(cells)
     return markdown(header, rows)

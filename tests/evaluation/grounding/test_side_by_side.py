@@ -12,6 +12,7 @@ from showattend.evaluation.grounding.side_by_side import (
     confusion_table,
     difference,
     difference_table,
+    differences,
     markdown,
     objects_table,
     pointing_table,
@@ -84,7 +85,7 @@ def test_tables(world: Any) -> None:
     assert header.startswith("| model | epoch | CIDEr | words | images | pointing | over uniform |")
     assert body[0].startswith("| sees | 8 | 0.500 | 3 | 3 | 1.000 | 0.938 to 0.938 |")
     assert body[1].startswith("| looks away |  |  | 3 | 3 | 0.000 | -0.062 to -0.062 |")
-    *_, pair = difference_table(models, [("sees", "looks away")]).splitlines()
+    *_, pair = difference_table(differences(models, [("sees", "looks away")])).splitlines()
     assert pair.startswith("| sees, minus looks away | 3 | +1.000 | 1.000 to 1.000 | +0.")
     words = wrong_words_table(models).splitlines()[2:]
     assert words[0].startswith("| sees | right | 3 | 1.000 | 0.000 | 0.000 | 0.125 | ")
