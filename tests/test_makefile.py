@@ -19,7 +19,11 @@ SOURCES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "tests").rglob("*.py"))
 }
-OTHER_NAMES = {"mkdocstrings_handlers": "mkdocstrings-python", "fsspec": "s3fs", "starlette": "fastapi"}
+OTHER_NAMES = {
+    "mkdocstrings_handlers": "mkdocstrings-python",
+    "fsspec": "s3fs",
+    "starlette": "fastapi",
+}
 """Modules that do not have their distribution's name, or come with another one."""
 TARGETS = [f".venv/ready{each}" for each in ("", "-dev", "-docs", "-slow")]
 
@@ -29,7 +33,9 @@ def modules_that_tests_skip_without() -> Iterator[tuple[str, str]]:
     several = r"find_spec\(name\) is None for name in \(([^)]*)\)"
     for file, source in SOURCES.items():
         names = re.findall(one, source)
-        names += [name for group in re.findall(several, source) for name in re.findall(r"\w+", group)]
+        names += [
+            name for group in re.findall(several, source) for name in re.findall(r"\w+", group)
+        ]
         for name in names:
             top = name.partition(".")[0]
             if top not in sys.stdlib_module_names:

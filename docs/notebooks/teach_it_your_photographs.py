@@ -54,7 +54,7 @@ captioner.caption(some)
 # %%
 from showattend.training.finetune import finetune
 
-report = finetune(folder, work / "mine", overrides=["train.epochs=15", "train.validate_from=8"])
+report = finetune(folder, work / "mine", overrides=["train.epochs=30", "train.validate_from=20"])
 
 # %%
 for name in ("CIDEr", "BLEU-4"):

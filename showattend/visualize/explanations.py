@@ -61,8 +61,8 @@ def save_explanations(captions: Sequence[Caption], path: str | Path, **options: 
     """Write several explanations of one caption (`Captioner.explain_all`) into one file.
 
     A figure (.png, .jpg, .svg) has them one below the other, with the same words: those that are
-    sharpest in the first. A PDF has a page for each. A page (.html) has a card for each. A file of maps (.npz, .json) holds
-    the first as ``attention`` and all of them as ``explanations`` [E, T, H, W], with
+    sharpest in the first. A PDF has a page for each, a page (.html) a card. A file of maps (.npz,
+    .json) holds the first as ``attention`` and all of them as ``explanations`` [E, T, H, W], with
     ``explanation_names`` [E].
 
     Args:

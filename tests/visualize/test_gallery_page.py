@@ -123,9 +123,7 @@ def test_each_photo_of_a_gallery_has_an_address(gallery: Path, visit: Visit) -> 
 
 
 @pytest.mark.parametrize("size", [DESK, NARROW])
-def test_a_gallery_says_what_is_wrong(
-    size: tuple[int, int], visit: Visit, tmp_path: Path
-) -> None:
+def test_a_gallery_says_what_is_wrong(size: tuple[int, int], visit: Visit, tmp_path: Path) -> None:
     page = GalleryPage()
     kinds = {"habit": "said of any photo", "mistook": "took one thing for another"}
     said = [
