@@ -58,7 +58,7 @@ class PageFile:
 
     Args:
         path: The file.
-        height: Of the frame, in pixels.
+        height: The height of the frame, in pixels.
     """
 
     def __init__(self, path: str | Path, height: int = HEIGHT) -> None:
