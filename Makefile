@@ -114,7 +114,8 @@ test-api: .venv/ready-dev .venv-api/ready  ## the server's API against its OpenA
 	@touch $@
 
 test-cluster: .venv-cluster/ready  ## captioning with Ray: two machines, one killed, from S3 to S3
-	.venv-cluster/bin/python -m pytest -q tests/export/cluster tests/cli/test_cluster_caption.py tests/data/test_shards.py
+	.venv-cluster/bin/python -m pytest -q tests/export/cluster tests/cli/test_cluster_caption.py \
+	  tests/data/test_shards.py
 
 newest:
 	[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
@@ -131,7 +132,7 @@ lock: newest  ## write the versions of test-newest to requirements-ci.txt, which
 fuzz: .venv/ready-dev  ## 257,000 mutated files through everything that reads (about ten minutes)
 	$(BIN)/python -m tests.fuzz
 
-kills: .venv/ready-dev  ## 200 kills of a training run, 200 of captioning a folder (some minutes)
+kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing shards, parts of a job (some minutes)
 	$(BIN)/python -m tests.kills
 
 lint: .venv/ready-dev  ## style and types

@@ -13,6 +13,29 @@ _MOST = 2000
 """Characters of a message; what a file says may be quoted in it, however long that is."""
 
 
+CONTROLS = frozenset(
+    map(
+        chr,
+        (
+            *range(32),
+            *range(127, 160),
+            0x2028,
+            0x2029,
+            *range(0x202A, 0x202F),
+            *range(0x2066, 0x206A),
+        ),
+    )
+)
+"""Characters that a terminal obeys instead of showing them: control characters, separators of lines
+and paragraphs, and marks that reverse the direction of the text around them."""
+_ESCAPES = {ord(sign): ascii(sign)[1:-1] for sign in CONTROLS}
+
+
+def escaped(text: str) -> str:
+    r"""Text with each of `CONTROLS` as an escape sequence: ``\x1b``."""
+    return text.translate(_ESCAPES)
+
+
 class UserError(Exception):
     """A mistake in the input that the user can fix; ``str(error)`` is one line for them.
 
@@ -30,16 +53,10 @@ class UserError(Exception):
         text = super().__str__()
         if not text.isprintable():
             text = re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
-            text = "".join(map(_escaped, text))
+            text = escaped(text)
         if len(text) > _MOST:
             text = f"{text[: _MOST - 500]} ... {text[-490:]}"
         return text
-
-
-def _escaped(sign: str) -> str:
-    """A control character or direction mark as a backslash and a code; any other as it is."""
-    hidden = ord(sign) < 32 or 127 <= ord(sign) < 160 or 0x202A <= ord(sign) <= 0x202E
-    return ascii(sign)[1:-1] if hidden or 0x2066 <= ord(sign) <= 0x2069 else sign
 
 
 class ImageError(UserError):

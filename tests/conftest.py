@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 # Set before PyTorch is imported: to networks as tiny as the tests' a second thread is a burden.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,6 +48,24 @@ def real_data() -> Path:
 def photos() -> list[Path]:
     """The free photographs of the repository."""
     return sorted((ASSETS / "photos").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def encoder_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Write graphs, but trace the encoder only once: for tests whose encoder is the same."""
+    from showattend.export import graphs
+
+    kept, trace = tmp_path_factory.mktemp("kept") / "encoder.onnx", graphs.write_graph
+
+    def write(graph: Any, path: Path) -> None:
+        if path.stem == "encoder" and kept.exists():
+            shutil.copy(kept, path)
+            return
+        trace(graph, path)
+        if path.stem == "encoder":
+            shutil.copy(path, kept)
+
+    return write
 
 
 @pytest.fixture(scope="session")

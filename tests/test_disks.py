@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 
+from showattend.data import shard_files
 from showattend.data.prepare_folder import prepare_folder, read_folder
+from showattend.data.shard_files import OpenShard
+from showattend.data.shard_index import read_index
+from showattend.data.shard_writer import write_shards
 from showattend.exceptions import DataError, ImageError, UserError
 from showattend.images import finding
 from showattend.images.finding import find_images
@@ -22,6 +26,7 @@ from showattend.system.files import write_bytes
 from showattend.system.npy_files import map_array
 from tests.cli.conftest import picture
 from tests.commandline import CommandLine
+from tests.data.sharded import photographs
 
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 
@@ -72,6 +77,10 @@ WRITERS = {
     "a page": ["attend", "{photo}", "--output", "{disk}/a.html"],
     "raw maps": ["attend", "{photo}", "--output", "{disk}/a.npz"],
     "a data set": ["prepare", "folder", "{photos}", "--out", "{disk}/out", "--min-count", "1"],
+    "shards": [
+        *("prepare", "folder", "{photos}", "--out", "{out}", "--min-count", "1"),
+        *("--shards", "{disk}/shards"),
+    ],
     "a report": ["errors", "{given}", "--output", "{disk}/errors.md"],
 }
 
@@ -90,7 +99,7 @@ def test_nothing_can_be_written(
         if each == "{given}":
             args += [str(x) for pair in annotations(tmp_path).items() for x in pair]
         else:
-            args.append(each.format(photo=photo, photos=photos, disk=disk))
+            args.append(each.format(photo=photo, photos=photos, disk=disk, out=tmp_path / "out"))
     if args[0] in ("caption", "attend"):
         args += ["--model", run.model]
     result = run(*args)
@@ -102,6 +111,23 @@ def test_nothing_can_be_written(
     assert not any("Traceback" in line for line in result.err)
     now = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
     assert now == before, "a file was lost, or half of one was left"
+
+
+def test_a_shard_from_elsewhere_has_no_room(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    write_shards(photographs(tmp_path / "images", {"train": 1}), tmp_path / "shards")
+    system = fsspec.filesystem("memory")
+    for path in (tmp_path / "shards").iterdir():
+        system.pipe(f"/disks/{path.name}", path.read_bytes())
+    shard = read_index("memory://disks/*.tar").shards[0]
+    monkeypatch.setattr(shard_files.time, "sleep", None)  # another try would not help
+    for _ in range(2):  # with check_room, and where the system does not know how much is left
+        with pytest.raises(DataError, match=f"{disk}.*: cannot hold a copy of a shard"):
+            OpenShard(shard, disk / "copies")
+        monkeypatch.setattr(shard_files, "check_room", lambda *_: None)
+    assert OpenShard(shard, tmp_path / "copies").image(0)
 
 
 def test_a_file_is_kept_when_its_new_content_does_not_fit(disk: Path) -> None:

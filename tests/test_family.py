@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from showattend.model.attention import ATTENTIONS
 from showattend.model.checkpoint import load_tensors
 from showattend.model.decoders import DECODERS
 from showattend.model.description import describe
+from showattend.model.kinds import options_of
 from showattend.training.check import check
 from showattend.training.reporter import Silent
 from showattend.training.state import FILE_NAME as STATE_NAME
@@ -60,7 +60,7 @@ def makes_sense(decoder: str, kind: str, mode: str, sentinel: bool) -> bool:
     """Sampling and a sentinel are for one softmax over contents, and not for both at once."""
     if decoder in BLOCKS:
         return (kind, mode, sentinel) == ("additive", "soft", False)  # the defaults
-    uses = ATTENTIONS[kind].uses
+    uses = options_of(ATTENTIONS[kind])
     if mode == "hard" and ("mode" not in uses or sentinel):
         return False
     return "sentinel" in uses or not sentinel
@@ -76,22 +76,6 @@ def is_quick(decoder: str, kind: str, mode: str, sentinel: bool) -> bool:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy(tmp_path_factory.mktemp("toy"), images=24, size=64)
-
-
-@pytest.fixture(scope="module")
-def encoder_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """Traces the encoder, which is the same in all of them, for the first export only."""
-    kept, trace = tmp_path_factory.mktemp("kept") / "encoder.onnx", graphs.write_graph
-
-    def write(graph: graphs.Graph, path: Path) -> None:
-        if path.stem == "encoder" and kept.exists():
-            shutil.copy(kept, path)
-            return
-        trace(graph, path)
-        if path.stem == "encoder":
-            shutil.copy(path, kept)
-
-    return write
 
 
 @pytest.mark.parametrize(
@@ -193,9 +177,8 @@ def test_what_does_not_is_refused_with_the_reason(
     combination: tuple[str, str, str, bool], tmp_path: Path
 ) -> None:
     _, _, mode, sentinel = combination
-    config = config_of(tmp_path / "toy.jsonl", tmp_path / "run", sections(*combination))
     with pytest.raises(ConfigError) as caught:
-        check(config)
+        check(config_of(tmp_path / "toy.jsonl", tmp_path / "run", sections(*combination)))
     message = str(caught.value)
     assert "\n" not in message
     decoder = combination[0]
@@ -267,6 +250,5 @@ def test_self_critical_training_with_sampled_locations_is_refused(tmp_path: Path
 
 
 def test_options_of_another_kind_are_refused(tmp_path: Path) -> None:
-    config = tiny_run(tmp_path / "toy.jsonl", tmp_path, attention={"kind": "dot", "heads": 2})
     with pytest.raises(ConfigError, match=r"attention.heads is 2, which attention.kind dot does"):
-        check(config)
+        tiny_run(tmp_path / "toy.jsonl", tmp_path, attention={"kind": "dot", "heads": 2})

@@ -41,7 +41,10 @@ LAYERS = [
 ]
 LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 # Imports within a function that go against the direction: (room, imported room).
-LAZY = {("caption_forms", "visualize")}  # a Caption draws itself when asked to
+LAZY = {
+    ("caption_forms", "visualize"),  # a Caption draws itself when asked to
+    ("config", "model"),  # the options of a kind are those that its class declares
+}
 
 # Modules without a test file of their own, and the tests that hold them.
 TESTED_BY = {
@@ -49,6 +52,7 @@ TESTED_BY = {
     "config/checking": "config/test_sections.py",
     "config/yaml_files": "config/test_sections.py",
     "data/coco/annotation_source": "data/coco/test_prepare_coco.py",
+    "model/decoders/decoder_options": "model/test_kinds.py",
     "model/decoders/lstm_description": "model/decoders/test_lstm.py",
     "model/description": "model/test_checkpoint.py",
     "__main__": "cli/test_app.py",
@@ -116,6 +120,7 @@ WHOLE = {
     "cli/test_opens.py",
     "images/test_image_memory.py",
     "model/decoders/test_every_attention.py",
+    "model/fast/test_switch.py",
     "model/test_families.py",
     "test_any_model.py",
     "test_attention_family.py",
@@ -267,12 +272,16 @@ def test_every_exception_is_needed() -> None:
 
 
 def test_no_module_imports_itself_by_others() -> None:
-    """Top-level and function-level imports alike, but for `LAZY`; type checking has no order."""
+    """Top-level and function-level imports alike, but for a Caption's; type checking has no order.
+
+    What config imports of model imports no config.
+    """
+    drawing = ("caption_forms", "visualize")
     graph = {
         name: {
             each.module
             for each in imports(name)
-            if not each.typing and (room_of(name), room_of(each.module)) not in LAZY
+            if not each.typing and (room_of(name), room_of(each.module)) != drawing
         }
         for name in MODULES
         if name != "showattend"
@@ -282,7 +291,8 @@ def test_no_module_imports_itself_by_others() -> None:
 
 def test_the_core_imports_only_what_it_needs() -> None:
     # The plain code does not know the fast one, and takes plain arguments, no config.
-    plain = {"showattend.exceptions", "showattend.model.layers", *inside("model.attention")}
+    plain = {"showattend.exceptions", "showattend.model.layers", "showattend.model.kinds"}
+    plain |= set(inside("model.attention"))
     for name in inside("model.attention"):
         assert imported(name) <= plain, name
     for name in inside("model.decoders"):
@@ -290,6 +300,9 @@ def test_the_core_imports_only_what_it_needs() -> None:
     for name in inside("model.fast"):
         known = plain | set(inside("model.decoders", "model.fast"))
         assert imported(name) <= known, name
+    # Which of the fast parts are used is chosen in one place.
+    for name in set(MODULES) - set(inside("model.fast")):
+        assert not imported(name) & (set(inside("model.fast")) - {"showattend.model.fast"}), name
     # Search knows decoders by a protocol only.
     for name in inside("decoding"):
         allowed = {

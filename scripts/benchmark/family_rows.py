@@ -13,6 +13,7 @@ from showattend.exceptions import ConfigError
 from showattend.model.attention import ATTENTIONS
 from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
+from showattend.model.kinds import options_of
 from showattend.training.decoder_cost import added_memory, work_of
 
 GRID, QUICK_GRID = (14, 14), (4, 4)
@@ -36,10 +37,9 @@ def members(sizes: dict[str, Any]) -> dict[str, tuple[DecoderConfig, AttentionCo
 
 def _fitting(kind: str, sizes: dict[str, Any]) -> dict[str, Any]:
     """Leave out the sizes that a kind does not have, and give a small Transformer few heads."""
-    if kind in ("transformer", "masked"):
-        small = {"heads": 2, "feedforward_dim": 16} if sizes.get("hidden_dim", 512) < 64 else {}
-        return {"hidden_dim": sizes["hidden_dim"]} | small if sizes else {}
-    return sizes
+    small = {"heads": 2, "feedforward_dim": 16} if sizes.get("hidden_dim", 512) < 64 else {}
+    options = options_of(DECODERS[kind])
+    return {name: value for name, value in {**sizes, **small}.items() if name in options}
 
 
 def family(setting: Setting) -> list[Row]:

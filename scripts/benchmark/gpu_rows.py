@@ -20,7 +20,7 @@ from usual import UsualDecoder
 
 from showattend.decoding.beam import search
 from showattend.model.build import build_encoder
-from showattend.model.fast.compiling import compile_step
+from showattend.model.fast import compile_step
 from showattend.model.search_options import SearchOptions
 from showattend.system.device import exact_float32
 

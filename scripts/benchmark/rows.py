@@ -16,8 +16,7 @@ from usual import UsualDecoder, translate
 
 from showattend.decoding.beam import search
 from showattend.model.decoders.lstm import LSTMDecoder
-from showattend.model.fast import fast_twin
-from showattend.model.fast.compiling import compile_step
+from showattend.model.fast import compile_step, fast_twin
 from showattend.model.search_options import SearchOptions
 from showattend.system.device import keep_freed_memory
 from showattend.text.vocabulary import Vocabulary

@@ -10,7 +10,7 @@ from typing import Any
 import typer.main
 
 from showattend.cli.app import app
-from showattend.config import Config
+from showattend.config import Config, keys_of
 
 PACKAGE = Path(__file__).parents[2] / "showattend"
 ROOMS = {
@@ -110,12 +110,12 @@ def config_page() -> str:
         kind: Any = section.default_factory  # the section's class
         text.append(f"## {section.name}\n\n{_line(kind)}\n")
         rows = ["| Key | Default | |", "|---|---|---|"]
-        for field in dataclasses.fields(kind):
-            about = _plain(field.metadata["help"]).replace("|", r"\|")
-            shown = "null" if field.default is None else str(field.default).lower()
-            if not isinstance(field.default, bool) and field.default is not None:
-                shown = str(field.default) or "(none)"
-            rows.append(f"| `{section.name}.{field.name}` | `{shown}` | {about} |")
+        for key in keys_of(kind):
+            about = _plain(key.help).replace("|", r"\|")
+            shown = "null" if key.default is None else str(key.default).lower()
+            if not isinstance(key.default, bool) and key.default is not None:
+                shown = str(key.default) or "(none)"
+            rows.append(f"| `{section.name}.{key.name}` | `{shown}` | {about} |")
         text.append("\n".join(rows) + "\n")
     return "\n".join(text)
 

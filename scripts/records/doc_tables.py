@@ -197,6 +197,22 @@ def looked(records: Records) -> str:
 KINDS = ("content", "function")
 
 
+def before(records: Records) -> str:
+    """How many captions and maps are those of the code before it was rebuilt."""
+    header = ["model", "photographs of", "photographs", "same words", "same maps"]
+    header += ["maps differ by", "log-probabilities by"]
+    lines = []
+    for model, data in _BEFORE:
+        found = records[f"{model}_before_{data}"]
+        counts = [f"{found[key]:,}" for key in ("photographs", "same_words", "same_maps")]
+        largest = [f"{found['largest'][key]:.0e}" for key in ("maps", "log_probs")]
+        lines.append([model, SETS[data], *counts, *largest])
+    return _table(header, lines, 2)
+
+
+_BEFORE = [(model, data) for model in MODELS for data in ("flickr8k", "coco_subset")]
+
+
 def benchmark(*names: str) -> Render:
     """The rows of `make benchmark` that begin with one of these names."""
 
@@ -396,6 +412,7 @@ BLOCKS: dict[str, dict[str, Part]] = {
         "benchmark: epochs and memory": Part(
             ("benchmark",), benchmark("epoch", "the same", "first epoch", "peak memory")
         ),
+        "before": Part(tuple(f"{model}_before_{data}" for model, data in _BEFORE), before),
         "benchmark: the rest": Part(
             ("benchmark",), benchmark("showattend", "evaluation", "another model", "extraction")
         ),

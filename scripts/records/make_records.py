@@ -48,6 +48,8 @@ OBJECTS = (
 )
 SIZES = (320, 192, 256, 384, 448)
 """Sides of the input in pixels at which `everyday` is grounded, its own first."""
+BEFORE = "2b65aa7"
+"""The last commit before the package was rebuilt with one contract for every part."""
 HUMAN = ("--captions", "data/coco_subset/captions_train.json")
 
 
@@ -88,6 +90,9 @@ def measures() -> list[Measure]:
         )
         report += ("--train", f"data/{data}/captions_train.json") if model == data else ()
         found.append(Measure(f"{model}_{data}_errors", report))
+        if data != "everyday":
+            same = ("same_as_before.py", BEFORE, "--model", model, *files, *images)
+            found.append(Measure(f"{model}_before_{data}", same))
     sizes = [f"{size}=everyday@{size}" for size in SIZES]
     pairs_of = [word for size in SIZES[1:] for word in ("--pair", str(size), str(SIZES[0]))]
     command = ("ground_models.py", *sizes, *pairs_of, *OBJECTS, *HUMAN, "--out", "kept")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ from showattend.cli.options import (
 )
 from showattend.cli.terminal import MANY, bars, log, printable
 from showattend.exceptions import UserError
+from showattend.system.files import real, sweep
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -202,6 +204,8 @@ def caption(
         log.warning(problem)
     if not found:
         raise typer.Exit(2)
+    if sidecar or describer:
+        sweep(_written_in(found))
     if output is None and overlay is None and (sidecar or describer):
         found, trouble = _not_yet_captioned(found, sidecar, overwrite, describer)
         problems += trouble
@@ -277,6 +281,14 @@ def caption(
         log.info(summary)
     if problems:
         raise typer.Exit(1 if captioned else 2)
+
+
+def _written_in(photos: Iterable[Path]) -> Iterator[Path]:
+    """The folders in which photos and the files next to them are written."""
+    for photo in photos:
+        yield photo.parent
+        if photo.is_symlink():
+            yield real(photo).parent
 
 
 def _not_yet_captioned(

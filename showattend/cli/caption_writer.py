@@ -27,11 +27,12 @@ from showattend.exceptions import UserError
 from showattend.system.files import (
     hold,
     make_room,
-    name_aside,
     real,
+    sweep,
     unwritable,
     write_bytes,
     write_json,
+    writing_file,
 )
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class CaptionWriter:
         for place in (output, overlay and overlay / "photo.png"):
             if place is not None:
                 make_room(place)
+        if overlay is not None:
+            sweep([overlay])
         self.partial: Path | None = None
         self.done: frozenset[Path] = frozenset()
         self._options = dict(options or {})
@@ -204,9 +207,8 @@ class CaptionWriter:
                     _refuse_if_held(partial)
                     log.info(f"what an earlier run left is kept as {_move_aside(partial)}")
             elif not partial.is_file():
-                aside = name_aside(output)
-                shutil.copyfile(output, aside)
-                aside.replace(partial)
+                with writing_file(partial) as aside:
+                    shutil.copyfile(output, aside)
             if not self._recorded:
                 write_json(options_file(partial), {**self._options, "folder": str(Path.cwd())})
             # A file name that is not UTF-8 becomes a JSON escape.

@@ -10,7 +10,7 @@ import typer
 
 from showattend.cli.loading import load_captioner
 from showattend.cli.options import Device
-from showattend.cli.terminal import log
+from showattend.cli.terminal import log, printable
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def errors(
                 made=describe(made),
             )
             if output is None:
-                print(page, end="")
+                print("\n".join(map(printable, page.split("\n"))), end="")
             else:
                 write_text(output, page)
     if output is not None:

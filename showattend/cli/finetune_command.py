@@ -92,9 +92,9 @@ def _print(found: dict[str, Any], out: Path) -> None:
     log.info(f"  showattend evaluate {arguments} --model {where}")
 
 
-def _remark(gain: float, half: float | None, images: int) -> str:
+def _remark(gain: float | None, half: float | None, images: int) -> str:
     """A remark on how much the scores mean."""
-    if images < FEW or half is None:
+    if images < FEW or half is None or gain is None:
         few = "a single photograph" if images == 1 else f"{images} photographs"
         return f"Scores on {few} mean little: look at the captions"
     return (

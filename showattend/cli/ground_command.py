@@ -10,7 +10,7 @@ import typer
 
 from showattend.cli.loading import load_captioner
 from showattend.cli.options import BatchSize, BeamSize, Device, Model, Precision, Size
-from showattend.cli.terminal import bars, finish, log, table, write_report
+from showattend.cli.terminal import bars, finish, log, printable, table, write_report
 from showattend.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def ground(
                 "continues"
             )
         raise
-    print(f"How: {describe_settings(found['settings'])}")
+    print(f"How: {printable(describe_settings(found['settings']))}")
     _print_pointing(found)
     _print_where(found["where"])
     if faithful:
@@ -343,8 +343,10 @@ def _print_faithful(found: Mapping[str, Any]) -> None:
 
 def _confusions(pairs: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        f"said {each['said']}, looked at {each['at']}: {each['words']} of {each['said_wrong']} "
-        f"words (a uniform map: {each['uniform']:.1f})"
+        printable(
+            f"said {each['said']}, looked at {each['at']}: {each['words']} of {each['said_wrong']} "
+            f"words (a uniform map: {each['uniform']:.1f})"
+        )
         for each in pairs[:CONFUSIONS]
     ]
     if len(pairs) > CONFUSIONS:

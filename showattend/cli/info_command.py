@@ -102,9 +102,9 @@ def _record(path: Path) -> None:
         lines.append("provenance   not recorded: it was made by an earlier version")
     else:
         lines += describe(made)
-    for each in found.get("resumed", []):
-        lines.append(f"resumed      at epoch {each['epoch']}, batch {each['batch']}:")
-        lines += describe({key: each[key] for key in ("code", "machine", "packages")})
+    for each in found.get("resumed") or []:
+        lines.append(f"resumed      at epoch {each.get('epoch')}, batch {each.get('batch')}:")
+        lines += describe({key: each.get(key) for key in ("code", "machine", "packages")})
     settings = found.get("settings") or found.get("validation") or {}
     if how := describe_settings(settings if "split" in settings else search_settings(settings)):
         lines.append(f"settings     {how}")

@@ -13,21 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from showattend.text.printable import printable as printable
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-# Characters that a terminal, or who reads lines from a pipe, would not take for text.
-_CONTROLS = {c: repr(chr(c))[1:-1] for c in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
 def examples(*commands: str) -> str:
     """The end of a help text."""
     return "\n\n".join(("Examples:", *(f"showattend {command}" for command in commands)))
-
-
-def printable(text: object) -> str:
-    """The text with tabs, line ends and other controls as a backslash and a letter."""
-    return str(text).translate(_CONTROLS)
 
 
 log = logging.getLogger("showattend")
@@ -102,7 +96,10 @@ _ENDLESS = 1000  # columns
 
 
 def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
-    """Print a table on stdout, its first column to the left and the others to the right."""
+    """Print a table on stdout, its first column to the left and the others to the right.
+
+    Only the title and the header may have line breaks; what files say is in the rows.
+    """
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -113,8 +110,10 @@ def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ())
         name = header[index] if header else ""
         grid.add_column(name, justify="right" if index else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*map(Text, row))
-    print(title)  # a table's own title would be folded to the table's width
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    print(
+        "\n".join(map(printable, title.split("\n")))
+    )  # a table's own title would be folded to the table's width
     # In a file or a pipe a line is as long as it is.
     Console(width=None if sys.stdout.isatty() else _ENDLESS).print(grid)
 

@@ -1,6 +1,6 @@
 """Typed configuration: dataclasses filled from a YAML file and ``key=value`` overrides."""
 
-from showattend.config.checking import from_dict, to_dict
+from showattend.config.checking import Key, from_dict, keys_of, to_dict
 from showattend.config.sections import (
     AttentionConfig,
     CallConfig,
@@ -13,6 +13,7 @@ from showattend.config.sections import (
     SelfCriticalConfig,
     Setting,
     TrainConfig,
+    defaults,
     settings,
 )
 from showattend.config.yaml_files import expand_configs, find_config, load_config, override
@@ -25,13 +26,16 @@ __all__ = [
     "DataSetConfig",
     "DecoderConfig",
     "EncoderConfig",
+    "Key",
     "SearchConfig",
     "SelfCriticalConfig",
     "Setting",
     "TrainConfig",
+    "defaults",
     "expand_configs",
     "find_config",
     "from_dict",
+    "keys_of",
     "load_config",
     "override",
     "settings",

@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from showattend.exceptions import ConfigError, shown
 
@@ -38,6 +38,21 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+class Key(NamedTuple):
+    """A key of a section, for its documentation."""
+
+    name: str
+    default: Any
+    help: str
+
+
+def keys_of(cls: type) -> list[Key]:
+    """Return the keys of a section's class; of several kinds, each with the kinds that have it."""
+    if (keys := getattr(cls, "keys", None)) is not None:  # a `KindConfig`
+        return keys()
+    return [Key(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(cls)]
+
+
 class Empty:
     """The value of a YAML key without a value; an explicit ``null`` is None."""
 
@@ -59,6 +74,8 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str, prefix: str = ""
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: {prefix.rstrip('.')} must be a section of key: value pairs")
+    if (read := getattr(cls, "from_values", None)) is not None:  # a `KindConfig`
+        return read(values, where, prefix)
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     names = [f.name for f in fields]
@@ -91,18 +108,23 @@ def _sections_with(key: Any, hints: dict[str, Any]) -> list[str]:
     return [
         section
         for section, kind in hints.items()
-        if dataclasses.is_dataclass(kind) and key in {f.name for f in dataclasses.fields(kind)}
+        if isinstance(kind, type)
+        and dataclasses.is_dataclass(kind)
+        and key in {each.name for each in keys_of(kind)}
     ]
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Convert a config to plain values for YAML or JSON."""
-    return _plain(dataclasses.asdict(config))
+    values: dict[str, Any] = _plain(config)
+    return values
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+    if (plain := getattr(value, "to_values", None)) is not None:  # a `KindConfig`
+        return plain()
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
-from showattend.config.checking import from_dict, option
+from showattend.config.checking import Key, from_dict, keys_of, option
 from showattend.exceptions import ConfigError, shown
 
 
@@ -117,61 +118,129 @@ class EncoderConfig:
     self_attention_dropout: float = option(0.1, "dropout on what each part of a layer adds")
 
 
-@dataclass(frozen=True)
-class AttentionConfig:
-    """How the decoder decides where to look."""
+@dataclass(frozen=True, init=False)
+class KindConfig:
+    """A section with a kind, whose other keys are the options of that kind.
 
-    kind: str = option(
-        "additive",
-        "additive, dot, scaled_dot, general, location, convolution, multi_head, multi_hop, "
-        "hierarchical or none (the mean annotation)",
-    )
-    mode: str = option(
-        "soft",
-        "soft (expected annotation vector) or hard (a sampled one; section 4.1 of the paper)",
-    )
-    sentinel: bool = option(
-        False, "may attend to the decoder's state instead of the image (Lu et al. 2017)"
-    )
-    heads: int = option(8, "multi_head: maps per step")
-    hops: int = option(4, "multi_hop: maps per step")
-    hop_penalty: float = option(0.1, "multi_hop: weight of the penalty on similar maps")
-    regions: int = option(3, "hierarchical: regions per side of the grid")
-    grid: int = option(7, "location: cells per side of the learned grid")
-    filters: int = option(16, "convolution: filters over the weights of the previous step")
-    kernel: int = option(5, "convolution: cells per side of each filter; odd")
-    sampled: float = option(
-        0.5, "hard: fraction of the images with sampled locations; the others are soft"
-    )
-    reward: float = option(1.0, "hard: lambda_r, weight of the REINFORCE term")
-    entropy: float = option(0.01, "hard: lambda_e, weight of the maps' entropy")
+    The options are declared by the classes of the kinds (`showattend.model.kinds`), and are
+    attributes of the section: ``config.decoder.gate``.
 
+    Args:
+        kind: A name in the section's registry; empty for the default.
+        **options: Options of the kind. Those that only other kinds have must have their defaults.
 
-@dataclass(frozen=True)
-class DecoderConfig:
-    """The decoder; the paper's symbols for the sizes are in brackets.
+    Attributes:
+        section: The name of the section.
+        default: The default kind.
+        kind: The kind.
+        options: All options of the kind.
 
-    A key that the kind does not use must have its default.
+    Raises:
+        ConfigError: The kind or an option is unknown, a value is out of bounds, or the kind does
+            not have an option.
     """
 
-    kind: str = option("lstm", "lstm (the paper), luong, updown, transformer or masked")
-    embedding_dim: int = option(512, "word embedding (E)")
-    hidden_dim: int = option(512, "LSTM state (M); the width of a Transformer and its embedding")
-    attention_dim: int = option(512, "attention space (A)")
-    gate: str = option("scalar", "beta: scalar (the paper), vector or none")
-    attend_with: str = option("previous", "previous (the paper's h_{t-1}) or current (h_t)")
-    embedding_dropout: float = option(0.3, "dropout on word embeddings")
-    feature_dropout: float = option(0.3, "dropout on annotations")
-    dropout: float = option(0.5, "dropout before the output layer")
-    projection_dim: int = option(
-        0, "width of a ReLU layer that the annotation vectors pass through first; 0: no such layer"
-    )
-    layers: int = option(3, "transformer, masked: layers")
-    heads: int = option(8, "transformer, masked: heads of each attention")
-    feedforward_dim: int = option(2048, "transformer, masked: width of the feed-forward layers")
-    sublayer_dropout: float = option(
-        0.1, "transformer, masked: dropout on what each part of a layer adds"
-    )
+    section: ClassVar[str]
+    default: ClassVar[str]
+    kind: str
+    options: Mapping[str, Any] = field(hash=False)
+
+    def __init__(self, kind: str = "", **options: Any) -> None:
+        from showattend.model.kinds import choose_options
+
+        kind = kind or self.default
+        chosen = choose_options(self.section, self.registry(), kind, options)
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "options", chosen)
+
+    def __getattr__(self, name: str) -> Any:
+        """Look up an option of the kind."""
+        try:
+            return self.__dict__["options"][name]
+        except KeyError:
+            kind = self.__dict__.get("kind")
+            raise AttributeError(f"{self.section}.kind {kind} has no option {name}") from None
+
+    @classmethod
+    def registry(cls) -> Mapping[str, type]:
+        """Return the classes by kind; imports PyTorch."""
+        raise NotImplementedError
+
+    @classmethod
+    def keys(cls) -> list[Key]:
+        """Return the keys of all kinds; those of the same name once for each declaration."""
+        from showattend.model.kinds import options_of
+
+        registry = cls.registry()
+        users: dict[tuple[str, Any, str], list[str]] = {}
+        for kind, each in registry.items():
+            for name, declared in options_of(each).items():
+                key = name, declared.default, declared.about.help
+                users.setdefault(key, []).append(kind)
+        return [
+            Key("kind", cls.default, f"one of {', '.join(registry)}"),
+            *(
+                Key(name, default, f"{', '.join(kinds)}: {about}")
+                for (name, default, about), kinds in users.items()
+            ),
+        ]
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any], where: str, prefix: str) -> Self:
+        """Build the section from plain values, checking every key and type; see `from_dict`."""
+        from showattend.model.kinds import all_options, options_of
+
+        registry = cls.registry()
+        known = all_options(registry)
+        if isinstance(kind := values.get("kind", cls.default), str) and kind in registry:
+            known |= options_of(registry[kind])
+        fields = [
+            (name, declared.type, option(declared.default, declared.about.help))
+            for name, declared in known.items()
+        ]
+        keys = dataclasses.make_dataclass("Keys", [("kind", str, option(cls.default, "")), *fields])
+        read: Any = from_dict(keys, values, where, prefix)
+        try:
+            return cls(**{key: getattr(read, key) for key in values})
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+
+    def to_values(self) -> dict[str, Any]:
+        """Return the kind and its options as plain values."""
+        return {"kind": self.kind, **self.options}
+
+
+@dataclass(frozen=True, init=False)
+class AttentionConfig(KindConfig):
+    """How the decoder decides where to look: a kind of attention, and its options."""
+
+    section: ClassVar[str] = "attention"
+    default: ClassVar[str] = "additive"
+
+    @classmethod
+    def registry(cls) -> Mapping[str, type]:
+        """Return the classes by kind; imports PyTorch."""
+        from showattend.model.attention import ATTENTIONS
+
+        return ATTENTIONS
+
+
+@dataclass(frozen=True, init=False)
+class DecoderConfig(KindConfig):
+    """What writes the caption: a kind of decoder, and its options.
+
+    The paper's symbols for the sizes are in brackets.
+    """
+
+    section: ClassVar[str] = "decoder"
+    default: ClassVar[str] = "lstm"
+
+    @classmethod
+    def registry(cls) -> Mapping[str, type]:
+        """Return the classes by kind; imports PyTorch."""
+        from showattend.model.decoders import DECODERS
+
+        return DECODERS
 
 
 def _read_board(value: Any, where: str) -> str | None:
@@ -337,3 +406,12 @@ class Config:
         SelfCriticalConfig, "training on the score of sampled captions"
     )
     search: SearchConfig = option(SearchConfig, "search defaults that travel with the model")
+
+
+def defaults() -> dict[str, Any]:
+    """Return the defaults of all keys as ``section.key``, including those of other kinds."""
+    found: dict[str, Any] = {}
+    for section in dataclasses.fields(Config):
+        for key in keys_of(section.default_factory):  # type: ignore[arg-type]
+            found.setdefault(f"{section.name}.{key.name}", key.default)
+    return found

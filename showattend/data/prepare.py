@@ -21,7 +21,7 @@ from showattend.data.readers import check_ids, read_flickr8k, read_json, read_ka
 from showattend.data.records import SPLITS, Record
 from showattend.data.shard_writer import SIZE, Features, write_shards
 from showattend.exceptions import DataError, ImageError
-from showattend.system.files import real
+from showattend.system.files import real, remove_stale, writing_file
 from showattend.system.threads import in_order
 from showattend.text.tokenizer import tokenize
 
@@ -366,17 +366,13 @@ def _write(out: Path, files: Mapping[str, str]) -> None:
     A lone surrogate, as in a folder name that is not UTF-8, becomes its JSON escape.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (out / f".{name}.part").write_bytes(text.encode("utf-8", "backslashreplace"))
-        for name in files:
-            (out / f".{name}.part").replace(out / name)
+        with contextlib.ExitStack() as stack:  # it renames the last one first
+            for name, text in reversed(list(files.items())):
+                remove_stale(out / name)
+                aside = stack.enter_context(writing_file(out / name))
+                aside.write_bytes(text.encode("utf-8", "backslashreplace"))
         for split in SPLITS:
             if f"captions_{split}.json" not in files:
                 (out / f"captions_{split}.json").unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            for name in files:
-                (out / f".{name}.part").unlink(missing_ok=True)

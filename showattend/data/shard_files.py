@@ -24,16 +24,17 @@ import numpy as np
 
 from showattend.data.shard_index import Shard
 from showattend.data.shards import (
-    TRIES,
     Header,
+    check_size,
     damaged,
+    files_in,
     is_image,
-    is_remote,
-    open_stream,
     size_of,
     split_name,
 )
-from showattend.exceptions import DataError, one_line
+from showattend.exceptions import DataError, one_line, shown
+from showattend.system.addresses import TRIES, MissingError, is_remote, local_path, open_stream
+from showattend.system.files import check_room
 from showattend.system.npy_files import parse_array
 
 _BLOCK = 1 << 20
@@ -104,9 +105,13 @@ class OpenShard:
         content = self.read(row, JSON)
         try:
             values = json.loads(content or b"")
-            texts = values["captions"]
-            if not (texts and all(isinstance(text, str) for text in texts)):
-                raise ValueError("no captions")
+            texts, name = values["captions"], values.get("image_id", row)
+            if not (isinstance(texts, list) and texts and all(type(t) is str for t in texts)):
+                raise ValueError(f"captions is {shown(texts)}; it must be a list of texts")
+            if type(name) not in (int, str):
+                raise ValueError(f"image_id is {shown(name)}; it must be a number or a text")
+            if type(file := values.get("image", "")) is not str:
+                raise ValueError(f"image is {shown(file)}; it must be the name of the file")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise damaged(self.shard.place, f"sample {row}: {one_line(error)}") from None
         return dict(values)
@@ -139,14 +144,22 @@ class OpenShard:
 def _opened(shard: Shard) -> IO[bytes]:
     size = size_of(shard.place)
     if size != shard.size:
-        raise DataError(
-            f"{shard.place}: has {size:,} bytes, its index says {shard.size:,}; copy it again, "
-            "with its index"
-        )
+        raise DataError(_other_size(shard, f"{size:,}"))
     try:
-        return Path(shard.place.removeprefix("file://")).open("rb", buffering=0)
+        return Path(local_path(shard.place)).open("rb", buffering=0)
     except OSError as error:
         raise DataError(f"{shard.place}: cannot be read ({one_line(error)})") from error
+
+
+def _other_size(shard: Shard, size: str) -> str:
+    return (
+        f"{shard.place}: has {size} bytes, its index says {shard.size:,}; copy it again, with its "
+        "index"
+    )
+
+
+class _HopelessError(DataError):
+    """What another try does not mend."""
 
 
 def _copied(shard: Shard, folder: Path | None) -> IO[bytes]:
@@ -156,35 +169,66 @@ def _copied(shard: Shard, folder: Path | None) -> IO[bytes]:
         DataError: It cannot be had, or is another one than the index describes.
     """
     for left in range(TRIES - 1, -1, -1):
+        file = _empty(shard, folder)
         try:
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-            file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
-        except OSError as error:
-            where = folder or tempfile.gettempdir()
-            raise DataError(f"{where}: cannot hold a shard ({one_line(error)})") from error
-        digest = hashlib.sha256()
-        try:
-            with open_stream(shard.place) as stream:
-                while block := stream.read(_BLOCK):
-                    digest.update(block)
-                    file.write(block)
-            if digest.hexdigest() == shard.digest:
-                return file
-            failure: Exception = DataError(
-                f"{shard.place}: is not the shard that its index describes (its SHA-256 is "
-                f"{digest.hexdigest()[:12]}..., not {shard.digest[:12]}...); copy it there again"
-            )
-        except Exception as error:  # each kind of connection has errors of its own
-            failure = error
-        file.close()
-        if isinstance(failure, DataError) and "there is no such file" in str(failure):
-            break
-        if left:
-            time.sleep(0.5 * 2 ** (TRIES - 1 - left))
-    if isinstance(failure, DataError):
-        raise failure
-    raise DataError(f"{shard.place}: cannot be read ({one_line(failure)})") from failure
+            _fill(file, shard, folder)
+            return file
+        except BaseException as error:  # each kind of connection has errors of its own
+            file.close()
+            if not isinstance(error, Exception) or isinstance(error, _HopelessError | MissingError):
+                raise
+            if not left:
+                if isinstance(error, DataError):
+                    raise
+                raise DataError(f"{shard.place}: cannot be read ({one_line(error)})") from error
+        time.sleep(0.5 * 2 ** (TRIES - 1 - left))
+    raise AssertionError
+
+
+def _empty(shard: Shard, folder: Path | None) -> IO[bytes]:
+    """A file without a name, on a disk that has room for a shard."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        check_room(_where(folder) / "shard", shard.size)
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        raise _no_room(folder, error) from error
+
+
+def _fill(file: IO[bytes], shard: Shard, folder: Path | None) -> None:
+    """Copy a shard; of a stream that is longer than the shard, no more than that is read."""
+    digest, count = hashlib.sha256(), 0
+    with open_stream(shard.place) as stream:
+        while block := stream.read(min(_BLOCK, shard.size + 1 - count)):
+            count += len(block)
+            if count > shard.size:
+                raise _HopelessError(_other_size(shard, f"more than {shard.size:,}"))
+            digest.update(block)
+            try:
+                file.write(block)
+            except OSError as error:
+                raise _no_room(folder, error) from error
+    try:
+        file.flush()
+    except OSError as error:
+        raise _no_room(folder, error) from error
+    if digest.hexdigest() != shard.digest:
+        raise DataError(
+            f"{shard.place}: is not the shard that its index describes (its SHA-256 is "
+            f"{digest.hexdigest()[:12]}..., not {shard.digest[:12]}...); copy it there again"
+        )
+    if count != shard.size:
+        raise _HopelessError(_other_size(shard, f"{count:,}"))
+
+
+def _where(folder: Path | None) -> Path:
+    return folder or Path(tempfile.gettempdir())
+
+
+def _no_room(folder: Path | None, error: OSError) -> _HopelessError:
+    where = _where(folder)
+    return _HopelessError(f"{where}: cannot hold a copy of a shard ({one_line(error)})")
 
 
 def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
@@ -199,10 +243,7 @@ def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
         file.seek(0)
         end = os.fstat(file.fileno()).st_size
         with tarfile.open(fileobj=file, mode="r:", tarinfo=Header) as tar:
-            while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
-                if not member.isfile():
-                    continue
+            for member in files_in(tar):
                 if member.offset_data + member.size > end:
                     raise tarfile.ReadError(f"it ends within {member.name}")
                 named, extension = split_name(member.name)
@@ -214,7 +255,10 @@ def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
                 if kind is None and is_image(extension):
                     kind = IMAGE
                 if kind is not None:
+                    check_size(shard.place, member)
                     members[row, kind] = member.offset_data, member.size
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{shard.place}: cannot be read ({one_line(error)})") from error
     except Exception as error:  # of many kinds, from headers that claim too much

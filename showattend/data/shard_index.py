@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from showattend.data.records import SPLITS
-from showattend.data.shards import INDEX, expand_braces, folder_of, matches, read_bytes
+from showattend.data.shards import INDEX, LARGEST_INDEX, expand_braces, folder_of, matches
 from showattend.exceptions import DataError, one_line, shown
+from showattend.system.addresses import read_bytes
 
 FORMAT = "showattend shards, version 1"
+_LARGEST = 1 << 44  # bytes of a shard, and how often a word may occur: sums are 64-bit integers
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def read_index(pattern: str) -> ShardIndex:
     folder = folders.pop()
     place = folder + INDEX
     try:
-        content = read_bytes(place)
+        content = read_bytes(place, LARGEST_INDEX)
     except DataError as error:
         raise DataError(
             f"{pattern}: there is no readable {INDEX} beside the shards, which `showattend prepare "
@@ -113,7 +115,7 @@ def _parse(content: bytes, place: str, folder: str) -> tuple[list[Shard], dict[s
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         words, features = values["training words"], values.get("features")
-        if not all(type(count) is int and count > 0 for count in words.values()):
+        if not all(type(count) is int and 0 < count < _LARGEST for count in words.values()):
             raise ValueError("training words")
         if features is not None and not isinstance(features, dict):
             raise ValueError("features")
@@ -139,8 +141,11 @@ def _shard(values: Mapping[str, Any], folder: str) -> Shard:
     counts = images, captions, size = values["images"], values["captions"], values["bytes"]
     if not all(type(each) is int and each > 0 for each in counts):
         raise ValueError(f"{name}: its counts {shown(counts)}")
-    if images * tarfile.BLOCKSIZE > size:
-        raise ValueError(f"{name}: {images:,} images in {size:,} bytes")
+    if size > _LARGEST:
+        raise ValueError(f"{name}: {shown(size)} bytes; a shard may have {_LARGEST:,}")
+    if images * tarfile.BLOCKSIZE > size or captions > size:
+        found = f"{images:,} images and {captions:,} captions"
+        raise ValueError(f"{name}: {found} in {size:,} bytes")
     return Shard(folder + name, split, images, captions, size, digest)
 
 

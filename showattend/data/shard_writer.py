@@ -2,7 +2,9 @@
 
 Training images are stored in a random, fixed order, so that any few shards are a fair sample. Each
 shard is written aside and renamed when it is complete, and the index comes last. The same command
-goes on after an interruption: what is there and has the same content is kept.
+goes on after an interruption: what is there and has the same content is kept. Until it is done,
+``unfinished.json`` has the names of all files that it may replace or remove. Files of other
+programs, to which WebDataset may have given such names, are never touched.
 """
 
 from __future__ import annotations
@@ -11,12 +13,11 @@ import hashlib
 import io
 import json
 import logging
-import os
 import random
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +26,7 @@ from showattend.data.shard_index import FORMAT, to_json
 from showattend.data.shards import INDEX, NOT_IMAGES
 from showattend.exceptions import DataError, UserError, one_line
 from showattend.images.photo_file import PhotoFile
-from showattend.system.files import name_aside, remove_stale, write_bytes
+from showattend.system.files import check_room, remove_stale, write_bytes, writing_file
 from showattend.text.tokenizer import tokenize
 
 if TYPE_CHECKING:
@@ -79,40 +80,37 @@ def write_shards(
     if size < 1:
         raise DataError(f"--shard-size is {size}; it must be 1 or more")
     planned = list(_plan(records, size))
-    before = _before(folder)
+    ours = _Ours(folder)
     words: Counter[str] = Counter()
     for record in records:
         if record.split == "train":
             words.update(word for text in record.captions for word in tokenize(text))
     recipe = None if features is None else features.recipe
-    entries: list[dict[str, Any]] = []
-    done = 0
     plans = {name: _digest_of_plan(members, recipe) for name, _, members in planned}
-    kept = {
-        name
-        for name, plan in plans.items()
-        if before.get(name, {}).get("plan") == plan
-        and _has_size(folder / name, before[name].get("bytes"))
-    }
+    kept = {name for name, (plan, _) in plans.items() if ours.has(name, plan)}
     if kept:
         _log.info("%s: %s of %s shards are there", folder, f"{len(kept):,}", f"{len(plans):,}")
+    entries: list[dict[str, Any]] = []
+    done = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        ours.remove_stale()
+        _check_room(folder, {name: plans[name][1] for name in plans.keys() - kept})
+        if kept < plans.keys() or ours.names - plans.keys():
+            ours.note(plans.keys() - kept)
         for name, split, members in planned:
-            if name in kept:
-                entry = before[name]
-            else:
+            if name not in kept:
                 # A folder without an index is incomplete, also where it has been complete before.
-                _note(folder, before)
                 (folder / INDEX).unlink(missing_ok=True)
-                entry = {"name": name, "split": split, "plan": plans[name]}
-                entry |= _write(folder / name, members, features)
-                before[name] = entry
-                _note(folder, before)
-            entries.append(entry)
+                entry = {"name": name, "split": split, "plan": plans[name][0]}
+                ours.entries[name] = entry | _write(folder / name, members, features)
+                ours.note()
+            entries.append(ours.entries[name])
             done += len(members)
             progress("Shards", done, len(records))
-        _finish(folder, entries, words, recipe)
+        content = json.dumps(to_json(entries, words, recipe), indent=1, ensure_ascii=False) + "\n"
+        write_bytes(folder / INDEX, content.encode("utf-8", "backslashreplace"))
+        ours.finish(plans.keys())
     except UserError as error:
         raise DataError(str(error)) from error
     except OSError as error:
@@ -137,17 +135,23 @@ def _plan(
             yield f"{split}-{number:06}.tar", split, members
 
 
-def _digest_of_plan(members: Sequence[tuple[str, Record]], recipe: dict[str, Any] | None) -> str:
-    """What a shard will hold, as far as it can be known without reading the images."""
+def _digest_of_plan(
+    members: Sequence[tuple[str, Record]], recipe: dict[str, Any] | None
+) -> tuple[str, int]:
+    """What a shard will hold, as far as can be known without reading the images, and the bytes of
+    these.
+    """
+    size = 0
     digest = hashlib.sha256(json.dumps([FORMAT, recipe], sort_keys=True).encode())
     for key, record in members:
         try:
             found = record.path.stat()
         except OSError as error:
             raise DataError(f"{record.path}: cannot be read ({one_line(error)})") from error
+        size += found.st_size
         state = [key, _values(record), found.st_size, found.st_mtime_ns]
         digest.update(json.dumps(state).encode())
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:32], size
 
 
 def _values(record: Record) -> dict[str, Any]:
@@ -159,77 +163,122 @@ def _values(record: Record) -> dict[str, Any]:
     }
 
 
-def _before(folder: Path) -> dict[str, dict[str, Any]]:
-    """What an earlier call has written, by name.
+class _Ours:
+    """The files of a folder that prepare has written, or was about to write.
+
+    Args:
+        folder: The folder; it need not be there.
+
+    Attributes:
+        entries: What the index and the journal say of shards, by name.
+        names: All names of shards that may be replaced or removed.
 
     Raises:
-        DataError: There is an index, or there are shards, of something else.
+        DataError: There is an index, or there are tar files, of something else.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for name in (INDEX, _JOURNAL):
-        try:
-            values = json.loads((folder / name).read_bytes())
-            if values["format"] != FORMAT:
-                raise ValueError
-            found |= {each["name"]: each for each in values["shards"]}
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except (ValueError, TypeError, KeyError):
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.names: set[str] = set()
+        there = {path.name for path in folder.glob("*.tar")}
+        for name in (INDEX, _JOURNAL):
+            values = self._read(name)
+            if values is None:
+                continue
+            self.entries |= {each["name"]: each for each in values["shards"]}
+            self.names |= self.entries.keys()
+            # The journals of earlier versions have no list of what was about to be written.
+            old = there if name == _JOURNAL else ()
+            self.names |= set(values.get("planned", old))
+        self.names = {name for name in self.names if _NAME.fullmatch(name)}
+        if others := there - self.names - self.entries.keys():
             raise DataError(
-                f"{folder / name}: not written by prepare; choose another folder"
-            ) from None
+                f"{folder / min(others)}: not written by prepare (no {INDEX} or {_JOURNAL} lists "
+                "it); choose another folder"
+            )
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            values = json.loads((self.folder / name).read_bytes())
+            planned = values.get("planned", [])
+            fits = (
+                values["format"] == FORMAT
+                and all(isinstance(each["name"], str) for each in values["shards"])
+                and isinstance(planned, list)
+                and all(isinstance(each, str) for each in planned)
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            fits = False
         except OSError as error:
-            raise DataError(f"{folder / name}: cannot be read ({one_line(error)})") from error
-    others = [path for path in folder.glob("*.tar") if path.name not in found]
-    if others and not all(_NAME.fullmatch(path.name) for path in others):
-        raise DataError(f"{min(others)}: not written by prepare; choose another folder")
-    return found
+            raise DataError(f"{self.folder / name}: cannot be read ({one_line(error)})") from error
+        if not fits:
+            raise DataError(f"{self.folder / name}: not written by prepare; choose another folder")
+        return dict(values)
+
+    def has(self, name: str, plan: str) -> bool:
+        """Whether a shard is there that was written after this plan."""
+        size, entry = _size_of(self.folder / name), self.entries.get(name, {})
+        return size is not None and entry.get("bytes") == size and entry.get("plan") == plan
+
+    def remove_stale(self) -> None:
+        """Remove what killed processes have left half written."""
+        begun = {path.name[1:].rsplit(".", 2)[0] for path in self.folder.glob(".*.part")}
+        for name in begun:
+            if _NAME.fullmatch(name) or name in (INDEX, _JOURNAL):
+                remove_stale(self.folder / name)
+
+    def note(self, replaced: Iterable[str] = ()) -> None:
+        """Write down which files are ours, before they are written.
+
+        Args:
+            replaced: Shards that will be written, of which nothing is known any longer.
+        """
+        for name in replaced:
+            self.entries.pop(name, None)
+            self.names.add(name)
+        values = {
+            "format": FORMAT,
+            "shards": list(self.entries.values()),
+            "planned": sorted(self.names - self.entries.keys()),
+        }
+        write_bytes(self.folder / _JOURNAL, json.dumps(values).encode())
+
+    def finish(self, names: Iterable[str]) -> None:
+        """Remove the shards of a larger data set before, and the journal, which has their names."""
+        for name in self.names - set(names):
+            (self.folder / name).unlink(missing_ok=True)
+        (self.folder / _JOURNAL).unlink(missing_ok=True)
 
 
-def _note(folder: Path, entries: dict[str, dict[str, Any]]) -> None:
-    values = {"format": FORMAT, "shards": list(entries.values())}
-    write_bytes(folder / _JOURNAL, json.dumps(values).encode())
+def _check_room(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Check that the disk has room for shards; one that is replaced goes when the new one is there.
+
+    Raises:
+        OSError: It has not.
+    """
+    left = sum(size - (_size_of(folder / name) or 0) for name, size in sizes.items())
+    check_room(folder / INDEX, max(left, max(sizes.values(), default=0)))
 
 
-def _finish(
-    folder: Path,
-    entries: Sequence[dict[str, Any]],
-    words: Counter[str],
-    recipe: dict[str, Any] | None,
-) -> None:
-    content = json.dumps(to_json(entries, words, recipe), indent=1, ensure_ascii=False) + "\n"
-    write_bytes(folder / INDEX, content.encode("utf-8", "backslashreplace"))
-    (folder / _JOURNAL).unlink(missing_ok=True)
-    names = {entry["name"] for entry in entries}
-    for path in folder.glob("*.tar"):  # of a larger data set before
-        if _NAME.fullmatch(path.name) and path.name not in names:
-            path.unlink()
-
-
-def _has_size(path: Path, size: object) -> bool:
+def _size_of(path: Path) -> int | None:
     try:
-        return path.stat().st_size == size
+        return path.stat().st_size
     except OSError:
-        return False
+        return None
 
 
 def _write(
     path: Path, members: Sequence[tuple[str, Record]], features: Features | None
 ) -> dict[str, Any]:
     """Write one shard; what the index says of it."""
-    remove_stale(path)
-    aside = name_aside(path)
-    try:
-        with aside.open("wb") as file:
-            hashing: Any = _Hashing(file)
-            with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
-                for begin in range(0, len(members), _AT_ONCE):
-                    _add(tar, members[begin : begin + _AT_ONCE], features)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with writing_file(path, sync=True) as aside, aside.open("wb") as file:
+        hashing: Any = _Hashing(file)
+        with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+            for begin in range(0, len(members), _AT_ONCE):
+                _add(tar, members[begin : begin + _AT_ONCE], features)
     return {
         "images": len(members),
         "captions": sum(len(record.captions) for _, record in members),

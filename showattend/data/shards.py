@@ -8,30 +8,51 @@ knows, such as ``s3://``.
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import json
 import os
 import re
 import tarfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from showattend.exceptions import DataError, one_line
+from showattend.system.addresses import (
+    is_pattern,
+    is_remote,
+    is_web,
+    local_path,
+    matching,
+    open_stream,
+    read_bytes,
+    unreadable,
+)
+from showattend.system.unpacking import UnpackError, unpacked
 
 INDEX = "index.json"
 """The file beside the shards that says what is in them (`showattend.data.shard_index`)."""
-TRIES = 4
-"""How often a read over the network is tried."""
+LARGEST_INDEX = 64 << 20
+"""Bytes of an index: some 200,000 shards, and a million words."""
+LARGEST = 1 << 30
+"""Bytes of a file in a shard, and of all files of a sample; no photograph that can be decoded is
+larger."""
+LARGEST_JSON = 16 << 20
+"""Bytes of a JSON file in a shard, which takes many times that when it is read."""
 NOT_IMAGES = ("json", "npy", "txt", "cls", "pyd", "pth", "npz")
 """Extensions of members that are no image."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST = 10_000_000
+_MOST_FILES = 100  # of a sample
+_RECORDS = (  # headers that say more of the next member, and of all that follow
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_LARGEST_RECORD = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -66,16 +87,6 @@ class Sample:
 def is_shards(path: str) -> bool:
     """Whether a path is a pattern of shards: it ends in ``.tar``."""
     return path.endswith(".tar")
-
-
-def is_remote(place: str) -> bool:
-    """Whether a place is an address rather than a path."""
-    return "://" in place and not place.startswith("file://")
-
-
-def is_web(place: str) -> bool:
-    """Whether a place is on a web server."""
-    return place.startswith(("http://", "https://"))
 
 
 def folder_of(place: str) -> str:
@@ -126,7 +137,7 @@ def expand(pattern: str) -> list[str]:
 
 
 def _is_wild(place: str) -> bool:
-    return any(sign in place for sign in ("*?" if is_web(place) else "*?["))
+    return any(sign in place for sign in "*?") if is_web(place) else is_pattern(place)
 
 
 def matches(place: str, pattern: str) -> bool:
@@ -138,40 +149,51 @@ def _listed(pattern: str) -> list[str]:
     if is_web(pattern):
         folder = folder_of(pattern)
         try:
-            index = json.loads(read_bytes(folder + INDEX))
+            index = json.loads(read_bytes(folder + INDEX, LARGEST_INDEX))
             names = [folder + str(each["name"]) for each in index["shards"]]
-        except (DataError, ValueError, TypeError, KeyError) as error:
+        except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(
                 f"{pattern}: a web server cannot list its files, and there is no readable {INDEX} "
                 f"beside them ({one_line(error)}); name the shards with a range such as "
                 "{000000..000012}"
             ) from None
         found = [name for name in names if fnmatchcase(name, pattern)]
-    elif is_remote(pattern):
-        system, path = _file_system(pattern)
-        try:
-            found = sorted(system.unstrip_protocol(each) for each in system.glob(path))
-        except Exception as error:
-            raise _unreadable(pattern, error) from error
     else:
-        found = sorted(glob.glob(_local(pattern)))  # noqa: PTH207 (a Path loses ./)
+        place = pattern if is_remote(pattern) else local_path(pattern)
+        found = sorted(each.place for each in matching(place))
     if not found:
         raise DataError(f"{pattern}: there is no such shard")
     return found
-
-
-def _local(place: str) -> str:
-    return place.removeprefix("file://")
 
 
 # Reading ---------------------------------------------------------------------------------------
 
 
 class Header(tarfile.TarInfo):
-    """A header that is cut off, damaged or does not lead on is an error.
+    """A header that is cut off, damaged, does not lead on, or takes much memory is an error.
 
-    tarfile takes the first two for the end of the file, and follows the last forever.
+    tarfile takes the first two for the end of the file, follows the third forever, and reads
+    records of any size, and lists of any length of the holes in a file.
     """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """A header from its 512 bytes.
+
+        Raises:
+            tarfile.HeaderError: It is damaged, or too large.
+        """
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _RECORDS and found.size > _LARGEST_RECORD:
+            raise tarfile.HeaderError(
+                f"a header of {found.size:,} bytes; the limit is {_LARGEST_RECORD:,}"
+            )
+        if found.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.HeaderError("a file with holes")
+        return found
+
+    def _proc_gnusparse_10(self, *_: object) -> None:  # would read the list of holes
+        raise tarfile.HeaderError("a file with holes")
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -189,7 +211,39 @@ class Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"after {begin:,} bytes: {error}") from None
         if found.size < 0 or archive.offset <= begin:
             raise tarfile.ReadError(f"after {begin:,} bytes: a member of {found.size} bytes")
+        if len(str(archive.pax_headers)) > 4 * _LARGEST_RECORD:
+            raise tarfile.ReadError(f"after {begin:,} bytes: headers for all that follows")
         return found
+
+
+def files_in(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the files of a tar file, of which none is kept in memory.
+
+    Args:
+        tar: Opened with `Header`.
+
+    Raises:
+        tarfile.ReadError: It is damaged.
+    """
+    while (member := tar.next()) is not None:
+        tar.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
+        if member.issparse():
+            raise tarfile.ReadError(f"{member.name} is a file with holes")
+        if member.isfile():
+            yield member
+
+
+def check_size(place: str, member: tarfile.TarInfo) -> None:
+    """Refuse a file that is too large to be read.
+
+    Raises:
+        DataError: It is.
+    """
+    most = LARGEST_JSON if split_name(member.name)[1] == "json" else LARGEST
+    if member.size > most:
+        raise DataError(
+            f"{place}: {member.name} has {member.size:,} bytes; in a shard it may have {most:,}"
+        )
 
 
 def read(place: str) -> Iterator[Sample]:
@@ -201,15 +255,21 @@ def read(place: str) -> Iterator[Sample]:
     Raises:
         DataError: It cannot be read, or is damaged.
     """
-    key: str = ""
+    key, size = "", 0
     parts: dict[str, bytes] = {}
     for name, content in members(place):
         named, extension = split_name(name)
         if named != key or extension in parts:
             if parts:
                 yield sample_of(place, key, parts)
-            key, parts = named, {}
+            key, parts, size = named, {}, 0
         parts[extension] = content
+        size += len(content)
+        if size > LARGEST or len(parts) > _MOST_FILES:
+            raise DataError(
+                f"{place}: {key} has {len(parts):,} files of {size:,} bytes; a sample may have "
+                f"{_MOST_FILES} of {LARGEST:,}"
+            )
     if parts:
         yield sample_of(place, key, parts)
 
@@ -228,21 +288,22 @@ def members(
     """
     with open_stream(place) as stream:
         try:
-            with tarfile.open(fileobj=stream, mode="r|*", tarinfo=Header) as tar:
-                for member in tar:
-                    if not member.isfile() or not wanted(member.name):
+            with tarfile.open(fileobj=unpacked(stream), mode="r|", tarinfo=Header) as tar:  # type: ignore[call-overload]
+                for member in files_in(tar):
+                    if not wanted(member.name):
                         continue
+                    check_size(place, member)
                     file = tar.extractfile(member)
                     content = b"" if file is None else file.read()
                     if len(content) != member.size:
                         raise damaged(place, f"{member.name} is cut off")
                     yield member.name, content
-        except (tarfile.TarError, EOFError) as error:
+        except (tarfile.TarError, EOFError, UnpackError) as error:
             raise damaged(place, one_line(error)) from error
         except DataError:
             raise
         except Exception as error:  # each kind of connection has errors of its own
-            raise _unreadable(place, error) from error
+            raise unreadable(place, error) from error
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -283,115 +344,6 @@ def damaged(place: str, reason: str) -> DataError:
     return DataError(f"{place}: the shard is damaged ({reason}); copy it again")
 
 
-def _unreadable(place: str, error: Exception) -> DataError:
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{place}: there is no such file")
-    return DataError(f"{place}: cannot be read ({one_line(error)})")
-
-
-# Files here and elsewhere ----------------------------------------------------------------------
-
-
-def read_bytes(place: str) -> bytes:
-    """A small file's content.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    for left in range(TRIES - 1, -1, -1):
-        try:
-            with open_stream(place) as file:
-                return file.read()
-        except DataError:
-            raise
-        except Exception as error:
-            if not left or not is_remote(place):
-                raise _unreadable(place, error) from error
-            time.sleep(0.5 * 2 ** (TRIES - 1 - left))
-    raise AssertionError
-
-
-@contextlib.contextmanager
-def open_stream(place: str) -> Iterator[IO[bytes]]:
-    """Open a file to be read once from its beginning to its end.
-
-    Raises:
-        DataError: It cannot be opened.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            if is_web(place):
-                file = stack.enter_context(_web(place))
-            elif is_remote(place):
-                system, path = _file_system(place)
-                file = stack.enter_context(system.open(path, "rb"))
-            else:
-                file = stack.enter_context(Path(_local(place)).open("rb"))
-        except DataError:
-            raise
-        except Exception as error:
-            raise _unreadable(place, error) from error
-        yield file
-
-
-@contextlib.contextmanager
-def _web(place: str) -> Iterator[IO[bytes]]:
-    import httpx2
-
-    timeout = httpx2.Timeout(60)
-    with (
-        httpx2.Client(follow_redirects=True, timeout=timeout) as client,
-        client.stream("GET", place) as answer,
-    ):
-        if answer.status_code == 404:
-            raise FileNotFoundError(place)
-        answer.raise_for_status()
-        yield _Chunks(answer.iter_bytes(1 << 16))  # type: ignore[misc]
-
-
-class _Chunks:
-    """Chunks of bytes as a file that can only be read forwards."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks, self._left = chunks, bytearray()
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes: fewer than asked for only at the end."""
-        while size < 0 or len(self._left) < size:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                break
-            self._left += chunk
-        count = len(self._left) if size < 0 else size
-        taken = bytes(self._left[:count])
-        del self._left[:count]
-        return taken
-
-
-def _file_system(place: str) -> tuple[Any, str]:
-    """The file system of fsspec for an address, and the path on it.
-
-    Raises:
-        DataError: fsspec, or what it needs for this kind of address, is not installed.
-    """
-    try:
-        import fsspec
-    except ImportError:
-        raise DataError(
-            f"{place}: reading it needs fsspec; pip install 'showattend[shards]'"
-        ) from None
-    try:
-        system, path = fsspec.core.url_to_fs(place)
-    except ImportError as error:
-        raise DataError(
-            f"{place}: reading it needs a package that is not installed ({one_line(error)}); "
-            "pip install 'showattend[shards]' has it for s3://"
-        ) from None
-    except ValueError as error:
-        raise DataError(f"{place}: no such kind of address ({one_line(error)})") from None
-    return system, path
-
-
 def size_of(place: str) -> int | None:
     """The bytes of a file on this machine; None for one elsewhere.
 
@@ -401,6 +353,6 @@ def size_of(place: str) -> int | None:
     if is_remote(place):
         return None
     try:
-        return os.stat(_local(place)).st_size  # noqa: PTH116
+        return os.stat(local_path(place)).st_size  # noqa: PTH116
     except OSError as error:
-        raise _unreadable(place, error) from error
+        raise unreadable(place, error) from error

@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from showattend.data.identity import DIGEST
 from showattend.exceptions import DataError, UserError
 from showattend.model.model_schema import parse_json
-from showattend.system.files import write_json
+from showattend.system.files import sweep, write_json
 from showattend.system.npy_files import map_array, read_array
 
 FORMAT = 2
@@ -140,6 +140,7 @@ class Shelf:
         stem = self.place / f"{number:04d}-{secrets.token_hex(2)}-{kind}"
         try:
             self.place.mkdir(parents=True, exist_ok=True)
+            sweep([self.place])
             size = self.size_of(len(keys))
             if shutil.disk_usage(self.place).free < size * 1.02:
                 raise self.no_room(size)

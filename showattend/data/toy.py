@@ -12,6 +12,7 @@ import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -20,6 +21,7 @@ from showattend.data.prepare import prepare
 from showattend.data.readers import read_json
 from showattend.data.records import Record
 from showattend.exceptions import DataError
+from showattend.system.files import remove_stale, writing_file
 
 COLOURS = {
     "red": (215, 40, 40),
@@ -116,16 +118,17 @@ def write_toy(out_dir: Path, images: int = 600, seed: int = 0, size: int = 128) 
     if images < _VAL_EVERY or size < 32:
         raise DataError(f"{images} toy pictures of {size} pixels: draw at least 6, of 32 or more")
     recipe = {"version": _VERSION, "images": images, "seed": seed, "size": size}
-    marker = out_dir / "toy.json"
+    marker, instances = out_dir / "toy.json", out_dir / "instances_val.json"
+    for path in (marker, instances):
+        remove_stale(path)
     if marker.is_file():  # it is empty after an interrupted run
         if marker.stat().st_size and read_json(marker) == recipe | {"complete": True}:
             return out_dir / "dataset.jsonl"
     elif out_dir.is_dir() and any(out_dir.iterdir()):
         raise DataError(f"{out_dir}: holds other files; choose a new folder for the toy pictures")
     try:
-        out_dir.mkdir(parents=True, exist_ok=True)
         # Written first: if drawing is interrupted, it identifies the folder as ours.
-        marker.write_text(json.dumps(recipe | {"complete": False}), encoding="utf-8")
+        _write(marker, recipe | {"complete": False})
         shutil.rmtree(out_dir / "images", ignore_errors=True)
         (out_dir / "images").mkdir()
         val_scenes: dict[int, Scene] = {}
@@ -140,12 +143,16 @@ def write_toy(out_dir: Path, images: int = 600, seed: int = 0, size: int = 128) 
                 val_scenes[number] = scene
             records.append(Record(number, path, scene.captions, split))
         prepare(records, out_dir, min_count=1)
-        instances = _instances(val_scenes, size)
-        (out_dir / "instances_val.json").write_text(json.dumps(instances), encoding="utf-8")
-        marker.write_text(json.dumps(recipe | {"complete": True}), encoding="utf-8")
+        _write(instances, _instances(val_scenes, size))
+        _write(marker, recipe | {"complete": True})
     except OSError as error:
         raise DataError(f"{out_dir}: cannot be written ({error.strerror})") from None
     return out_dir / "dataset.jsonl"
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with writing_file(path) as aside:
+        aside.write_text(json.dumps(content), encoding="utf-8")
 
 
 # Scenes ----------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from showattend.evaluation.scores.metrics import ImageId, Scores, score_captions
 from showattend.evaluation.scores.wording import wording
 from showattend.exceptions import DataError, ImageError
 from showattend.images.photo_file import PhotoFile
+from showattend.model.record_schema import SETTINGS, shallow
 from showattend.model.score_settings import SEARCH, caption_settings, search_settings
 from showattend.system.files import spare
 from showattend.system.matching import name_key
@@ -294,10 +295,12 @@ def made_with(path: Path) -> dict[str, Any]:
     """The settings that ``evaluate`` recorded in a results file; empty for other formats."""
     try:
         content = json.loads(read_text(path))
+        settings: Any = content.get("settings") if isinstance(content, dict) else None
+        SETTINGS(settings, "settings")
+        shallow(settings, "settings")
     except (ValueError, RecursionError):
         return {}
-    settings = content.get("settings") if isinstance(content, dict) else None
-    if not isinstance(settings, dict) or "model" not in settings:
+    if "model" not in settings:
         return {}
     return {
         key: settings[key] for key in ("model", *SEARCH, "size", "precision") if key in settings

@@ -10,14 +10,16 @@ from typing import Any
 
 from showattend.data.readers import read_json
 from showattend.evaluation.scores.statistics import METRICS
-from showattend.exceptions import DataError
+from showattend.exceptions import DataError, shown
 from showattend.model.checkpoint import FILE_NAME
+from showattend.model.record_schema import check_record
 from showattend.model.score_settings import SEARCH
 from showattend.system.provenance import DIGITS, flatten
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 SECTIONS = ("provenance", "settings", "evaluation", "config", "data", "machine", "about", "best")
 """The parts of a record that say how its figures were made."""
+_SAID = {"image_id", "caption"}
 _TIMES = ("settings.seconds", "settings.results")
 
 
@@ -25,7 +27,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """Read a record: training.json, results.json, or what a command wrote with ``--output``.
 
     Raises:
-        DataError: It cannot be read, or holds nothing that says how it was made.
+        DataError: It cannot be read, is damaged, or holds nothing that says how it was made.
     """
     record = read_json(path)
     if not isinstance(record, dict) or not record.keys() & set(SECTIONS):
@@ -33,6 +35,10 @@ def read_record(path: Path) -> dict[str, Any]:
             f"{path}: not a record; give a training.json, a results.json, a benchmark.json, or a "
             "file from evaluate, ground or errors --output"
         )
+    try:
+        check_record(record, "it")
+    except ValueError as error:
+        raise DataError(f"{path}: not a record ({error})") from None
     return record
 
 
@@ -60,6 +66,8 @@ def command(record: Mapping[str, Any], where: str | Path = "the record") -> list
             f"{where}: does not say how captions were made (no {', '.join(missing)}); give a "
             "record of evaluate with a model, or a results.json of compare"
         )
+    if (precision := PRECISIONS.get(str(how["precision"]))) is None:
+        raise DataError(f"{where}: has the unknown precision {shown(how['precision'])}")
     words = ["showattend", "evaluate", "--annotations", how["annotations"]]
     if how.get("image_folder"):
         words += ["--images", how["image_folder"]]
@@ -67,9 +75,9 @@ def command(record: Mapping[str, Any], where: str | Path = "the record") -> list
     words += ["--split", how["split"]] if how.get("split") else []
     for key in SEARCH:
         words += [f"--{key.replace('_', '-')}", how[key]]
-    words += ["--size", how["size"], "--precision", PRECISIONS[how["precision"]]]
+    words += ["--size", how["size"], "--precision", precision]
     words += ["--batch-size", how.get("batch_size", 32)]
-    device = record.get("provenance", {}).get("machine", {}).get("device")
+    device = ((record.get("provenance") or {}).get("machine") or {}).get("device")
     words += ["--device", device] if device else []
     return [str(word) for word in words]
 
@@ -83,11 +91,12 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(how.get("data"), str):  # several data sets: one command does not do
         return {}
+    out = config.get("train", {}).get("out")
     return {
         **how.get("search", {}),
         "annotations": how["data"],
         "image_folder": config.get("data", {}).get("images"),
-        "model": str(Path(config["train"]["out"]) / FILE_NAME),
+        "model": str(Path(out) / FILE_NAME) if out else None,
         **{key: how[key] for key in ("split", "size", "precision") if key in how},
     }
 
@@ -129,9 +138,10 @@ def captions_digest(record: Mapping[str, Any]) -> dict[str, Any] | None:
     captions = record.get("captions")
     if isinstance(captions, dict):
         return captions
-    if not captions:
+    rows = captions if isinstance(captions, list) else []
+    if not rows or not all(isinstance(each, dict) and each.keys() >= _SAID for each in rows):
         return None
-    said = [[str(each["image_id"]), each["caption"]] for each in captions]
+    said = [[str(each["image_id"]), each["caption"]] for each in rows]
     digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:DIGITS]
     return {"number": len(said), "digest": digest}
 
@@ -142,10 +152,15 @@ def _captions(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[st
         return []
     if any(isinstance(record["captions"], dict) for record in (one, other)):
         return [
-            (f"captions.{key}", mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]
+            (f"captions.{key}", mine[key], theirs.get(key))
+            for key in mine
+            if mine[key] != theirs.get(key)
         ]
     said = [
-        {(each.get("set"), str(each["image_id"])): each["caption"] for each in record["captions"]}
+        {
+            (str(each.get("set")), str(each["image_id"])): each["caption"]
+            for each in record["captions"]
+        }
         for record in (one, other)
     ]
     first, second = said

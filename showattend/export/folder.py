@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ import numpy as np
 from showattend import __version__
 from showattend.exceptions import ConfigError, UserError
 from showattend.model.score_settings import search_settings
-from showattend.system.files import name_aside, remove_stale
+from showattend.system.files import unwritable, writing_folder
 
 if TYPE_CHECKING:
     from showattend.captioner import Captioner
@@ -30,6 +29,7 @@ SETTINGS = "model.json"
 PROGRAM = "caption.py"
 FAMILIARITY = "familiarity.npy"
 """The basis of `showattend.model.familiarity`, if the model has one."""
+_FILES = (*NETWORKS, SETTINGS, PROGRAM, FAMILIARITY)
 _PARTS = (
     "exceptions.py",
     "system/quiet.py",
@@ -73,12 +73,12 @@ def check_folder(out: Path) -> None:
         if out.exists() and not out.is_dir():
             raise UserError(f"{out}: is a file; give --out a folder")
         held = {path.name for path in out.iterdir()} if out.is_dir() else set()
-        strange = held - {*NETWORKS, SETTINGS, PROGRAM, FAMILIARITY, "__pycache__"}
+        strange = held - {*_FILES, "__pycache__"}
         if strange and SETTINGS not in held:
             raise UserError(f"{out}: holds other files ({min(strange)}); give --out a new folder")
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, error) from error
     if not os.access(out if out.is_dir() else out.absolute().parent, os.W_OK):
         raise UserError(f"{out}: cannot be written (permission denied)")
 
@@ -103,34 +103,28 @@ def export(captioner: Captioner, out: Path) -> dict[str, int]:
     check_folder(out)
     from showattend.export.graphs import build_graphs, write_graph
 
-    remove_stale(out.absolute())
-    aside = name_aside(out.absolute())
     try:
-        aside.mkdir()
-        graphs = build_graphs(captioner)
-        for name, graph in graphs.items():
-            _log.info(f"writing {name}.onnx")
-            try:
-                write_graph(graph, aside / f"{name}.onnx")
-            except ConfigError as error:
-                part = captioner.encoder.name if name == "encoder" else f"decoder, {name}"
-                raise ConfigError(f"{part}: {error}") from error
-        settings = _settings(captioner, graphs)
-        (aside / SETTINGS).write_text(
-            json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        (aside / PROGRAM).write_text(program(), encoding="utf-8")
-        if (known := captioner.calibration.familiarity) is not None:
-            np.save(aside / FAMILIARITY, known.basis.astype(np.float16))
-        _log.info("comparing with PyTorch")
-        _compare(graphs, aside)
-        sizes = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
-        _move(aside, out)
+        with writing_folder(out, replaces=_FILES) as aside:
+            graphs = build_graphs(captioner)
+            for name, graph in graphs.items():
+                _log.info(f"writing {name}.onnx")
+                try:
+                    write_graph(graph, aside / f"{name}.onnx")
+                except ConfigError as error:
+                    part = captioner.encoder.name if name == "encoder" else f"decoder, {name}"
+                    raise ConfigError(f"{part}: {error}") from error
+            settings = _settings(captioner, graphs)
+            (aside / SETTINGS).write_text(
+                json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+            (aside / PROGRAM).write_text(program(), encoding="utf-8")
+            if (known := captioner.calibration.familiarity) is not None:
+                np.save(aside / FAMILIARITY, known.basis.astype(np.float16))
+            _log.info("comparing with PyTorch")
+            _compare(graphs, aside)
+            return {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
     except OSError as error:
-        raise _unwritable(out, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return sizes
+        raise unwritable(out, error) from error
 
 
 def program() -> str:
@@ -230,23 +224,3 @@ def _compare(graphs: dict[str, Graph], folder: Path) -> None:
                     if output.startswith("new_")
                 ]
             inputs = [words, *state, *memory]
-
-
-def _move(aside: Path, out: Path) -> None:
-    """Rename the finished folder, or move its files into an existing one."""
-    try:
-        aside.replace(out)
-        return
-    except OSError:  # it is not empty; another process may have been faster
-        if not out.is_dir():
-            raise
-    (out / SETTINGS).unlink(
-        missing_ok=True
-    )  # written last: without it the folder counts as incomplete
-    for name in (*NETWORKS, PROGRAM, FAMILIARITY, SETTINGS):
-        if name != FAMILIARITY or (aside / name).exists():
-            (aside / name).replace(out / name)
-
-
-def _unwritable(out: Path, error: OSError) -> UserError:
-    return UserError(f"{out}: cannot be written ({error.strerror or error})")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from showattend import __version__
-from showattend.exceptions import UserError
+from showattend.exceptions import CheckpointError, UserError, one_line
 from showattend.model.checkpoint import (
     BESIDE,
     FILE_NAME,
@@ -25,10 +25,13 @@ from showattend.model.checkpoint import (
 )
 from showattend.model.description import describe
 from showattend.model.hub import LIBRARY
+from showattend.model.record_schema import check_record
 from showattend.model.score_settings import describe_settings
-from showattend.system.files import name_aside, remove_stale, unwritable
+from showattend.system.files import unwritable, writing_folder
+from showattend.text.printable import visible
 
 CARD = "README.md"
+_FILES = (FILE_NAME, CARD, *BESIDE)
 TAGS = ("image-captioning", "attention", "show-attend-and-tell", "interpretability")
 _METRICS = {"BLEU": "bleu", "METEOR": "meteor", "ROUGE": "rouge", "CIDEr": "cider"}
 PAPER = "1502.03044"
@@ -51,7 +54,8 @@ def write_hub_folder(
 
     Raises:
         CheckpointError: There is no such model, or it is damaged.
-        UserError: The folder holds other files or cannot be written, or a value is invalid.
+        UserError: The folder holds other files or cannot be written, a value is invalid, or the
+            model's own card cannot be read.
     """
     for key, value, form in (
         ("--license", license or "mit", r"[a-z0-9.-]+"),
@@ -65,27 +69,20 @@ def write_hub_folder(
     if license is None:
         shipped = source.parent in shipped_models().values()
         license = "mit" if shipped else "unknown"
-    name = source.parent.name if source.name == FILE_NAME else source.stem
+    name = visible(source.parent.name if source.name == FILE_NAME else source.stem)
     written = _own_card(source)
     card = model_card(
         checkpoint, name, describe(source), license=license, language=language, written=written
     )
-    aside = name_aside(out.absolute())
     try:
-        remove_stale(out.absolute())
-        aside.mkdir(parents=True)
-        shutil.copyfile(source, aside / FILE_NAME)
-        for each in BESIDE if source.name == FILE_NAME else ():
-            if source.with_name(each).is_file():
-                shutil.copyfile(source.with_name(each), aside / each)
-        (aside / CARD).write_text(card, encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        aside.replace(out)
+        with writing_folder(out, replaces=_FILES) as aside:
+            shutil.copyfile(source, aside / FILE_NAME)
+            for each in BESIDE if source.name == FILE_NAME else ():
+                if source.with_name(each).is_file():
+                    shutil.copyfile(source.with_name(each), aside / each)
+            (aside / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise unwritable(out, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return {path.name: path.stat().st_size for path in sorted(out.iterdir())}
 
 
@@ -95,7 +92,7 @@ def _check(out: Path, source: Path) -> None:
     if out.is_dir() and out.resolve() == source.parent.resolve():
         raise UserError(f"{out}: is the model's own folder; give --hub a new one")
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if strange := held - {FILE_NAME, CARD, *BESIDE}:
+    if strange := held.difference(_FILES):
         raise UserError(f"{out}: holds other files ({min(strange)}); give --hub a new folder")
     parent = next(each for each in out.absolute().parents if each.exists())
     if not os.access(parent, os.W_OK):
@@ -107,7 +104,10 @@ def _own_card(source: Path) -> str:
     card = source.with_name(CARD)
     if source.name != FILE_NAME or not card.is_file():
         return ""
-    text = card.read_text(encoding="utf-8")
+    try:
+        text = card.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{card}: cannot be read as text in UTF-8 ({one_line(error)})") from None
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"\1", text).strip()
 
@@ -130,9 +130,16 @@ def model_card(
         license: An identifier of the Hub.
         language: An ISO 639-1 code.
         written: A card that somebody wrote; it follows.
+
+    Raises:
+        CheckpointError: The model's record is damaged.
     """
     from huggingface_hub import ModelCardData
 
+    try:
+        check_record(checkpoint.record)
+    except ValueError as error:
+        raise CheckpointError(f"{name}: its record cannot be read ({error})") from None
     entries = _entries(checkpoint.record)
     results = [result for entry in entries for result in _results(entry)]
     data = ModelCardData(
@@ -188,9 +195,9 @@ def _results(entry: Mapping[str, Any]) -> list[Any]:
             task_type="image-to-text",
             task_name="Image captioning",
             dataset_type=re.sub(r"\W+", "-", entry["data"].lower()).strip("-"),
-            dataset_name=entry["data"],
+            dataset_name=visible(entry["data"]),
             metric_type=next((v for k, v in _METRICS.items() if name.startswith(k)), name.lower()),
-            metric_name=name,
+            metric_name=visible(name),
             metric_value=round(float(value), 4),
             metric_args=dict(entry["settings"]) or None,
         )
@@ -206,7 +213,12 @@ def _table(entries: list[dict[str, Any]]) -> str:
             f"{each['metrics'][name]:.3f}" if name in each["metrics"] else "" for name in names
         ]
         rows.append([each["data"], *values, describe_settings(each["settings"])])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
+
+
+def _cell(text: str) -> str:
+    """What a record says, as a cell of a table."""
+    return visible(text).replace("|", "\\|")
 
 
 def _lower(text: str) -> str:

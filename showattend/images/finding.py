@@ -177,24 +177,16 @@ class _Walk:
     def has_subfolder(self, folder: Path) -> bool:
         """Whether ``recursive`` would look into more than this folder."""
         return any(
-            _is_folder(entry) and not _is_left_out(entry.name) for entry in self._entries(folder)
+            _is_folder(entry) and not is_left_out(entry.name) for entry in self._entries(folder)
         )
 
     def tell(self) -> None:
         """Log which of the folders left out contain images."""
         folders = [folder for folder in self.left_out if _contains_image(folder)]
-        if folders:
-            first = ", ".join(map(str, folders[:_NAMED]))
-            more = f" and {len(folders) - _NAMED:,} more" if len(folders) > _NAMED else ""
-            _log.warning(
-                "left out: %s%s (hidden files, thumbnails or deleted files); name such a folder "
-                "to use its images",
-                first,
-                more,
-            )
+        warn_left_out(folders, len(folders))
 
     def _may_enter(self, folder: Path) -> bool:
-        if _is_left_out(folder.name):
+        if is_left_out(folder.name):
             self.left_out[folder] = None
             return False
         return True
@@ -208,7 +200,25 @@ class _Walk:
             return []
 
 
-def _is_left_out(name: str) -> bool:
+def warn_left_out(first: Sequence[object], count: int) -> None:
+    """Log what was left out.
+
+    Args:
+        first: The first of it, files and folders.
+        count: How many there are.
+    """
+    if count:
+        more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+        _log.warning(
+            "left out: %s%s (hidden files, thumbnails or deleted files); name such a folder to use "
+            "its images",
+            ", ".join(map(str, first[:_NAMED])),
+            more,
+        )
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a folder of this name is left out unless it is named."""
     return name.startswith(".") or name.lower() in LEFT_OUT
 
 

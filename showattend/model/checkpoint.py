@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from showattend.exceptions import CheckpointError, ConfigError
 from showattend.model import model_schema
 from showattend.model.hub import fetch, is_hub, looks_like_hub
-from showattend.system.files import check_room, name_aside
+from showattend.system.files import check_room, writing_file
 
 if TYPE_CHECKING:
     import torch
@@ -122,23 +120,14 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, A
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # A folder: safetensors writes to a temporary file of its own, which a kill would leave there.
-    aside = name_aside(path)
-    file = aside / FILE_NAME
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     size = sum(tensor.numel() * tensor.element_size() for tensor in plain.values())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_room(path, size)
-        aside.mkdir()
-        try:
+        # Apart, since safetensors writes to a temporary file of its own.
+        with writing_file(path, sync=True, apart=True) as file:
+            check_room(path, size)
             save_file(plain, file, {"showattend": json.dumps(meta)})
             file.chmod(0o644)  # save_file makes it unreadable for others
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-            file.replace(path)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be written ({reason})") from error

@@ -8,6 +8,9 @@ from typing import Any
 
 from showattend.exceptions import CheckpointError
 from showattend.model.checkpoint import FAMILIARITY, Checkpoint, load, weights_digest
+from showattend.model.decoders import DECODERS
+from showattend.model.kinds import options_of, takes
+from showattend.model.record_schema import check_record, shallow
 from showattend.model.score_settings import (
     SEARCH,
     describe_settings,
@@ -22,9 +25,14 @@ def describe(path: Path) -> str:
     """Describe a model file in a few lines.
 
     Raises:
-        CheckpointError: The file is not a model, or its header is incomplete.
+        CheckpointError: The file is not a model, or its header or record is damaged.
     """
     checkpoint = load(path)
+    try:
+        check_record(checkpoint.record)
+        shallow(checkpoint.config, "config")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its header cannot be read ({error})") from error
     try:
         return _lines(path, checkpoint)
     except (AttributeError, KeyError, TypeError) as error:
@@ -45,28 +53,32 @@ def _calibrated(calibration: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _looking(config: dict[str, Any], decoder: dict[str, Any]) -> str:
+def _looking(section: dict[str, Any], options: Mapping[str, Any]) -> str:
     """Describe the attention in a few words; the default kind, additive, only by its size."""
-    section = config.get("attention") or {}
     kind = section.get("kind", "additive")
     name = "" if kind == "additive" else f"{kind} "
     others = [f"{key} {value}" for key, value in section.items() if key not in ("kind", "sentinel")]
     others += ["sentinel"] if section.get("sentinel") else []
-    size = f"attention {decoder['attention_dim']}"
-    return name + size + (f" ({', '.join(others)})" if others else "")
+    size = f" {options['attention_dim']}" if "attention_dim" in options else ""
+    return f"{name}attention{size}" + (f" ({', '.join(others)})" if others else "")
 
 
-def _decoded(config: dict[str, Any], decoder: dict[str, Any]) -> str:
-    """Describe the decoder in a few words."""
-    kind, width = decoder.get("kind", "lstm"), decoder["hidden_dim"]
-    if kind in ("transformer", "masked"):
-        return f"{kind} {width}, {decoder['layers']} layers of {decoder['heads']} heads"
-    if kind != "lstm":
-        return f"{kind} {width}, {_looking(config, decoder)}"
-    return (
-        f"LSTM {width}, {_looking(config, decoder)} with the "
-        f"{decoder.get('attend_with', 'previous')} state, gate {decoder.get('gate', 'scalar')}"
-    )
+def _decoded(config: dict[str, Any], section: dict[str, Any]) -> str:
+    """Describe the decoder in a few words: by its class's ``summary``, or else by its sizes."""
+    kind = section.get("kind", "lstm")
+    cls = DECODERS.get(kind, object)  # unknown: a kind of a program that is not running
+    declared = options_of(cls)
+    options = {name: each.default for name, each in declared.items()} | section
+    attention = _looking(config.get("attention") or {}, options)
+    if summary := getattr(cls, "summary", None):
+        return str(summary.format_map({**options, "kind": kind, "attention": attention}))
+    sizes = [
+        f"{name} {value}"
+        for name, value in options.items()
+        if name != "kind" and not (name in declared and declared[name].about.training)
+    ]
+    parts = [kind, *sizes, *([attention] if takes(cls, "attention") else [])]
+    return ", ".join(parts)
 
 
 def _lines(path: Path, checkpoint: Checkpoint) -> str:
@@ -101,7 +113,9 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
     if data := record.get("data"):
         source = record["config"]["data"]["path"]
         if isinstance(source, list):
-            source = ", ".join(str(each.get("path", each)) for each in source)
+            source = ", ".join(
+                str(each.get("path") if isinstance(each, dict) else each) for each in source
+            )
         lines.append(f"trained on   {data['train_images']:,} images of {source}")
     if best := record.get("best"):
         how = describe_settings(validation_settings(record))
@@ -112,7 +126,7 @@ def _lines(path: Path, checkpoint: Checkpoint) -> str:
     lines += _figures(record.get("figures") or [])
     if made := record.get("provenance"):
         lines += ["", "how it was trained", *provenance.describe(made)]
-        for each in record.get("resumed", []):
+        for each in record.get("resumed") or []:
             lines.append(f"resumed      at epoch {each.get('epoch')}, batch {each.get('batch')}")
             lines += [f"             {text}" for text in provenance.changes(made, each)]
     return "\n".join(map(visible, lines))

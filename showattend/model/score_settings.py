@@ -48,12 +48,13 @@ def validation_settings(record: Mapping[str, Any]) -> dict[str, Any]:
         record: A training record; settings that old records lack are left out.
     """
     config, data = record.get("config", {}), record.get("data") or {}
+    machine = record.get("machine")
     found = search_settings(config.get("search", {}))
     if "validate_beam" in config.get("train", {}):
         found["beam_size"] = config["train"]["validate_beam"]
     if size := data.get("size") or config.get("encoder", {}).get("size"):
         found["size"] = size
-    if precision := record.get("machine", {}).get("precision"):
+    if isinstance(machine, Mapping) and (precision := machine.get("precision")):
         found["precision"] = precision
     if "val_images" in data:
         found |= {"split": "val", "images": data["val_images"]}

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
-"""Control characters, halves of surrogate pairs, line and paragraph separators."""
-_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that reverse the order in which the text around them is shown."""
+from showattend.exceptions import CONTROLS, escaped
 
 
 def is_word(text: object) -> bool:
@@ -16,14 +13,22 @@ def is_word(text: object) -> bool:
         isinstance(text, str)
         and text != ""
         and not any(
-            sign.isspace() or sign in _DIRECTIONS or unicodedata.category(sign) in _CONTROLS
+            sign.isspace() or sign in CONTROLS or unicodedata.category(sign) == "Cs"
             for sign in text
         )
     )
 
 
+def printable(text: object) -> str:
+    """A value as a line for a terminal: control characters and direction marks are escaped.
+
+    A file name that is not UTF-8 keeps its bytes, so that a script can open what it reads.
+    """
+    return escaped(str(text))
+
+
 def visible(text: str) -> str:
-    r"""Text in which control characters and direction marks are escape sequences: ``\x1b``."""
+    """Like `printable`, with lone surrogates and odd blanks escaped too."""
     return "".join(
         sign if sign == " " or is_word(sign) else sign.encode("unicode_escape").decode("ascii")
         for sign in text

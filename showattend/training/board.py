@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +15,9 @@ from PIL import Image
 
 from showattend.captioner import Captioner
 from showattend.config import Config
-from showattend.exceptions import ConfigError, ImageError
+from showattend.exceptions import ConfigError, ImageError, one_line
+from showattend.system.files import unwritable
+from showattend.text.printable import visible
 from showattend.training.reporter import Reporter
 from showattend.visualize import figure_bytes
 
@@ -43,7 +47,10 @@ class Board:
         config: The config of the run.
         paths: The validation photographs, of which the first are shown.
         epoch: The epochs that are done. What an interrupted run wrote after them is replaced.
-        reporter: Receives a line that says where it writes.
+        reporter: Receives a line that says where it writes, and one if it no longer can.
+
+    Raises:
+        UserError: The folder cannot be written.
     """
 
     def __init__(
@@ -55,11 +62,17 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         self.paths, self.reporter = list(dict.fromkeys(paths))[:PHOTOGRAPHS], reporter
-        self.writer: Any = SummaryWriter(self.folder, purge_step=epoch + 1)
+        _let_it_fail_silently()
+        try:
+            self.writer: Any = SummaryWriter(self.folder, purge_step=epoch + 1)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
         reporter.message(f"TensorBoard: tensorboard --logdir {self.folder}")
 
     def epoch(self, entry: Mapping[str, Any], captioner: Callable[[], Captioner]) -> None:
         """Write an epoch: its figures, and the photographs if it was validated.
+
+        A disk that is full does not end the run: a message says so, and nothing more is written.
 
         Args:
             entry: The epoch's entry in the training record.
@@ -67,11 +80,20 @@ class Board:
         """
         if self.folder is None:
             return
-        for name, value in scalars(entry).items():
-            self.writer.add_scalar(name, value, entry["epoch"])
-        if "CIDEr" in entry:
-            self._photographs(captioner(), entry["epoch"])
-        self.writer.flush()
+        try:
+            for name, value in scalars(entry).items():
+                self.writer.add_scalar(visible(name), value, entry["epoch"])
+            if "CIDEr" in entry:
+                self._photographs(captioner(), entry["epoch"])
+            self.writer.flush()
+        except OSError as error:
+            self.reporter.message(
+                f"TensorBoard: {self.folder}: cannot be written ({one_line(error)}); the run goes "
+                "on without it"
+            )
+            self.folder = None
+            with contextlib.suppress(OSError):
+                self.writer.close()
 
     def _photographs(self, captioner: Captioner, epoch: int) -> None:
         for path, caption in captioner.stream(self.paths):
@@ -84,9 +106,23 @@ class Board:
                 self.paths.remove(Path(str(path)))
                 continue
             figure.thumbnail((_WIDTH, 4 * _WIDTH))
-            name = f"photographs/{Path(str(path)).stem}"
+            name = f"photographs/{visible(Path(str(path)).stem)}"
             self.writer.add_image(name, np.asarray(figure), epoch, dataformats="HWC")
             self.writer.add_text(name, caption.text, epoch)
+
+
+def _let_it_fail_silently() -> None:
+    """Print no traceback if TensorBoard's thread cannot write: `Board` reports its error."""
+    plain = threading.excepthook
+    if getattr(plain, "__name__", "") == "except_for_the_board":
+        return
+
+    def except_for_the_board(failed: Any) -> None:
+        is_board = type(failed.thread).__module__.startswith("tensorboard.")
+        if not (is_board and isinstance(failed.exc_value, OSError)):
+            plain(failed)
+
+    threading.excepthook = except_for_the_board
 
 
 def folder_of(config: Config) -> Path | None:

@@ -11,7 +11,6 @@ from showattend.config import Config, to_dict
 from showattend.exceptions import ConfigError
 from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
-from showattend.model.decoders.lstm import ATTEND_WITH, GATES
 from showattend.model.search_options import SearchOptions
 from showattend.training.board import check_board
 from showattend.training.optimizer import SCHEDULES
@@ -39,12 +38,6 @@ def check(config: Config) -> None:
         ("train.batch_size", train.batch_size),
         ("encoder.size", config.encoder.size),
         ("train.accumulate", train.accumulate),
-        ("decoder.embedding_dim", decoder.embedding_dim),
-        ("decoder.hidden_dim", decoder.hidden_dim),
-        ("decoder.attention_dim", decoder.attention_dim),
-        ("decoder.layers", decoder.layers),
-        ("decoder.heads", decoder.heads),
-        ("decoder.feedforward_dim", decoder.feedforward_dim),
         ("encoder.self_attention_dim", config.encoder.self_attention_dim),
         ("encoder.self_attention_heads", config.encoder.self_attention_heads),
     ):
@@ -59,10 +52,6 @@ def check(config: Config) -> None:
         ("train.warmup", train.warmup),
         ("train.label_smoothing", train.label_smoothing),
         ("train.ema", train.ema),
-        ("decoder.embedding_dropout", decoder.embedding_dropout),
-        ("decoder.feature_dropout", decoder.feature_dropout),
-        ("decoder.dropout", decoder.dropout),
-        ("decoder.sublayer_dropout", decoder.sublayer_dropout),
         ("encoder.self_attention_dropout", config.encoder.self_attention_dropout),
         ("self_critical.start_share", critical.start_share),
     ):
@@ -79,7 +68,6 @@ def check(config: Config) -> None:
         ("train.finetune_after", train.finetune_after),
         ("train.save_every", train.save_every),
         ("train.seed", train.seed),
-        ("decoder.projection_dim", decoder.projection_dim),
         ("encoder.self_attention", config.encoder.self_attention),
         ("data.crops", data.crops),
         ("train.epochs", train.epochs),
@@ -105,33 +93,28 @@ def check(config: Config) -> None:
     ):
         if not (math.isfinite(temperature) and temperature > 0):
             raise ConfigError(f"{key} is {temperature:g}; it must be above 0")
-    for key, choice, known in (
-        ("train.schedule", train.schedule, SCHEDULES),
-        ("decoder.kind", decoder.kind, DECODERS),
-        ("decoder.gate", decoder.gate, GATES),
-        ("decoder.attend_with", decoder.attend_with, ATTEND_WITH),
-    ):
-        if choice not in known:
-            raise ConfigError(f"{key} is {choice!r}; it must be one of {', '.join(known)}")
+    if train.schedule not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        raise ConfigError(f"train.schedule is {train.schedule!r}; it must be one of {known}")
     with torch.device("meta"):  # the layers check their own options and how they combine
         build_decoder(
             decoder,
             config.attention,
             config.encoder,
             vocabulary_size=4,
-            feature_dim=decoder.hidden_dim,
+            feature_dim=decoder.options.get("hidden_dim", 8),
         )
-    if decoder.kind == "masked" and critical.epochs:
+    if critical.epochs and decoder.kind not in (able := _kinds_with("scores_captions", True)):
         raise ConfigError(
-            "self_critical.epochs with decoder.kind masked: its training step hides words and does "
-            "not score whole captions; use lstm, luong, updown or transformer, or 0 epochs"
+            f"self_critical.epochs with decoder.kind {decoder.kind}: its training step does not "
+            f"score whole captions; use one of {', '.join(able)}, or 0 epochs"
         )
-    if decoder.kind != "lstm" and train.compile:
+    if train.compile and decoder.kind not in (able := _kinds_with("compiles", False)):
         raise ConfigError(
-            f"train.compile with decoder.kind {decoder.kind}: only the step of lstm is compiled; "
-            "leave it out"
+            f"train.compile with decoder.kind {decoder.kind}: only the step of {', '.join(able)} "
+            "is compiled; leave it out"
         )
-    if critical.epochs and config.attention.mode == "hard":
+    if critical.epochs and config.attention.options.get("mode") == "hard":
         raise ConfigError(
             "self_critical.epochs with attention.mode hard: captions are sampled with the expected "
             "annotation, not with sampled locations, so the gradient would be wrong; set "
@@ -141,3 +124,8 @@ def check(config: Config) -> None:
         replace(SearchOptions(**to_dict(config.search)), beam_size=train.validate_beam)
     except ConfigError as error:
         raise ConfigError(f"search, train.validate_beam: {error}") from error
+
+
+def _kinds_with(attribute: str, default: bool) -> list[str]:
+    """The kinds of decoders whose class has an attribute that is true."""
+    return [kind for kind, cls in DECODERS.items() if getattr(cls, attribute, default)]

@@ -18,7 +18,7 @@ from showattend.config import Config, expand_configs, find_config, load_config, 
 from showattend.data.shards import is_shards
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
 from showattend.model.model_schema import parse_json
-from showattend.system.files import make_room, write_text
+from showattend.system.files import make_room, sweep, write_text
 from showattend.training.check import check
 from showattend.training.comparison import Comparison, Row, Run, title, write
 from showattend.training.comparison_page import NAME as PAGE
@@ -72,6 +72,7 @@ def compare(
         raise ConfigError(f"--seeds is {seeds}; it must be 1 or more")
     rows = plan(files, overrides)
     make_room(out / "comparison.json")
+    sweep([out])
     command: list[Any] = ["showattend", "compare", *files, "--out", out]
     command += ["--seeds", seeds] if seeds > 1 else []
     if objects is not None:

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from showattend.text.printable import printable
 from showattend.training.phases import ADJUSTED
 
 
@@ -30,7 +31,7 @@ class _Above(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self.line = (self.line + text).split("\n")
         for line in lines:
-            self.display.message(line)
+            self.display.show(line)
         return len(text)
 
     def isatty(self) -> bool:
@@ -78,7 +79,11 @@ class Display:
             self.bars.stop()
 
     def message(self, text: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bars; control characters from file names are escaped."""
+        self.show(printable(text))
+
+    def show(self, text: str) -> None:
+        """Print a line above the bars as it is."""
         self.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def task(self, name: str, done: int, total: int, note: str = "") -> None:

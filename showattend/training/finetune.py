@@ -20,7 +20,9 @@ from showattend.data.records import Record
 from showattend.evaluation.evaluate import evaluate
 from showattend.exceptions import DataError, UserError
 from showattend.model import checkpoint as checkpoints
-from showattend.system.files import write_bytes, write_json
+from showattend.model.model_schema import items, number, or_null, section, text
+from showattend.model.record_schema import COUNT, METRICS, figure
+from showattend.system.files import sweep, write_bytes, write_json
 from showattend.system.processes import leave
 from showattend.text.tokenizer import sentence
 from showattend.training.check import check
@@ -36,6 +38,27 @@ WORSE_NAME = "trained.safetensors"  # the trained model, if the start is kept in
 FEWEST_TRAIN, FEWEST_VAL = 4, 1
 LISTED = 10  # the most skipped photographs to list
 SHOWN = 4  # the most photographs whose captions are shown
+
+_BEGUN = {"source": text(), "model": text(), "temperature": number(0.01, 100)}
+_FINISHED = section(
+    {
+        "kept": text("trained", "start"),
+        "model": text(),
+        "images": section({"val": COUNT}),
+        "before": METRICS,
+        "after": METRICS,
+        "gain": items(or_null(figure), 2, 2),
+        "examples": items(section(dict.fromkeys(("photo", "before", "after", "people"), text()))),
+        "skipped": items(text()),
+        "unread": COUNT,
+        "evaluate": items(text()),
+        "notes": items(text()),
+    },
+    _BEGUN,
+)
+"""The report of a run that is finished; of one that is not, `_BEGUN`."""
+_PREPARED = section({"skipped": items(text())})
+"""report.json of the data set."""
 
 
 def finetune(
@@ -86,6 +109,7 @@ def finetune(
     start = checkpoints.load(model)
     given = {"source": os.path.realpath(source), "model": model or checkpoints.DEFAULT_MODEL}
     report = _begin(out, source, given, resume)
+    sweep([out, out / "data"])
     if "kept" in report:
         reporter.message("The run is already finished")
         _tidy(out)
@@ -198,6 +222,10 @@ def _begin(out: Path, source: Path, given: dict[str, Any], resume: bool) -> dict
         if "kept" in before or has_begun(out):
             raise DataError(f"{out}: holds a run already; add --resume, or give another --out")
         return given
+    try:
+        (_FINISHED if "kept" in before else section({}, _BEGUN))(before, "it")
+    except ValueError as error:
+        raise DataError(f"{path}: damaged, or not written by finetune ({error})") from None
     if not before:
         raise DataError(f"{out}: no run of finetune to resume; start without --resume")
     for key, value in given.items():
@@ -223,7 +251,12 @@ def _gather(
     folder = out / "data"
     prepared = folder / "dataset.jsonl"
     if resume and prepared.is_file():
-        return prepared, list(read_json(folder / "report.json")["skipped"])
+        report = read_json(folder / "report.json")
+        try:
+            _PREPARED(report, "it")
+        except ValueError as error:
+            raise DataError(f"{folder / 'report.json'}: damaged ({error})") from None
+        return prepared, list(report["skipped"])
     if source.is_dir() and not (source / "dataset.jsonl").is_file():
         records, skipped = read_folder(source)
         if not records:

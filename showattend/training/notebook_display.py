@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 
 from showattend.system.notebook_bars import NotebookBars
+from showattend.text.printable import printable
 from showattend.training.display import Display
 
 
@@ -18,8 +19,8 @@ class NotebookDisplay(Display):
         self.cell = NotebookBars()
 
     def message(self, text: str) -> None:
-        """Print a line."""
-        print(text, flush=True)
+        """Print a line; control characters from file names are escaped."""
+        print(printable(text), flush=True)
 
     def task(self, name: str, done: int, total: int, note: str = "") -> None:
         """Update a bar; it disappears when it is full."""

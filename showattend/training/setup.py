@@ -24,7 +24,7 @@ from showattend.model.build import build_decoder, build_preprocessing, encoder_o
 from showattend.model.checkpoint import find_model, weights_digest
 from showattend.model.decoders.protocol import sharpen
 from showattend.model.encoder import Encoder, encode
-from showattend.model.fast.depthwise import FastDepthwise
+from showattend.model.fast import depthwise_gradients
 from showattend.model.score_settings import describe_settings, search_settings
 from showattend.model.search_options import SearchOptions
 from showattend.system import provenance
@@ -86,7 +86,7 @@ class Setup:
         Returns:
             Annotations [B, H, W, D].
         """
-        with FastDepthwise():
+        with depthwise_gradients():
             if inputs.dtype == torch.uint8:
                 inputs = encode(encoder, inputs, self.preprocessing, dtype)
             elif stage is not None:
@@ -361,7 +361,9 @@ def _check_grid(config: Config, encoder: Encoder, size: int, device: torch.devic
         ConfigError: A training step would need more than the device has to spare.
     """
     rows, columns = encoder.grid(size)
-    numbers = encoder.dim + _CAPTIONS * config.decoder.attention_dim
+    options = config.decoder.options
+    width = options.get("attention_dim", options.get("hidden_dim", 0))
+    numbers = encoder.dim + _CAPTIONS * width
     needed = 4 * config.train.batch_size * rows * columns * numbers
     memory = memory_size(device)
     if memory is not None and needed > memory / _SHARE:

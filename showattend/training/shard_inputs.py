@@ -39,7 +39,7 @@ from showattend.data.stream import (
     photograph,
 )
 from showattend.data.views import View
-from showattend.exceptions import ConfigError, DataError
+from showattend.exceptions import ConfigError, DataError, shown
 from showattend.images.photo_file import PhotoFile
 from showattend.images.preprocessing import Preprocessing
 from showattend.model.build import build_preprocessing, encoder_of
@@ -201,15 +201,19 @@ def _unfit(
         return "they are of whole images, and data.mirror or data.crops asks for other views"
     wanted = recipe_of(frozen, preprocessing, dtype, WHOLE, 1.0)
     for recipe in features:
-        different = [key for key in wanted if key != "dtype" and recipe.get(key) != wanted[key]]
-        if different:
-            key = different[0]
-            theirs, mine = recipe.get(key), wanted[key]
-            if isinstance(mine, dict) and isinstance(theirs, dict):
-                key = next(each for each in mine if theirs.get(each) != mine[each])
-                theirs, mine = theirs.get(key), mine[key]
-            return f"their {key} is {theirs}, that of this run {mine}"
+        for key, mine in wanted.items():
+            if key != "dtype" and recipe.get(key) != mine:
+                return _difference(key, recipe.get(key), mine)
     return None
+
+
+def _difference(key: str, theirs: Any, mine: Any) -> str:
+    """What is different in a value of two recipes, or in a value within."""
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        for each in (*mine, *theirs):
+            if each not in theirs or each not in mine or theirs[each] != mine[each]:
+                return _difference(each, theirs.get(each), mine.get(each))
+    return f"their {shown(key).strip(chr(39))} is {shown(theirs)}, that of this run {shown(mine)}"
 
 
 def read_shards(config: Config) -> Sharded:

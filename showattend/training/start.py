@@ -60,8 +60,10 @@ def take_encoder(source: Captioner, encoder: Encoder, config: EncoderConfig, whe
 
 def done_before(source: Captioner | None, config: Config) -> list[str]:
     """Return a warning for each adjustment of the words' scores that the source already had."""
-    history = source.record.get("history", []) if source is not None else []
-    phases, critical = {entry.get("phase") for entry in history}, config.self_critical
+    history = source.record.get("history") if source is not None else None
+    entries = history if isinstance(history, list) else []
+    phases = {str(entry.get("phase")) for entry in entries if isinstance(entry, dict)}
+    critical = config.self_critical
     warnings = []
     if SELF_CRITICAL in phases and critical.epochs and critical.temperature != 1:
         warnings.append(

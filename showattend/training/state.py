@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from showattend.config import Config, to_dict
+from showattend.config import Config, defaults, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import FILE_NAME as MODEL_NAME
 from showattend.model.checkpoint import flatten, load_meta, load_tensors, save_tensors, unflatten
 from showattend.model.model_schema import Check, items, number, section
-from showattend.system.files import remove_stale
+from showattend.system.files import remove_stale, sweep
 from showattend.system.processes import ALONE, Processes
 
 _log = logging.getLogger(__name__)
@@ -175,8 +175,8 @@ def has_begun(folder: Path) -> bool:
     try:
         meta = load_meta(folder / FILE_NAME, "a training state")
         _read_config(folder / FILE_NAME, meta)
-        progress = Progress(**meta["progress"])
-    except (CheckpointError, TypeError):
+        progress = _read_progress(meta)
+    except (CheckpointError, TypeError, ValueError):
         return True  # an unknown file must not be overwritten
     return progress.epoch + progress.batch > 0
 
@@ -230,6 +230,7 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         raise DataError(f"{folder}: cannot be created ({nearest} is not writable); see train.out")
     for name in (FILE_NAME, MODEL_NAME):
         remove_stale(folder / name)  # as large as a state, from a process that was killed
+    sweep([folder])
 
 
 def begins_or_resumes(config: Config, resume: bool, processes: Processes = ALONE) -> bool:
@@ -282,6 +283,22 @@ def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(f"{path}: its header cannot be read ({error})") from error
     config: dict[str, Any] = meta["config"]
     return config
+
+
+def _read_progress(meta: Mapping[str, Any]) -> Progress:
+    """The progress in a state's header, which the first versions wrote in another form.
+
+    Raises:
+        TypeError: It is not that of a state.
+        ValueError: It is not that of a state.
+    """
+    values = dict(meta["progress"])
+    if "losses" in values:
+        cross_entropy, penalty, _ = values.pop("losses")
+        values["sums"] = {"cross_entropy": cross_entropy, "penalty": penalty}
+    sums = values.get("sums", {})
+    values["sums"] = {key: each for key, each in sums.items() if key != "steps"}
+    return Progress(**values)
 
 
 def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -346,8 +363,10 @@ def load_state(
         lambda: load_tensors(find_state(folder), "a training state")
     )
     before = _read_config(path, meta)
-    _compare(path, before, config)
-    if changed := differences(before, config, except_for={"train.out"}):
+    # The first versions did not identify the data, or had one process only.
+    now = {key: each for key, each in config.items() if key in before or isinstance(each, dict)}
+    _compare(path, before, now)
+    if changed := differences(before, now, except_for={"train.out"}):
         message(f"Changed since the run was started: {'; '.join(changed)}")
     parts = unflatten(tensors)
     try:
@@ -358,10 +377,12 @@ def load_state(
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if scaler and scaler.is_enabled():
             scaler.load_state_dict(meta["scaler"])
-        progress = Progress(**meta["progress"])
+        progress = _read_progress(meta)
         progress.sums = {key: value / processes.count for key, value in progress.sums.items()}
         own = {key.partition(".")[::2]: state for key, state in parts["random"].items()}
-        random = {kind: state for (kind, rank), state in own.items() if rank == str(processes.rank)}
+        # Before there were several processes, the random state had no rank.
+        mine = (str(processes.rank), "" if processes.count == 1 else None)
+        random = {kind: state for (kind, rank), state in own.items() if rank in mine}
         _check_moments(optimizer)
         torch.set_rng_state(random["cpu"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -406,7 +427,7 @@ def differences(
         now: The current config.
         except_for: Keys to ignore.
     """
-    default, old, new = _flat(to_dict(Config())), _flat(before), _flat(now)
+    default, old, new = defaults(), _flat(before), _flat(now)
     keys = sorted((old.keys() | new.keys()) - set(except_for))
     pairs = [(key, *(each.get(key, default.get(key)) for each in (old, new))) for key in keys]
     return [f"{key} was {was}, is {is_}" for key, was, is_ in pairs if was != is_]

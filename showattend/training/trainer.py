@@ -17,7 +17,7 @@ from showattend.model import checkpoint as checkpoints
 from showattend.model.decoders.protocol import favour_rare_words, sharpen
 from showattend.model.decoders.refined import innermost
 from showattend.model.encoder import Encoder
-from showattend.model.fast.compiling import compile_step
+from showattend.model.fast import compile_step
 from showattend.system.device import choose_device, choose_dtype, keep_freed_memory
 from showattend.system.processes import join, leave
 from showattend.training.average import Merger, MovingAverage, best_model, put_weights
@@ -404,9 +404,9 @@ class Trainer:
                 checkpoints.save(self.out, self._captioner().to_checkpoint())
         self._save_state()
         self.reporter.epoch(now.history[-1], best)
+        self._write_record()
         if self.board is not None:
             self.board.epoch(now.history[-1], self._captioner)
-        self._write_record()
 
     def _captioner(self) -> Captioner:
         record = portable_record(self._record())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from showattend.images.metadata.photo_descriptions import (
 )
 from tests.cli.conftest import picture
 from tests.commandline import CommandLine
+from tests.images.metadata.test_xmp_files import mpo
 
 REX = Words("Rex.", "en", "Ada")
 NOT_REPLACED = "has a description by somebody else; --replace-description replaces it"
@@ -178,3 +182,83 @@ def test_one_place_that_fails_does_not_stop_the_other(tmp_path: Path) -> None:
     assert describer.written == {"metadata": 1}
     write_into(photo, REX)
     assert description_in(photo).text == "Rex."
+
+
+def test_a_photo_whose_metadata_is_damaged_does_not_end_the_run(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    hostile, good = tmp_path / "photos" / "a.jpg", picture(tmp_path / "photos" / "b.jpg")
+    hostile.write_bytes(mpo(0, 2**32 - 1))
+    before = hostile.read_bytes()
+    result = run.caption(tmp_path / "photos", "--write-metadata")
+    assert result.code == 1
+    assert len(result.out) == 2
+    assert result.err == [
+        f"showattend: {hostile}: its index of pictures is damaged",
+        "wrote the metadata of 1 photo",
+    ]
+    assert hostile.read_bytes() == before
+    assert description_in(good).ours
+
+
+# Kills -----------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from showattend.system.files import rewrite, write_bytes
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+{"rewrite": rewrite, "write_bytes": write_bytes}[sys.argv[1]](Path(sys.argv[2]), b"half")
+"""
+
+
+def kill_while_writing(path: Path, how: str) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, how, path])
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not looked for there")
+@pytest.mark.parametrize(
+    ("options", "how", "name"),
+    [
+        (["--write-metadata"], "rewrite", "a.jpg"),
+        (["--xmp"], "write_bytes", "a.jpg.xmp"),
+        (["--sidecar"], "write_bytes", "a.txt"),
+        (["--overlay", "{figures}"], "write_bytes", "figures/a.png"),
+    ],
+)
+def test_the_next_run_leaves_nothing_of_a_killed_one(
+    options: list[str], how: str, name: str, run: CommandLine, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photo = picture(photos / "a.jpg")
+    (photos / "figures").mkdir()
+    place = photos / name
+    before = place.read_bytes() if place.exists() else None
+    kill_while_writing(place, how)
+    assert (place.read_bytes() if place.exists() else None) == before
+    theirs = [photos / each for each in (".notes.part", ".a.jpg.0123abcd.part.txt", "b.part")]
+    for each in theirs:
+        each.write_text("mine")
+    assert len(list(place.parent.glob(".a*.*-*-*.part"))) == 1
+    args = [each.format(figures=photos / "figures") for each in options]
+    assert run.caption(photo, *args).code == 0
+    assert place.read_bytes() not in (b"", b"half", before)
+    assert not list(photos.rglob(".a*.*-*-*.part"))
+    assert all(each.read_text() == "mine" for each in theirs)
+    # And when there is nothing left to do.
+    kill_while_writing(place, how)
+    run.caption(photo, *args)
+    assert not list(photos.rglob(".a*.*-*-*.part"))
+
+
+@pytest.mark.slow
+def test_photos_are_old_or_new_after_kills_at_any_moment() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kills", "--only", "describing", "--kills", "12"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 kills" in done.stdout

@@ -11,11 +11,15 @@ import torch
 
 from showattend.cli.options import BeamSize
 from showattend.config import (
+    AttentionConfig,
     Config,
+    DecoderConfig,
     SearchConfig,
+    defaults,
     expand_configs,
     find_config,
     from_dict,
+    keys_of,
     load_config,
     settings,
     to_dict,
@@ -25,6 +29,7 @@ from showattend.export import program
 from showattend.model.attention import ATTENTIONS
 from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
+from showattend.model.kinds import options_of
 from showattend.model.search_options import SearchOptions
 from showattend.training.check import check
 
@@ -102,8 +107,8 @@ def test_the_family_has_one_budget_and_says_how_to_run_it(path: Path) -> None:
 def test_the_family_has_every_attention_and_every_decoder() -> None:
     sections = [to_dict(load_config(path))["attention"] for path in FAMILY]
     assert {section["kind"] for section in sections} == set(ATTENTIONS)
-    assert "hard" in {section["mode"] for section in sections}
-    assert any(section["sentinel"] for section in sections)
+    assert "hard" in {section.get("mode") for section in sections}
+    assert any(section.get("sentinel") for section in sections)
     assert {load_config(path).decoder.kind for path in FAMILY} == set(DECODERS)
     assert any(load_config(path).encoder.self_attention for path in FAMILY)
 
@@ -257,8 +262,65 @@ def test_a_pattern_finds_the_packages_configs(
 
 def test_every_field_has_help() -> None:
     for section in dataclasses.fields(Config):
-        for field in dataclasses.fields(section.default_factory):  # type: ignore[arg-type, misc]
-            assert len(field.metadata["help"]) > 8, field.name
+        for key in keys_of(section.default_factory):  # type: ignore[arg-type]
+            assert len(key.help) > 8, key.name
+
+
+SECTIONS: dict[str, type] = {"attention": AttentionConfig, "decoder": DecoderConfig}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_of_a_kind_has_the_options_that_its_class_declares(
+    section: str, tmp_path: Path
+) -> None:
+    registry = SECTIONS[section].registry()  # type: ignore[attr-defined]
+    for kind, cls in registry.items():
+        path = write(tmp_path, f"{section}:\n  kind: {kind}\n")
+        values = to_dict(load_config(path))[section]
+        assert list(values) == ["kind", *options_of(cls)]
+        for name, declared in options_of(cls).items():
+            assert values[name] == declared.default
+            given = f"{section}.{name}={str(declared.default).lower()}"
+            assert getattr(getattr(load_config(path, [given]), section), name) == declared.default
+    helped = {key.name: key.help for key in keys_of(SECTIONS[section])}
+    assert helped["kind"] == f"one of {', '.join(registry)}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["attention.kind=psychic"], r"config\.yaml: attention\.kind is 'psychic'; it must be one"),
+        (["attention.kind=3"], r"config\.yaml: attention\.kind is 3; it must be text"),
+        (
+            ["attention.hops=2"],
+            r"attention\.hops is 2, which attention\.kind additive does not take",
+        ),
+        (["attention.hops=two"], r"attention\.hops is 'two'; it must be a whole number"),
+        (["attention.hop=2"], r"unknown key attention\.hop; did you mean attention\.hops\?"),
+        (["decoder.kind=gru"], r"config\.yaml: decoder\.kind is 'gru'; it must be one of lstm"),
+        (["decoder.layers=2"], r"decoder\.layers is 2, .*lstm does not take.*transformer, masked"),
+        (["decoder.gate=both"], r"decoder\.gate is 'both'; it must be one of scalar, vector, none"),
+        (["decoder.dropout=1"], r"decoder\.dropout is 1\.0; it must be at least 0 and below 1"),
+        (["decoder.hidden_dim=0"], r"decoder\.hidden_dim is 0; it must be 1 or more"),
+        (["decoder.projection_dim=-1"], r"decoder\.projection_dim is -1; it must be 0 or more"),
+        (["hops=2"], r"unknown key hops; did you mean attention\.hops\?"),
+    ],
+)
+def test_options_that_a_kind_does_not_have_are_named(
+    overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write(tmp_path, ""), overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_defaults_are_those_of_all_kinds() -> None:
+    found = defaults()
+    assert found["decoder.layers"] == 3
+    assert found["attention.hops"] == 4
+    for section, values in to_dict(Config()).items():
+        for key, value in values.items():
+            assert found[f"{section}.{key}"] == value
 
 
 def test_to_dict_and_back(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ class Server(ThreadingHTTPServer):
 
     Faults: a number (that status), ``drop`` (no answer), ``truncate`` (half of the body),
     ``damage`` (another body of the same length), ``cut`` (half of the body, said to be whole).
-    A path that is ``silent`` sets ``reached`` and is answered only after ``release``.
+    A path that is ``silent`` sets ``reached`` and is answered only after ``release``; one that is
+    ``endless`` is followed by zeros until the client hangs up.
     """
 
     daemon_threads = False  # so that closing waits for them
@@ -46,6 +47,7 @@ class Server(ThreadingHTTPServer):
         self.etag = '"one"'
         self.ranges = self.lengths = self.heads = True
         self.silent: set[str] = set()
+        self.endless: set[str] = set()
         self.reached, self.release = threading.Event(), threading.Event()
         self.log: list[Request] = []
 
@@ -108,7 +110,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if self.server.etag:
             self.send_header("ETag", self.server.etag)
-        if self.server.lengths:
+        endless = self.path in self.server.endless
+        if self.server.lengths and not endless:
             self.send_header("Content-Length", str(len(body)))
         for name, value in (*self.server.headers.items(), *(headers or {}).items()):
             self.send_header(name, value)
@@ -116,6 +119,8 @@ class Handler(BaseHTTPRequestHandler):
         self.note(status, len(sent))  # before the client can know
         self.end_headers()
         self.wfile.write(sent)
+        while endless:
+            self.wfile.write(bytes(1 << 16))
 
     def note(self, status: int, sent: int) -> None:
         asked = self.headers.get("Range")

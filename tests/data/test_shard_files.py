@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
 import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from showattend.data.shard_index import Shard, read_index
 from showattend.data.shard_writer import write_shards
 from showattend.data.shards import read
 from showattend.exceptions import DataError
+from tests.data.server import Server
 from tests.data.sharded import photographs
 from tests.data.test_shard_writer import Numbers
 
@@ -117,14 +121,26 @@ def test_a_damaged_shard_is_named(
 def test_broken_captions_are_named(tmp_path: Path) -> None:
     from tests.data.test_shards import write_tar
 
-    for text in (b"{", b"[]", b'{"captions": []}', b'{"captions": [3]}'):
+    good = {"captions": ["a dog"], "image_id": 3, "image": "a.jpg"}
+    broken = [b"{", b"[]", b"[" * 100_000]
+    for key, values in (
+        ("captions", [[], [3], "a dog", {"a dog": 1}, None, 3, [["a dog"]]]),
+        ("image_id", [[3], {}, None, True, 1.5]),
+        ("image", [3, ["a.jpg"], None]),
+    ):
+        broken += [json.dumps(good | {key: each}).encode() for each in values]
+    for text in broken:
         write_tar(tmp_path / "a.tar", {"0.jpg": b"x", "0.json": text})
         shard = Shard(
             str(tmp_path / "a.tar"), "train", 1, 1, (tmp_path / "a.tar").stat().st_size, ""
         )
         with pytest.raises(DataError, match=r"a\.tar: the shard is damaged \(sample 0"):
             OpenShard(shard).values(0)
+    write_tar(tmp_path / "a.tar", {"0.jpg": b"x", "0.json": json.dumps(good).encode()})
+    size = (tmp_path / "a.tar").stat().st_size
+    assert OpenShard(replace(shard, size=size)).values(0) == good
     write_tar(tmp_path / "a.tar", {"0.json": b"{}"})
+    shard = replace(shard, size=(tmp_path / "a.tar").stat().st_size)
     with pytest.raises(DataError, match="sample 0 has no image"):
         OpenShard(shard).image(0)
 
@@ -149,6 +165,52 @@ def test_a_connection_that_breaks_is_tried_again(
     monkeypatch.setattr(shard_files, "open_stream", lambda _: (_ for _ in ()).throw(OSError("no")))
     with pytest.raises(DataError, match=r"train-000000\.tar: cannot be read \(no\)"):
         OpenShard(shards(remote)[0])
+
+
+def test_an_endless_shard_is_read_to_its_length(folder: Path, server: Server) -> None:
+    server.files = {f"/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    shard = shards(server.url)[0]
+    assert OpenShard(shard).image(0)
+    server.endless.add("/train-000000.tar")
+    server.log.clear()
+    with pytest.raises(DataError, match=r"has more than [\d,]+ bytes, its index says [\d,]+; copy"):
+        OpenShard(shard)
+    assert len(server.asked("/train-000000.tar")) == 1
+
+
+def test_an_index_that_claims_a_petabyte(folder: Path) -> None:
+    """No copy is begun, and no table of its samples made."""
+    huge = 1 << 44
+    remote = in_memory(folder, "huge")
+    index = json.loads((folder / "index.json").read_bytes())
+    index["shards"][0] |= {"bytes": huge, "images": huge >> 9}
+    fsspec.filesystem("memory").pipe("/huge/index.json", json.dumps(index).encode())
+    with pytest.raises(DataError, match=r"cannot hold a copy of a shard \(it needs 17,592,186 MB"):
+        OpenShard(shards(remote)[0])
+    index["shards"][0] |= {"bytes": 10_000_000, "images": 10_000_000 >> 9}
+    fsspec.filesystem("memory").pipe("/huge/index.json", json.dumps(index).encode())
+    with pytest.raises(DataError, match=r"has [\d,]+ bytes, its index says 10,000,000"):
+        OpenShard(shards(remote)[0])
+
+
+def test_a_disk_that_fills_is_not_a_shard_that_cannot_be_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote, made = in_memory(folder, "full"), []
+
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def temporary(**_: object) -> Full:
+        made.append(Full())
+        return made[-1]
+
+    monkeypatch.setattr(shard_files.tempfile, "TemporaryFile", temporary)
+    where = tmp_path / "copies"
+    with pytest.raises(DataError, match=f"{where}: cannot hold a copy of a shard .No space left"):
+        OpenShard(shards(remote)[0], where)
+    assert [each.closed for each in made] == [True]  # tried once
 
 
 def open_files() -> int:

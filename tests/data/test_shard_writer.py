@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -9,6 +10,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,12 @@ import pytest
 
 from showattend.data import shard_writer
 from showattend.data.prepare import Sharding, prepare
-from showattend.data.shard_index import read_index
+from showattend.data.shard_index import FORMAT, read_index
 from showattend.data.shard_writer import extension_of, write_shards
 from showattend.data.shards import read
 from showattend.exceptions import DataError
 from showattend.images.photo_file import PhotoFile
+from showattend.system import files
 from tests.data.sharded import photographs
 
 
@@ -139,15 +142,132 @@ def test_a_missing_shard_is_written_again(tmp_path: Path) -> None:
     assert content(tmp_path / "shards") == before
 
 
-def test_what_others_have_written_is_kept(tmp_path: Path) -> None:
+INDEX_OF_OURS = {"format": FORMAT, "shards": [{"name": "train-000007.tar"}]}
+STRANGERS = {
+    "another name": {"other.tar": "x"},
+    "WebDataset's usual name": {"train-000000.tar": "x"},
+    "a name of ours that is not wanted": {"val-000003.tar": "x"},
+    "another index": {"index.json": '{"format": "mine"}'},
+    "an index of WebDataset": {"index.json": '{"__kind__": "wids-shard-index-v1"}'},
+    "another journal": {"unfinished.json": "[]"},
+    "a broken index": {"index.json": "["},
+    "deep nesting": {"index.json": "[" * 100_000},
+    "an index of names that are none": {
+        "index.json": json.dumps({"format": FORMAT, "shards": [{"name": 3}]})
+    },
+    "a plan that is none": {
+        "unfinished.json": json.dumps({"format": FORMAT, "shards": [], "planned": 3})
+    },
+    "beside an index of ours": {
+        "index.json": json.dumps(INDEX_OF_OURS), "train-000007.tar": "x", "train-000000.tar": "y"
+    },
+    "beside a journal of ours": {
+        "unfinished.json": json.dumps(INDEX_OF_OURS | {"planned": ["val-000000.tar"]}),
+        "train-000000.tar": "y",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_what_others_have_written_is_kept(kind: str, tmp_path: Path) -> None:
     records = photographs(tmp_path / "images", {"train": 1})
-    for name, text in (("other.tar", "x"), ("index.json", '{"format": "mine"}')):
-        folder = tmp_path / name.replace(".", "-")
-        folder.mkdir()
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for name, text in STRANGERS[kind].items():
         (folder / name).write_text(text)
-        with pytest.raises(DataError, match=r"not written by prepare; choose another folder"):
-            write_shards(records, folder)
-        assert content(folder) == {name: text.encode()}
+    before = content(folder)
+    with pytest.raises(
+        DataError, match=r"not written by prepare.*; choose another folder"
+    ) as found:
+        write_shards(records, folder)
+    assert content(folder) == before
+    assert "\n" not in str(found.value)
+    write_shards(records, tmp_path / "another")  # as it says
+
+
+def test_a_name_outside_the_folder_is_never_removed(tmp_path: Path) -> None:
+    records = photographs(tmp_path / "images", {"train": 1})
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    names = ["../train-000009.tar", "mine.tar", "train-000009.tar", "train-000008.tar"]
+    index = {"format": FORMAT, "shards": [{"name": name} for name in names]}
+    (folder / "index.json").write_text(json.dumps(index))
+    for name in (*names[:3], "mine.txt"):
+        (folder / name).write_text("x")
+    write_shards(records, folder)
+    assert (tmp_path / "train-000009.tar").exists()
+    assert content(folder).keys() == {"train-000000.tar", "index.json", "mine.tar", "mine.txt"}
+
+
+@pytest.mark.parametrize("journal", ["new", "old"])
+def test_a_journal_of_an_earlier_version_is_continued(journal: str, tmp_path: Path) -> None:
+    """Killed between a shard and the note of it; only new journals say what was to come."""
+    records = photographs(tmp_path / "images", {"train": 5})
+    folder = tmp_path / "shards"
+    write_shards(records, tmp_path / "whole", size=2)
+    folder.mkdir()
+    (folder / "train-000000.tar").write_bytes(b"whatever")
+    (folder / "train-000007.tar").write_bytes(b"of a larger set")
+    values: dict[str, Any] = {"format": FORMAT, "shards": []}
+    if journal == "new":
+        values["planned"] = ["train-000000.tar", "train-000007.tar"]
+    (folder / "unfinished.json").write_text(json.dumps(values))
+    write_shards(records, folder, size=2)
+    assert content(folder) == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stop", ["write_bytes", "unlink", "_write", "remove_stale"])
+@pytest.mark.parametrize("call", [0, 1, 2, 3])
+def test_whatever_moment_a_kill_comes_at(
+    stop: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A larger set is replaced by a smaller one; a second attempt ends as if there was no kill."""
+    records = photographs(tmp_path / "images", {"train": 6, "val": 2})
+    folder = tmp_path / "shards"
+    write_shards(records, folder, size=2)
+    smaller = records[2:]
+    write_shards(smaller, tmp_path / "whole", size=2)
+    calls = []
+    holder: Any = Path if stop == "unlink" else shard_writer
+    real = getattr(holder, stop)
+
+    def killed(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) == call + 1:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(holder, stop, killed)
+    for name in ("train-000001.tar", "index.json", "unfinished.json"):
+        stale = folder / f".{name}.00000000.part"  # of a process killed some days ago
+        stale.write_bytes(b"half")
+        os.utime(stale, (0, 0))
+    with contextlib.suppress(KeyboardInterrupt):  # where there are fewer calls
+        write_shards(smaller, folder, size=2)
+    monkeypatch.setattr(holder, stop, real)
+    write_shards(smaller, folder, size=2)
+    assert content(folder) == content(tmp_path / "whole")
+
+
+def test_no_room_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = photographs(tmp_path / "images", {"train": 4})
+    folder = tmp_path / "shards"
+    write_shards(records, folder, size=2)
+    before = content(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+        write_shards(records, folder, size=2)  # nothing to write
+        with pytest.raises(
+            DataError, match=r"shards: cannot be written \(it needs .* the disk has"
+        ):
+            write_shards(records, folder, size=3)
+    assert content(folder) == before
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    records = photographs(tmp_path / "images", {"train": 1})
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         write_shards(records, tmp_path / "file")

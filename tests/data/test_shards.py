@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from showattend.data import shards
 from showattend.data.shard_files import OpenShard
 from showattend.data.shard_index import Shard, read_index
 from showattend.data.shard_writer import write_shards
-from showattend.data.shards import expand, folder_of, read, read_bytes, split_name
+from showattend.data.shards import expand, folder_of, members, read, split_name
 from showattend.exceptions import DataError
+from showattend.system import unpacking
+from showattend.system.addresses import read_bytes
 from tests.data.sharded import photographs
 
 
@@ -118,10 +125,122 @@ def test_a_hostile_shard_is_named_in_both_ways_of_reading(
     write_tar(path, MEMBERS)
     content = hostile(path.read_bytes())
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.tar: the shard is damaged"):
+    with pytest.raises(DataError, match=r"a\.tar: (the shard is damaged|000\.jpg has 154,)"):
         list(read(str(path)))
     with pytest.raises(DataError, match=r"a\.tar: the shard is damaged"):
         OpenShard(Shard(str(path), "train", 3, 2, len(content), ""))
+
+
+def _tar(members: dict[str, bytes], **options: Any) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", **options) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def _with_holes() -> bytes:
+    """A file of a terabyte in 512 bytes, as GNU tar stores it."""
+    terabyte = 1 << 40
+    content = bytearray(_header(_tar({"a.jpg": b"x" * 512}), kind=(156, b"S")))
+    holes = b"%011o\0%011o\0" % (0, 512)
+    size = b"\x80" + terabyte.to_bytes(11, "big")
+    return _header(bytes(content), holes=(386, holes), real=(483, size))
+
+
+def _pax_holes() -> bytes:
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9" * 13}
+    return _tar({"a.jpg": b"9\n" * 256}, format=tarfile.PAX_FORMAT, pax_headers=headers)
+
+
+def _records() -> bytes:
+    """Records for all that follows, each with another name."""
+    parts = []
+    for number in range(9):
+        headers = {f"name{number}": "x" * 40_000}
+        parts.append(_tar({}, format=tarfile.PAX_FORMAT, pax_headers=headers).rstrip(b"\0"))
+        parts.append(bytes(-len(parts[-1]) % 512))
+    return b"".join(parts) + _tar({"a.jpg": b"x"})
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(
+            lambda: _tar({"a.jpg": bytes(3_000_000)}),
+            r"a\.jpg has 3,000,000 bytes; in a shard it may have 1,000,000",
+            id="a large file",
+        ),
+        pytest.param(
+            lambda: _tar({"a.jpg": b"", "a.JSON": bytes(50_000)}),
+            r"a\.JSON has 50,000 bytes; in a shard it may have 40,000",
+            id="large JSON",
+        ),
+        pytest.param(
+            lambda: _tar({f"a.{number}": bytes(300_000) for number in range(4)}),
+            "a has 4 files of 1,200,000 bytes; a sample may have 100 of 1,000,000",
+            id="a large sample",
+        ),
+        pytest.param(
+            lambda: _tar({f"a.{number}": b"" for number in range(120)}),
+            "a has 101 files of 0 bytes",
+            id="a sample of many files",
+        ),
+        pytest.param(_with_holes, "a file with holes", id="a file with holes"),
+        pytest.param(_pax_holes, "a file with holes", id="holes in a record"),
+        pytest.param(
+            lambda: _header(_tar({"x" * 200 + ".jpg": b"x"}), size=(124, b"00001000000\0")),
+            "a header of 262,144 bytes; the limit is 65,536",
+            id="a long name",
+        ),
+        pytest.param(_records, "headers for all that follows", id="records for all that follows"),
+    ],
+)
+def test_what_would_take_much_memory_is_refused(
+    pack: Callable[[bytes], bytes],
+    make: Callable[[], bytes],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shards, "LARGEST", 1_000_000)
+    monkeypatch.setattr(shards, "LARGEST_JSON", 40_000)
+    content = make()
+    (tmp_path / "a.tar").write_bytes(pack(content))
+    with pytest.raises(DataError, match=reason) as caught:
+        list(read(str(tmp_path / "a.tar")))
+    assert str(caught.value).startswith(f"{tmp_path}/a.tar: ")
+    if pack is bytes and "sample" not in reason and " files of " not in reason:
+        with pytest.raises(DataError, match=reason):
+            OpenShard(Shard(str(tmp_path / "a.tar"), "train", 1, 1, len(content), ""))
+
+
+def test_only_what_is_wanted_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film beside the photographs is passed over."""
+    monkeypatch.setattr(shards, "LARGEST", 1000)
+    write_tar(tmp_path / "a.tar", {"a.mp4": bytes(5000), "a.jpg": b"photo"})
+    found = members(str(tmp_path / "a.tar"), wanted=lambda name: name.endswith(".jpg"))
+    assert list(found) == [("a.jpg", b"photo")]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_shard_is_read_and_a_bomb_is_not(
+    pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.tar").write_bytes(pack(_tar(MEMBERS)))
+    assert [sample.key for sample in read(str(tmp_path / "a.tar"))] == ["000", "sub/001", "002"]
+    monkeypatch.setattr(unpacking, "_FREE", 1 << 19)
+    bomb = _tar({f"{number}.jpg": bytes(500_000) for number in range(8)})
+    (tmp_path / "a.tar").write_bytes(pack(bomb))
+    with pytest.raises(DataError, match="it unpacks to more than 100 times its size"):
+        for _ in members(str(tmp_path / "a.tar"), wanted=lambda _: False):
+            pass
+    (tmp_path / "a.tar").write_bytes(pack(_tar(MEMBERS))[:150])
+    with pytest.raises(DataError, match=r"a\.tar: the shard is damaged"):
+        list(read(str(tmp_path / "a.tar")))
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path, web: str) -> None:
@@ -141,7 +260,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, web: str) -> None:
     with pytest.raises(DataError, match=r"0\.json"):
         list(read(str(tmp_path / "b.tar")))
     with pytest.raises(DataError, match="no such file"):
-        read_bytes(f"{web}/index.json")
+        read_bytes(f"{web}/index.json", 100)
 
 
 @pytest.mark.filterwarnings("ignore")  # the server of the test leaves sockets open

@@ -159,6 +159,33 @@ def test_calibration_is_exported(
         (folder / "familiarity.npy").touch()
 
 
+OLD = Path(__file__).parent / "old_formats"
+OLD_EXPORTS = sorted(path.parent for path in OLD.glob("*/model.json"))
+
+
+@pytest.mark.parametrize("folder", OLD_EXPORTS, ids=lambda path: path.name)
+def test_exports_of_earlier_versions_caption_as_they_did(folder: Path) -> None:
+    """Folders that those versions wrote, and what they said of four pictures with each."""
+    wanted = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+    runner = OnnxCaptioner(folder)
+    for number, each in enumerate(wanted):
+        found = runner.caption(
+            OLD / f"{number}.png", beam_size=3, min_length=5, max_length=8, block_ngrams=1
+        )
+        assert list(found.words) == each["words"]
+        np.testing.assert_allclose(found.attention, each["attention"], atol=1e-4)
+        np.testing.assert_allclose(found.log_probs, each["log_probs"], atol=1e-3)
+        assert (found.betas is None) == (each["betas"] is None)
+        if each["betas"] is not None:
+            np.testing.assert_allclose(found.betas, each["betas"], atol=1e-4)
+        assert found.familiarity == pytest.approx(each["familiarity"], abs=1e-4)
+    assert len({tuple(each["words"]) for each in wanted}) > 2
+
+
+def test_there_are_exports_of_earlier_versions() -> None:
+    assert [path.name for path in OLD_EXPORTS] == ["calibrated", "contracts", "first"]
+
+
 def test_a_broken_model_still_gives_a_caption(exported: Path, pictures: list[Path]) -> None:
     runner = OnnxCaptioner(exported)
     advance = runner.model.advance

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,7 @@ from showattend.exceptions import UserError
 from showattend.export.hub_folder import CARD, write_hub_folder
 from showattend.model import checkpoint as checkpoints
 from showattend.model.checkpoint import FILE_NAME, shipped_models
+from showattend.system.files import remove_stale
 from tests.commandline import CommandLine
 
 METRICS = {"BLEU-4": 0.25, "METEOR": 0.2, "ROUGE-L": 0.5, "CIDEr": 0.625}
@@ -96,3 +102,62 @@ def test_the_command(run: CommandLine, tmp_path: Path) -> None:
     assert "--out DIR for ONNX, or --hub DIR" in run.refused("export", "--model", run.model)
     assert "about --hub" in run.refused("export", "--out", tmp_path / "o", "--license", "mit")
     assert "--size" in run.refused("export", "--hub", tmp_path / "h", "--size", 64)
+
+
+def test_a_card_that_is_not_text_is_one_line(
+    measured: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    (measured / CARD).write_bytes("# Größe\n".encode("latin-1"))
+    said = run.refused("export", "--model", measured, "--hub", tmp_path / "hub")
+    assert f"{measured / CARD}: cannot be read as text in UTF-8" in said
+    assert not (tmp_path / "hub").exists()
+
+
+def test_what_a_record_says_stays_in_its_cell(measured: Path, tmp_path: Path) -> None:
+    found = checkpoints.load(measured)
+    name = "mine | \x1b[2J\n# forged\ud800"
+    found.record = {"figures": [{"data": name, "settings": SETTINGS, "metrics": METRICS}]}
+    checkpoints.save(measured, found)
+    write_hub_folder(str(measured), tmp_path / "hub")
+    card = (tmp_path / "hub" / CARD).read_text(encoding="utf-8")
+    assert "| mine \\| \\x1b[2J\\n# forged\\ud800 | 0.250 |" in card
+    assert "\n# forged" not in card
+    assert ModelCard.load(tmp_path / "hub" / CARD).data.eval_results
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not looked for there")
+def test_the_folder_is_the_old_or_the_new_one_after_a_kill(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def content(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def killing(step: int) -> Callable[..., Path]:
+        replace, calls = Path.replace, itertools.count(1)
+
+        def call(self: Path, target: Path) -> Path:
+            if next(calls) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return replace(self, target)
+
+        return call
+
+    out = tmp_path / "hub folder" / "hub"
+    write_hub_folder(str(measured), out, license="mit")
+    old, status, step = content(out), 1, 0
+    (measured / "search.json").write_text('{"block_ngrams": 2}')
+    write_hub_folder(str(measured), tmp_path / "new", license="unknown")
+    new = content(tmp_path / "new")
+    assert len(new) == len(old) + 1
+    while status:
+        step += 1
+        if (child := os.fork()) == 0:
+            monkeypatch.setattr(Path, "replace", killing(step))
+            write_hub_folder(str(measured), out, license="unknown")
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        remove_stale(out)
+        assert content(out) in (old, new), f"killed at step {step}"
+        assert list(out.parent.iterdir()) == [out]
+    assert step > 4
+    assert content(out) == new

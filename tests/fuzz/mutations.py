@@ -213,6 +213,31 @@ def mutate_text(random: Random, seeds: Sequence[bytes]) -> bytes:
     return bytes(content[:MOST])
 
 
+XML_WORDS = (
+    "<rdf:li>", "</rdf:li>", "<rdf:li/>", "<rdf:Alt>", "<rdf:Seq/>", "<dc:description>",
+    "<a/>" * 500, "<a>" * 3000, "<!--", "-->", "<![CDATA[", "]]>", "<?xpacket end='w'?>", "<?x?>",
+    "&amp;", "&#1;", "&#x10FFFF;", "&lol;", "<!DOCTYPE a [<!ENTITY lol 'lol'>]>",
+    "xml:lang='x-default'", "xmlns:b='c'", "xmlns:dc='http://purl.org/dc/elements/1.1/'",
+    "dc:description='x>y'", "b:description=''", "=", "<?xml version='1.0' encoding='punycode'?>",
+    "<?xml version='1.0' encoding='utf-7'?>", "<?xml version='1.0' encoding='idna'?>",
+    "<?xml version='1.0' encoding='latin-1'?>", "<?xml version='1.1'?>", "\0", "\ufeff", "\ufffe",
+    "'", '"', "/>", "<", ">", "é", "\x85", "a" * 5000,
+)  # fmt: skip
+
+
+def mutate_xml(random: Random, seeds: Sequence[bytes]) -> bytes:
+    """Pieces of markup put into XML, at tags above all; or bytes changed."""
+    if random.random() < 0.3:
+        return mutate_bytes(random, seeds)
+    content = bytearray(random.choice(seeds))
+    for _ in range(random.choice((1, 1, 2, 3))):
+        ends = [found.start() for found in re.finditer(rb"[<> =\"]", content)] or [0]
+        place = random.choice(ends) if random.random() < 0.8 else random.randrange(len(content) + 1)
+        word = random.choice(XML_WORDS).encode()
+        content[place : place + random.choice((0, 0, 1, 20))] = word
+    return bytes(content[:MOST])
+
+
 def _word(random: Random) -> bytes:
     return random.choice(WORDS).encode("utf-8", "surrogatepass")
 

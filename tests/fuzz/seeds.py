@@ -106,6 +106,69 @@ def _image(image: Image.Image, form: str, options: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
+# Descriptions in photographs -------------------------------------------------------------------
+
+
+RDF = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+DC = 'xmlns:dc="http://purl.org/dc/elements/1.1/"'
+
+
+@lru_cache
+def packets() -> list[bytes]:
+    """XMP packets: ours, of other programs, in several encodings."""
+    from showattend.images.metadata.xmp_packet import with_description
+
+    ours = with_description(b"", "A dog runs.", "en", "showattend 0.1.0 (everyday)")
+    attributes = (
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF {RDF}><rdf:Description rdf:about="" {DC} '
+        'xmlns:p="http://ns.adobe.com/photoshop/1.0/" p:CaptionWriter="A. Person" '
+        'dc:description="A café."/></rdf:RDF></x:xmpmeta>'
+    )
+    languages = (
+        f'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><rdf:RDF {RDF}>'
+        f'<rdf:Description rdf:about="uuid:1" {DC}><dc:description><rdf:Alt>'
+        '<rdf:li xml:lang="x-default">A dog.</rdf:li><rdf:li xml:lang="de">Ein Hund &amp; ein '
+        "Ball.</rdf:li></rdf:Alt></dc:description><!-- x --></rdf:Description>"
+        f"</rdf:RDF>{' ' * 200}<?xpacket end='w'?>\0"
+    )
+    latin = f'<?xml version="1.0" encoding="iso-8859-1"?>{attributes}'
+    return [
+        ours,
+        attributes.encode(),
+        languages.encode(),
+        languages.encode("utf-16"),
+        latin.encode("latin-1"),
+        f"<rdf:RDF {RDF}/>".encode(),
+    ]
+
+
+@lru_cache
+def photos() -> list[bytes]:
+    """Photographs that can hold a description, without one and with ours."""
+    from showattend.images.metadata.xmp_files import with_packet
+
+    photo = photograph()
+    exif = Image.Exif()
+    exif[0x010E], exif[0x010F] = "DCIM\\1", "a camera"
+    frames = [photo.rotate(90), photo.rotate(180)]
+    bare = [
+        _image(each, form, options)
+        for each, form, options in (
+            (photo, "JPEG", {"exif": exif}),
+            (photo, "JPEG", {"comment": "none"}),
+            (photo, "MPO", {"save_all": True, "append_images": frames}),
+            (photo, "PNG", {"exif": exif}),
+            (photo, "WEBP", {"quality": 50}),
+            (photo, "WEBP", {"quality": 50, "exif": exif}),
+            (photo.convert("RGBA"), "WEBP", {"lossless": True}),
+            (photo, "TIFF", {"exif": exif, "compression": "tiff_lzw"}),
+            (photo.copy(), "TIFF", {"save_all": True, "append_images": [photo.rotate(90)]}),
+            (photo.convert("L"), "TIFF", {"big_tiff": True}),
+        )
+    ]
+    return [*bare, *(with_packet(each, packets()[0]) for each in bare)]
+
+
 # Data sets -------------------------------------------------------------------------------------
 
 
@@ -309,6 +372,89 @@ def captioner() -> Captioner:
     )
 
 
+MADE: dict[str, Any] = {
+    "code": {"version": "0.1.0", "sources": "0" * 16, "commit": "1" * 40, "changed": True},
+    "command": ["showattend", "train", "a.yaml"],
+    "packages": {"python": "3.11.9", "torch": "2.8.0"},
+    "machine": {
+        "system": "Linux x86_64", "processor": "a processor", "processors": 2, "threads": 2,
+        "instructions": "AVX2", "device": "cuda", "gpu": "a card",
+        "environment": {"OMP_NUM_THREADS": "2"},
+    },
+    "data": {"annotations": "2" * 16, "images": "3" * 16},
+}  # fmt: skip
+SETTINGS = {
+    "beam_size": 5, "length_penalty": 0.7, "block_ngrams": 2, "min_length": 1, "max_length": 30,
+    "size": SIDE, "precision": "float32", "images": 1000,
+}  # fmt: skip
+SCORES = {"BLEU-1": 0.7, "BLEU-4": 0.25, "METEOR": 0.2, "ROUGE-L": 0.5, "CIDEr": 0.6}
+RECORD: dict[str, Any] = {
+    "showattend": "0.1.0",
+    "config": {
+        "data": {"path": [{"path": "a.jsonl", "weight": 1.0, "name": None}], "images": None},
+        "encoder": {"size": SIDE},
+        "train": {"out": "runs/a", "init_from": "flickr8k", "validate_beam": 3},
+        "search": {key: SETTINGS[key] for key in list(SETTINGS)[:5]},
+    },
+    "data": {"train_images": 6000, "val_images": 1000, "size": SIDE, "grid": [1, 1]},
+    "best": {"epoch": 2, "CIDEr": 0.5},
+    "history": [
+        {"epoch": 1, "phase": "cross-entropy", "loss": 2.5, "lr": 0.001, "seconds": 3.5},
+        {
+            "epoch": 2, "phase": "cross-entropy", "loss": 2.25, "val_loss": 2.5, "BLEU-4": 0.2,
+            "CIDEr": 0.5, "sets": {"a": {"val_loss": 2.5, "BLEU-4": 0.2, "CIDEr": 0.5}},
+        },
+    ],
+    "figures": [
+        {"data": "Flickr8k validation split", "settings": SETTINGS, "metrics": SCORES},
+        {"data": "others", "settings": {}, "metrics": {"CIDEr": 0.5}},
+    ],
+    "seconds": 12.5,
+    "machine": {"device": "cpu", "precision": "bfloat16", "threads": 2},
+    "validation": SETTINGS | {"split": "val"},
+    "provenance": MADE,
+    "resumed": [{"epoch": 2, "batch": 1} | MADE],
+}  # fmt: skip
+"""All that a record may hold."""
+
+
+def records() -> list[bytes]:
+    """Records as files: training.json, of `evaluate`, results.json of `compare`."""
+    said = [{"image_id": i, "caption": "a dog", "scores": {"CIDEr": 0.5}} for i in range(2)]
+    how = {
+        "annotations": "a.jsonl", "image_folder": "images", "split": "val", "model": "everyday",
+        "batch_size": 32, "tokenizer": "PTB",
+    }  # fmt: skip
+    evaluated = {
+        "metrics": SCORES,
+        "settings": SETTINGS | how,
+        "captions": said,
+        "provenance": MADE,
+    }
+    compared = {
+        "metrics": SCORES, "best": RECORD["best"], "machine": RECORD["machine"], "captions": said,
+        "config": RECORD["config"], "provenance": MADE,
+        "evaluation": {
+            "data": "a.jsonl", "split": "val", "images": 2, "size": SIDE, "precision": "float32",
+            "search": RECORD["config"]["search"],
+        },
+    }  # fmt: skip
+    return [_json(each) for each in (RECORD, evaluated, compared)]
+
+
+def finetune_reports() -> list[bytes]:
+    """finetune.json, of a run that is finished and of one that is not; the data's report.json."""
+    begun = {"source": "@source@", "model": "flickr8k", "temperature": 1.5}
+    example = {"photo": "a.jpg", "before": "A dog.", "after": "Two dogs.", "people": "Dogs."}
+    finished = begun | {
+        "images": {"train": 16, "val": 12}, "kept": "start", "before": SCORES, "after": SCORES,
+        "loss": [2.5, 2.25], "gain": [0.5, 0.25], "examples": [example, example],
+        "skipped": ["b.jpg: no caption"], "unread": 1, "evaluate": ["--annotations", "a.jsonl"],
+        "settings": {"before": SETTINGS, "after": SETTINGS}, "notes": ["a note"], "seconds": 3.5,
+    }  # fmt: skip
+    return [_json(each) for each in (begun, finished, {"skipped": ["b.jpg: no caption"]})]
+
+
 @lru_cache
 def models() -> list[bytes]:
     """A model's file."""
@@ -320,16 +466,21 @@ def models() -> list[bytes]:
 
 @lru_cache
 def headers() -> list[bytes]:
-    """A model's file without its encoder, of which only the header matters."""
+    """A model's file without its encoder, of which only the header matters; an old one's."""
     from dataclasses import replace
 
     from showattend.model.checkpoint import save
 
     whole = captioner().to_checkpoint()
     weights = {key: value for key, value in whole.weights.items() if "encoder" not in key}
+    old = {"figures": {"Flickr8k test": {"BLEU-4": 0.2, "CIDEr": 0.5}}, "best_epoch": 1}
     with TemporaryDirectory() as folder:
-        path = save(Path(folder) / "model", replace(whole, weights=weights))
-        return [path.read_bytes()]
+        return [
+            save(
+                Path(folder) / "model", replace(whole, weights=weights, record=record)
+            ).read_bytes()
+            for record in (RECORD, old)
+        ]
 
 
 @lru_cache
@@ -425,7 +576,7 @@ def npy() -> list[bytes]:
 
 
 def tars() -> list[bytes]:
-    """Shards of two samples, with headers of all three formats; the last one compressed."""
+    """Shards of two samples, with headers of all three formats; the last ones compressed."""
     array = io.BytesIO()
     np.save(array, np.ones((2, 2, 3), np.float16))
     found = []
@@ -433,6 +584,8 @@ def tars() -> list[bytes]:
         (tarfile.USTAR_FORMAT, "w"),
         (tarfile.PAX_FORMAT, "w"),
         (tarfile.GNU_FORMAT, "w:gz"),
+        (tarfile.GNU_FORMAT, "w:bz2"),
+        (tarfile.GNU_FORMAT, "w:xz"),
     ):
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode=mode, format=form) as tar:
@@ -462,6 +615,26 @@ def indexes() -> list[bytes]:
     return [
         _json(to_json(shards, words, features)) for features in (None, {"encoder": "e", "crop": 0})
     ]
+
+
+OPTIONS = {
+    "inputs": ["/photos"],
+    "recursive": False,
+    "model": "0123",
+    "parts": "jsonl",
+    "size": None,
+}
+
+
+def lists() -> list[bytes]:
+    """The list of images that a job on a cluster writes first."""
+    from showattend.export.cluster.partition import LIST, Part, write_list
+    from showattend.export.cluster.stores import Store
+
+    parts = [Part(0, NAMES), Part(1, shard="s3://bucket/a.tar"), Part(2, ("é\n.jpg",))]
+    with TemporaryDirectory() as folder:
+        write_list(Store(folder), parts, "/here", OPTIONS, ["x: no images"])
+        return [(Path(folder) / LIST).read_bytes()]
 
 
 def uploads() -> list[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ from tests.fuzz.mutations import (
     mutate_parts,
     mutate_tar,
     mutate_text,
+    mutate_xml,
 )
 from tests.fuzz.seeds import written
 
@@ -79,6 +82,57 @@ def claim_of_photo(content: bytes, folder: Path) -> None:
     from showattend.images.photo_file import PhotoFile
 
     assert claim(PhotoFile.of(content, "photo.jpg"), 64).width > 0
+
+
+# Descriptions in photographs -------------------------------------------------------------------
+
+TEXT = 'Two dogs & a "ball" <run>.'
+
+
+def edit_packet(content: bytes, folder: Path) -> None:
+    """What is written into a packet is read from it, and can be written again."""
+    from showattend.images.metadata.xmp_packet import read_description, with_description
+
+    read_description(content)
+    changed = with_description(content, TEXT, "en", "showattend 1 (a)")
+    assert read_description(changed).text == TEXT
+    assert with_description(changed, TEXT, "en", "showattend 1 (a)") == changed
+
+
+def write_description(content: bytes, folder: Path) -> None:
+    """The photo is refused and stays as it is, or it has the description and the same pixels."""
+    from showattend.images.metadata import photo_descriptions as descriptions
+
+    photo = written(folder, "photo.jpg", content)
+    descriptions.description_in(photo)
+    before = _pixels(content)
+    try:
+        descriptions.write_into(photo, descriptions.Words(TEXT, "en", "showattend"), replace=True)
+    except UserError:
+        assert photo.read_bytes() == content
+        raise
+    finally:
+        assert [each.name for each in folder.iterdir()] == ["photo.jpg"]
+    assert descriptions.read_description(descriptions.packet_in(photo.read_bytes())).text == TEXT
+    if before:
+        assert _pixels(photo.read_bytes()) == before
+
+
+def _pixels(content: bytes) -> list[Any]:
+    """Modes, sizes and pixels of all frames; empty if they cannot be decoded, or are large."""
+    from PIL import Image, ImageSequence
+
+    from showattend.system.quiet import quiet
+
+    try:
+        with quiet(), Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > 100_000 or getattr(image, "n_frames", 1) > 8:
+                return []
+            return [
+                (each.mode, each.size, each.tobytes()) for each in ImageSequence.Iterator(image)
+            ]
+    except Exception:
+        return []
 
 
 # Data sets -------------------------------------------------------------------------------------
@@ -163,10 +217,40 @@ def read_shard(content: bytes, folder: Path) -> None:
     from showattend.data.shards import read
 
     place = str(written(folder, "train-0.tar", content))
-    if content[:2] != b"\x1f\x8b":  # a compressed one can only be read through
+    if content[:2] not in (
+        b"\x1f\x8b",
+        b"BZ",
+        b"\xfd7",
+    ):  # a compressed one can only be read through
         _use_shard(Shard(place, "train", 2, 2, len(content), ""))
     for sample in read(place):
         assert isinstance(sample.name, str)
+
+
+def read_list(content: bytes, folder: Path) -> None:
+    """What a run that is continued does with the list of the first one."""
+    from showattend.export.cluster.part_files import bad_file_of, file_of
+    from showattend.export.cluster.partition import LIST, ImageList, Part
+    from showattend.export.cluster.stores import Store
+
+    written(folder, LIST, content)
+    found = ImageList(Store(str(folder)))
+    refused = []
+    try:
+        found.check(seeds.OPTIONS)
+    except UserError as error:
+        refused.append(error)
+    totals, parts = found.totals(), list(found.parts())
+    assert (len(parts), [part.number for part in parts]) == (totals.parts, [*range(len(parts))])
+    for part in parts:
+        assert Part.of_line(part.to_line()) == part
+        for name in (file_of(part, "jsonl"), bad_file_of(part)):
+            assert not (folder / name).exists()
+        for image in part.images or (part.shard,):
+            assert isinstance(image, str)
+    assert isinstance("".join((found.folder, *totals.problems)), str)
+    if refused:
+        raise refused[0]
 
 
 def read_table(content: bytes, folder: Path) -> None:
@@ -301,6 +385,62 @@ def build_model(content: bytes, folder: Path) -> None:
     captioner.caption(seeds.photograph(), beam_size=2, max_length=3, min_length=0)
 
 
+def make_card(content: bytes, folder: Path) -> None:
+    """The card of a model for the Hub, as `export --hub` makes it."""
+    from showattend.export.hub_folder import model_card
+    from showattend.model.checkpoint import load
+    from showattend.model.description import describe
+
+    path = written(folder, "model.safetensors", content)
+    facts = describe(path)
+    card = model_card(load(path), "a", facts, license="mit", language="en")
+    for line in card.encode("utf-8", "backslashreplace").decode().split("\n"):
+        assert "\x1b" not in line
+    assert card.count("\n# ") == 1
+
+
+def show_record(content: bytes, folder: Path) -> None:
+    """A record is shown, and compared with another one."""
+    from showattend.cli.info_command import _record
+    from showattend.evaluation.reproduce import differing, read_record
+
+    path = written(folder, "record.json", content)
+    other = read_record(written(folder, "other.json", seeds.records()[1]))
+    differing(read_record(path), other)
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        _record(path)
+    assert "\x1b" not in shown.getvalue()
+
+
+def read_reports(content: bytes, folder: Path) -> None:
+    """What `finetune --resume` reads: its own report, and that of the data set."""
+    from showattend.cli.finetune_command import _print
+    from showattend.training.finetune import _begin, _gather
+    from showattend.training.reporter import Silent
+
+    source, out = written(folder, "a.jsonl", b""), folder / "out"
+    given = {"source": os.path.realpath(source), "model": "flickr8k"}
+    written(out, "finetune.json", content.replace(b"@source@", given["source"].encode()))
+    written(out / "data", "dataset.jsonl", b"{}")
+    written(out / "data", "report.json", content)
+    shown, errors = io.StringIO(), []
+    try:
+        found = _begin(out, source, given, True)
+        if "kept" in found:
+            with contextlib.redirect_stdout(shown):
+                _print(found, out)
+    except DataError as error:
+        errors.append(error)
+    assert "\x1b" not in shown.getvalue()
+    try:
+        _gather(source, None, out, True, Silent())
+    except DataError as error:
+        errors.append(error)
+    if len(errors) == 2:
+        raise errors[0]
+
+
 def load_beside(content: bytes, folder: Path) -> None:
     from showattend.model.checkpoint import load
 
@@ -418,6 +558,15 @@ TARGETS = {
     for target in (
         Target("image", seeds.images, mutate_bytes, open_photo, (ImageError,), 50_000),
         Target("claim", seeds.images, mutate_bytes, claim_of_photo, (ImageError,), 20_000),
+        Target(
+            "xmp packet",
+            seeds.packets,
+            either(mutate_xml, mutate_text),
+            edit_packet,
+            (DataError,),
+            15_000,
+        ),
+        Target("xmp file", seeds.photos, mutate_bytes, write_description, (UserError,), 20_000),
         Target("coco", seeds.coco, mutate_json, read_coco, (DataError,), 20_000),
         Target(
             "coco subset",
@@ -456,6 +605,7 @@ TARGETS = {
             4_000,
         ),
         Target("shard", seeds.tars, mutate_tar, read_shard, (DataError,), 6_000),
+        Target("images.jsonl", seeds.lists, mutate_json_lines, read_list, (UserError,), 10_000),
         Target(
             "names", lambda: [b"a.jpg/b.JPG/c.png"], mutate_text, find_names, (DataError,), 3_000
         ),
@@ -498,6 +648,16 @@ TARGETS = {
             (CheckpointError,),
             2_000,
         ),
+        Target("hub card", seeds.headers, mutate_header, make_card, (CheckpointError,), 10_000),
+        Target("record", seeds.records, mutate_json, show_record, (DataError,), 12_000),
+        Target(
+            "finetune report",
+            seeds.finetune_reports,
+            mutate_json,
+            read_reports,
+            (DataError,),
+            6_000,
+        ),
         Target("state", seeds.states, mutate_header, resume_state, (CheckpointError,), 4_000),
         Target("model.json", seeds.settings, mutate_json, load_settings, (UserError,), 600),
         Target(
@@ -530,8 +690,12 @@ def import_all() -> None:
         "showattend.data.cache_listing", "showattend.data.coco.annotations",
         "showattend.training.check",
         "showattend.evaluation.evaluate", "showattend.evaluation.grounding.instances",
+        "showattend.export.cluster.part_files",
         "showattend.export.engine", "showattend.export.program", "showattend.cli.resuming",
         "showattend.model.description", "showattend.server.api", "showattend.visualize.raw",
+        "huggingface_hub", "rich.table", "showattend.cli.finetune_command",
+        "showattend.cli.info_command", "showattend.export.hub_folder",
+        "showattend.images.metadata.photo_descriptions", "showattend.training.finetune",
     ):  # fmt: skip
         import_module(name)
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from showattend.captioner import Captioner
+from showattend.config import defaults
 from showattend.exceptions import CheckpointError
 from showattend.model import checkpoint as checkpoints
 from showattend.model.checkpoint import FILE_NAME, Checkpoint, load, save, save_tensors
@@ -38,6 +39,28 @@ def test_a_checkpoint_comes_back_as_it_was(
         for key, value in checkpoint.weights.items():
             assert torch.equal(found.weights[key], value)
         assert vars(found) | {"weights": None} == vars(checkpoint) | {"weights": None}
+
+
+def test_a_model_with_the_options_of_all_kinds_is_read(
+    tmp_path: Path, checkpoint: Checkpoint, photo: Path
+) -> None:
+    """Sections had the options of all kinds once, those of others with their defaults."""
+    config = {name: dict(section) for name, section in checkpoint.config.items()}
+    for key, default in defaults().items():
+        section, _, name = key.partition(".")
+        if section in ("attention", "decoder"):
+            config[section].setdefault(name, default)
+    assert {"layers", "gate"} <= config["decoder"].keys()
+    old = Captioner.from_pretrained(save(tmp_path / "old", replace(checkpoint, config=config)))
+    new = Captioner.from_checkpoint(checkpoint)
+    assert old.caption(photo).words == new.caption(photo).words
+    again = old.to_checkpoint().config
+    assert again["attention"] == {"kind": "additive"}
+    assert "layers" not in again["decoder"]
+    config["decoder"]["layers"] = 4
+    damaged = save(tmp_path / "damaged", replace(checkpoint, config=config))
+    with pytest.raises(CheckpointError, match=r"layers is 4, which decoder\.kind lstm does not"):
+        Captioner.from_pretrained(damaged)
 
 
 def test_a_frozen_encoder_is_not_stored_again(checkpoint: Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -21,9 +22,12 @@ from showattend.system.files import (
     make_room,
     name_aside,
     remove_stale,
+    sweep,
     write_bytes,
     write_json,
     write_text,
+    writing_file,
+    writing_folder,
 )
 
 
@@ -100,6 +104,148 @@ def test_special_files_are_not_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_block_writes_a_file(apart: bool, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.bin"
+    for content in (b"old", b"new"):
+        with writing_file(path, sync=True, apart=apart) as aside:
+            aside.write_bytes(content)
+            assert not path.exists() or path.read_bytes() == b"old"
+        assert path.read_bytes() == content
+    with pytest.raises(ZeroDivisionError), writing_file(path, apart=apart) as aside:
+        aside.write_bytes(bytes([1 // 0]))
+    with pytest.raises(FileNotFoundError), writing_file(path, apart=apart):
+        pass  # nothing is written
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+# Folders ---------------------------------------------------------------------------------------
+
+
+def content(folder: Path) -> dict[str, str]:
+    """The files of a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def fill(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+OLD = {"a": "old a", "b": "old b", "more/c": "old c", "mine": "mine"}
+NEW = {"a": "new a", "more/d": "new d", "e": "new e", "mine": "mine"}
+
+
+def write_new(out: Path) -> None:
+    with writing_folder(out, replaces=["b"]) as aside:
+        fill(aside, {name: text for name, text in NEW.items() if name != "mine"})
+
+
+@pytest.mark.parametrize("before", ["absent", "empty", "a link"])
+def test_a_folder_is_written(before: str, tmp_path: Path) -> None:
+    out = tmp_path / "parent" / "out"
+    if before == "empty":
+        out.mkdir(parents=True)
+    if before == "a link":
+        out.parent.mkdir()
+        (tmp_path / "disk").mkdir()
+        out.symlink_to(tmp_path / "disk")
+    write_new(out)
+    assert content(out) == {name: text for name, text in NEW.items() if name != "mine"}
+    assert out.is_symlink() == (before == "a link")
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_folder_replaces_what_is_its_own(tmp_path: Path) -> None:
+    """The folder stays the same one: a shell in it, and a volume mounted there, keep it."""
+    out = tmp_path / "out"
+    fill(out, OLD)
+    inode = out.stat().st_ino
+    write_new(out)
+    assert content(out) == NEW
+    assert out.stat().st_ino == inode
+    assert list(tmp_path.iterdir()) == [out]
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        write_new(tmp_path / "file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out"]
+
+
+@pytest.mark.parametrize("step", range(1, 8))
+def test_a_folder_stays_if_writing_it_fails(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of its entries cannot be moved: of the old ones a, b, more; of the new all."""
+    out = tmp_path / "out"
+    fill(out, OLD)
+    replace, count = Path.replace, 0
+
+    def fail(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == step:
+            raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_new(out)
+    assert content(out) == OLD
+    assert list(tmp_path.iterdir()) == [out]
+
+
+IMPORTS = """
+from __future__ import annotations
+import os, shutil, signal, sys
+from pathlib import Path
+from showattend.system.files import remove_stale, writing_folder
+"""
+KILLED_AT = """
+place = Path(sys.argv[1])
+calls = [(Path, "replace"), (Path, "mkdir"), (Path, "rmdir"), (os, "unlink"), (os, "rmdir")]
+found = []
+for step in range(1, 100):
+    out = place / str(step) / "a folder whose name is longer than forty characters"
+    fill(out, OLD)
+    if (child := os.fork()) == 0:
+        left = step
+        def killing(plain):
+            def call(*args, **options):
+                global left
+                left -= 1
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return plain(*args, **options)
+            return call
+        for owner, name in calls:
+            setattr(owner, name, killing(getattr(owner, name)))
+        write_new(out)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    partial = content(out)
+    remove_stale(out.with_name(f"{out.name[:40]}, another one"))
+    assert content(out) == partial, "that is another folder"
+    remove_stale(out)
+    assert list(out.parent.iterdir()) == [out], step
+    found.append("new" if content(out) == NEW else "old")
+    assert content(out) in (OLD, NEW), (step, content(out))
+    if status == 0:
+        break
+assert "old" in found and found == sorted(found, reverse=True) and len(found) > 12, found
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not looked for there")
+def test_a_folder_of_a_killed_process_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+    shared = [inspect.getsource(each) for each in (content, fill, write_new)]
+    program = "\n".join([IMPORTS, f"OLD, NEW = {OLD}, {NEW}", *shared, KILLED_AT])
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], text=True, stderr=-1)
+    assert done.returncode == 0, done.stderr
+
+
 # What killed processes leave -------------------------------------------------------------------
 
 KILLED = """
@@ -113,8 +259,11 @@ WRITERS = {
     "write_bytes": "from showattend.system.files import write_bytes; write_bytes(out, b'x')",
     "save_tensors": "import torch; from showattend.model.checkpoint import save_tensors;"
     "save_tensors(out, {'x': torch.zeros(3)}, {})",
-    "folder": "from showattend.system.files import name_aside; aside = name_aside(out);"
-    "aside.mkdir(); (aside / 'encoder.onnx').touch(); killed()",
+    "writing_folder": """
+from showattend.system.files import writing_folder
+with writing_folder(out) as aside:
+    (aside / 'encoder.onnx').touch()
+""",
 }
 
 
@@ -145,6 +294,24 @@ def test_what_may_be_in_use_stays(tmp_path: Path) -> None:
         os.utime(path, (0, 0))
     assert sorted(remove_stale(out)) == sorted([old, elsewhere])
     assert mine.exists()
+
+
+def test_a_folder_is_swept_of_what_is_ours(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = name_aside(tmp_path / "a [photo].jpg")
+    stale = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
+    elsewhere = tmp_path / ".b.jpg.00000000-1-0123abcd.part"
+    kept = [mine, elsewhere, tmp_path / "a.part", tmp_path / ".a.jpg.0123abcd.part"]
+    for path in (stale, *kept):
+        path.touch()
+    folder = stale.with_name(stale.name.replace("photo", "folder"))
+    folder.mkdir()
+    assert sweep([tmp_path, tmp_path, tmp_path / "none"]) == [stale]
+    assert folder.is_dir()
+    assert all(path.exists() for path in kept)
+    os.utime(elsewhere, (0, 0))
+    assert sweep([tmp_path]) == [elsewhere]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other locks there")

@@ -217,15 +217,15 @@ def test_a_temperature_can_be_fitted(kind: str, runs: Callable[[str], Any], toy:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"decoder": {"layers": 2}}, "decoder.layers is 2, which decoder.kind lstm does not use"),
+        ({"decoder": {"layers": 2}}, "decoder.layers is 2, which decoder.kind lstm does not take"),
         (
             {"decoder": {"kind": "transformer", **BLOCKS, "gate": "vector"}},
-            "decoder.gate is 'vector', which decoder.kind transformer does not use; leave it out, "
+            "decoder.gate is 'vector', which decoder.kind transformer does not take; leave it out, "
             "or use one of lstm",
         ),
         (
             {"decoder": {"kind": "masked", **BLOCKS}, "attention": {"kind": "dot"}},
-            "attention.kind is 'dot', which decoder.kind masked does not use",
+            "attention.kind is 'dot', which decoder.kind masked does not take",
         ),
         ({"decoder": {"kind": "transformer", **BLOCKS, "heads": 5}}, "multiple of 4 and of"),
         ({"decoder": {"kind": "transformer", **BLOCKS, "layers": 0}}, "decoder.layers is 0"),

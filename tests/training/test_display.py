@@ -57,6 +57,15 @@ def test_long_lines_are_not_broken() -> None:
     assert not isinstance(sys.stdout, type(display)), "standard output is as it was"
 
 
+def test_file_names_reach_the_terminal_escaped() -> None:
+    stream = io.StringIO()
+    with Display(Console(file=stream, force_terminal=True, width=80)) as display:
+        display.message("skipped: a\x1b]0;owned\x07\u202egpj.b")
+        print("a.jpg\tA dog.")
+    assert "skipped: a\\x1b]0;owned\\x07\\u202egpj.b" in stream.getvalue()
+    assert "a.jpg   A dog." in stream.getvalue()
+
+
 def test_scores_of_another_measure_are_not_best() -> None:
     stream = io.StringIO()
     Display(Console(file=stream, width=120)).epoch(ENTRY | {"phase": ADJUSTED}, best=True)

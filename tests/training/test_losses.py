@@ -6,10 +6,8 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from showattend.model.decoders.protocol import Forced
-from showattend.training import losses
 from showattend.training.losses import captioning_loss
 
 # Three tokens over four words; the probabilities are exact.
@@ -22,6 +20,11 @@ COVERAGE = torch.tensor([[[1.5, 0.5], [0.25, 0.75]], [[0.0, 0.0], [9.0, 9.0]]])
 NLL = -(math.log(0.5) + math.log(0.25) + math.log(0.3))
 # (1 - 1.5)^2 + (1 - 0.5)^2 = 0.5 and (1 - 0.25)^2 + (1 - 0.75)^2 = 0.625, over two captions.
 PENALTY = (0.5 + 0.625) / 2
+
+
+@pytest.fixture(params=["0", "1"], ids=["fast", "plain"], autouse=True)
+def plain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOWATTEND_PLAIN", request.param)
 
 
 def forced(dtype: torch.dtype = torch.float64) -> Forced:
@@ -65,26 +68,6 @@ def test_only_the_total_carries_a_gradient() -> None:
     assert loss.total.requires_grad
     assert not loss.cross_entropy.requires_grad
     assert not loss.penalty.requires_grad
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("at_once", [1, 14, 1 << 18])  # a row, two rows, all of them
-def test_loss_and_gradient_are_pytorchs(
-    smoothing: float, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(losses, "_AT_ONCE", at_once)
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(5, 7, dtype=torch.float64, generator=generator).requires_grad_()
-    targets = torch.tensor([0, 6, 3, 3, 1])
-    given = Forced(logits, targets, torch.tensor([0, 0, 0, 1, 1]), torch.ones(1, 2, 4).double())
-    found = captioning_loss(given, torch.tensor([[3, 2]]), label_smoothing=smoothing)
-    wanted = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum") / 2
-    torch.testing.assert_close(found.total, wanted, rtol=1e-12, atol=0)
-    torch.testing.assert_close(
-        *(torch.autograd.grad(3 * loss, logits)[0] for loss in (found.total, wanted)),
-        rtol=1e-10,
-        atol=1e-12,
-    )
 
 
 def test_what_the_attention_adds_is_a_mean_of_the_captions_that_are_there() -> None:

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 import torch
 
-from showattend.config import Config
+from showattend.config import Config, DataConfig, EncoderConfig
+from showattend.data.cache import WHOLE, recipe_of
 from showattend.data.readers import read_dataset
 from showattend.data.shard_writer import write_shards
 from showattend.data.stream import ShardFeatures, ShardPixels
 from showattend.data.toy import write_toy
 from showattend.exceptions import ConfigError, DataError
+from showattend.images.preprocessing import Preprocessing
+from showattend.model.build import encoder_of
 from showattend.model.checkpoint import load
 from showattend.system.processes import ALONE
 from showattend.training.setup import set_up
-from showattend.training.shard_inputs import EncodedPhotos, read_shards, uses_shards
+from showattend.training.shard_inputs import EncodedPhotos, _unfit, read_shards, uses_shards
 from showattend.training.trainer import train
 from tests.tinyrun import tiny_run
 
@@ -102,12 +105,42 @@ def test_features_of_another_encoder_are_not_used(config: Make) -> None:
     for sections, reason in (
         ({"encoder": {"size": 96}}, "their size is 64, that of this run 96"),
         ({"data": {"mirror": True}}, "data.mirror or data.crops asks for other views"),
-        ({"encoder": {"finetune_from": "blocks.6"}}, "their encoder is efficientnet_lite0, "),
+        ({"encoder": {"finetune_from": "blocks.6"}}, "their encoder is 'efficientnet_lite0', "),
     ):
         found, messages = inputs(**sections)
         assert isinstance(found, ShardPixels)
         line = next(line for line in messages if "not used" in line)
         assert reason in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"preprocessing": {"sharpen": 1}}, "their sharpen is 1, that of this run None"),
+        ({"preprocessing": {"sharpen": None}}, "their sharpen is None, that of this run None"),
+        ({"preprocessing": {"size": [[1] * 9000] * 9000}}, "their size is [[1, 1, 1"),
+        ({"preprocessing": {"x\n" * 9000: 1}}, r"their x\nx\n"),
+        ({"encoder": {"a": "x" * 10**6}}, "their encoder is {'a': 'xxx"),
+        ({"preprocessing": 3}, "their preprocessing is 3, that of this run {"),
+        ({"preprocessing": None}, "their preprocessing is None"),
+        ({"encoder": None}, "their encoder is None"),
+    ],
+)
+def test_any_recipe_of_features_is_compared(changes: dict[str, Any], reason: str) -> None:
+    encoder = encoder_of(EncoderConfig(name="timm:test_efficientnet"), pretrained=False)
+    preprocessing = Preprocessing(size=32)
+    encoder.measure(32)
+    arguments = encoder, preprocessing, torch.float32
+    recipe = recipe_of(*arguments, WHOLE, 1.0)
+    assert _unfit([recipe], *arguments, DataConfig()) is None
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(recipe[key], dict)
+        changed = recipe | {key: recipe[key] | value if both else value}
+        found = _unfit([recipe, changed], *arguments, DataConfig())
+        assert found is not None
+        assert reason in found
+        assert found.isprintable()
+        assert len(found) < 400
 
 
 def test_a_part_of_the_shards(config: Make) -> None:

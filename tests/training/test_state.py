@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from showattend.config import Config, from_dict, to_dict
+from showattend.config import Config, defaults, from_dict, load_config, to_dict
 from showattend.exceptions import CheckpointError, DataError
 from showattend.model.checkpoint import load_tensors, save_tensors
 from showattend.system.processes import Processes
@@ -21,14 +23,17 @@ from showattend.training.state import (
     Progress,
     begins_or_resumes,
     check_folder,
+    differences,
     has_begun,
     load_state,
     save_state,
 )
+from showattend.training.trainer import train
 
 CONFIG: dict[str, Any] = {
     "data": {"path": "toy", "cache": "here"},
     "train": {"lr": 0.1, "out": "runs/a", "patience": 5, "device": "cpu", "save_every": 5.0},
+    "data set": "abcd",
 }
 
 
@@ -81,6 +86,24 @@ def change(section: str, **values: Any) -> dict[str, Any]:
     return CONFIG | {section: CONFIG[section] | values}
 
 
+@pytest.mark.parametrize("kind", ["lstm", "luong", "transformer"])
+def test_a_state_with_the_options_of_all_kinds_goes_on(kind: str, tmp_path: Path) -> None:
+    """Sections had the options of all kinds once, those of others with their defaults."""
+    model, optimizer = build(0)
+    step(model, optimizer)
+    now = to_dict(from_dict(Config, {"decoder": {"kind": kind, "hidden_dim": 8}}, "test"))
+    before = {section: dict(values) for section, values in now.items()}
+    for key, default in defaults().items():
+        section, _, name = key.partition(".")
+        before[section].setdefault(name, default)
+    assert {"layers", "gate", "attention_dim"} <= before["decoder"].keys()
+    save_state(tmp_path, {"model": model}, optimizer, Progress(), before)
+    check_folder(tmp_path, now, resume=True)
+    load_state(tmp_path, {"model": model}, optimizer, now)
+    before["decoder"]["layers"] = 4
+    assert differences(before, now, except_for=()) == ["decoder.layers was 4, is 3"]
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -101,7 +124,7 @@ def test_what_does_not_change_the_training_may_change(
     ("config", "message"),
     [
         (change("train", lr=0.2), r"another config \(train.lr was 0.1, is 0.2\)"),
-        (CONFIG | {"data set": "1234"}, "data set was None, is 1234"),
+        (CONFIG | {"data set": "1234"}, "data set was abcd, is 1234"),
         (change("data", path=["a.jsonl", "b.jsonl"]), "data.sets was None, is"),
         (change("train", new=1), "train.new was None, is 1"),
         (change("data", cache=None), "data.cache was here, is None"),  # half precision, or not
@@ -234,3 +257,58 @@ def test_a_state_on_another_machine_is_not_overwritten(tmp_path: Path) -> None:
             begins_or_resumes(config, True, processes)
     saved(out, 3, 1)
     assert begins_or_resumes(config, True, processes)
+
+
+# Earlier versions ------------------------------------------------------------------------------
+
+OLD = Path(__file__).parent / "old_formats"
+CHANGES = {
+    "first": [  # it had neither a projection nor averages, and each of 1,280 features costs bytes
+        "decoder.projection_dim=0",
+        "train.ema=0",
+        *(f"decoder.{name}_dim=1" for name in ("embedding", "hidden", "attention")),
+    ],
+    "phases": ["self_critical.temperature=1"],  # the default then
+}
+OLD_STATES = sorted(path.parent for path in OLD.glob("*/state.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures of these runs, and their features."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def old_run(folder: Path, tmp_path: Path, cache: Path, *changes: str) -> Config:
+    """The config of a copy of an old run."""
+    shutil.copytree(folder, tmp_path / "run")
+    places = [f"train.out={tmp_path / 'run'}", f"data.cache={cache}"]
+    return load_config(OLD / "config.yaml", [*places, *changes])
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(each, marks=() if each.name == "contracts" else pytest.mark.slow, id=each.name)
+        for each in OLD_STATES
+    ],
+)
+def test_runs_of_earlier_versions_are_resumed(folder: Path, tmp_path: Path, cache: Path) -> None:
+    """In the second of three epochs; ``history.json`` is how the earlier version ended the run.
+
+    The first two took the mean of a step over captions, and today it is over words.
+    """
+    most = 0.05 if folder.name in ("first", "phases") else 1e-3
+    config = old_run(folder, tmp_path, cache, *CHANGES.get(folder.name, ()))
+    wanted = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    found = train(config, resume=True)["history"]
+    assert [each["epoch"] for each in found] == [each["epoch"] for each in wanted] == [1, 2, 3]
+    for one, other in zip(found, wanted, strict=True):
+        for key in ("loss", "val_loss"):
+            assert one[key] == pytest.approx(other[key], rel=most), (one["epoch"], key)
+    assert found[2]["val_loss"] < found[0]["val_loss"]
+
+
+def test_there_are_states_of_earlier_versions() -> None:
+    names = ["contracts", "first", "phases", "processes"]
+    assert [path.name for path in OLD_STATES] == names

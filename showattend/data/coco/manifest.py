@@ -16,6 +16,7 @@ from showattend import __version__
 from showattend.data.readers import read_json
 from showattend.data.records import SPLITS
 from showattend.exceptions import DataError
+from showattend.system.files import writing_file
 from showattend.system.provenance import file_digest
 
 MANIFEST = "manifest.json"
@@ -120,9 +121,8 @@ def write_manifest(
     counts = {split: sum(each["split"] == split for each in images) for split in SPLITS}
     head = json.dumps(about | {"complete": complete, "counts": counts}, indent=1)
     lines = ",\n".join(f"  {json.dumps(each)}" for each in images)
-    part = out / f".{MANIFEST}.part"
     try:
-        part.write_text(f'{head[:-2]},\n "images": [\n{lines}\n ]\n}}\n', encoding="utf-8")
-        part.replace(out / MANIFEST)
+        with writing_file(out / MANIFEST) as aside:
+            aside.write_text(f'{head[:-2]},\n "images": [\n{lines}\n ]\n}}\n', encoding="utf-8")
     except OSError as error:
         raise DataError(f"{out / MANIFEST}: cannot be written ({error.strerror})") from None

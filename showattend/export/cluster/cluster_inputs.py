@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from showattend.data.shards import expand, is_shards, members
 from showattend.exceptions import DataError, ImageError, one_line
 from showattend.export.cluster.partition import Input, Part
-from showattend.export.cluster.stores import filesystem, is_address, read_image
-from showattend.images.finding import IMAGE_SUFFIXES, LEFT_OUT, find_images
+from showattend.export.cluster.stores import read_image
+from showattend.images.finding import IMAGE_SUFFIXES, find_images, is_left_out, warn_left_out
+from showattend.system.addresses import (
+    Entry,
+    file_system,
+    is_address,
+    is_pattern,
+    is_remote,
+    local_path,
+    matching,
+    walk,
+)
 from showattend.system.threads import in_order
 
 READERS = 8
 """Threads of a worker that fetch images ahead of the model."""
+_REMEMBERED = 10_000  # names left out, to count one that two inputs have once
+
+
+class _LeftOut:
+    """What was left out: how much it is, and the first of it."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, None] = {}
+        self.count = 0
+
+    def add(self, place: str) -> None:
+        self.count += place not in self.places
+        if len(self.places) < _REMEMBERED:
+            self.places[place] = None
 
 
 def list_inputs(inputs: Sequence[str], recursive: bool, problems: list[str]) -> Iterator[Input]:
     """List images and shards, each once, as they are found.
 
     Files and folders of this machine are found as by ``showattend caption``. Below an address
-    everything is taken: object stores have no folders. Hidden names are left out in both.
+    everything is taken: object stores have no folders. Hidden names, and folders of thumbnails and
+    deleted files, are left out in both unless they are named, and a warning is logged.
 
     Args:
         inputs: Files, folders, patterns, addresses, and patterns of tar shards.
@@ -35,19 +59,21 @@ def list_inputs(inputs: Sequence[str], recursive: bool, problems: list[str]) -> 
     found, said = find_images(local, recursive) if local else ([], [])
     problems += said
     yield from (Input(str(path)) for path in found)
-    # What is below one address is found once; only several may overlap.
+    # What is below one address is found once; only several may overlap, or folders within folders.
     others = [each for each in dict.fromkeys(inputs) if each not in local]
-    seen: set[str] | None = set() if len(others) > 1 else None
+    seen: set[str] | None = set() if len(others) > 1 or "**" in "".join(others) else None
+    left_out = _LeftOut()
     for each in others:
-        count = 0
-        for one in _shards(each) if is_shards(each) else _below(each):
+        count, before = 0, len(problems)
+        for one in _shards(each) if is_shards(each) else _below(each, left_out, problems):
             count += 1
             if seen is None or one.name not in seen:
                 yield one
             if seen is not None:
                 seen.add(one.name)
-        if not count:
+        if not count and len(problems) == before:
             problems.append(f"{each}: no images there")
+    warn_left_out(list(left_out.places), left_out.count)
 
 
 def _shards(pattern: str) -> Iterator[Input]:
@@ -55,39 +81,61 @@ def _shards(pattern: str) -> Iterator[Input]:
         yield Input(name, is_shard=True)
 
 
-def _below(address: str) -> Iterator[Input]:
+def _below(address: str, left_out: _LeftOut, problems: list[str]) -> Iterator[Input]:
     """The images that an address or a pattern of addresses stands for."""
-    system, path = filesystem(address)
-    try:
-        if is_pattern := any(sign in path for sign in "*?["):
-            kinds = {name: each["type"] for name, each in system.glob(path, detail=True).items()}
-        else:
-            kinds = {path: "file" if system.isfile(path) else "directory"}
-        for start, kind in sorted(kinds.items()):
-            if kind != "file":
-                for name in _walked(system, start):
-                    yield Input(system.unstrip_protocol(name))
-            elif _is_image(start) or not is_pattern:  # what is named is taken whatever its suffix
-                yield Input(system.unstrip_protocol(start))
-    except FileNotFoundError:
+    if not is_remote(address):
+        found, said = find_images([local_path(address)], recursive=True)
+        problems += said
+        yield from (Input(f"file://{path}") for path in found)
         return
-    except Exception as error:
+
+    def may_enter(folder: Entry) -> bool:
+        if is_left_out(folder.name):
+            left_out.add(folder.place)
+            return False
+        return True
+
+    def is_wanted(file: Entry) -> bool:
+        if file.name.startswith(".") and _has_suffix(file.name):
+            left_out.add(file.place)
+            return False
+        return _has_suffix(file.name)
+
+    if is_pattern(address):
+        starts = matching(address, may_enter)
+    elif (one := _named(address)) is None:
+        return
+    elif not one.is_folder:  # what is named is taken whatever its name
+        yield Input(one.place)
+        return
+    else:
+        starts = iter([one])
+    for start in starts:
+        if start.is_folder:
+            files = filter(is_wanted, walk(start.place, may_enter))
+            yield from (Input(file.place) for file in files)
+        elif _has_suffix(start.name):
+            yield Input(start.place)
+
+
+def _named(address: str) -> Entry | None:
+    """What an address stands for; None if there is nothing."""
+    system, path = file_system(address)
+    try:
+        kind = system.info(path)["type"]
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # each kind of connection has errors of its own
         raise DataError(f"{address}: cannot be listed ({one_line(error)})") from None
+    return Entry(system.unstrip_protocol(path), kind == "directory")
 
 
-def _walked(system: Any, start: str) -> Iterator[str]:
-    for folder, within, names in system.walk(start):
-        within[:] = sorted(each for each in within if not _is_hidden(each))
-        yield from (f"{folder}/{name}" for name in sorted(names) if _is_image(name))
+def _has_suffix(path: str) -> bool:
+    return posixpath.splitext(path)[1].lower() in IMAGE_SUFFIXES
 
 
 def _is_image(path: str) -> bool:
-    name = posixpath.basename(path)
-    return not name.startswith(".") and posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def _is_hidden(folder: str) -> bool:
-    return folder.startswith(".") or folder.lower() in LEFT_OUT
+    return not posixpath.basename(path).startswith(".") and _has_suffix(path)
 
 
 def contents(part: Part, folder: str, ahead: int) -> Iterator[tuple[str, bytes | ImageError]]:

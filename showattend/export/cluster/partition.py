@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from showattend.exceptions import DataError, UserError
-from showattend.export.cluster.stores import Store, is_address
-from showattend.system.files import name_aside, unwritable
+from showattend.exceptions import DataError, UserError, one_line, shown
+from showattend.export.cluster.stores import Store
+from showattend.system.addresses import is_address
+from showattend.system.files import name_aside, remove_stale, unwritable
 
 LIST = "images.jsonl"
 """The list: a header, one line per part, and the totals."""
@@ -29,6 +30,7 @@ SHARES = 4
 _FORMAT = 1
 _END = b'{"parts"'
 _LONGEST = 1 << 20  # bytes of the last line; it has the problems
+_PROBLEMS, _PROBLEM = 100, 400  # of which so many are kept, and so many signs of each
 
 OPTIONS = {
     "inputs": "the inputs",
@@ -86,11 +88,28 @@ class Part(NamedTuple):
         Raises:
             ValueError: It did not.
         """
-        values = json.loads(line)
         try:
-            return cls(values["part"], tuple(values.get("images", ())), values.get("shard", ""))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(str(error)) from None
+            values = json.loads(line)
+            number, images, shard = (
+                values["part"],
+                values.get("images", []),
+                values.get("shard", ""),
+            )
+        except (AttributeError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(one_line(error)) from None
+        if not (_is_count(number) and isinstance(shard, str) and _is_texts(images)):
+            raise ValueError("a value of another type")
+        if bool(images) == bool(shard):
+            raise ValueError("it has images and a shard, or neither")
+        return cls(number, tuple(images), shard)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def divide(inputs: Iterable[Input], size: int | None, workers: int) -> Iterator[Part]:
@@ -156,10 +175,11 @@ class ImageList:
         self.store = store
         with store.open(LIST) as file:
             header = self._values(file.readline(), 1)
-        if header.get("format") != _FORMAT:
+        folder, options = header.get("folder"), header.get("options")
+        is_other = header.get("format") != _FORMAT
+        if is_other or not isinstance(folder, str) or not isinstance(options, dict):
             raise self._damaged(1)
-        self.folder: str = header["folder"]
-        self.options: dict[str, Any] = header["options"]
+        self.folder, self.options = folder, options
 
     def parts(self) -> Iterator[Part]:
         """The parts, read one at a time.
@@ -172,12 +192,17 @@ class ImageList:
                 if number == 1:
                     continue
                 if line.startswith(_END):
+                    if self.totals().parts != number - 2:
+                        break
                     return
                 try:
-                    yield Part.of_line(line)
+                    part = Part.of_line(line)
                 except ValueError:
                     raise self._damaged(number) from None
-        raise self._damaged(number + 1)
+                if part.number != number - 2:
+                    raise self._damaged(number)
+                yield part
+        raise self._damaged(0)
 
     def totals(self) -> Totals:
         """How much it holds.
@@ -192,7 +217,12 @@ class ImageList:
         if not line.startswith(_END):
             raise self._damaged(0)
         values = self._values(line, 0)
-        return Totals(values["parts"], values["images"], tuple(values["problems"]))
+        parts: Any = values.get("parts")
+        images: Any = values.get("images")
+        problems: Any = values.get("problems")
+        if not (_is_count(parts) and _is_count(images) and _is_texts(problems)):
+            raise self._damaged(0)
+        return Totals(parts, images, tuple(problems))
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Refuse to add captions made with other options, or of other inputs.
@@ -205,7 +235,7 @@ class ImageList:
             before, now = self.options.get(key), options.get(key)
             if before != now:
                 brief = key == "inputs"
-                changed.append(name if brief else f"{name} was {before}, is {now}")
+                changed.append(name if brief else f"{name} was {_said(before)}, is {_said(now)}")
         if changed:
             raise UserError(
                 f"{self.store.place}: was begun with other options ({'; '.join(changed)}); use the "
@@ -215,7 +245,7 @@ class ImageList:
     def _values(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             values = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._damaged(number) from None
         if not isinstance(values, dict):
             raise self._damaged(number)
@@ -227,6 +257,10 @@ class ImageList:
             f"{self.store.place}/{LIST}, {where}: damaged, or of another version; give "
             "another --output"
         )
+
+
+def _said(value: object) -> str:
+    return value if isinstance(value, str) else shown(value)
 
 
 def write_list(
@@ -252,6 +286,7 @@ def write_list(
         UserError: It cannot be written.
     """
     where = store.folder if store.is_folder else Path(tempfile.gettempdir())
+    remove_stale(where / LIST)
     aside, count, images = name_aside(where / LIST), 0, 0
     try:
         with aside.open("x", encoding="utf-8") as file:
@@ -260,7 +295,10 @@ def write_list(
             for part in parts:
                 file.write(part.to_line())
                 count, images = count + 1, images + len(part.images)
-            totals = {"parts": count, "images": images, "problems": list(problems)}
+            kept = [str(UserError(each))[:_PROBLEM] for each in problems[:_PROBLEMS]]
+            if len(problems) > _PROBLEMS:
+                kept.append(f"{len(problems) - _PROBLEMS:,} more of such inputs")
+            totals = {"parts": count, "images": images, "problems": kept}
             file.write(json.dumps(totals) + "\n")
         if count:
             store.adopt(aside, LIST)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
 from showattend.exceptions import DataError, ImageError, UserError, one_line
+from showattend.system.addresses import entries, file_system, is_address, read_file
 from showattend.system.files import remove_stale, unwritable, write_bytes
 
 EXTRA = 'pip install "showattend[cluster]"'
@@ -24,11 +24,6 @@ _TROUBLE = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE
 _NOT_THERE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
-def is_address(name: str) -> bool:
-    """Whether a name is an address such as ``s3://bucket/key`` and not a path."""
-    return re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE) is not None
-
-
 def check_packages(*packages: str) -> None:
     """Check that packages of the extra ``cluster`` are installed.
 
@@ -38,23 +33,6 @@ def check_packages(*packages: str) -> None:
     for package in packages:
         if find_spec(package) is None:
             raise UserError(f"captioning on a cluster needs {package}; run: {EXTRA}")
-
-
-def filesystem(address: str) -> tuple[Any, str]:
-    """The file system of an address, and the path in it.
-
-    Raises:
-        UserError: No package for such addresses is installed, or there are none like that.
-    """
-    check_packages("fsspec")
-    from fsspec.core import url_to_fs
-
-    try:
-        return url_to_fs(address, use_listings_cache=False)
-    except ImportError as error:
-        raise UserError(f"{address}: {one_line(error)}; for s3:// run: {EXTRA}") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{address}: cannot be opened ({one_line(error)})") from None
 
 
 def settings_of(environment: dict[str, str]) -> dict[str, str]:
@@ -114,9 +92,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _read_address(name: str) -> bytes:
-    system, path = filesystem(name)
-    content: bytes = system.cat_file(path)
-    return content
+    return read_file(name, LARGEST)
 
 
 class Store:
@@ -136,7 +112,7 @@ class Store:
         self.place = place.rstrip("/") if is_address(place) else str(Path(place).absolute())
         self._system: Any = None
         if is_address(place):
-            self._system, self._path = filesystem(self.place)
+            self._system, self._path = file_system(self.place)
         else:
             self.folder = Path(self.place)
 
@@ -173,20 +149,25 @@ class Store:
             DataError: It cannot be listed.
         """
         try:
-            if self.is_folder:
-                return {each.name for each in self.folder.iterdir()}
-            found = self._system.ls(self._path, detail=False)
-            return {each.rstrip("/").rpartition("/")[2] for each in found}
+            return {each.name for each in entries(self.place)}
         except FileNotFoundError:
             return set()
-        except Exception as error:
-            raise DataError(f"{self.place}: cannot be listed ({one_line(error)})") from None
 
     def has(self, name: str) -> bool:
-        """Whether it has this file."""
+        """Whether it has this file.
+
+        Raises:
+            DataError: That cannot be found out.
+        """
         if self.is_folder:
             return (self.folder / name).is_file()
-        return bool(self._system.exists(f"{self._path}/{name}"))
+        try:
+            self._system.info(f"{self._path}/{name}")
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise DataError(f"{self.place}/{name}: cannot be reached ({one_line(error)})") from None
+        return True
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading.

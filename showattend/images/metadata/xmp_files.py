@@ -104,6 +104,8 @@ class _Jpeg:
                     size += more
                 elif header < end:  # the header stays where it is, and the picture moves
                     offset += more
+                if not (0 <= size < 1 << 32 and 0 <= offset < 1 << 32):
+                    raise DataError("its index of pictures is damaged")
                 struct.pack_into(f"{_order(data, header)}II", edited, at, size, offset)
         return bytes(edited[:begin]) + segment + bytes(edited[end:])
 
@@ -128,9 +130,10 @@ def _pictures(data: bytes, header: int, close: int) -> Iterator[tuple[int, bool]
             tag, _, length, offset = struct.unpack_from(f"{order}HHII", data, entry)
             if tag != 0xB002:  # MPEntry
                 continue
-            for start in range(header + offset, header + offset + length - 15, 16):
-                if start + 16 <= close:
-                    yield start + 4, _numbers(data, header, start + 4)[1] == 0
+            first = header + offset
+            for start in range(first, min(first + length, close) - 15, 16):
+                yield start + 4, _numbers(data, header, start + 4)[1] == 0
+            return  # a second list would correct the same numbers again
     except struct.error:
         return
 
@@ -222,6 +225,8 @@ class _Webp:
         pieces = [data[each.start : each.end] for each in chunks if each.kind != b"XMP "]
         if chunks[0].kind == b"VP8X":
             header = bytearray(pieces[0])
+            if len(header) < 18:
+                raise DataError("is not a complete WebP file")
             header[8] |= self.announced
             pieces[0] = bytes(header)
         else:
@@ -233,13 +238,16 @@ class _Webp:
     def _header(self, data: bytes, image: _Part) -> bytes:
         """The VP8X chunk of a file that had none: flags, and the size less one."""
         content, flags = data[image.inside : image.close], self.announced
+        width = height = 0
+        if len(content) < 10:
+            raise DataError("is not a complete WebP file")
         if image.kind == b"VP8 " and content[3:6] == b"\x9d\x01\x2a":  # RFC 6386, 9.1
             width, height = (each & 0x3FFF for each in struct.unpack_from("<HH", content, 6))
         elif image.kind == b"VP8L" and content[:1] == b"\x2f":  # RFC 9649, 3.4
             bits = int.from_bytes(content[1:5], "little")
             width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
             flags |= self.alpha if bits >> 28 & 1 else 0
-        else:
+        if not (width and height):
             raise DataError("is not a WebP file that can hold XMP")
         size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
         return b"VP8X" + struct.pack("<I", 10) + bytes([flags, 0, 0, 0]) + size
@@ -272,7 +280,7 @@ class _Tiff:
         try:
             (start,) = struct.unpack_from(self.order + self.pointer, data, self.at)
             (count,) = struct.unpack_from(self.order + self.count, data, start)
-        except struct.error:
+        except (struct.error, OverflowError):
             raise DataError("is not a complete TIFF file") from None
         first = start + struct.calcsize(self.order + self.count)
         last = first + count * self.width
@@ -305,7 +313,7 @@ class _Tiff:
         place = self._place(old)
         kept = len(data)
         if place and old.end == len(data) and place[0] + place[1] + place[1] % 2 == old.start:
-            kept = place[0]
+            kept = max(place[0], self.at + struct.calcsize(self.pointer))
         begin = kept + kept % 2  # offsets are even
         start = begin + len(packet) + len(packet) % 2
         added = struct.pack(
@@ -346,6 +354,11 @@ def _format_of(data: bytes) -> _Format:
     )
 
 
+_OUTSIDE = (struct.error, IndexError, OverflowError)
+"""What a number raises that leads out of the file, or out of its own bytes."""
+_DAMAGED = "its metadata is damaged"
+
+
 def check_format(beginning: bytes) -> None:
     """Check that a file can hold a packet.
 
@@ -364,7 +377,10 @@ def packet_in(data: bytes) -> bytes:
     Raises:
         DataError: The file is damaged, or not JPEG, PNG, WebP or TIFF.
     """
-    return _format_of(data).read(data)
+    try:
+        return _format_of(data).read(data)
+    except _OUTSIDE:
+        raise DataError(_DAMAGED) from None
 
 
 def with_packet(data: bytes, packet: bytes) -> bytes:
@@ -373,4 +389,7 @@ def with_packet(data: bytes, packet: bytes) -> bytes:
     Raises:
         DataError: The file is damaged, is not JPEG, PNG, WebP or TIFF, or has no room.
     """
-    return _format_of(data).write(data, packet)
+    try:
+        return _format_of(data).write(data, packet)
+    except _OUTSIDE:
+        raise DataError(_DAMAGED) from None

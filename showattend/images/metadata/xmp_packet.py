@@ -30,6 +30,11 @@ PREFIXES = {DC: "dc", PHOTOSHOP: "photoshop", OURS: "showattend"}
 MAX_BYTES = 16_000_000
 """Larger packets are refused."""
 
+MOST_ELEMENTS = 500_000
+"""Packets with more are refused: each takes a hundred times the memory of its four bytes."""
+ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso8859-1", "ascii")
+"""Others are refused: some of Python's take minutes for what is allowed here."""
+
 WRITER = "showattend"
 """How ``photoshop:CaptionWriter`` begins in packets of this program."""
 
@@ -76,14 +81,22 @@ class _Element:
         inside: The offset after its start tag.
         close: The offset of its end tag; None if the element is one empty tag.
         end: The offset after the element.
+        pieces: Its own text, as the parser came upon it.
     """
+
+    __slots__ = ("attributes", "children", "close", "end", "inside", "name", "pieces", "start")
 
     def __init__(self, name: str, attributes: dict[str, str], start: int, inside: int) -> None:
         self.name, self.attributes = name, attributes
         self.start, self.inside, self.end = start, inside, inside
         self.close: int | None = None
         self.children: list[_Element] = []
-        self.text = ""
+        self.pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """Its own text, without that of the elements within it."""
+        return "".join(self.pieces)
 
     def walk(self) -> Iterator[_Element]:
         """The element and all elements within it, in the order of the document."""
@@ -102,7 +115,7 @@ class _Packet:
     """A parsed packet, and the edits to it.
 
     Args:
-        packet: The packet, in any encoding that XML declares.
+        packet: The packet, in one of `ENCODINGS`.
 
     Raises:
         DataError: It is not XMP, or is not safe to parse.
@@ -131,11 +144,16 @@ class _Packet:
         open_elements = [_Element("", {}, 0, 0)]
         parser = expat.ParserCreate("utf-8", " ")
         parser.buffer_text = True
+        count = 0
 
         def refuse(*_: object) -> None:
             raise DataError("its XMP has a document type declaration, which XMP does not allow")
 
         def start(name: str, attributes: dict[str, str]) -> None:
+            nonlocal count
+            count += 1
+            if count > MOST_ELEMENTS:
+                raise DataError(f"its XMP has more than {MOST_ELEMENTS:,} elements")
             at = parser.CurrentByteIndex
             tag = _START_TAG.match(self.content, at)
             if tag is None:
@@ -151,7 +169,7 @@ class _Packet:
                 element.end = self.content.index(b">", element.close) + 1
 
         def text(data: str) -> None:
-            open_elements[-1].text += data
+            open_elements[-1].pieces.append(data)
 
         parser.StartDoctypeDeclHandler = refuse
         parser.StartElementHandler, parser.EndElementHandler = start, end
@@ -194,11 +212,12 @@ class _Packet:
     def _set_attribute(self, block: _Element, space: str, local: str, value: str | None) -> None:
         """Replace the value of an attribute, or with None remove the attribute."""
         tag = self.content[block.start : block.inside]
+        # The prefix may be declared by any element around this one.
+        declared = rf"""\sxmlns:([^\s=]+)\s*=\s*["']{re.escape(space)}["']"""
+        prefixes = set(re.findall(declared.encode(), self.content[: block.inside]))
         for match in _ATTRIBUTE.finditer(tag):
-            prefix, _, name = match["name"].decode().rpartition(":")
-            # The prefix may be declared by any element around this one.
-            declared = rf"""\sxmlns:{re.escape(prefix)}\s*=\s*["']{re.escape(space)}["']"""
-            if name == local and re.search(declared.encode(), self.content[: block.inside]):
+            prefix, _, name = match["name"].rpartition(b":")
+            if name.decode() == local and prefix in prefixes:
                 begin = match.start() if value is None else match.start("value")
                 self.edits.append((block.start + begin, block.start + match.end(), value or ""))
                 return
@@ -289,7 +308,10 @@ def _codec(packet: bytes) -> str:
     if packet.startswith(b"\0<"):
         return "utf-16-be"
     declared = _DECLARED.match(packet[:200].decode("ascii", "replace"))
-    return codecs.lookup(declared[1]).name if declared else "utf-8"
+    found = codecs.lookup(declared[1]).name if declared else "utf-8"
+    if found not in ENCODINGS:
+        raise DataError(f"its XMP is in the encoding {found}; XMP is written in UTF-8 or UTF-16")
+    return found
 
 
 def _language(item: _Element) -> str:
@@ -348,7 +370,7 @@ def with_description(packet: bytes, text: str, language: str, writer: str) -> by
     Raises:
         DataError: The packet is not XMP, or is not safe to parse.
     """
-    text = " ".join(_NOT_XML.sub("", text).split())
+    text, writer = (" ".join(_NOT_XML.sub("", each).split()) for each in (text, writer))
     parsed = _Packet(_EMPTY.encode() if _is_blank(packet) else packet)
     added = parsed.set_description(text, language)
     before = parsed.plain(PHOTOSHOP, "CaptionWriter")

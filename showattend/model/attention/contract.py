@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from showattend.exceptions import ConfigError
+from showattend.model.kinds import choose_options, options_of
 from showattend.model.layers import wide
 
 Keys = tuple[torch.Tensor, ...]
@@ -72,10 +72,9 @@ class Attention(nn.Module):
         query_dim: M.
         attention_dim: A, the size of the space in which queries and keys are compared.
 
+    The kinds' options are keyword arguments of their constructors (`showattend.model.kinds`).
+
     Attributes:
-        uses: The options of the config's attention section that the kind takes, as keyword
-            arguments of its constructor.
-        trains: Those options on which no weight's shape depends.
         why_not: For options of other kinds: why this kind does not take them, for messages.
         needs_last: Whether `forward` reads ``last``. The decoder then keeps the weights of each
             step in its state, starting with uniform weights.
@@ -83,8 +82,6 @@ class Attention(nn.Module):
             the module again from them.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ()
-    trains: ClassVar[tuple[str, ...]] = ()
     why_not: ClassVar[Mapping[str, str]] = {}
     needs_last: ClassVar[bool] = False
 
@@ -170,23 +167,6 @@ def register(kind: str) -> Callable[[Kind], Kind]:
     return add
 
 
-OPTIONS: dict[str, Any] = {
-    "mode": "soft",
-    "sentinel": False,
-    "heads": 8,
-    "hops": 4,
-    "hop_penalty": 0.1,
-    "regions": 3,
-    "grid": 7,
-    "filters": 16,
-    "kernel": 5,
-    "sampled": 0.5,
-    "reward": 1.0,
-    "entropy": 0.01,
-}
-"""The options of all kinds with their defaults: the config's attention section."""
-
-
 def build_attention(
     kind: str | Mapping[str, Any],
     *,
@@ -202,7 +182,7 @@ def build_attention(
         feature_dim: D.
         query_dim: M.
         attention_dim: A.
-        **options: Keys of `OPTIONS`. Options that the kind does not take must have their defaults.
+        **options: Options of the kind. Those that only other kinds have must have their defaults.
 
     Raises:
         ConfigError: The kind or an option is unknown, a value is invalid, or the kind does not take
@@ -210,41 +190,24 @@ def build_attention(
     """
     if not isinstance(kind, str):
         options = {**kind, **options}
-        kind = options.pop("kind", "additive")
-    if kind not in ATTENTIONS:
-        raise ConfigError(f"attention.kind is {kind!r}; it must be one of {', '.join(ATTENTIONS)}")
-    cls = ATTENTIONS[kind]
-    chosen = {}
-    for name, value in options.items():
-        if name not in OPTIONS:
-            raise ConfigError(f"attention.{name}: no such option; known: {', '.join(OPTIONS)}")
-        if name in cls.uses:
-            chosen[name] = value
-        elif value != OPTIONS[name]:
-            raise ConfigError(_unused(kind, name, value))
+    name = kind if isinstance(kind, str) else options.pop("kind", "additive")
+    chosen = choose_options("attention", ATTENTIONS, name, options)
+    cls = ATTENTIONS[name]
     attention = cls(
         feature_dim=feature_dim, query_dim=query_dim, attention_dim=attention_dim, **chosen
     )
-    attention.section = {"kind": kind} | {k: v for k, v in chosen.items() if v != OPTIONS[k]}
+    defaults = {name: declared.default for name, declared in options_of(cls).items()}
+    attention.section = {"kind": name} | {k: v for k, v in chosen.items() if v != defaults[k]}
     return attention
-
-
-def _unused(kind: str, name: str, value: Any) -> str:
-    users = ", ".join(other for other, cls in ATTENTIONS.items() if name in cls.uses)
-    reason = ATTENTIONS[kind].why_not.get(name)
-    return (
-        f"attention.{name} is {value!r}, which attention.kind {kind} does not take"
-        + (f": {reason}" if reason else "")
-        + f"; leave it out, or use one of {users}"
-    )
 
 
 def sizes_of(attention: Attention) -> dict[str, Any]:
     """Return the kind and the options that the weights depend on, by their names in a config."""
-    names = (name for name in attention.uses if name not in attention.trains)
-    values = attention.section
-    return {"attention.kind": values["kind"]} | {
-        f"attention.{name}": values.get(name, OPTIONS[name]) for name in names
+    section = attention.section
+    return {"attention.kind": section["kind"]} | {
+        f"attention.{name}": section.get(name, declared.default)
+        for name, declared in options_of(type(attention)).items()
+        if not declared.about.training
     }
 
 

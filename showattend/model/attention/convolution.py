@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from showattend.exceptions import ConfigError
 from showattend.model.attention.contract import Grid, register
 from showattend.model.attention.scored import ScoredAttention
+from showattend.model.kinds import Option
 from showattend.model.layers import Linear
 
 
@@ -30,23 +31,26 @@ class ConvolutionAttention(ScoredAttention):
         **sizes: See `ScoredAttention`.
 
     Raises:
-        ConfigError: See `ScoredAttention`; or ``filters`` or ``kernel`` is out of range.
+        ConfigError: See `ScoredAttention`; or ``kernel`` is even.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy", "filters", "kernel")
     why_not: ClassVar[Mapping[str, str]] = {
         "sentinel": "it scores what lies near the last place, and a sentinel has no place"
     }
     needs_last: ClassVar[bool] = True
 
-    def __init__(self, *, filters: int = 16, kernel: int = 5, **sizes: Any) -> None:
+    def __init__(
+        self,
+        *,
+        filters: Annotated[
+            int, Option("filters over the weights of the previous step", 1, 1000)
+        ] = 16,
+        kernel: Annotated[int, Option("cells per side of each filter; odd", 1, 99)] = 5,
+        **sizes: Any,
+    ) -> None:
         super().__init__(**sizes)
-        if not 1 <= filters <= 1000:
-            raise ConfigError(f"attention.filters is {filters}; it must be from 1 to 1000")
-        if not 1 <= kernel <= 99 or kernel % 2 == 0:
-            raise ConfigError(
-                f"attention.kernel is {kernel}; it must be an odd number from 1 to 99"
-            )
+        if kernel % 2 == 0:
+            raise ConfigError(f"attention.kernel is {kernel}; it must be an odd number")
         self.W_a = Linear(self.feature_dim, self.attention_dim)
         self.W_h = Linear(self.query_dim, self.attention_dim, bias=False)
         self.F = nn.Conv2d(1, filters, kernel, padding=kernel // 2, bias=False)

@@ -6,16 +6,33 @@ Shape suffixes: B images, K captions of an image, L locations, T time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import nn
 
-from showattend.exceptions import ConfigError
 from showattend.model.attention.contract import AttentionLoss
+from showattend.model.kinds import Option
 from showattend.model.layers import wide
 
 KEPT = 0.9
 """The decay of the baseline's moving average (section 4.1)."""
+
+Sampled = Annotated[
+    float,
+    Option(
+        "mode hard: share of images with sampled locations; the others are soft",
+        0,
+        1,
+        training=True,
+    ),
+]
+Reward = Annotated[
+    float, Option("mode hard: lambda_r, weight of the REINFORCE term", 0, 1e6, training=True)
+]
+Entropy = Annotated[
+    float, Option("mode hard: lambda_e, weight of the maps' entropy", 0, 1e6, training=True)
+]
 
 
 class HardChoice(nn.Module):
@@ -46,22 +63,14 @@ class HardChoice(nn.Module):
 
     Attributes:
         baseline: b, a scalar: the average log-probability per word; NaN before the first batch.
-
-    Raises:
-        ConfigError: A value is out of range.
     """
 
     baseline: torch.Tensor
 
-    def __init__(self, sampled: float = 0.5, reward: float = 1.0, entropy: float = 0.01) -> None:
+    def __init__(
+        self, sampled: Sampled = 0.5, reward: Reward = 1.0, entropy: Entropy = 0.01
+    ) -> None:
         super().__init__()
-        for name, value, most in (
-            ("sampled", sampled, 1),
-            ("reward", reward, 1e6),
-            ("entropy", entropy, 1e6),
-        ):
-            if not 0 <= value <= most:
-                raise ConfigError(f"attention.{name} is {value}; it must be from 0 to {most:g}")
         self.sampled, self.reward, self.entropy = sampled, reward, entropy
         # The mean log-probability per word; NaN until the first batch.
         self.register_buffer("baseline", torch.tensor(float("nan")))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import nn
 
-from showattend.exceptions import ConfigError
 from showattend.model.attention.contract import Attended, Attention, Grid, Keys, register, softmax
+from showattend.model.kinds import Option
 from showattend.model.layers import Linear
 
 
@@ -35,22 +35,21 @@ class HierarchicalAttention(Attention):
     Args:
         regions: R.
         **sizes: See `Attention`.
-
-    Raises:
-        ConfigError: ``regions`` is out of range.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("regions",)
     why_not: ClassVar[Mapping[str, str]] = {
         "mode": "one location is sampled from one softmax, and it has two levels of them",
         "sentinel": "it belongs to no region",
     }
 
-    def __init__(self, *, regions: int = 3, **sizes: Any) -> None:
+    def __init__(
+        self,
+        *,
+        regions: Annotated[int, Option("regions per side of the grid", 1, 1000)] = 3,
+        **sizes: Any,
+    ) -> None:
         super().__init__(**sizes)
         D, M, A = self.feature_dim, self.query_dim, self.attention_dim
-        if not 1 <= regions <= 1000:
-            raise ConfigError(f"attention.regions is {regions}; it must be from 1 to 1000")
         self.regions = regions
         self.W_a, self.W_h = Linear(D, A), Linear(M, A, bias=False)
         self.W_r, self.W_g = Linear(D, A), Linear(M, A, bias=False)

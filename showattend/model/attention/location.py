@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from showattend.exceptions import ConfigError
 from showattend.model.attention.contract import Grid, register
 from showattend.model.attention.scored import ScoredAttention
+from showattend.model.kinds import Option
 
 
 @register("location")
@@ -27,16 +27,18 @@ class LocationAttention(ScoredAttention):
         **sizes: See `ScoredAttention`.
 
     Raises:
-        ConfigError: See `ScoredAttention`; or ``grid`` is out of range.
+        ConfigError: See `ScoredAttention`.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy", "grid")
     why_not: ClassVar[Mapping[str, str]] = {"sentinel": "it scores places, and a sentinel has none"}
 
-    def __init__(self, *, grid: int = 7, **sizes: Any) -> None:
+    def __init__(
+        self,
+        *,
+        grid: Annotated[int, Option("cells per side of the learned grid", 1, 1000)] = 7,
+        **sizes: Any,
+    ) -> None:
         super().__init__(**sizes)
-        if not 1 <= grid <= 1000:
-            raise ConfigError(f"attention.grid is {grid}; it must be from 1 to 1000")
         self.W = nn.Parameter(torch.empty(self.query_dim, grid, grid))
         nn.init.normal_(self.W, std=self.query_dim**-0.5)
 

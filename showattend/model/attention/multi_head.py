@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
 from showattend.exceptions import ConfigError
 from showattend.model.attention.contract import Attended, Attention, Grid, Keys, register, softmax
+from showattend.model.kinds import Option
 from showattend.model.layers import Linear
 
 
@@ -30,16 +31,17 @@ class MultiHeadAttention(Attention):
         ConfigError: ``heads`` does not divide A.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("heads",)
     why_not: ClassVar[Mapping[str, str]] = {
         "mode": "one location is sampled from one softmax, and each head has its own",
         "sentinel": "it would have another share in each head",
     }
 
-    def __init__(self, *, heads: int = 8, **sizes: Any) -> None:
+    def __init__(
+        self, *, heads: Annotated[int, Option("maps per step", 1)] = 8, **sizes: Any
+    ) -> None:
         super().__init__(**sizes)
         D, M, A = self.feature_dim, self.query_dim, self.attention_dim
-        if heads < 1 or A % heads:
+        if A % heads:
             raise ConfigError(
                 f"attention.heads is {heads}; it must divide decoder.attention_dim, {A}"
             )

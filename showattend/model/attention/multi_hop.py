@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import nn
 
-from showattend.exceptions import ConfigError
 from showattend.model.attention.contract import (
     Attended,
     Attention,
@@ -18,6 +17,7 @@ from showattend.model.attention.contract import (
     register,
     softmax,
 )
+from showattend.model.kinds import Option
 from showattend.model.layers import Linear
 
 
@@ -36,25 +36,24 @@ class MultiHopAttention(Attention):
         hops: P.
         hop_penalty: The weight of the penalty.
         **sizes: See `Attention`.
-
-    Raises:
-        ConfigError: A value is out of range.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("hops", "hop_penalty")
-    trains: ClassVar[tuple[str, ...]] = ("hop_penalty",)
     why_not: ClassVar[Mapping[str, str]] = {
         "mode": "one location is sampled from one softmax, and each hop has its own",
         "sentinel": "it would have another share in each hop",
     }
 
-    def __init__(self, *, hops: int = 4, hop_penalty: float = 0.1, **sizes: Any) -> None:
+    def __init__(
+        self,
+        *,
+        hops: Annotated[int, Option("maps per step", 1, 1000)] = 4,
+        hop_penalty: Annotated[
+            float, Option("weight of the penalty on similar maps", 0, training=True)
+        ] = 0.1,
+        **sizes: Any,
+    ) -> None:
         super().__init__(**sizes)
         D, M, A = self.feature_dim, self.query_dim, self.attention_dim
-        if not 1 <= hops <= 1000:
-            raise ConfigError(f"attention.hops is {hops}; it must be from 1 to 1000")
-        if not 0 <= hop_penalty < float("inf"):
-            raise ConfigError(f"attention.hop_penalty is {hop_penalty}; it must be 0 or more")
         self.hops, self.hop_penalty = hops, hop_penalty
         self.W_a, self.W_h = Linear(D, A), Linear(M, A, bias=False)
         self.V = nn.Parameter(torch.empty(hops, A).uniform_(-0.1, 0.1))

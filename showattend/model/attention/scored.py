@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 
 from showattend.exceptions import ConfigError
 from showattend.model.attention.contract import (
-    OPTIONS,
     Attended,
     Attention,
     AttentionLoss,
@@ -17,10 +16,21 @@ from showattend.model.attention.contract import (
     Keys,
     softmax,
 )
-from showattend.model.attention.hard import HardChoice
+from showattend.model.attention.hard import Entropy, HardChoice, Reward, Sampled
+from showattend.model.kinds import Option, options_of
 from showattend.model.layers import Linear
 
-MODES = ("soft", "hard")
+Mode = Annotated[
+    str,
+    Option(
+        "soft (expected annotation vector) or hard (a sampled one; section 4.1 of the paper)",
+        among=("soft", "hard"),
+        training=True,
+    ),
+]
+HasSentinel = Annotated[
+    bool, Option("may attend to the decoder's state instead of the image (Lu et al. 2017)")
+]
 SAMPLES = ("sample 1", "sample 2", "sample 3", "sample 4")
 
 
@@ -42,15 +52,13 @@ class ScoredAttention(Attention):
         attention_dim: A.
         mode: "soft" or "hard".
         sentinel: Whether the attention has a sentinel; not in hard mode.
-        **choice: In hard mode, ``sampled``, ``reward`` (lambda_r) and ``entropy`` (lambda_e); see
-            `HardChoice`.
+        sampled: In hard mode, the share of images with sampled locations; see `HardChoice`.
+        reward: In hard mode, lambda_r.
+        entropy: In hard mode, lambda_e.
 
     Raises:
-        ConfigError: A value is invalid, or ``mode`` does not allow another option.
+        ConfigError: ``mode`` does not allow another option.
     """
-
-    uses: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy", "sentinel")
-    trains: ClassVar[tuple[str, ...]] = ("mode", "sampled", "reward", "entropy")
 
     def __init__(
         self,
@@ -58,25 +66,25 @@ class ScoredAttention(Attention):
         feature_dim: int,
         query_dim: int,
         attention_dim: int,
-        mode: str = "soft",
-        sentinel: bool = False,
-        **choice: float,
+        mode: Mode = "soft",
+        sentinel: HasSentinel = False,
+        sampled: Sampled = 0.5,
+        reward: Reward = 1.0,
+        entropy: Entropy = 0.01,
     ) -> None:
         super().__init__(feature_dim=feature_dim, query_dim=query_dim, attention_dim=attention_dim)
-        if mode not in MODES:
-            raise ConfigError(f"attention.mode is {mode!r}; it must be one of {', '.join(MODES)}")
         if mode == "hard" and sentinel:
             raise ConfigError(
                 "attention.mode hard samples a location of the image, and attention.sentinel is "
                 "none; use one of the two"
             )
-        if mode != "hard":
-            for name, value in choice.items():
-                if value != OPTIONS[name]:
-                    raise ConfigError(
-                        f"attention.{name} is {value}, which is for attention.mode hard only; "
-                        "leave it out"
-                    )
+        choice = {"sampled": sampled, "reward": reward, "entropy": entropy}
+        for name, value in choice.items():
+            if mode != "hard" and value != options_of(ScoredAttention)[name].default:
+                raise ConfigError(
+                    f"attention.{name} is {value}, which is for attention.mode hard only; "
+                    "leave it out"
+                )
         self.hard = HardChoice(**choice) if mode == "hard" else None
         self.W_s = Linear(query_dim, feature_dim) if sentinel else None
 

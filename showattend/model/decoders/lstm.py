@@ -16,12 +16,11 @@ from torch.nn import functional as F
 from showattend.exceptions import ConfigError
 from showattend.model.attention.contract import Attended, Keys, build_attention
 from showattend.model.attention.sentinel import Sentinel
+from showattend.model.decoders import decoder_options
 from showattend.model.decoders.lstm_description import LSTMDescription
 from showattend.model.decoders.protocol import Forced, Step, flat, register, teacher_forcing
+from showattend.model.kinds import check_options
 from showattend.model.layers import Linear, wide
-
-ATTEND_WITH = ("previous", "current")
-GATES = ("scalar", "vector", "none")
 
 
 class Memory(NamedTuple):
@@ -96,26 +95,19 @@ class LSTMDecoder(LSTMDescription):
         *,
         vocabulary_size: int,
         feature_dim: int,
-        embedding_dim: int = 512,
-        hidden_dim: int = 512,
-        attention_dim: int = 512,
+        embedding_dim: decoder_options.EmbeddingDim = 512,
+        hidden_dim: decoder_options.HiddenDim = 512,
+        attention_dim: decoder_options.AttentionDim = 512,
         attention: str | Mapping[str, Any] = "additive",
-        gate: str = "scalar",
-        attend_with: str = "previous",
-        embedding_dropout: float = 0.0,
-        feature_dropout: float = 0.0,
-        dropout: float = 0.5,
-        projection_dim: int = 0,
+        gate: decoder_options.Gate = "scalar",
+        attend_with: decoder_options.AttendWith = "previous",
+        embedding_dropout: decoder_options.EmbeddingDropout = 0.0,
+        feature_dropout: decoder_options.FeatureDropout = 0.0,
+        dropout: decoder_options.Dropout = 0.5,
+        projection_dim: decoder_options.ProjectionDim = 0,
     ) -> None:
         super().__init__()
-        for name, value, known in (
-            ("gate", gate, GATES),
-            ("attend_with", attend_with, ATTEND_WITH),
-        ):
-            if value not in known:
-                raise ConfigError(
-                    f"decoder.{name} is {value!r}; it must be one of {', '.join(known)}"
-                )
+        check_options("decoder", LSTMDecoder, gate=gate, attend_with=attend_with)
         self.feature_dim = feature_dim
         self.projection = Linear(feature_dim, projection_dim) if projection_dim else None
         feature_dim = projection_dim or feature_dim

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -27,6 +27,11 @@ def widen_projection(
 
 class LSTMDescription(nn.Module):
     """The base of `showattend.model.decoders.lstm.LSTMDecoder`, which has the layers."""
+
+    summary: ClassVar[str] = (
+        "LSTM {hidden_dim}, {attention} with the {attend_with} state, gate {gate}"
+    )
+    compiles: ClassVar[bool] = True
 
     if TYPE_CHECKING:
         attention: Attention

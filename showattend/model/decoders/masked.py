@@ -10,7 +10,7 @@ V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
@@ -64,6 +64,8 @@ class MaskedDecoder(Transformer):
 
     Arguments are those of `Transformer`.
     """
+
+    scores_captions: ClassVar[bool] = False
 
     def start(self, memory: Memory) -> State:
         """Return a state without words."""

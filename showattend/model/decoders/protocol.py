@@ -80,6 +80,15 @@ class Forced(NamedTuple):
 class Decoder(Protocol):
     """The interface that a decoder must have, besides being an `nn.Module`.
 
+    The options of its config section are keyword arguments of its constructor
+    (`showattend.model.kinds`). It may have three class attributes:
+
+    * ``summary``: a text for ``showattend info`` in which options are in braces, as in
+      ``{hidden_dim}``; also ``{kind}`` and ``{attention}``. By default the sizes are listed.
+    * ``scores_captions``: whether its training step scores whole captions, as self-critical
+      training needs. True by default.
+    * ``compiles``: whether ``train.compile`` has a step for it. False by default.
+
     Example:
         >>> memory = decoder.memory(features)  # once per image
         >>> state = decoder.start(memory)

@@ -7,7 +7,7 @@ E embedding, M hidden, V vocabulary, N real tokens of a batch, T time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from showattend.model.attention.contract import Attended, Keys, build_attention, sizes_of
 from showattend.model.attention.sentinel import Sentinel
+from showattend.model.decoders import decoder_options
 from showattend.model.decoders.lstm_description import widen_projection
 from showattend.model.decoders.protocol import Forced, State, Step, flat, teacher_forcing
 from showattend.model.layers import Linear, wide
@@ -58,19 +59,21 @@ class Recurrent(nn.Module):
         ConfigError: ``attention`` is invalid.
     """
 
+    summary: ClassVar[str] = "{kind} {hidden_dim}, {attention}"
+
     def __init__(
         self,
         *,
         vocabulary_size: int,
         feature_dim: int,
-        embedding_dim: int = 512,
-        hidden_dim: int = 512,
-        attention_dim: int = 512,
+        embedding_dim: decoder_options.EmbeddingDim = 512,
+        hidden_dim: decoder_options.HiddenDim = 512,
+        attention_dim: decoder_options.AttentionDim = 512,
         attention: str | Mapping[str, Any] = "additive",
-        embedding_dropout: float = 0.0,
-        feature_dropout: float = 0.0,
-        dropout: float = 0.5,
-        projection_dim: int = 0,
+        embedding_dropout: decoder_options.EmbeddingDropout = 0.0,
+        feature_dropout: decoder_options.FeatureDropout = 0.0,
+        dropout: decoder_options.Dropout = 0.5,
+        projection_dim: decoder_options.ProjectionDim = 0,
     ) -> None:
         super().__init__()
         self.feature_dim, self.hidden_dim = feature_dim, hidden_dim

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from showattend.model.decoders import decoder_options
 from showattend.model.decoders.blocks import (
     DecoderBlock,
     Read,
@@ -22,6 +23,7 @@ from showattend.model.decoders.blocks import (
     sinusoids,
 )
 from showattend.model.decoders.protocol import Forced, Step, flat, register
+from showattend.model.kinds import Option
 from showattend.model.layers import LayerNorm, Linear, wide
 
 
@@ -74,19 +76,25 @@ class Transformer(nn.Module):
         ConfigError: ``hidden_dim`` is not a multiple of 4 and of ``heads``.
     """
 
+    summary: ClassVar[str] = "{kind} {hidden_dim}, {layers} layers of {heads} heads"
+
     def __init__(
         self,
         *,
         vocabulary_size: int,
         feature_dim: int,
-        hidden_dim: int = 512,
-        layers: int = 3,
-        heads: int = 8,
-        feedforward_dim: int = 2048,
-        sublayer_dropout: float = 0.1,
-        embedding_dropout: float = 0.0,
-        feature_dropout: float = 0.0,
-        dropout: float = 0.5,
+        hidden_dim: Annotated[
+            int, Option("width of the layers and of the word embedding (M)", 1)
+        ] = 512,
+        layers: Annotated[int, Option("layers", 1)] = 3,
+        heads: Annotated[int, Option("heads of each attention", 1)] = 8,
+        feedforward_dim: Annotated[int, Option("width of the feed-forward layers", 1)] = 2048,
+        sublayer_dropout: Annotated[
+            float, Option("dropout on what each part of a layer adds", 0, below=1, training=True)
+        ] = 0.1,
+        embedding_dropout: decoder_options.EmbeddingDropout = 0.0,
+        feature_dropout: decoder_options.FeatureDropout = 0.0,
+        dropout: decoder_options.Dropout = 0.5,
     ) -> None:
         super().__init__()
         check_width(hidden_dim, heads, "decoder.hidden_dim")

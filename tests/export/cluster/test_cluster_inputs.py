@@ -14,6 +14,7 @@ from showattend.export.cluster import stores
 from showattend.export.cluster.cluster_inputs import contents, list_inputs
 from showattend.export.cluster.partition import Input, Part
 from showattend.export.cluster.stores import Store
+from showattend.system.addresses import file_system
 
 
 @pytest.fixture
@@ -63,16 +64,83 @@ def test_nothing_there_is_a_problem(bucket: str, tmp_path: Path) -> None:
     )
 
 
-def test_a_listing_that_breaks_off_is_no_list(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    system, _ = stores.filesystem(bucket)
+@pytest.mark.parametrize("folder", ["/bucket", "/bucket/x", "/bucket/x/y"])
+@pytest.mark.parametrize("pattern", ["", "/*", "/**", "/**/*.webp", "/x/**/d.webp"])
+@pytest.mark.parametrize("error", [OSError("connection reset"), PermissionError("Access Denied")])
+def test_a_listing_that_breaks_off_is_no_list(
+    bucket: str, folder: str, pattern: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the top and below it: fsspec's own walk takes such a folder for an empty one."""
+    listed_before = listed(f"{bucket}{pattern}")
+    assert listed_before[0]
+    breaks(monkeypatch, bucket, folder, error)
+    if pattern.startswith("/x/") and folder == "/bucket":
+        assert listed(f"{bucket}{pattern}") == listed_before  # that folder is not looked at
+        return
+    with pytest.raises(DataError, match=rf"{folder}/?: cannot be listed \({error}\)"):
+        listed(f"{bucket}{pattern}")
 
-    def walk(*_: object, **__: object) -> Iterator[tuple[str, list[str], list[str]]]:
-        yield "/bucket", [], ["a.jpg"]
-        raise OSError("connection reset")
 
-    monkeypatch.setattr(type(system), "walk", walk)
-    with pytest.raises(DataError, match=r"bucket: cannot be listed \(connection reset\)"):
-        listed(bucket)
+def breaks(patch: pytest.MonkeyPatch, bucket: str, folder: str, error: Exception) -> None:
+    """Let the listing of one folder of a bucket end in an error."""
+    kind = type(file_system(bucket)[0])
+    ls = kind.ls
+
+    def broken(self: object, path: str, *args: object, **options: object) -> object:
+        if path.rstrip("/") == folder:
+            raise error
+        return ls(self, path, *args, **options)
+
+    patch.setattr(kind, "ls", broken)
+
+
+def test_what_is_left_out_is_named(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("x/.trash/a.jpg", ".DS_Store", "x/.trash/sub/b.jpg"):
+        Store(bucket).write(name, b"")
+    names, problems = listed(bucket)
+    assert (len(names), problems) == (4, [])
+    (said,) = caplog.messages
+    there = ["memory:///bucket/@eaDir", "memory:///bucket/.hid.jpg", "memory:///bucket/x/.trash"]
+    assert all(each in said for each in there)
+    assert said.endswith("name such a folder to use its images")
+    assert "DS_Store" not in said  # it would be no image
+    # The advice works.
+    assert listed(*there)[0] == [
+        "memory:///bucket/@eaDir/e.jpg",
+        "memory:///bucket/.hid.jpg",
+        "memory:///bucket/x/.trash/a.jpg",
+        "memory:///bucket/x/.trash/sub/b.jpg",
+    ]
+    assert len(caplog.messages) == 1
+
+
+def test_many_left_out_are_counted(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(30):
+        Store(bucket).write(f"._{number:02}.jpg", b"")
+    assert len(listed(f"{bucket}/*", bucket)[0]) == 4
+    assert "and 29 more (hidden files" in caplog.text
+
+
+def test_patterns_find_each_image_once(bucket: str) -> None:
+    Store(bucket).write("x/x2/x3/e.png", b"")
+    for pattern in ("**", "**/*", "**/x*", "x/**"):
+        names = listed(f"{bucket}/{pattern}")[0]
+        assert len(names) == len(set(names)) >= 3, pattern
+    assert listed(f"{bucket}/x/[yz]/?.webp")[0] == ["memory:///bucket/x/y/d.webp"]
+    assert listed(f"{bucket}/*/c.png")[0] == ["memory:///bucket/x/c.png"]
+
+
+def test_addresses_of_this_machine_are_listed_like_its_folders(photographs: Path) -> None:
+    (photographs / "within").mkdir()
+    (photographs / "within" / "loop").symlink_to(photographs)
+    names, problems = listed(f"file://{photographs}")
+    assert names == sorted(f"file://{path}" for path in photographs.iterdir() if path.is_file())
+    assert not problems
+    content = dict(contents(Part(0, (names[0],)), "", 1))
+    assert content[names[0]] == Path(names[0].removeprefix("file://")).read_bytes()
+    assert listed(f"file://{photographs}/gone")[1] == [
+        f"{photographs}/gone: no such file or folder"
+    ]
 
 
 # Shards ----------------------------------------------------------------------------------------

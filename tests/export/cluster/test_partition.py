@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -126,6 +129,93 @@ def test_a_damaged_list_is_refused(store: Store, damage: str) -> None:
     if damage == "end":
         with pytest.raises(DataError, match="the last line"):
             ImageList(store).totals()
+
+
+HEADER = {"format": 1, "folder": "/here", "options": OPTIONS}
+LINES = [{"part": 0, "images": ["a"]}, {"part": 1, "shard": "b.tar"}]
+END = {"parts": 2, "images": 1, "problems": ["x: no images"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"),
+    [
+        *((0, {key: None}) for key in HEADER),
+        *((0, {"folder": each}) for each in (3, ["/here"], {})),
+        *((0, {"options": each}) for each in (3, [], "a")),
+        *((1, {"part": each}) for each in ("0", 0.0, -1, 1, True, None, 10**30, [])),
+        *((1, {"images": each}) for each in ("a", [3], {"a": 1}, None, [], [["a"]])),
+        *((2, {"shard": each}) for each in (3, "", [], None)),
+        (2, {"images": ["c"]}),
+        *((3, {"parts": each}) for each in ("2", -1, 1, 3, None, 2.0)),
+        *((3, {"images": each}) for each in ("2", -1, None)),
+        *((3, {"problems": each}) for each in ("x", [3], None, {"x": 1})),
+    ],
+)
+def test_values_of_other_types_are_refused(
+    store: Store, line: int, changes: dict[str, object]
+) -> None:
+    write_lines(store, line, changes)
+    with pytest.raises(DataError, match=r"images\.jsonl, .*: damaged, or of another version; give"):
+        read(store)
+
+
+def write_lines(store: Store, line: int, changes: dict[str, object]) -> None:
+    values = [HEADER, *LINES, END]
+    values[line] = {key: each for key, each in (values[line] | changes).items() if each is not None}
+    text = "".join(json.dumps(each) + "\n" for each in values)
+    (store.folder / LIST).write_text(text)
+
+
+def read(store: Store) -> list[Part]:
+    found = ImageList(store)
+    found.totals()
+    return list(found.parts())
+
+
+def test_that_list_without_changes_is_read(store: Store) -> None:
+    write_lines(store, 0, {})
+    assert read(store) == [Part(0, ("a",)), Part(1, shard="b.tar")]
+
+
+@pytest.mark.parametrize("line", range(4))
+def test_deep_nesting_is_refused(store: Store, line: int) -> None:
+    write_lines(store, 0, {})
+    lines = (store.folder / LIST).read_text().splitlines()
+    lines[line] = lines[line][:-1] + ', "deep": ' + "[" * 100_000 + "}"
+    (store.folder / LIST).write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"images\.jsonl, .*: damaged"):
+        read(store)
+
+
+def test_a_list_of_many_problems_can_be_read(store: Store) -> None:
+    problems = [f"photo {number} {'é🐕' * 2000}: no\nsuch file" for number in range(3000)]
+    write_list(store, [Part(0, ("a",))], "/here", OPTIONS, problems)
+    said = ImageList(store).totals().problems
+    assert said[0].startswith("photo 0 é")
+    assert said[-1] == "2,900 more of such inputs"
+    assert all(each.isprintable() for each in said)
+
+
+def test_options_of_any_kind_are_compared(store: Store) -> None:
+    write_lines(store, 0, {"options": {"beam_size": [[[["x" * 10**6]]]]}})
+    with pytest.raises(UserError, match="begun with other options") as found:
+        ImageList(store).check(OPTIONS)
+    assert len(str(found.value)) < 500
+
+
+def test_what_a_killed_listing_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a bucket's list, which is made in the folder for temporary files."""
+    pytest.importorskip("fsspec").filesystem("memory").store.clear()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    stale = tmp_path / f".{LIST}.00000000.part"
+    stale.write_bytes(b"half")
+    os.utime(stale, (0, 0))
+    bucket = Store("memory://lists")
+    assert write_list(bucket, [Part(0, ("a",))], "/here", OPTIONS) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert list(ImageList(bucket).parts()) == [Part(0, ("a",))]
 
 
 def test_inputs_are_compared_by_their_full_paths(

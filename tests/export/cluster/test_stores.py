@@ -19,10 +19,11 @@ from showattend.export.cluster.stores import (
     Store,
     adopt_settings,
     check_packages,
-    is_address,
     read_image,
     settings_of,
 )
+from tests.data.conftest import server as server
+from tests.data.server import Server
 
 
 @pytest.fixture
@@ -33,14 +34,6 @@ def bucket() -> Iterator[str]:
     system.store.clear()
     yield "memory://bucket"
     system.store.clear()
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("s3://b/k", True), ("S3://b", True), ("a.jpg", False), ("C:\\a", False), ("/a:/b", False)],
-)
-def test_addresses(name: str, expected: bool) -> None:
-    assert is_address(name) is expected
 
 
 def test_missing_packages_name_the_extra() -> None:
@@ -107,6 +100,25 @@ def test_reading_from_an_address(bucket: str, monkeypatch: pytest.MonkeyPatch) -
         Store("nosuch://x")
 
 
+def test_an_object_has_a_limit_too(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(bucket).write("large.jpg", b"abcd")
+    assert read_image(f"{bucket}/large.jpg") == b"abcd"
+    monkeypatch.setattr(stores, "LARGEST", 3)
+    with pytest.raises(ImageError, match=r"large\.jpg: has more than 3 bytes"):
+        read_image(f"{bucket}/large.jpg")
+
+
+def test_images_of_a_web_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["/a.jpg"] = b"abc"
+    assert read_image(f"{server.url}/a.jpg") == b"abc"
+    with pytest.raises(ImageError, match=r"b\.jpg: no such file"):
+        read_image(f"{server.url}/b.jpg")
+    server.endless.add("/a.jpg")
+    monkeypatch.setattr(stores, "LARGEST", 1000)
+    with pytest.raises(ImageError, match=r"a\.jpg: has more than 1,000 bytes"):
+        read_image(f"{server.url}/a.jpg")
+
+
 def test_settings_travel(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"AWS_REGION": "here", "HOME": "/home", "FSSPEC_X": "1"}
     settings = settings_of(environment)
@@ -141,6 +153,22 @@ def test_files_of_a_store(kind: str, tmp_path: Path, bucket: str) -> None:
     assert store.names() == {"b"}
     with pytest.raises(DataError, match="/a: cannot be read"):
         store.open("a")
+
+
+def test_what_cannot_be_asked_is_not_absent(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second list would be made of a job whose list cannot be reached."""
+    store = Store(bucket)
+    store.write("a", b"1")
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError("the store answers 503")
+
+    for method, call in (("info", lambda: store.has("a")), ("ls", store.names)):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store._system), method, refuses)
+            with pytest.raises(DataError, match=r"bucket.*503"):
+                call()
+    assert store.has("a")
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

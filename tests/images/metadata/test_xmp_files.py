@@ -7,6 +7,7 @@ import json
 import shutil
 import struct
 import subprocess
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -279,3 +280,85 @@ def test_exiv2_reads_it(name: str, tmp_path: Path) -> None:
     path.write_bytes(described(make()))
     done = subprocess.run(["exiv2", "-px", "pr", str(path)], capture_output=True, text=True)
     assert f'lang="x-default" {TEXT}, lang="en" {TEXT}' in done.stdout, done.stderr
+
+
+# Numbers that lead out of the file --------------------------------------------------------------
+
+
+def mpo(number: int, value: int, tags: int = 1) -> bytes:
+    """A JPEG of three pictures with other sizes (0) or offsets (1), and XMP after its index."""
+    first, *others = frames(3)
+    file = io.BytesIO()
+    first.save(file, "MPO", save_all=True, append_images=others)
+    content = b"http://ns.adobe.com/xap/1.0/\0" + OTHER
+    segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    scan = file.getvalue().index(b"\xff\xdb")
+    data = bytearray(file.getvalue()[:scan] + segment + file.getvalue()[scan:])
+    at = data.index(b"MPF\0") + 4
+    order = "<" if data[at : at + 2] == b"II" else ">"
+    (directory,) = struct.unpack_from(f"{order}I", data, at + 4)
+    (count,) = struct.unpack_from(f"{order}H", data, at + directory)
+    for entry in range(at + directory + 2, at + directory + 2 + 12 * count, 12):
+        if struct.unpack_from(f"{order}H", data, entry)[0] != 0xB002:
+            continue
+        (place,) = struct.unpack_from(f"{order}I", data, entry + 8)
+        for picture in range(number, 2):
+            start = at + place + 16 * picture + 4 + 4 * number
+            struct.pack_into(f"{order}I", data, start, value)
+        if tags > 1:  # lists of all that 32 bits can count, again and again
+            struct.pack_into(f"{order}I", data, entry + 4, 2**32 - 1)
+            struct.pack_into(f"{order}H", data, at + directory, tags)
+    return bytes(data)
+
+
+def webp(*chunks: tuple[bytes, bytes]) -> bytes:
+    content = b"".join(
+        kind + struct.pack("<I", len(inside)) + inside + b"\0" * (len(inside) % 2)
+        for kind, inside in chunks
+    )
+    return b"RIFF" + struct.pack("<I", len(content) + 4) + b"WEBP" + content
+
+
+def tiff(at: int, form: str, value: int, start: bytes) -> bytes:
+    data = bytearray(start)
+    struct.pack_into(form, data, at, value)
+    return bytes(data)
+
+
+OUTSIDE = {
+    "MPO, a size of 4 GB": lambda: mpo(0, 2**32 - 1),
+    "MPO, an offset of 4 GB": lambda: mpo(1, 2**32 - 1),
+    "WebP, an empty VP8X": lambda: webp((b"VP8X", b""), (b"VP8 ", bytes(20))),
+    "WebP, a short VP8X": lambda: webp((b"VP8X", bytes(4))),
+    "WebP, a short VP8": lambda: webp((b"VP8 ", b"\0\0\0\x9d\x01\x2a")),
+    "WebP, a short VP8L": lambda: webp((b"VP8L", b"\x2f")),
+    "WebP, no width": lambda: webp((b"VP8 ", b"\0\0\0\x9d\x01\x2a\0\0\x05\0")),
+    "TIFF, a directory at 4 GB": lambda: tiff(4, "<I", 2**32 - 1, saved("TIFF")),
+    "BigTIFF, a directory at 2^64": lambda: tiff(8, "<Q", 2**64 - 1, bigtiff()),
+    "BigTIFF, 2^64 entries": lambda: tiff(16, "<Q", 2**64 - 1, bigtiff()),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_numbers_that_lead_out_of_the_file_are_refused(name: str) -> None:
+    data = OUTSIDE[name]()
+    with pytest.raises(DataError):
+        with_packet(data, with_description(packet_in(data), TEXT, "en", "showattend"))
+
+
+def test_a_list_of_pictures_ends_with_its_segment() -> None:
+    data = mpo(0, 1000, tags=65535)
+    began = time.process_time()
+    assert read_description(packet_in(described(data))).text == TEXT
+    assert time.process_time() - began < 1
+
+
+def test_a_tiff_whose_packet_claims_the_header_keeps_it() -> None:
+    """What an earlier call added at the end is replaced; nothing before it is."""
+    data = bytearray(described(saved("TIFF")))
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", data, entry)[0] == 700:
+            struct.pack_into("<II", data, entry + 4, start, 0)
+    assert with_packet(bytes(data), OTHER)[:4] == data[:4]

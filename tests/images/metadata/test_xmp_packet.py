@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 from xml.etree import ElementTree
 
 import pytest
@@ -201,3 +202,43 @@ def test_a_huge_packet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_deep_nesting_is_no_matter() -> None:
     deep = "<d:a>" * 5000 + "</d:a>" * 5000
     assert read_description(with_description(people(deep), "A dog.", "en", WRITER)).ours
+
+
+@pytest.mark.parametrize("codec", ["punycode", "idna", "utf-7", "cp1252", "unicode_escape"])
+def test_other_encodings_are_refused(codec: str) -> None:
+    """Some of Python's take time that grows with the square of the text."""
+    packet = f'<?xml version="1.0" encoding="{codec}"?>'.encode() + people("")
+    with pytest.raises(DataError, match="its XMP is in the encoding"):
+        read_description(packet)
+
+
+def test_many_elements_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xmp_packet, "MOST_ELEMENTS", 1000)
+    assert read_description(people("<d:a/>" * 990)).text == ""
+    with pytest.raises(DataError, match="more than 1,000 elements"):
+        read_description(people("<d:a/>" * 1001))
+
+
+def test_the_time_grows_with_the_length() -> None:
+    """Of text between elements, and of attributes that many prefixes have."""
+
+    def seconds(count: int) -> float:
+        text = "x" * 40 + "<d:a/>"
+        names = " ".join(f'p{n}:description=""' for n in range(count))
+        spaces = " ".join(f'xmlns:p{n}="urn:{n}"' for n in range(count))
+        packet = people(text * count, f'{spaces} d:description="A cat." {names}')
+        began = time.process_time()
+        assert read_description(packet).text == "A cat."
+        assert read_description(with_description(packet, "A dog.", "en", WRITER)).text == "A dog."
+        return time.process_time() - began
+
+    seconds(100)
+    assert seconds(4_000) < 16 * seconds(500) + 0.5
+
+
+@pytest.mark.parametrize("writer", ["showattend 1 (a\x1bb)", "showattend 1 (\udce9)", "a\0b\ufffe"])
+def test_the_name_of_a_model_does_not_break_the_packet(writer: str) -> None:
+    """A model's folder may be called anything, and XML cannot hold every character."""
+    after = with_description(b"", "A dog.", "en", writer)
+    assert read_description(after) == ("A dog.", True)
+    assert read_description(with_description(after, "A cat.", "en", writer)).text == "A cat."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 from showattend.config import AttentionConfig, to_dict
 from showattend.exceptions import ConfigError
 from showattend.model.attention import ATTENTIONS, Attended, Attention, build_attention
-from showattend.model.attention.contract import OPTIONS
+from showattend.model.kinds import all_options, options_of
 
 D, M, A = 6, 4, 8
 GRID = (4, 3)
@@ -21,7 +20,7 @@ SECTIONS: list[dict[str, Any]] = [
     {"kind": kind} | extra
     for kind, cls in ATTENTIONS.items()
     for extra in ({}, {"mode": "hard"}, {"sentinel": True})
-    if set(extra) <= set(cls.uses)
+    if set(extra) <= set(options_of(cls))
 ]
 
 
@@ -191,16 +190,18 @@ def test_what_means_nothing_is_refused(section: dict[str, Any], message: str) ->
         make(section)
 
 
-def test_the_config_and_the_kinds_have_the_same_defaults() -> None:
-    assert to_dict(AttentionConfig()) == {"kind": "additive"} | OPTIONS
-    for cls in ATTENTIONS.values():
-        assert set(cls.trains) <= set(cls.uses) <= set(OPTIONS)
-        for each in inspect.getmro(cls):
-            for name, parameter in inspect.signature(each.__init__).parameters.items():
-                if name in OPTIONS and parameter.default is not inspect.Parameter.empty:
-                    assert parameter.default == OPTIONS[name], (cls, name)
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_a_config_has_the_options_of_its_kind(kind: str) -> None:
+    options = options_of(ATTENTIONS[kind])
+    defaults = {name: declared.default for name, declared in options.items()}
+    assert to_dict(AttentionConfig(kind)) == {"kind": kind} | defaults
+    assert make({"kind": kind} | defaults).section == {"kind": kind}
 
 
 def test_the_defaults_of_other_kinds_are_no_hindrance() -> None:
+    """Configs and models of before have the options of all kinds."""
+    every = {name: declared.default for name, declared in all_options(ATTENTIONS).items()}
+    assert len(every) == 12
     for kind in ATTENTIONS:
-        assert make({"kind": kind} | OPTIONS).section == {"kind": kind}
+        assert make({"kind": kind} | every).section == {"kind": kind}
+        assert AttentionConfig(kind, **every) == AttentionConfig(kind)

@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from showattend.decoding.beam import search
 from showattend.decoding.forced import force
 from showattend.exceptions import ConfigError
-from showattend.model.decoders.lstm import ATTEND_WITH, GATES, LSTMDecoder
+from showattend.model.decoders.decoder_options import ATTEND_WITH, GATES
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.model.decoders.protocol import sharpen
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.model.search_options import SearchOptions

@@ -13,6 +13,7 @@ from showattend.model.fast.exponentials import (
     plain_scores,
     powers,
 )
+from tests.rounding import BF16
 
 
 def test_weights_are_a_distribution_over_locations() -> None:
@@ -109,3 +110,23 @@ def test_float32_is_as_exact_as_with_a_tanh() -> None:
     low = [each.float() for each in (query, keys, v)]
     error = (additive_weights(low[0], powers(low[1]), low[2]) - exact).abs().max()
     assert error < 1e-6
+
+
+def test_gradients_in_bf16_are_rounded_once() -> None:
+    """Queries, keys and v are in bf16; everything between is computed in float32."""
+    rounded = [each.detach().bfloat16().requires_grad_() for each in inputs(1.0)]
+    exact = [each.detach().double().requires_grad_() for each in rounded]
+    towards = torch.randn(3, 2, 5, dtype=torch.float64, generator=torch.manual_seed(1))
+    query, keys, v = rounded
+    found = additive_weights(query, powers(keys), v)
+    assert found.dtype == torch.float32
+    wanted = literal(*exact)
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5)
+    for mine, theirs in zip(
+        torch.autograd.grad((found * towards).sum(), rounded),
+        torch.autograd.grad((wanted * towards).sum(), exact),
+        strict=True,
+    ):
+        assert mine.dtype == torch.bfloat16
+        # keys are rounded twice: as they pass `powers`, and as a gradient
+        torch.testing.assert_close(mine.double(), theirs, rtol=2 * BF16, atol=1e-5)

@@ -10,7 +10,8 @@ import torch
 from showattend.config import AttentionConfig, DecoderConfig
 from showattend.decoding.beam import search
 from showattend.model.build import build_decoder
-from showattend.model.decoders.lstm import ATTEND_WITH, GATES, LSTMDecoder
+from showattend.model.decoders.decoder_options import ATTEND_WITH, GATES
+from showattend.model.decoders.lstm import LSTMDecoder
 from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 from showattend.model.search_options import SearchOptions
 from showattend.training.losses import captioning_loss

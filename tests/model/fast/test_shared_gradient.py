@@ -10,16 +10,17 @@ import torch
 
 from showattend.model.fast.exponentials import additive_weights, powers, share_powers
 from showattend.model.fast.shared_gradient import SharedContext
+from tests.rounding import BF16
 
 STEPS = ((3, 2), (3, 1), (1, 1))  # leading images, captions
 
 
-def leaves() -> tuple[torch.Tensor, ...]:
+def leaves(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
     """Queries [B, K, A], keys [B, L, A], v [A], annotations [B, L, D]."""
     generator = torch.Generator().manual_seed(0)
     shapes = ((3, 2, 4), (3, 5, 4), (4,), (3, 5, 6))
     return tuple(
-        torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+        torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype).requires_grad_()
         for shape in shapes
     )
 
@@ -29,15 +30,15 @@ def attended(*given: torch.Tensor, shared: bool) -> torch.Tensor:
     query, keys, v, features = given
     E = powers(keys)
     together, context = (share_powers(E, v), SharedContext(features)) if shared else (None, None)
-    total = features.new_zeros(())
+    total = features.new_zeros((), dtype=torch.promote_types(features.dtype, torch.float32))
     for b, k in STEPS:
         if together is not None and context is not None:
             alpha = additive_weights(query[:b, :k], together.value[:b], v, shared=together)
-            z = context(alpha)
+            z = context(alpha.to(features))
         else:
             alpha = additive_weights(query[:b, :k], E[:b], v)
-            z = torch.bmm(alpha, features[:b])
-        total = total + z.square().sum()
+            z = torch.bmm(alpha.to(features), features[:b])
+        total = total + z.to(total).square().sum()
         query = torch.tanh(query[:b, :k] + z[..., :4])
     return total
 
@@ -51,6 +52,25 @@ def test_gradients_are_autograds() -> None:
     ):
         assert wanted.abs().max() > 0
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_in_bf16_are_as_exact_as_autograds() -> None:
+    exact = leaves(torch.bfloat16)
+    given = leaves(torch.bfloat16)
+    wanted = torch.autograd.grad(attended(*(each.double() for each in exact), shared=False), exact)
+    errors = []
+    for shared in (True, False):
+        found = torch.autograd.grad(attended(*given, shared=shared), given)
+        assert all(each.dtype == torch.bfloat16 for each in found)
+        errors.append(
+            [
+                float((mine - theirs).float().norm() / theirs.float().norm())
+                for mine, theirs in zip(found, wanted, strict=True)
+            ]
+        )
+    # Each of the three steps rounds its weights, its sum, and what the next step asks with.
+    for ours, autograds in zip(*errors, strict=True):
+        assert ours <= max(9 * BF16, 2 * autograds)
 
 
 @pytest.mark.parametrize("fixed", [0, 1, 2, 3])
