@@ -129,10 +129,10 @@ lock: newest  ## write the versions of test-newest to requirements-ci.txt, which
 	{ head -1 requirements-ci.txt; .venv-newest/bin/python -m pip freeze --exclude-editable | \
 	  sed 's/+[a-z0-9.]*$$//'; } > requirements-ci.new && mv requirements-ci.new requirements-ci.txt
 
-fuzz: .venv/ready-dev  ## 257,000 mutated files through everything that reads (about ten minutes)
+fuzz: .venv/ready-dev  ## 320,000 mutated files through everything that reads (about ten minutes)
 	$(BIN)/python -m tests.fuzz
 
-kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing shards, parts of a job (some minutes)
+kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing into photographs, shards, parts of a job
 	$(BIN)/python -m tests.kills
 
 lint: .venv/ready-dev  ## style and types

@@ -10,15 +10,15 @@ also on human ones, and prints the selected --tables: pointing (the pointing gam
 difference (for each --pair), words (right and wrong ones), confusions (of the last model), objects
 (big ones, mentioned or not); and those of `showattend ground --faithful`, which take minutes per
 model: faithful, pixels (of --pixels images with its own captions), explained, classes, trust; these
-are for --kinds of explanations, with removed cells as --replace says. --into FILE NAME replaces
-the text in FILE between <!-- NAME --> and <!-- end of NAME -->; --output FILE.json writes a record
-of the figures, without the captions.
+are for the explanations of --kinds, with removed cells replaced as --replace says. --into FILE NAME
+replaces the text in FILE between <!-- NAME --> and <!-- end of NAME -->; --output FILE.json writes
+a record of the figures, without the captions.
 
 --last uses the weights of each run's last epoch instead of its best, for equal numbers of epochs.
 RUN@SIZE sets the side of the input in pixels; RUN/start.safetensors is the model at the start of
 that run's self-critical training. Results are cached in --out as long as model and data are the
-same; empty that folder when the program has changed. If it is interrupted, the same command
-continues: of --faithful, each photo is saved as it comes. Runs that are missing, or with --last not
+same; empty that folder when the program has changed. The same command continues an interrupted run:
+with --faithful, each photo is saved as it is measured. Runs that are missing, or with --last not
 finished, are reported and left out, and the exit code is 1.
 """
 

@@ -1,4 +1,4 @@
-"""What it costs that feature caches store half precision: captions and scores with and without.
+"""The cost of storing cached features in half precision: captions and scores with and without.
 
     python scripts/half_features.py flickr8k --annotations captions_val.json --images DIR \
         --limit 300 --output half.json
@@ -35,7 +35,7 @@ def measure(model: str, annotations: Path, images: Path, limit: int, kind: str) 
         model: A shipped model's name, a folder or a file.
         annotations: Human captions, of one split.
         images: The folder of the photographs.
-        limit: Use the first so many of them.
+        limit: Use only this many, from the first.
         kind: The type that features are rounded to: float16 or bfloat16.
 
     Returns:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         kept |= {"differ": other, "photographs": len(exact["captions"])}
         how = {key: exact[key] for key in ("settings", "provenance")}
-        # The data set was written to a temporary folder; its digests say what it was.
+        # The data set was written to a temporary folder; its digests identify it.
         how["settings"] |= {"annotations": str(args.annotations), "image_folder": str(args.images)}
         write_json(args.output, kept | how)
     print(describe_settings(exact["settings"]), *describe(exact["provenance"]), sep="\n")

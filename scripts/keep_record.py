@@ -1,4 +1,4 @@
-"""Keep a record with the documents: without its captions and without paths of the machine.
+"""Keep a record with the documents, without its captions and the machine's paths.
 
     showattend evaluate --model flickr8k --annotations captions_val.json --images DIR \
         --output results.json
@@ -23,7 +23,7 @@ from showattend.system.files import write_json
 from showattend.system.provenance import file_digest, portable
 
 LISTS = ("captions", "categories")
-"""Parts of a record that are long and that no document shows."""
+"""Long parts of a record that no document shows."""
 
 
 def kept(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""How much of a photograph holds half of a word's attention: what the fifth of `focus` rests on.
+"""The share of a photograph that holds half of a word's attention: the basis for the fifth in
+`focus`.
 
     python scripts/looked_somewhere.py PHOTOS... [--model everyday] [--photos 200] [--output FILE]
 
@@ -38,11 +39,11 @@ def measure(paths: Sequence[str], model: str | None, most: int) -> dict[str, Any
     Args:
         paths: Files and folders of photographs.
         model: A model's name, folder or file; None is the default one.
-        most: How many photographs at most, evenly chosen.
+        most: The most photographs, evenly spaced.
 
     Returns:
-        photographs; words and quantiles by kind; thresholds, the fraction of the words of each
-        kind up to each; settings; provenance.
+        photographs; words and quantiles by kind; thresholds, the fraction of each kind's words up
+        to each; settings; provenance.
 
     Raises:
         UserError: There are no photographs, or no words of a kind.
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("paths", nargs="+")
     parser.add_argument("--model")
-    parser.add_argument("--photos", type=int, default=200, help="at most, evenly chosen")
+    parser.add_argument("--photos", type=int, default=200, help="maximum, evenly spaced")
     parser.add_argument("--output", type=Path, help="keep the figures as a record (.json)")
     args = parser.parse_args(arguments)
     remember_command(sys.argv[1:] if arguments is None else arguments, "looked_somewhere.py")

@@ -9,8 +9,8 @@ r"""Compute all figures of a model card: scores, wording, invented people, groun
 
 Everything is computed in float32 with the model's own search. Writes measured.md (the tables) and
 measured.json (also the captions, the settings of every figure, and what they depend on) into --out.
---sizes measures the model at other input sizes too. `make records` measures what the documents
-state, with the commands of showattend.
+--sizes measures the model at other input sizes too. `make records` measures the figures in the
+documents, with showattend's own commands.
 """
 
 from __future__ import annotations

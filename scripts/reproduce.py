@@ -2,9 +2,9 @@
 
     python scripts/reproduce.py
 
-Trains a tiny model twice on drawn shapes, scores it, builds the command from its record alone, and
-runs that. Stops with exit code 1 if weights, captions or scores differ. It takes a minute or two
-and needs no data set; docs/reproduce.md has the commands of all figures.
+Trains a tiny model twice on synthetic shapes, scores it, builds the command from its record alone,
+and runs that. Stops with exit code 1 if weights, captions or scores differ. It takes a minute or
+two and needs no data set; docs/reproduce.md has the commands of all figures.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def reproduce(folder: Path) -> list[str]:
         folder: The folder to work in.
 
     Returns:
-        A line for each thing that differs; none if all is reproduced.
+        A line for each difference; none if all is reproduced.
     """
     differences = []
     cache = f"data.cache={folder / 'cache'}"

@@ -1,10 +1,10 @@
-r"""The same photographs, the same captions: by this code, and by another version of it.
+r"""Compare the captions of this code with those of another version.
 
     python scripts/same_as_before.py OTHER --model flickr8k --images DIR \
         --annotations captions_val.json --output before.json
 
 OTHER is a commit of this repository, or a folder with another checkout. Both versions caption each
-photograph in fp32, in processes of their own, with the same model file. Compared are the words,
+photograph in fp32, in separate processes, with the same model file. The script compares the words,
 their log-probabilities, the maps on the model's grid, and the pixels that the network is given: a
 caption may differ because a photograph is read differently. --output keeps the figures as a record.
 The exit code is 1 if a caption differs, or a map by more than 1e-6.
@@ -37,7 +37,7 @@ SEARCH = ("beam_size", "length_penalty", "block_ngrams", "min_length", "max_leng
 
 
 def caption(job: Path) -> None:
-    """Caption photographs with the version of showattend that is imported.
+    """Caption photographs with the imported version of showattend.
 
     Args:
         job: A folder with ``job.json`` (model, photographs), to which captions.json is written
@@ -73,7 +73,7 @@ def caption(job: Path) -> None:
 
 
 def run(tree: Path, model: Path, photographs: Sequence[Path], job: Path) -> dict[str, Any]:
-    """`caption` in a process that imports showattend from a folder.
+    """Run `caption` in a process that imports showattend from a folder.
 
     Returns:
         about: package, search, size; captions: an entry for each photograph, with its map.
@@ -99,7 +99,7 @@ def run(tree: Path, model: Path, photographs: Sequence[Path], job: Path) -> dict
     found: dict[str, Any] = json.loads((job / "captions.json").read_text(encoding="utf-8"))
     if Path(found["about"]["package"]) != tree:
         raise UserError(
-            f"{tree}: is no checkout of showattend, {found['about']['package']} was used"
+            f"{tree}: not a checkout of showattend; {found['about']['package']} was used"
         )
     with np.load(job / "maps.npz") as maps:
         for number, entry in enumerate(found["captions"]):
@@ -126,7 +126,7 @@ def checkout(other: str) -> Iterator[tuple[Path, str]]:
         return
     content = git(ROOT, "archive", "--format=tar", other, "showattend")
     if not content:
-        raise UserError(f"{other}: no checkout of showattend, and no commit of {ROOT}")
+        raise UserError(f"{other}: neither a checkout of showattend nor a commit of {ROOT}")
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(content)) as files:
             files.extractall(folder, filter="data")
@@ -148,14 +148,14 @@ def compare(
 
     Args:
         names: Names of the photographs.
-        before: An entry for each, as of `run`.
-        now: The same of this version.
+        before: The entries that `run` returned for the other version.
+        now: Those for this version.
 
     Returns:
-        photographs; unreadable, those that both refuse; same_pixels, those of which the network is
-        given the same pixels; same_words; same_maps, of these, those whose maps are the same up to
-        `TOLERANCE`; largest, the largest differences of maps and log_probs between the same words;
-        differ, the other captions.
+        photographs; unreadable, those that both refuse; same_pixels, those whose pixels are the
+        same; same_words; same_maps, those of these whose maps are the same up to `TOLERANCE`;
+        largest, the largest differences of maps and log_probs between the same words; differ, the
+        other captions.
     """
     counts = dict.fromkeys(("unreadable", "same_pixels", "same_words", "same_maps"), 0)
     largest = {"maps": 0.0, "log_probs": 0.0}
@@ -193,7 +193,7 @@ def measure(
         other: The other version, see `checkout`.
         model: A model's name, folder or file; None is the default one of this version.
         images: The folder of the photographs.
-        annotations: A file of captions, which names the photographs; None takes the whole folder.
+        annotations: A file of captions that names the photographs; None uses the whole folder.
 
     Returns:
         The figures of `compare`, with settings and provenance.
@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     made = found["photographs"] - found["unreadable"]
     print(
-        f"{made} photographs, model {found['settings']['model']}, fp32: the same pixels of "
+        f"{made} photographs, model {found['settings']['model']}, fp32: the same pixels for "
         f"{found['same_pixels']}, the same words for {found['same_words']}, and the same maps to "
         f"{TOLERANCE:.0e} for {found['same_maps']}"
     )

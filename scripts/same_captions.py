@@ -3,8 +3,8 @@
     python scripts/same_captions.py PHOTOS... [--model everyday] [--photos 500]
 
 Captions photographs in fp32 in batches of 1, 7 and 64 with both engines, and prints how many
-captions differ from those of PyTorch one by one, and by how much log-probabilities and maps do.
-The exit code is 1 if a caption differs. ``--engines torch`` needs no onnxruntime.
+captions differ from PyTorch's one by one, and the differences of log-probabilities and maps. The
+exit code is 1 if a caption differs. ``--engines torch`` needs no onnxruntime.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+")
     parser.add_argument("--model")
-    parser.add_argument("--photos", type=int, default=500, help="at most, evenly chosen")
+    parser.add_argument("--photos", type=int, default=500, help="maximum, evenly spaced")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
     options = parser.parse_args(arguments)

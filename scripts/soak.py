@@ -3,12 +3,12 @@
     python scripts/soak.py PHOTOS... [--model everyday] [--requests 10000] [--valid 0.3]
 
 Starts ``showattend serve`` and sends requests from several clients at once: photographs with
-options, and every kind of request that is to be refused (no image, damaged, too large, too many
-pixels, unknown fields, wrong values, another site, no HTTP, heads and uploads that do not end). Of
-a photograph, the captions must be those of the model asked directly, word for word; of the others,
-the status must be the right one, and the answer JSON in one line. Prints how much the server's
-memory grew after the first tenth of the requests, and latencies. The exit code is 1 if an answer
-was wrong, memory grew by 50 MB or more, or the server wrote anything on stderr.
+options, and every kind of request that must be refused (no image, damaged, too large, too many
+pixels, unknown fields, wrong values, another site, not HTTP, heads and uploads that do not end).
+For a photograph, the captions must be the model's own, word for word; for the others, the status
+must be right, and the answer one line of JSON. Prints how much the server's memory grew after the
+first tenth of the requests, and latencies. The exit code is 1 if an answer was wrong, memory grew
+by 50 MB or more, or the server wrote anything on stderr.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 class Request(NamedTuple):
-    """A request, and what the answer must be.
+    """A request, and the expected answer.
 
     Attributes:
-        kind: For the report.
+        kind: Its name in the report.
         raw: All bytes to send; the connection then stays open.
-        status: The statuses that are right.
-        captions: The captions that are right; None where none are expected.
+        status: The valid statuses.
+        captions: The expected captions; None if none are expected.
     """
 
     kind: str
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def valid_requests(captioner: Captioner, photos: list[Path]) -> list[Request]:
-    """Photographs with options, and the model's captions of them."""
+    """Photographs with options, and the model's captions."""
     requests = []
     for number, photo in enumerate(photos):
         options = OPTIONS[number % len(OPTIONS)]
@@ -232,7 +232,7 @@ async def soak(requests: list[Request], port: int, pid: int, clients: int) -> in
 
 
 async def ask(request: Request, port: int, kept: list[asyncio.StreamWriter]) -> str | None:
-    """Send a request; what is wrong with the answer, or None."""
+    """Send a request; return what is wrong with the answer, or None."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request.raw)

@@ -2,9 +2,9 @@
 
     python scripts/try_api.py path/to/schemathesis [--model everyday] [--examples 300]
 
-schemathesis reads /openapi.json and makes requests from it, right and wrong ones: no answer may be
-one that the description does not have, nor a fault of the server. That a file is no photograph is
-beyond the description, so requests that fit it may be refused. The exit code is schemathesis's.
+schemathesis reads /openapi.json and makes valid and invalid requests from it: every answer must be
+in the description, and none may be a server error. The description cannot say that a file is a
+photograph, so requests that match it may be refused. The exit code is schemathesis's.
 """
 
 from __future__ import annotations

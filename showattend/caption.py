@@ -13,12 +13,12 @@ from showattend.images.sources import ImageSource
 
 
 class Photo(NamedTuple):
-    """What all captions of an image share.
+    """The data shared by all captions of an image.
 
     Attributes:
-        image: What was captioned; None where that is not kept.
-        geometry: The way from the grid back to its pixels.
-        grid: Rows and columns of its maps.
+        image: The image that was captioned; None if it is not kept.
+        geometry: Maps the grid back to its pixels.
+        grid: The rows and columns of its maps.
         familiarity: See `Caption`.
     """
 
@@ -33,34 +33,34 @@ class Caption(CaptionForms):
     """A caption of one image, with one attention map per word.
 
     Attributes:
-        words: The T words as the model said them, without special tokens.
-        log_probs: Each word's log-probability, then that of the end: T + 1 values, or T when
-            the search was cut off at its maximum length. They are the model's own, over its whole
-            vocabulary: words that were banned count as well. NaN where it is not known.
+        words: The T words as the model wrote them, without special tokens.
+        log_probs: Each word's log-probability, then that of the end: T + 1 values, or T if the
+            search was cut off at its maximum length. They are the model's own, over its whole
+            vocabulary, banned words included. NaN if unknown.
         attention: One map per word over the feature grid [T, H, W] float32, each sums to one.
         betas: The gate of each word [T]: how much the image counted (paper, section 4.2.1). None
             for a model without a gate.
-        geometry: The way from the grid back to the image's pixels.
-        score: What captions are ranked by, searched, sampled or given: their log-probability
-            divided by the length, the end counted, to the power of the search's length penalty.
-        image: What was captioned, for overlays.
+        geometry: Maps the grid back to the image's pixels.
+        score: Ranks captions, whether searched, sampled or given: the log-probability divided by
+            the length, the end counted, to the power of the search's length penalty.
+        image: The image that was captioned, for overlays.
         alternatives: The runners-up, best first.
-        unsure_below: A word that says something about the photo is unsure from this probability
-            down (`unsure`); the model's calibration chooses it, 0 marks none.
-        familiarity: How like the training photographs the photo is: the share of the validation
-            photographs that are as strange or stranger, 0 to 1. None where the model does not
-            know (it was not calibrated, or looks at another size).
+        unsure_below: A content word with a lower probability is `unsure`; the model's calibration
+            sets this, and 0 marks none.
+        familiarity: How similar the photo is to the training photographs: the share of the
+            validation photographs that are as strange or stranger, 0 to 1. None if the model cannot
+            tell (it was not calibrated, or runs at another size).
         parts: The maps of each head, hop or level of the attention [T, P, H, W], each sums to one;
-            None where ``attention`` is all there is.
-        part_names: What they are [P]: "head 1", "hop 2", "regions".
-        sentinel: How much of its attention the model kept for what it knew without looking [T], 0
-            to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` sums to one
-            over the image all the same.
-        gaps: The words that were missing in a sentence that `Captioner.fill` filled in.
-        self_attention: Where its words look among each other, and the cells of the grid; None
-            unless `Captioner.with_self_attention` has added it.
-        explanation: What the maps are, where `Captioner.explain` made them, such as
-            "gradient × input"; empty for the attention that came with the caption.
+            None if there is only ``attention``.
+        part_names: Their names [P]: "head 1", "hop 2", "regions".
+        sentinel: The share of its attention that the model kept for what it knew without looking
+            [T], 0 to 1 (Lu et al. 2017); None for a model without a sentinel. ``attention`` still
+            sums to one over the image.
+        gaps: The gaps that `Captioner.fill` filled in.
+        self_attention: The attention among its words, and among the cells of the grid; None unless
+            `Captioner.with_self_attention` has added it.
+        explanation: The kind of maps if `Captioner.explain` made them, such as "gradient × input";
+            empty for the attention that came with the caption.
     """
 
     words: tuple[str, ...]
@@ -89,7 +89,7 @@ class Caption(CaptionForms):
 
     @property
     def raw(self) -> str:
-        """The words with blanks between them, as the scorers take them."""
+        """The words separated by spaces, as the scorers expect them."""
         return " ".join(self.words)
 
     @property

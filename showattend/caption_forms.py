@@ -1,4 +1,4 @@
-"""What a caption says of itself, and the forms that it takes: heat, figure, JSON, notebook."""
+"""What a caption says about itself, and its forms: heat, figure, JSON, notebook."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 NOTE = "unlike the photographs that the model was trained on; its captions may well be wrong"
 NOTE_BELOW = 0.03
-"""Of ordinary photographs so many get the note, measured on the validation ones."""
+"""The share of ordinary photographs that get the note, measured on the validation ones."""
 
 
 class Gap(NamedTuple):
-    """A word that was missing in a sentence (`Captioner.fill`).
+    """A gap that was filled in a sentence (`Captioner.fill`).
 
     Attributes:
-        place: Which word of the caption it is.
-        candidates: Words that may stand there and their probabilities, 0 to 1, best first.
+        place: The position of its word in the caption.
+        candidates: Possible words and their probabilities, 0 to 1, best first.
     """
 
     place: int
@@ -35,13 +35,13 @@ class Gap(NamedTuple):
 
 
 class SelfAttention(NamedTuple):
-    """Where the words of a sentence look among each other, and the cells of the grid.
+    """The attention among the words of a sentence, and among the cells of the grid.
 
     Attributes:
         tokens: ``<start>`` and the T words.
-        words: By layer and head, from each token (rows) to each (columns), [layers, heads, T + 1,
-            T + 1]; rows sum to one. None where the decoder has no self-attention.
-        grid: By layer and head, from each cell to each, [layers, heads, L, L]. None where the
+        words: For each layer and head, from each token (rows) to each (columns), [layers, heads, T
+            + 1, T + 1]; rows sum to one. None if the decoder has no self-attention.
+        grid: For each layer and head, from each cell to each, [layers, heads, L, L]. None if the
             encoder has none.
     """
 
@@ -51,12 +51,12 @@ class SelfAttention(NamedTuple):
 
 
 def sampled_maps(maps_THW: np.ndarray, samples: int, seed: int = 0) -> np.ndarray:
-    """Draw locations as hard attention does in training: s_t ~ Categorical(alpha_t).
+    """Sample locations as hard attention does in training: s_t ~ Categorical(alpha_t).
 
     Args:
         maps_THW: The weights alpha of each word, which sum to one.
         samples: S, the number of locations for each word.
-        seed: The seed of the draw; the same seed and maps give the same locations.
+        seed: The random seed; the same seed and maps give the same locations.
 
     Returns:
         The locations as one-hot maps [T, S, H, W] float32 (Show, Attend and Tell, section 4.1).
@@ -124,26 +124,26 @@ class CaptionForms:
         sentinel: Any = None,
         box: Sequence[float] | None = None,
     ) -> Self:
-        """Make a caption from weights that any model made, to be drawn in every form.
+        """Make a caption from the weights of any model, to be drawn in any form.
 
         Args:
-            photo: The image that the weights are of.
+            photo: The image that the weights belong to.
             words: The T words.
             attention: The weights: [T, H, W]; [T, L] with ``grid``; or [T, P, H, W] for P heads,
                 hops or layers, which are kept as parts, and averaged for the caption's map. Each
-                map sums to one. An array, nested lists, or a tensor on the processor.
+                map sums to one. An array, nested lists, or a CPU tensor.
             grid: H and W of [T, L] or [T, P, L] weights, row by row from the photo's upper left.
-            part_names: What the P parts are; "head 1" and so on when left out.
-            log_probs: Natural logarithms of the words' probabilities [T], or with that of the
-                end [T + 1]; unknown when left out.
-            betas: A gate for each word [T].
-            sentinel: What each word kept for its sentinel [T].
-            box: Left, top, right, bottom of what the model saw, in pixels of the upright photo;
-                all of it when left out.
+            part_names: The names of the P parts; "head 1" and so on by default.
+            log_probs: Natural logarithms of the words' probabilities [T], or with that of the end
+                [T + 1]; unknown if omitted.
+            betas: The gate of each word [T].
+            sentinel: Each word's share for the sentinel [T].
+            box: Left, top, right, bottom of what the model saw, in pixels of the upright photo; all
+                of it by default.
 
         Raises:
-            UserError: Shapes do not fit together, or weights are negative, not finite, or do not
-                sum to one.
+            UserError: The shapes do not match, or weights are negative, not finite, or do not sum
+                to one.
             ImageError: The image cannot be opened.
 
         Example:
@@ -168,13 +168,13 @@ class CaptionForms:
     def confidences(self) -> tuple[float, ...]:
         """The model's probability of each word [T], 0 to 1: exp of its `log_probs`.
 
-        It is the softmax over the whole vocabulary, given the photo and the words before it, as
-        the model is: training may have sharpened it (``self_critical.temperature``) or favoured
-        rare words (``train.rare_words``), so that it is not the share of such words that are
-        right. What the search forbids (special words, repeated n-grams, banned words) keeps its
-        part of the softmax: a word said in place of a forbidden one has a low probability. So has
-        a given word (a prefix, `Captioner.attend`) that the model would not have said; one that
-        it does not know has the probability of ``<unk>``. A sampling temperature changes nothing.
+        It is the model's own softmax over the whole vocabulary, given the photo and the words
+        before: training may have sharpened it (``self_critical.temperature``) or favoured rare
+        words (``train.rare_words``), so it is not the share of such words that are right. Whatever
+        the search forbids (special words, repeated n-grams, banned words) keeps its share of the
+        softmax, so a word used in place of a forbidden one has a low probability. So has a given
+        word (a prefix, `Captioner.attend`) that the model would not have chosen; an unknown one has
+        the probability of ``<unk>``. A sampling temperature changes nothing.
         """
         return tuple(
             math.exp(min(0.0, value)) if value == value else math.nan
@@ -185,15 +185,15 @@ class CaptionForms:
     def confidence(self) -> float:
         """The geometric mean of the probabilities of all words and of the end, 0 to 1.
 
-        The end counts where the search got there. One divided by this is the perplexity.
+        The end counts if the search reached it. One divided by this is the perplexity.
         """
         return math.exp(min(self.log_prob / max(len(self.log_probs), 1), 0.0))
 
     @property
     def unsure(self) -> tuple[bool, ...]:
-        """Which words [T] are unsure: of lower probability than ``unsure_below``.
+        """Which words [T] are unsure: their probability is below ``unsure_below``.
 
-        English function words are not: another "in" or "is" would be said of the same photo.
+        English function words never are: they say little about the photo.
         """
         from showattend.text.tokenizer import FUNCTION_WORDS
 
@@ -220,7 +220,7 @@ class CaptionForms:
         """The attention of word ``t`` at every pixel of the upright image [height, width].
 
         Args:
-            t: The word's place in the caption.
+            t: The word's position in the caption.
             sigma: Standard deviation of a Gaussian blur; see `Geometry.upsample`.
         """
         return self.geometry.upsample(self.attention[t], sigma=sigma)
@@ -229,12 +229,12 @@ class CaptionForms:
         """Draw the maps over the image, one panel per word, into a file.
 
         Args:
-            path: The file; its suffix chooses the format.
+            path: The file; its suffix selects the format.
             options: Those of ``showattend.visualize.save_figure``.
 
         Raises:
-            UserError: No such format, an unknown word, a folder that cannot be written to, or
-                a caption that does not know its image.
+            UserError: There is no such format or word, the folder cannot be written to, or the
+                caption does not know its image.
         """
         from showattend.visualize import save_figure
 
@@ -276,7 +276,7 @@ class CaptionForms:
         return values
 
     def _repr_html_(self) -> str:
-        """The interactive viewer for a notebook, and a figure where scripts are off."""
+        """The interactive viewer for a notebook, or a figure if scripts are off."""
         from showattend.visualize.notebook_forms import caption_form
 
         caption: Any = self

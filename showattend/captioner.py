@@ -1,6 +1,6 @@
 """Captioner: from photographs to captions, and where the model looked for each word.
 
-docs/design.md lists the files that a photograph passes through, in the order to read them in.
+docs/design.md lists the files that a photograph passes through, in reading order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from showattend.text.tokenizer import tokenize
 
 
 class Captioner(Given):
-    """Captions photographs, and says for every word where it looked.
+    """Captions photographs, and shows where it looked for each word.
 
     Its parts (`encoder`, `decoder`, `vocabulary`, `preprocessing` and more), loading and saving are
     those of `showattend.model.pretrained.Model`; `attend` and `sample` those of `Given`.
@@ -55,15 +55,15 @@ class Captioner(Given):
                 or the result of `look`.
             **options: ``beam_size``, ``n_best``, ``max_length``, ``min_length``,
                 ``length_penalty``, ``block_ngrams`` (`SearchOptions`), ``batch_size``; to steer,
-                ``prefix`` (the caption's first words, as a text) and ``banned`` (a list of words
-                that do not come after them).
+                ``prefix`` (the caption's first words, as text) and ``banned`` (a list of words not
+                to use after them).
 
         Returns:
             A `Caption`, or a list of them for a list. A notebook shows them as the interactive
             viewer and as a gallery, and a bar while it captions many.
 
         Raises:
-            ImageError: An image cannot be opened, or is of a type that is none.
+            ImageError: An image cannot be opened, or has a type that is not an image's.
             ConfigError: An option has an invalid value.
         """
         if isinstance(images, Looked):
@@ -86,9 +86,9 @@ class Captioner(Given):
         batch_size: int = 32,
         **options: Any,
     ) -> Iterator[tuple[ImageSource, Caption | ImageError]]:
-        """Caption any number of images, in their order, with an error in place of a bad one.
+        """Caption any number of images, in order, with an error in place of a bad one.
 
-        Files are opened ahead of the model by threads; memory does not grow with the number.
+        Threads open files ahead of the model; memory does not grow with the number of images.
 
         Args:
             images: Images, as for `caption`.
@@ -102,7 +102,7 @@ class Captioner(Given):
         Raises:
             ConfigError: An option has an invalid value; raised by the call itself,
                 before any image is asked for.
-            ImageError: What is given is no list of images; raised by the call, too.
+            ImageError: The argument is not a list of images; raised by the call, too.
         """
         batch_size = whole_number("batch_size", batch_size, 1, 100_000)
         return self._stream(listed(images), batch_size, *self._chosen(**options))
@@ -110,7 +110,7 @@ class Captioner(Given):
     def _chosen(
         self, prefix: str = "", banned: Iterable[str] = (), **options: Any
     ) -> tuple[SearchOptions, tuple[str, ...]]:
-        """The options of a search, and its first words."""
+        """The options of a search, and the prefix."""
         first = tuple(tokenize(prefix))
         numbers, without = self._numbers(first), self._banned(banned)
         return replace(self.search, prefix=numbers, banned=without, **options), first
@@ -151,7 +151,7 @@ class Captioner(Given):
     def _look(
         self, photos: Sequence[tuple[ImageSource, Fitted]]
     ) -> tuple[torch.Tensor, list[Photo]]:
-        """The annotations [B, H, W, D] of photographs, and what their captions will share."""
+        """The annotations [B, H, W, D] of photographs, and what each one's captions share."""
         self.outlive_fork()
         pixels = torch.from_numpy(np.stack([fitted.pixels for _, fitted in photos]))
         pixels = pixels.permute(0, 3, 1, 2).to(self.device)
@@ -167,9 +167,9 @@ class Captioner(Given):
     def _ranked(
         self, hypotheses: list[Hypothesis], first: tuple[str, ...], photo: Photo
     ) -> Caption:
-        """The best of an image's hypotheses, with the others; the first words as they were given.
+        """The best of an image's hypotheses, with the others; the prefix words as given.
 
-        An unknown one among those is <unk> to the model, and itself to the reader.
+        The model reads an unknown one as <unk>; the caption shows it as given.
         """
         best, *rest = (
             self._to_caption(

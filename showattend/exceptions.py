@@ -10,7 +10,7 @@ import re
 import reprlib
 
 _MOST = 2000
-"""Characters of a message; what a file says may be quoted in it, however long that is."""
+"""The most characters of a message, which may quote a file's content of any length."""
 
 
 CONTROLS = frozenset(
@@ -26,7 +26,7 @@ CONTROLS = frozenset(
         ),
     )
 )
-"""Characters that a terminal obeys instead of showing them: control characters, separators of lines
+"""Characters that a terminal obeys instead of showing: control characters, separators of lines
 and paragraphs, and marks that reverse the direction of the text around them."""
 _ESCAPES = {ord(sign): ascii(sign)[1:-1] for sign in CONTROLS}
 
@@ -40,10 +40,10 @@ class UserError(Exception):
     """A mistake in the input that the user can fix; ``str(error)`` is one line for them.
 
     Names and values in the message may come from anywhere: line breaks become blanks, other control
-    characters are escaped, and what is too long is cut in the middle.
+    characters are escaped, and long messages are cut in the middle.
 
     Attributes:
-        elsewhere: Whether another process of a run reports it.
+        elsewhere: Whether another process of the run reports it.
     """
 
     elsewhere = False
@@ -82,7 +82,7 @@ def one_line(error: Exception) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value as a message quotes it: in one line, cut where it is long, whatever it holds.
+    """A value as a message quotes it: one line, shortened, whatever it holds.
 
     A YAML file of ten lines may hold a list whose text has a billion elements, JSON may be nested
     more deeply than Python can write, and Python does not write integers of over 4,300 digits.

@@ -28,11 +28,11 @@ from showattend.text.vocabulary import Vocabulary
 
 
 class Looked(NamedTuple):
-    """A photograph after the encoder: all that captioning needs of it, and none of its pixels.
+    """A photograph after the encoder: all that captioning needs, without its pixels.
 
     Attributes:
         features: Its annotations [1, H, W, D], on the model's device.
-        photo: What its captions share.
+        photo: The data that its captions share.
     """
 
     features: torch.Tensor
@@ -43,7 +43,7 @@ _GAP = re.compile("_{2,}")
 
 
 def has_gaps(text: str) -> bool:
-    """Whether words are missing in a sentence, for `Captioner.fill`."""
+    """Whether a sentence has gaps for `Captioner.fill`."""
     return bool(_GAP.search(text))
 
 
@@ -51,7 +51,7 @@ class Given(Model):
     """What a `showattend.captioner.Captioner` does besides searching."""
 
     def look(self, image: ImageSource | Looked) -> Looked:
-        """Encode an image once, for several calls of the other methods, which take the result.
+        """Encode an image once, for several calls of the other methods, which accept the result.
 
         Raises:
             ImageError: The image cannot be opened.
@@ -67,20 +67,19 @@ class Given(Model):
         return Looked(features, photo)
 
     def attend(self, image: ImageSource | Looked, text: str | Sequence[str]) -> Caption:
-        """Make the model say a given sentence, and record where it looks for each word.
+        """Force a given sentence on the model, and record where it looks for each word.
 
-        Words that the model does not know are read as ``<unk>``; they keep their map. The words
-        of a caption that the model made have here the log-probabilities that they had there, and
-        the caption has the same score, if it came to its end and the length penalty was the
-        model's own.
+        Words that the model does not know are read as ``<unk>``, and keep their map. A caption of
+        the model has the same log-probabilities here, and the same score if it was not cut off and
+        the length penalty was the model's own.
 
         Args:
             image: An image, as for `caption`; or the result of `look`.
-            text: A sentence, or the words of a caption as they are.
+            text: A sentence, or the words of a caption.
 
         Raises:
             ImageError: The image cannot be opened.
-            UserError: The sentence holds no word.
+            UserError: The sentence has no words.
         """
         return self.attend_all(image, [text])[0]
 
@@ -91,12 +90,12 @@ class Given(Model):
 
         Raises:
             ImageError: The image cannot be opened.
-            UserError: A sentence holds no word.
+            UserError: A sentence has no words.
         """
         said = [tuple(tokenize(text)) if isinstance(text, str) else tuple(text) for text in texts]
         if () in said:
             text = texts[said.index(())]
-            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+            raise UserError(f"the caption {text!r} has no words; give a sentence")
         with torch.inference_mode(), exact_float32():
             features, photo = self.look(image)
             numbers = [self.vocabulary.encode(words) for words in said]
@@ -104,16 +103,16 @@ class Given(Model):
         return [self._to_caption(each, w, photo) for each, w in zip(found, said, strict=True)]
 
     def explain(self, caption: Caption, by: str = "grad") -> Caption:
-        """The same caption with maps of another kind: what counted for each word.
+        """The same caption with another kind of map: the evidence for each word.
 
         Args:
-            caption: A caption of this model, or one that it was given (`attend`), with its image.
+            caption: A caption that this model wrote or was given (`attend`), with its image.
             by: "attention", "grad" (gradient × input), "gradcam" (Grad-CAM), "occlusion" or
                 "integrated" (integrated gradients); see `showattend.decoding.explaining`.
 
         Returns:
-            The caption, without alternatives and parts. Its ``attention`` holds, for each word,
-            what spoke for it, as a map that sums to one; an even map where nothing did.
+            The caption, without alternatives and parts. Its ``attention`` holds the evidence for
+            each word, as a map that sums to one; an even map if there was none.
 
         Raises:
             UserError: There is no such explanation, the model has no attention to explain by, or
@@ -123,7 +122,7 @@ class Given(Model):
         return self.explain_all(caption, [by])[0]
 
     def explain_all(self, caption: Caption, kinds: Sequence[str] | None = None) -> list[Caption]:
-        """`explain` in several ways, None for all that the model has; the photo is encoded once.
+        """`explain` in several ways, None for all available; the photo is encoded once.
 
         Raises:
             UserError: See `explain`.
@@ -155,25 +154,25 @@ class Given(Model):
         return found
 
     def fill(self, image: ImageSource | Looked, text: str, *, candidates: int = 5) -> Caption:
-        """Say the words that are missing in a sentence about a photo: ``a ___ catches a ___``.
+        """Fill the gaps in a sentence about a photo: ``a ___ catches a ___``.
 
-        Two or more underscores stand for one word. A masked model (``decoder.kind: masked``) is
-        asked for each word given all the others; any other model searches for the likeliest
+        Two or more underscores stand for one word. A masked model (``decoder.kind: masked``)
+        predicts each word given all the others; any other model searches for the likeliest
         sentences with these words (`showattend.decoding.filling`).
 
         Args:
             image: An image, as for `caption`; or the result of `look`.
             text: The sentence.
-            candidates: Most words to name for a gap.
+            candidates: The most words to list for a gap.
 
         Returns:
-            The likeliest sentence found, with its maps, and in `Caption.gaps` what else each gap
-            may hold, with probabilities. Words that the model does not know are read as
-            ``<unk>``, as in `attend`.
+            The likeliest sentence found, with its maps, and in `Caption.gaps` the candidates for
+            each gap, with probabilities. Words that the model does not know are read as ``<unk>``,
+            as in `attend`.
 
         Raises:
             ImageError: The image cannot be opened.
-            UserError: Nothing is missing in the sentence.
+            UserError: The sentence has no gap.
             ConfigError: ``candidates`` is invalid.
         """
         candidates = whole_number("candidates", candidates, 1, 1000)
@@ -209,16 +208,16 @@ class Given(Model):
         prefix: str = "",
         banned: Iterable[str] = (),
     ) -> Caption:
-        """Draw captions from the model's distribution instead of searching for the likeliest.
+        """Sample captions from the model's distribution instead of searching for the likeliest.
 
         Args:
             image: An image, as for `caption`; or the result of `look`.
-            samples: How many to draw; those that turn out alike are returned once.
-            temperature: Under 1 the likely words become likelier, over 1 the others.
+            samples: The number to draw; duplicates are returned once.
+            temperature: Below 1, likely words become likelier; above 1, the others.
             seed: The same seed draws the same captions; None draws others every time.
-            max_length: Most words of a caption, by default that of `search`.
+            max_length: The most words of a caption; the default is that of `search`.
             prefix: The captions' first words, as for `stream`.
-            banned: Words that do not come after the prefix.
+            banned: Words not to use after the prefix.
 
         Returns:
             The one that search would rank best, with the others as its alternatives.
@@ -247,7 +246,7 @@ class Given(Model):
     def self_attention(
         self, image: ImageSource | Looked, text: str | Sequence[str] | None = None
     ) -> SelfAttention:
-        """Where words look among each other, and cells of the grid: models that have such layers.
+        """The attention among words and among cells of the grid, if the model has such layers.
 
         Args:
             image: An image, as for `caption`; or the result of `look`.
@@ -255,7 +254,7 @@ class Given(Model):
 
         Raises:
             ImageError: The image cannot be opened.
-            UserError: The model has no self-attention, or the sentence holds no word.
+            UserError: The model has no self-attention, or the sentence has no words.
         """
         decoder = self.decoder
         inner, over_grid = innermost(decoder), decoder is not innermost(decoder)
@@ -267,7 +266,7 @@ class Given(Model):
         said = self.caption(image).words if text is None else text
         words = tuple(tokenize(said) if isinstance(said, str) else said)
         if not words:
-            raise UserError(f"the caption {text!r} holds no word; give a sentence")
+            raise UserError(f"the caption {text!r} has no words; give a sentence")
         among = grid = None
         with torch.inference_mode(), exact_float32():
             features, _ = self.look(image)
@@ -299,7 +298,7 @@ class Given(Model):
         return replace(caption, self_attention=self.self_attention(caption.image, caption.words))
 
     def _load(self, image: ImageSource) -> tuple[ImageSource, Fitted]:
-        """An image at the network's size, and as it can be opened again, to be drawn."""
+        """An image at the network's size, and its source, from which it can be drawn."""
         image = lasting(image)
         return image, self.preprocessing.load_pixels(image)
 
@@ -307,12 +306,12 @@ class Given(Model):
         return tuple(self.vocabulary.encode(list(words)))
 
     def _banned(self, words: Iterable[str]) -> tuple[int, ...]:
-        """The numbers of words not to say; those that the model cannot say need no ban."""
+        """The numbers of banned words; words unknown to the model need no ban."""
         texts = [words] if isinstance(words, str) else words
         tokens = [token for text in texts for token in tokenize(text)]
         return self._numbers(dict.fromkeys(t for t in tokens if t in self.vocabulary))
 
-    # What the captioner has for all of its ways (`showattend.captioner`).
+    # What the captioner provides (`showattend.captioner`).
 
     def caption(self, images: Any, **options: Any) -> Any:
         """See `showattend.captioner.Captioner`."""

@@ -1,11 +1,11 @@
 """``python -m tests.kills``: kill long work at moments drawn by lot, and start it again.
 
-Killed are training, captioning a folder, writing descriptions into photographs, writing shards, and
-captioning into parts as on a cluster (with one worker, in the process itself, in place of Ray's).
-After every kill -9 the same command goes on. Whatever lies in a run's folder must be loadable at
-once, and when a run gets through, it must have made what an undisturbed one makes: the same weights
-and optimizer bit for bit, the same captions, each once, the same photographs, shards and parts byte
-for byte, and nothing besides.
+Training, captioning a folder, writing descriptions into photographs, writing shards, and captioning
+into parts as on a cluster (with one worker, in the process itself, in place of Ray's) are killed.
+After every kill -9 the same command continues. A run's folder must be loadable at once, and when a
+run finishes, it must have made what an undisturbed one makes: the same weights and optimizer bit
+for bit, the same captions, each once, the same photographs, shards and parts byte for byte, and
+nothing else.
 
 A process is forked from one that has imported everything, so that a kill costs tenths of a second.
 """

@@ -248,7 +248,7 @@ def test_outputs_that_cannot_be_written(
     assert "figure.doc: no form .doc; use one of .png" in line
     for command in (("evaluate",), ("ground", "--images", tmp_path)):
         line = run.refused(*command, "--annotations", file, "--output", photo)
-        assert line.startswith(f"showattend: {photo}: is called like a photo; --output writes")
+        assert line.startswith(f"showattend: {photo}: is a photo's name; --output writes")
 
 
 @pytest.mark.parametrize(

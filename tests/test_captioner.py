@@ -418,7 +418,7 @@ def test_attend_agrees_with_caption_and_sample(captioner: Captioner, pictures: l
 
 @pytest.mark.parametrize("text", ["", "  ", "?!", "."])
 def test_a_sentence_without_words_is_refused(text: str, captioner: Captioner, photo: Path) -> None:
-    with pytest.raises(UserError, match="holds no word"):
+    with pytest.raises(UserError, match="has no words"):
         captioner.attend(photo, text)
 
 
@@ -442,7 +442,7 @@ def test_many_sentences_cost_one_encoding(
         assert one.log_probs == pytest.approx(other.log_probs, abs=1e-5)
         np.testing.assert_allclose(one.attention, other.attention, atol=1e-6)
     assert captioner.attend_all(pictures[0], []) == []
-    with pytest.raises(UserError, match="'!' holds no word"):
+    with pytest.raises(UserError, match="'!' has no words"):
         captioner.attend_all(pictures[0], ["a dog", "!"])
 
 
@@ -553,7 +553,7 @@ def test_search_defaults_set_later_are_saved(
     assert again.search == owner.search
     same(again.caption(photo), owner.caption(photo))
     for steered in ({"prefix": (4,)}, {"banned": (4,)}):
-        with pytest.raises(ConfigError, match=r"give them to caption\(\)"):
+        with pytest.raises(ConfigError, match=r"pass them to caption\(\)"):
             owner.search = replace(owner.search, **steered)
 
 

@@ -103,7 +103,8 @@ def test_no_page_names_an_index_of_packages() -> None:
     for file in ("Dockerfile", "docs/install.md", "README.md"):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert not re.search(
-            r"https?://(?!127\.0\.0\.1|photos\.example|arxiv\.org|pytorch\.org/get-started/locally/\))[\w./-]+",
+            r"https?://(?!127\.0\.0\.1|photos\.example|arxiv\.org"
+            r"|pytorch\.org/get-started/locally/\))[\w./-]+",
             text,
         ), file
 

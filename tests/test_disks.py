@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,11 +77,14 @@ WRITERS = {
     "an animation": ["attend", "{photo}", "--output", "{disk}/a.gif"],
     "a page": ["attend", "{photo}", "--output", "{disk}/a.html"],
     "raw maps": ["attend", "{photo}", "--output", "{disk}/a.npz"],
+    "XMP": ["caption", "{disk}/photo.png", "--xmp"],
+    "metadata": ["caption", "{disk}/photo.png", "--write-metadata"],
     "a data set": ["prepare", "folder", "{photos}", "--out", "{disk}/out", "--min-count", "1"],
     "shards": [
         *("prepare", "folder", "{photos}", "--out", "{out}", "--min-count", "1"),
         *("--shards", "{disk}/shards"),
     ],
+    "a folder for the Hub": ["export", "--hub", "{disk}/hub"],
     "a report": ["errors", "{given}", "--output", "{disk}/errors.md"],
 }
 
@@ -100,13 +104,13 @@ def test_nothing_can_be_written(
             args += [str(x) for pair in annotations(tmp_path).items() for x in pair]
         else:
             args.append(each.format(photo=photo, photos=photos, disk=disk, out=tmp_path / "out"))
-    if args[0] in ("caption", "attend"):
+    if args[0] in ("caption", "attend", "export"):
         args += ["--model", run.model]
     result = run(*args)
     assert result.code in (1, 2)
     complaints = [line for line in result.err if line.startswith("showattend: ")]
     assert len(complaints) == 1, result.err
-    assert "cannot be written" in complaints[0]
+    assert re.search("cannot be written|no description can be written", complaints[0])
     assert str(disk) in complaints[0]
     assert not any("Traceback" in line for line in result.err)
     now = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}

@@ -58,7 +58,10 @@ def test_mutated_files_are_read_or_refused_in_one_line(
 
 def test_most_seeds_are_read(tmp_path: Path) -> None:
     """Mutations of what is refused as it is would try nothing but the refusal."""
-    for name in ("image", "coco", "json lines", "csv", "instances", "results", "config", "state"):
+    for name in (
+        "image", "xmp packet", "xmp file", "coco", "json lines", "csv", "instances", "results",
+        "config", "hub card", "record", "state",
+    ):  # fmt: skip
         target, good = TARGETS[name], 0
         for seed in target.seeds():
             try:

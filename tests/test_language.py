@@ -21,8 +21,15 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("assets/
 PACKAGE = sorted((ROOT / "showattend").rglob("*.py"))
 SOURCES = [*PACKAGE, *sorted((ROOT / "scripts").rglob("*.py"))]
 
-UNITS = "image|photo|photograph|caption|line|word|beam|record|side|pixel|run|step|batch|process"
-PER = "(?:one|pixels|captions?|words?|maps?|lines?|rows?|hypotheses|bytes|files?)"
+UNITS = (
+    "image|photo|photograph|caption|line|word|beam|record|side|pixel|run|step|batch|process|epoch"
+    "|location|cell|token|head|shard|row"
+)
+PER = (
+    "(?:one|once|computed|pixels|images|captions?|words?|maps?|lines?|lists?|rows?|hypotheses"
+    "|bytes|[kMG]B|files?|scores?|average|penalty|batches|steps|parts)"
+)
+NOT = "text|list|file|image|photo|photograph|map|number|path|object|cache|record|model|page|word"
 PHRASES = {
     r"\banew\b": "again",
     r"\b[Tt]old\b": "called with",
@@ -50,7 +57,17 @@ PHRASES = {
     rf"\b{PER} an? (?:{UNITS})\b": "per",
     r"\btwo words twice\b": "word pair repeated",
     r"\bgives? way to\b": "is replaced by",
-    r"\bsays? nothing of\b": "does not describe",
+    r"\b(?:[Ss]ay|says|said|[Tt]ell|tells) (?:nothing )?of\b": "describe, say about",
+    r"\b[Ss]omebody (?:else|who|has|had|is|may)\b": "someone, others; or use the passive",
+    r"\b(?:asks?|asked) (?:nobody|anybody|no other)\b": "contacts no other",
+    r"\b(?:beside|besides) (?:it|them|the shards|the image)\b": "next to, in addition to",
+    r"\b(?:[Ww]hat|where|when|while|if) one (?:sees|gets|reads|goes|meets)\b": "you see",
+    r"\b(?:None|[Ee]mpty|zero|True|False|nothing) where\b": "None if",
+    r"\bholds? no words?\b": "has no words",
+    rf"(?<!here )\bis no (?:{NOT})\b": "is not a",
+    r"\b(?:is|are|be|was|were) made to say\b": "is forced on",
+    r"\bsp(?:oke|eaks?) (?:for|against) (?:the|a|each) word": "is evidence for",
+    r"\bof whatever\b": "of any",
     r"\bfor ever\b": "forever",
     r"\bwhat (?:it|they) (?:is|are) worth\b": "how useful it is",
     r"\ball else\b": "everything else",
@@ -58,7 +75,11 @@ PHRASES = {
 }
 """Regular expressions of phrases to avoid, and what to write instead."""
 
-FRAGMENT = re.compile(r"^\s+\**\w+: (?:Of|As of|As in|As for|As with)\b", re.MULTILINE)
+FRAGMENT = re.compile(
+    r"^\s+\**\w+: "
+    r"(?:Of|As|How many|In (?:pixels|bytes|bits|seconds)|From \d|Where (?:to|it|they))\b",
+    re.MULTILINE,
+)
 """A description in Args or Attributes that reads on from the name: "seed: Of the draw."."""
 
 SHAPE = re.compile(
@@ -192,6 +213,21 @@ def test_text(path: Path) -> None:
         "It is no number.",
         "seed: As of `prepare`.",
         "n_best: captions an image",
+        "one score a location",
+        "an average a word",
+        "computed once an image",
+        "What an image file's head says of it.",
+        "details: Say of each word the gate, too.",
+        "replaces descriptions by somebody else",
+        "A page asks nobody for more.",
+        "put each word's probability beside it",
+        "What one sees in the terminal.",
+        "None where there are none.",
+        "its captions hold no word",
+        "a file that is no image",
+        "The captions are made to say.",
+        "what speaks for each word",
+        "a file of whatever library",
     ],
 )
 def test_phrases_are_found(line: str) -> None:
@@ -226,6 +262,10 @@ def caught() -> None:
         ("UserError: They", "ConfigError: They", "good raises UserError"),
         ("Raise nothing.", "", "caught has no docstring"),
         ("except UserError", "except ConfigError", "caught raises UserError"),
+        ("Raises:\n        User", "Args:\n        width: In pixels.\n\n    Raises:\n        User",
+         "good: fragment"),
+        ("Raises:\n        User", "Args:\n        epoch: From 0.\n\n    Raises:\n        User",
+         "good: fragment"),
         ("Raises:\n        User", "Args:\n        seed: Of the draw.\n\n    Raises:\n        User",
          "good: fragment"),
     ],

@@ -301,8 +301,9 @@ def test_the_core_imports_only_what_it_needs() -> None:
         known = plain | set(inside("model.decoders", "model.fast"))
         assert imported(name) <= known, name
     # Which of the fast parts are used is chosen in one place.
+    parts = set(inside("model.fast")) - {"showattend.model.fast"}
     for name in set(MODULES) - set(inside("model.fast")):
-        assert not imported(name) & (set(inside("model.fast")) - {"showattend.model.fast"}), name
+        assert not imported(name) & parts, name
     # Search knows decoders by a protocol only.
     for name in inside("decoding"):
         allowed = {

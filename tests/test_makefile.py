@@ -33,9 +33,8 @@ def modules_that_tests_skip_without() -> Iterator[tuple[str, str]]:
     several = r"find_spec\(name\) is None for name in \(([^)]*)\)"
     for file, source in SOURCES.items():
         names = re.findall(one, source)
-        names += [
-            name for group in re.findall(several, source) for name in re.findall(r"\w+", group)
-        ]
+        for group in re.findall(several, source):
+            names += re.findall(r"\w+", group)
         for name in names:
             top = name.partition(".")[0]
             if top not in sys.stdlib_module_names:

@@ -14,7 +14,7 @@
 # # Show, Attend and Tell from the equations up
 #
 # The model of [Xu et al. (2015)](https://arxiv.org/abs/1502.03044) in thirty lines of PyTorch: attention and decoder. We
-# check them against the package, train them on drawn shapes for a few minutes, and look at the maps.
+# check them against the package, train them on synthetic shapes for a few minutes, and look at the maps.
 #
 # Symbols are the paper's. A convolutional network turns a picture into L annotation vectors a_1 … a_L of dimension D, one for
 # each cell of a grid. N is the number of captions.
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
 # ## The same as the package?
 #
 # `LSTMDecoder` is the package's reference implementation. Its LSTM is written as one product for each input, so we copy
-# the weights over by name and let both say the same words. They agree to rounding.
+# the weights over by name and let both read the same words. They agree to rounding.
 
 # %%
 from showattend.model.decoders.lstm import LSTMDecoder
@@ -145,7 +145,7 @@ assert worst < 1e-4
 # ## Pictures and words
 #
 # The package draws coloured shapes with captions, so nothing has to be downloaded. Annotations come from an
-# EfficientNet-Lite0 that was trained on ImageNet and stays as it is: 7 × 7 vectors of dimension 1280.
+# EfficientNet-Lite0 that was trained on ImageNet and stays frozen: 7 × 7 vectors of dimension 1280.
 
 # %%
 from showattend.data.readers import read_dataset
@@ -201,7 +201,7 @@ print(captions.shape)
 # %% [markdown]
 # ## Training
 #
-# Teacher forcing: the decoder reads the human caption and is asked for each next word. The loss is its negative
+# Teacher forcing: the decoder reads the human caption and predicts each next word. The loss is its negative
 # log-likelihood, plus the paper's doubly stochastic penalty, which asks the model to look at every location about once
 # (equation 14): λ Σ_i (1 − Σ_t α_ti)².
 
@@ -235,9 +235,9 @@ for epoch in range(EPOCHS):
 assert history[-1] < 0.7 * history[0]
 
 # %% [markdown]
-# ## Telling
+# ## Writing captions
 #
-# Greedy search: say the most probable word, and read it in the next step.
+# Greedy search: write the most probable word, and read it in the next step.
 
 
 # %%
@@ -313,4 +313,4 @@ print(f"{hits} of {tries} maps peak inside the box; by chance it would be {chanc
 # What the package adds to these thirty lines: the search keeps several captions, the captions of a picture share its
 # annotations and keys, features are cached, training resumes after an interruption, and there are nine other kinds
 # of attention and four other decoders behind two contracts ([extending](../extending.md)). Its own training on these shapes is
-# `showattend train configs/tiny.yaml`; what the maps of a real model are worth is measured in [attention](../attention.md).
+# `showattend train configs/tiny.yaml`; how far to trust the maps of a real model is measured in [attention](../attention.md).

@@ -27,7 +27,7 @@ photos = examples()["chelsea"].parent
 # ## One photograph
 #
 # A `Caption` shows itself. Move over a word, or press the play button: bright is where the model looked before it
-# said the word.
+# chose the word.
 
 # %%
 cat = captioner.caption(photos / "chelsea.jpg", n_best=3)
@@ -43,7 +43,7 @@ for word, probability, unsure in zip(cat.words, cat.confidences, cat.unsure, str
     print(f"{word:<8} {probability:.2f}", "unsure" if unsure else "")
 
 # %% [markdown]
-# `heatmap` lays a word's map on the pixels of the upright photograph, whatever crop and turn came before. Where did it look
+# `heatmap` is a word's map on the pixels of the upright photograph, with crop and rotation undone. Where did it look
 # for "cat"?
 
 # %%
@@ -54,7 +54,7 @@ print(f"{heat.shape[1]} x {heat.shape[0]} pixels, brightest at ({column}, {row})
 # %% [markdown]
 # ## Your own sentence
 #
-# The model can be made to say a sentence. It still has to look somewhere for each word, and its probabilities tell what
+# You can force a sentence on the model. It still has to look somewhere for each word, and its probabilities show what
 # it thinks of the words.
 
 # %%
@@ -82,7 +82,7 @@ captions
 # ## When to doubt it
 #
 # The rocket is a good example of a bad caption: there is no man and no beach. The maps show what the model took for them.
-# Words of low probability are marked as unsure, and a photograph that is unlike those of the training gets a note.
+# Words of low probability are marked as unsure, and a photograph that is unlike the training data gets a note.
 # Neither is a guarantee.
 
 # %%
@@ -95,7 +95,7 @@ rocket
 # %% [markdown]
 # ## Keep it
 #
-# The suffix chooses the form: a figure (`.png`, `.svg`, `.pdf`), an animation (`.gif`, `.webp`), a web page (`.html`), or the
+# The suffix selects the format: a figure (`.png`, `.svg`, `.pdf`), an animation (`.gif`, `.webp`), a web page (`.html`), or the
 # raw maps (`.npz`, `.json`).
 
 # %%

@@ -16,8 +16,8 @@
 # From a small folder of captioned photographs to a model of your own: fine-tune, compare before and after, look at what
 # still goes wrong and why, and export it. Everything runs on a CPU.
 #
-# The photographs here are thirty of animals, free ones ([sources](../../assets/notebook_photos/SOURCES.md)). The shipped
-# model has no word for many of them. Replace `folder` by yours.
+# The photographs here are thirty of animals, free to use ([sources](../../assets/notebook_photos/SOURCES.md)). The
+# shipped model has no word for many of them. Replace `folder` by yours.
 
 # %%
 import tempfile
@@ -33,8 +33,8 @@ print((folder / "captions.jsonl").read_text().splitlines()[15])
 
 # %% [markdown]
 # One line of JSON for each photograph, here with three captions. A text file next to each photograph, a table and other
-# forms work too ([fine-tuning](../finetune.md)). Five photographs are the fewest; a few dozen with several captions each
-# are a start.
+# forms work too ([fine-tuning](../finetune.md)). Five photographs are the minimum; a few dozen with several captions
+# each are a start.
 #
 # ## Before
 
@@ -68,8 +68,8 @@ print("kept:", report["kept"], "  validation photographs:", report["images"]["va
 #
 # ## After
 #
-# First the photographs of the validation split, which the model was not trained on. It has not seen another photograph
-# of most of these animals, so it cannot know their names; it may use one of the others that it has just learnt.
+# First the photographs of the validation split, on which the model was not trained. It has never seen another
+# photograph of most of these animals, so it cannot know their names; it may use one that it has just learnt instead.
 
 # %%
 from showattend.data.readers import read_dataset
@@ -83,9 +83,9 @@ for photo, old, new in zip(photos, before, after, strict=True):
         print(f"{photo.stem}\n  before  {old}\n  after   {new}\n")
 
 # %% [markdown]
-# And those from above, which it was trained on. It remembers their captions, new words included: that says nothing about other
-# photographs, but where it looks for the words can be seen. For a model that can tell a koala from a moose, give it a dozen
-# photographs of each.
+# Then those from above. They prove less, because the model was trained on them and remembers their captions, new words
+# included. But you can see where it looked for the new words. For a model that can tell a koala from a moose, give it a
+# dozen photographs of each.
 
 # %%
 mine.caption(some)
@@ -93,8 +93,9 @@ mine.caption(some)
 # %% [markdown]
 # ## What is still wrong
 #
-# `showattend errors` compares captions with the human ones, word by word, and explains the worst photographs on a page: what
-# people say, where the model looked, and which kind of error each wrong word is ([the kinds](../evaluating.md#why-a-caption-is-wrong)).
+# `showattend errors` compares captions with the human ones, word by word, and explains the worst photographs on a page:
+# what people say, where the model looked, and the [kind of error](../evaluating.md#why-a-caption-is-wrong) of each wrong
+# word.
 
 # %%
 import json
@@ -113,8 +114,8 @@ PageFile(work / "worst.html")
 # %% [markdown]
 # ## Take it along
 #
-# The folder is the model: copy it, or give it to others through the Hugging Face Hub
-# ([models on the Hub](../hub.md)). As ONNX it runs without PyTorch: a folder with three networks and a program of one file.
+# The folder is the model: copy it, or share it through the Hugging Face Hub
+# ([models on the Hub](../hub.md)). As ONNX it runs without PyTorch: a folder with three networks and a single-file program.
 
 # %%
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""The row of the Transformer's cache: beam search with it, and reading all words again instead."""
+"""The row of the Transformer's cache: beam search with it, and without."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recomputing:
         self.decoder, self.memory = decoder, decoder.memory
 
     def start(self, memory: Memory) -> Said:
-        """Nothing."""
+        """Return a state without words."""
         image = memory.image_keys[0]
         return Said(torch.zeros(len(image), 1, 0, dtype=torch.long, device=image.device))
 
@@ -43,7 +43,7 @@ class Recomputing:
 
 
 def cached_searching(setting: Setting) -> list[Row]:
-    """Beam search of the Transformer for captions of as many words as may be, in float32."""
+    """Beam search of the Transformer for captions of maximum length, in float32."""
     sizes = setting.sizes
     torch.manual_seed(0)
     width = {"hidden_dim": 8, "feedforward_dim": 16, "heads": 2} if setting.quick else {}

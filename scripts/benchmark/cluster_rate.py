@@ -1,10 +1,10 @@
-"""Measure how many images a second workers of one core caption with ``--engine ray``.
+"""Measure the images per second of workers of one core with ``--engine ray``.
 
 python scripts/benchmark/cluster_rate.py [--images N] [--workers 1 2] [--model NAME]
 
 Photographs are synthetic (640 x 480 pixels) and on this disk; the cluster is this machine. Time
-counts from the moment when all workers have loaded the model. On a machine that does other work,
-the processor time of the workers says more than the clock. Needs the extra ``cluster``.
+starts once all workers have loaded the model. On a busy machine, the workers' processor time says
+more than elapsed time. Needs the extra ``cluster``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PART = 8
 
 
 class Watch(logging.Handler):
-    """Knows when the workers are ready, and which parts came after that."""
+    """Tracks when the workers are ready, and which parts came after that."""
 
     def __init__(self, workers: int) -> None:
         super().__init__(logging.DEBUG)
@@ -70,7 +70,7 @@ def photographs(folder: Path, count: int) -> None:
 
 
 def rate(folder: Path, workers: int, model: str | None) -> tuple[float, float]:
-    """Images per second of so many workers, and their processor seconds per image."""
+    """Images per second of this many workers, and their processor seconds per image."""
     watch = Watch(workers)
     log = logging.getLogger(ray_engine.__name__)
     log.setLevel(logging.DEBUG)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model")
     options = parser.parse_args(arguments)
     rates: list[float] = []
-    print("| workers | images a second | times the first | processor seconds per image |")
+    print("| workers | images per second | times the first | processor seconds per image |")
     print("|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as name:
         photographs(Path(name), options.images)

@@ -23,7 +23,7 @@ EPOCHS = 4
 
 
 def rate(config: Path, images: int, folder: Path) -> float:
-    """Images a second, each with all its captions."""
+    """Images per second, each with all its captions."""
     changes = [
         f"train.out={folder / 'runs' / config.stem}", f"data.cache={folder / 'cache'}",
         f"data.train_images={images}", "data.val_images=32", f"train.epochs={EPOCHS}",
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640, help="images per epoch")
     parser.add_argument("--out", type=Path, help="also write the table here")
     args = parser.parse_args()
-    rows = ["| config | images a second | epochs | minutes |", "|---|---:|---:|---:|"]
+    rows = ["| config | images per second | epochs | minutes |", "|---|---:|---:|---:|"]
     with tempfile.TemporaryDirectory() as folder:
         for path in args.configs:
             config = load_config(path)

@@ -1,4 +1,4 @@
-"""What each kind of attention and decoder costs, against additive attention in the same run."""
+"""The cost of each kind of attention and decoder, next to additive attention in the same run."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
     python scripts/benchmark/gpu.py --minutes 8 [--pack FOLDER] [--out FOLDER]
 
 Runs tests/test_gpu.py, then the table of gpu_rows.py, then trains the config in the time that is
-left (gpu_training.py). Run it in a folder of pack_gpu.py, or in a checkout with --pack. What the
-machine's Python lacks is taken from the pack. Each part is a process of its own with a limit of
-its own, and report.md and report.json are written after every result: a run that is cut off leaves
-what it has found. The checkpoint is stored in float16, in parts of at most 15 MB:
+left (gpu_training.py). Run it in a folder of pack_gpu.py, or in a checkout with --pack. Packages
+that the machine's Python lacks are taken from the pack. Each part is a process with its own time
+limit, and report.md and report.json are written after every result, so an interrupted run keeps its
+results. The checkpoint is stored in float16, in parts of at most 15 MB:
 
     cat checkpoint/model.safetensors.* > model.safetensors
 
@@ -33,18 +33,18 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 PART = 15_000_000
-"""Bytes of a part of the checkpoint."""
+"""The most bytes of a part of the checkpoint."""
 TESTS, TABLE = 0.3, 0.2
-"""Shares of the time that the tests and the table may take; training has the rest."""
+"""Shares of the time for the tests and the table; training has the rest."""
 END = 20.0
-"""Seconds kept for the end: the checkpoint's last parts and the report."""
+"""Seconds reserved for the end: the checkpoint's last parts and the report."""
 
 
 class Report:
-    """What has been found so far, on disk at any time.
+    """The results so far, always on disk.
 
     Args:
-        folder: Where report.json and report.md are written.
+        folder: The folder of report.json and report.md.
         about: The machine and the settings.
     """
 
@@ -62,7 +62,7 @@ class Report:
         self.write()
 
     def write(self) -> None:
-        """Write both files, each at once."""
+        """Write both files, each atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, text in (
             ("report.json", json.dumps(self.found, indent=1) + "\n"),
@@ -73,7 +73,7 @@ class Report:
             aside.replace(self.folder / name)
 
     def markdown(self) -> str:
-        """The report for people."""
+        """The report as Markdown."""
         about, tests, table, training = self.found.values()
         lines = ["# Run on " + str(about["device"]), ""]
         lines += [f"- {key}: {value}" for key, value in about.items()]
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it.
 
     Returns:
-        0 if all parts ran to their end, and no test failed.
+        0 if all parts finished, and no test failed.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=8.0)
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fill_in(pack: Path) -> list[str]:
-    """Let this process and its children import from the pack what is not installed here.
+    """Let this process and its children import missing packages from the pack.
 
     Returns:
         The names of these packages.
@@ -235,10 +235,10 @@ def run(
     environment: dict[str, str],
     heard: Callable[[str], None] | None = None,
 ) -> tuple[int | None, str]:
-    """Run a command until it ends, or its time does.
+    """Run a command until it ends, or its time is up.
 
     Returns:
-        Its exit code, None if its time was up; and what it said.
+        Its exit code, None if its time was up; and its output.
     """
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | environment, text=True, errors="replace",

@@ -1,7 +1,7 @@
 """The benchmark's table on a GPU: eager, compiled, CUDA graphs; a part of gpu.py.
 
-Rows are printed one by one. A row that cannot be measured has the reason instead of figures. Times
-are of the device: it is waited for before and after each round.
+Rows are printed one by one. A row that cannot be measured has the reason instead of figures. The
+device is synchronized before and after each round.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def encoder_pass(device: str, quick: bool, dtype: torch.dtype, how: str) -> Work
     low = dtype != torch.float32
 
     def encoded() -> torch.Tensor:
-        # A cast that autocast remembers would not be part of a captured graph.
+        # A cast cached by autocast would not be part of a captured graph.
         with torch.autocast(images.device.type, dtype, enabled=low, cache_enabled=False):
             annotations: torch.Tensor = encoder(images)
         return annotations
@@ -104,7 +104,7 @@ def decoder_steps(device: str, quick: bool, dtype: torch.dtype, how: str) -> Wor
 
 
 def _perhaps_graphed(work: Work, device: str, how: str) -> Work:
-    """The same work, replayed as one CUDA graph if asked to.
+    """The same work, replayed as one CUDA graph if requested.
 
     Raises:
         NotMeasuredError: There is no CUDA, or the work cannot be captured.
@@ -152,7 +152,7 @@ ROWS: dict[str, Callable[[str, bool], Work]] = {
 
 
 def measured(work: Work, device: str, repeats: int) -> dict[str, Any]:
-    """Median, lowest and highest time of a round, after two that do not count."""
+    """Median, lowest and highest time of a round, after two warm-up rounds."""
 
     def wait() -> None:
         if device.startswith("cuda"):

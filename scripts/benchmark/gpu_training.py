@@ -1,6 +1,6 @@
 """Train a config from images to the best checkpoint in a given time; a part of gpu.py.
 
-A first short run measures how long an epoch takes. From that follow the number of epochs, and of
+A short first run measures how long an epoch takes. This determines the number of epochs, and of
 self-critical runs if there is time for any. The best model so far is stored after each epoch.
 """
 
@@ -20,9 +20,9 @@ from showattend.training.reporter import Silent
 from showattend.training.trainer import train
 
 TRIED = 320
-"""Training images of the run that measures."""
+"""Training images of the measuring run."""
 REWARDED = 3.0
-"""A self-critical epoch takes about so many times as long as one of cross-entropy (5 samples)."""
+"""A self-critical epoch (5 samples) takes about this many times as long as one of cross-entropy."""
 SPARE = 0.85
 """The share of the time to plan for."""
 
@@ -36,16 +36,16 @@ class Storing(Silent):
 
     Args:
         out: The folder of the run.
-        store: Where the checkpoint goes.
-        end: `time.monotonic` when the run must end.
-        about: What is printed after each epoch, next to the epochs.
+        store: The folder of the checkpoint.
+        end: The value of `time.monotonic` at which the run must end.
+        about: Values to print after each epoch, next to the epochs.
     """
 
     def __init__(self, out: Path, store: Path, end: float, about: dict[str, Any]) -> None:
         self.out, self.store, self.end, self.about = out, store, end, about
         self.history: list[dict[str, Any]] = []
         self.stored: int | None = None
-        self.read: list[float] = []  # when a part of the features was there
+        self.read: list[float] = []  # when a part of the features was computed
         self.ends: list[float] = []  # when epochs ended
 
     def message(self, text: str) -> None:
@@ -66,7 +66,7 @@ class Storing(Silent):
             self.keep(now)
 
     def epoch(self, entry: dict[str, Any], best: bool) -> None:
-        """Tell the epochs so far."""
+        """Print the epochs so far."""
         self.ends.append(time.monotonic())
         kept = ("epoch", "phase", "seconds", "loss", "val_loss", "CIDEr", "BLEU-4")
         self.history.append({key: entry[key] for key in kept if key in entry} | {"best": best})
@@ -102,15 +102,15 @@ def configured(settings: dict[str, Any], *changes: str) -> Config:
 
 
 def planned(config: Config, epoch: float, seconds: float) -> tuple[list[str], list[str]]:
-    """What fits into the time.
+    """Plan what fits in the time.
 
     Args:
-        config: As it is.
+        config: The original config.
         epoch: Seconds of an epoch of cross-entropy, with validation.
         seconds: The time.
 
     Returns:
-        Overrides, and lines that say what they mean.
+        Overrides, and lines that explain them.
     """
     epochs, critical = config.train.epochs, config.self_critical
     affordable = int(SPARE * seconds / epoch)
@@ -152,7 +152,7 @@ def main() -> None:
         trial.tell()
         raise SystemExit("there was no time for an epoch; give more --minutes") from None
     epoch = (trial.ends[-1] - trial.ends[-2]) * whole / tried
-    parts = max(1, len(trial.read) - 1)  # of the first it is not known when it was begun
+    parts = max(1, len(trial.read) - 1)  # the start of the first is unknown
     reading = (trial.read[-1] - trial.read[0]) * len(trial.read) / parts if trial.read else 0.0
     reading *= whole / tried
     changes, lines = planned(config, epoch, end - time.monotonic() - reading)

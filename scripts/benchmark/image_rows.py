@@ -150,7 +150,7 @@ def extraction(setting: Setting) -> list[Row]:
             title = kind if kind == "fp32" else "bf16 against fp32"
             floor = setting.rates.floor(operations, 0.0, kind == "bf16")
             rate = count / sorted(seconds[kind])[len(seconds[kind]) // 2]
-            note = f"{rate:.0f} images a second, into the cache"
+            note = f"{rate:.0f} images per second, into the cache"
             if kind == "fp32":
                 note += f"; encoders equal to {difference:.0e}"
             made.append(row(f"extraction, {name}, {title}", seconds, kind, floor=floor, note=note))
@@ -281,7 +281,7 @@ def evaluation(setting: Setting) -> list[Row]:
     count = 20 if setting.quick else 1000
     scenes = [make_scene(random.Random(number), 128) for number in range(3 * count)]
     references = {i: list(scenes[i].captions) for i in range(count)}
-    # Two models whose captions are for other scenes: mostly texts that no reference has.
+    # Two models with captions of other scenes: mostly texts that no reference has.
     candidates, others = (
         {i: scenes[start + i].captions[0] for i in range(count)} for start in (count, 2 * count)
     )

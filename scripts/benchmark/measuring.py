@@ -70,7 +70,7 @@ class Rates:
     """The rates of the machine, measured in this run.
 
     Attributes:
-        fp32: Floating-point operations a second of a large float32 product, counting a
+        fp32: Floating-point operations per second of a large float32 product, counting a
             multiplication and an addition as two.
         bf16: The same in bfloat16.
         copy: Bytes per second of a copy, reading and writing added up.
@@ -129,13 +129,13 @@ class Row:
     """One comparison.
 
     Attributes:
-        name: What is measured.
+        name: The name of the comparison.
         ours: Our seconds or megabytes.
         usual: The same for the usual implementation.
         ratio: Usual divided by ours, per round.
         floor: The least time in seconds for our arithmetic or memory traffic.
         bar: The goal for the ratio; with ``at_most``, the limit for ours divided by usual.
-        note: What was checked, and anything else a reader should know.
+        note: What was checked, and other remarks.
     """
 
     name: str

@@ -85,7 +85,7 @@ def main() -> None:
             processes.wait()
             with _timed(found[name]):
                 way()
-            if number < 3:  # buckets are laid out, memory is taken
+            if number < 3:  # buckets are laid out, memory is allocated
                 found[name].clear()
     if processes.first:
         size = 4 * sum(parameter.numel() for parameter in parameters) / 1e6

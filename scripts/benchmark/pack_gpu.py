@@ -5,10 +5,10 @@ python scripts/benchmark/pack_gpu.py --data data/flickr8k --out outputs/gpu-pack
 The folder holds the package, the benchmark, tests/test_gpu.py, the config with its encoder weights,
 the training and validation photographs at training size, and pure-Python packages that a machine
 with PyTorch, torchvision, timm, NumPy, Pillow, safetensors and PyYAML lacks. Photographs are WebP
-files of the best quality that fits; where even the lowest does not, some are left out. The
-shipped models are left out: run gpu.py in a checkout if the tests that caption with them should
-run. There is no Java in it, so METEOR is not computed; captions are
-packed as tokens, since NLTK needs a compiled package.
+files of the best quality that fits; if even the lowest does not, some are left out. The shipped
+models are left out: run gpu.py in a checkout to run the tests that caption with them. There is no
+Java in it, so METEOR is not computed; captions are packed as tokens, since NLTK needs a compiled
+package.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ MEGABYTE = 1_000_000
 QUALITIES = (80, 70, 60, 50, 45, 40, 35, 30, 26, 22, 18)
 """WebP qualities to try; below the last, blocks and smears would be learned."""
 SAMPLE = 100
-"""Photographs by which the size of all is estimated."""
+"""Photographs used to estimate the total size."""
 CHUNK = 256
-"""Photographs that are encoded at a time."""
+"""Photographs encoded at a time."""
 COPIED = (
     "showattend/**/*.*", "scripts/benchmark/*.py", "tests/__init__.py", "tests/test_gpu.py",
     "tests/tinyrun.py", "assets/photos/*",
@@ -60,7 +60,7 @@ import pytest
 def photos() -> list[Path]:
     return sorted((Path(__file__).parents[1] / "assets" / "photos").glob("*.jpg"))
 '''
-# What of a package is copied; None: all of its Python files.
+# The parts of a package to copy; None: all of its Python files.
 PACKAGES: dict[str, tuple[str, ...] | None] = {
     "filelock": None,
     "pytest": ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py.py"),
@@ -70,8 +70,8 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     ),
 }  # fmt: skip
 LEXERS = {"__init__.py", "_mapping.py", "python.py", "special.py", "diff.py"}
-"""What pytest uses of the lexers of Pygments, which are most of it."""
-# NLTK needs a compiled package. The captions that are packed are tokens already.
+"""The Pygments lexers that pytest uses; the others are most of Pygments."""
+# NLTK needs a compiled package. The packed captions are tokens already.
 NLTK = {
     "nltk/__init__.py": '"""Stands in for NLTK where captions are tokens already."""\n',
     "nltk/tokenize/__init__.py": (
@@ -81,10 +81,10 @@ NLTK = {
 
 
 class Splitting:
-    """What is packed in place of NLTK's tokenizer."""
+    """A replacement for NLTK's tokenizer."""
 
     def tokenize(self, text: str) -> list[str]:
-        """Split at blanks."""
+        """Split at spaces."""
         return text.split()
 
 
@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, default=ROOT / "configs/flickr8k.yaml")
     parser.add_argument("--data", type=Path, help="a prepared data set; default: the config's")
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu-pack"), metavar="FOLDER")
-    parser.add_argument("--megabytes", type=float, default=60.0, help="the most it may take")
-    parser.add_argument("--images", type=int, help="at most so many photographs")
+    parser.add_argument("--megabytes", type=float, default=60.0, help="maximum size")
+    parser.add_argument("--images", type=int, help="maximum number of photographs")
     options = parser.parse_args(arguments)
     try:
         print(pack(options))
@@ -111,7 +111,7 @@ def pack(options: argparse.Namespace) -> str:
     """Write the folder.
 
     Returns:
-        A line about what is in it.
+        A line about its contents.
 
     Raises:
         UserError: It does not fit, or something is missing.
@@ -232,7 +232,7 @@ def _python_files(path: Path) -> Iterator[Path]:
 
 
 def _as_tokens(record: Record) -> Record:
-    """A record with its captions as tokens, without those that are not the same when read again."""
+    """A record with its captions as tokens, without captions that change when read again."""
     captions = []
     for caption in record.captions:
         tokens = tokenizer.tokenize(caption)
@@ -248,11 +248,11 @@ def _as_tokens(record: Record) -> Record:
 def _choose(
     records: Sequence[Record], sees: Preprocessing, budget: float, most: int | None
 ) -> tuple[list[Record], int]:
-    """The order in which photographs are packed while there is room, and their quality.
+    """Choose the order in which photographs are packed while there is room, and their quality.
 
     Returns:
-        The records, shuffled, so that the share of the validation split stays what it is; and the
-        best quality at which all should fit, by the mean of a sample.
+        The records, shuffled, so that the validation split keeps its share; and the best quality at
+        which all should fit, by the mean of a sample.
 
     Raises:
         UserError: Not even a hundred would fit.
@@ -288,7 +288,7 @@ def _write_images(
     """Write photographs and captions while there is room.
 
     Returns:
-        The records that are packed.
+        The packed records.
     """
     out.mkdir()
 

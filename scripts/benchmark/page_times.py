@@ -1,15 +1,15 @@
-"""How long a person waits on the page of `showattend serve`, in Chromium.
+"""How long you wait on the page of `showattend serve`, in Chromium.
 
     python scripts/benchmark/page_times.py        # needs the extra serve, playwright, and Chromium
 
-Three waits, by the page's own clock, with the shipped model and the server warm:
+Three waits, by the page's own clock, with the shipped model and a warm server:
 
 - from the drop of a photograph to the first map over it;
 - on a slow line, from the drop of a JPEG of 4 MB to its caption;
 - on the same line, from the rejection of a word to other captions.
 
-The slow line is what Chromium's developer tools call Slow 3G: 400 kbit/s either way, and two
-seconds before each answer begins.
+The slow line is Slow 3G in Chromium's developer tools: 400 kbit/s each way, and two seconds before
+each answer begins.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 PHOTOS = sorted((ROOT / "assets" / "photos").glob("*.jpg"))
 LINE = {"offline": False, "latency": 2000, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
-"""Slow 3G: milliseconds, and bytes a second."""
+"""Slow 3G: milliseconds, and bytes per second."""
 LARGE = 4_000_000
 SIDE = 4000
 
@@ -50,7 +50,7 @@ DROP = """async ([data, name, shown]) => {
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done))); // painted
   return (performance.now() - began) / 1000;
 }"""
-"""Drops a file; returns the seconds until an element is there."""
+"""Drops a file; returns the seconds until an element appears."""
 
 REJECT = """async () => {
   const before = document.querySelector(".word");
@@ -60,17 +60,17 @@ REJECT = """async () => {
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   return (performance.now() - began) / 1000;
 }"""
-"""Presses the button that rejects the chosen word; returns the seconds until others are there."""
+"""Presses the button that rejects the chosen word; returns the seconds until others appear."""
 
 
 class Wait(NamedTuple):
     """A wait, measured several times.
 
     Attributes:
-        what: What is waited for.
-        bar: The most seconds it may take.
-        seconds: How long it took, each time.
-        received: The bytes of the server's answer, compressed, each time.
+        what: A description.
+        bar: The longest acceptable time, in seconds.
+        seconds: The time measured in each round.
+        received: The compressed bytes of the server's answer in each round.
     """
 
     what: str
@@ -88,7 +88,7 @@ class Wait(NamedTuple):
 
 
 def large_photo(path: Path = PHOTOS[0]) -> bytes:
-    """A JPEG of 4 MB or a little more: a photograph enlarged, with grain as a camera's has."""
+    """A JPEG of 4 MB or a little more: an enlarged photograph with a camera's grain."""
     with Image.open(path) as opened:
         photo = opened.convert("RGB")
     scale = SIDE / max(photo.size)
@@ -129,9 +129,9 @@ def measure(browser: Any, address: str, rounds: int = 5) -> list[Wait]:
     """Measure the three waits.
 
     Args:
-        browser: A Chromium of playwright's.
-        address: The server's.
-        rounds: How many times.
+        browser: A Chromium started by playwright.
+        address: The server's address.
+        rounds: The number of rounds.
     """
     context = browser.new_context(reduced_motion="no-preference")
     try:
@@ -182,7 +182,7 @@ def _wait(what: str, bar: float, found: list[tuple[float, int]]) -> Wait:
 
 def main() -> None:
     """Measure, and print the table's rows."""
-    parser = argparse.ArgumentParser(description="How long a person waits on the server's page.")
+    parser = argparse.ArgumentParser(description="How long you wait on the server's page.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="also write the times to this JSON file")
     wanted = parser.parse_args()

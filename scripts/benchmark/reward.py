@@ -57,7 +57,7 @@ def main() -> None:
     seconds = alternate({"ours": ours, "official": official}, args.rounds, warm=0)
     rate = Spread.of([len(captions) / each for each in seconds["ours"]])
     theirs = Spread.of([len(first) / each for each in seconds["official"]])
-    print(f"| {len(references):,} images | captions a second, one core | references |")
+    print(f"| {len(references):,} images | captions per second, one core | references |")
     print("|---|---:|---|")
     print(f"| `CiderD`, {args.batch} captions at once | {_shown(rate)} | once, {prepared:.2f} s |")
     print(f"| pycocoevalcap's `Cider` | {_shown(theirs)} | in every call |")

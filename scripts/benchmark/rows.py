@@ -42,7 +42,7 @@ class Sizes:
     longest: int = 20
 
     def decoder(self, *, plain: bool = False) -> LSTMDecoder:
-        """A decoder with A = E = M and the same weights every time, in fast or in plain code."""
+        """A decoder with A = E = M and always the same weights, in fast or in plain code."""
         torch.manual_seed(0)
         kind = LSTMDecoder if plain else fast_twin(LSTMDecoder, {"kind": "additive"})
         return kind(
@@ -298,8 +298,8 @@ def searching(setting: Setting) -> list[Row]:
 def cold_start(setting: Setting) -> list[Row]:
     """Measure whole commands, with their files in the page cache.
 
-    Processor time (user and system, of the command and its children) is the second measure: it
-    does not depend on what else the machine does.
+    Processor time (user and system, of the command and its children) is the second measure: it does
+    not depend on other load.
     """
     spent: dict[str, list[float]] = {}
 

@@ -50,7 +50,7 @@ ENCODERS = (("efficientnet_lite0", 224), ("efficientnet_lite2", 288), ("resnet10
 
 @dataclass
 class Rate:
-    """A measured rate in images a second (median and range), and the storage per image."""
+    """A measured rate in images per second (median and range), and the storage per image."""
 
     stage: str
     what: str
@@ -69,7 +69,7 @@ class Bench:
     rates: list[Rate]
 
     def photos(self) -> list[Path]:
-        """The image files that the server provides."""
+        """The image files on the server."""
         return sorted((self.folder / "server" / "train2014").glob("*.jpg"))
 
     def note(
@@ -226,7 +226,7 @@ def _config(bench: Bench, name: str, *changes: str) -> list[str]:
 
 
 def _epochs(record: dict[str, Any], images: int) -> list[float]:
-    """Images a second in each epoch except the first (warm-up) and the last (validated)."""
+    """Images per second in each epoch except the first (warm-up) and the last (validated)."""
     ends = [entry["seconds"] for entry in record["history"]]
     return [images / (b - a) for a, b in itertools.pairwise(ends[:-1])]
 
@@ -277,7 +277,7 @@ def processes(bench: Bench) -> None:
     bench.note("processes", "one of one thread, cached", found["one"])
     bench.note("processes", "two of one thread, cached", found["two"])
     ratio = statistics.median(found["two"]) / statistics.median(found["one"])
-    print(f"two processes reach {ratio:.2f} times the images a second of one")
+    print(f"two processes reach {ratio:.2f} times the images per second of one")
 
 
 def caption(bench: Bench) -> None:
@@ -310,7 +310,7 @@ STAGES: dict[str, Callable[[Bench], None]] = {
 }
 
 
-# What it makes of a large data set -----------------------------------------------------------
+# Projection to a large data set -----------------------------------------------------------
 
 
 def projection(rates: Sequence[Rate]) -> list[str]:
@@ -349,7 +349,7 @@ def main() -> None:
         f"torch {torch.__version__}, Python {platform.python_version()}"
     )
     head = [
-        "| stage | what | images a second | from, to | kB an image |",
+        "| stage | what | images per second | from, to | kB per image |",
         "|---|---|---:|---:|---:|",
     ]
     print(machine, *head, sep="\n")

@@ -1,11 +1,10 @@
-"""What captioning very many photographs costs on a cluster, by simulation.
+"""Simulates the cost of captioning very many photographs on a cluster.
 
 python scripts/benchmark/simulate_cluster.py --rate 5 [--images N] [--workers N ...] [--hours H]
 
-A discrete-event simulation of ``showattend caption --engine ray``: parts are given out by the
-package's own `Dispatcher`, to workers whose speed, bad luck and end are drawn from the assumptions
-below. --rate is the measured images per second of one worker. Prints a table, the median of three
-seeds.
+A discrete-event simulation of ``showattend caption --engine ray``: the package's own `Dispatcher`
+assigns parts to workers whose speed, delays and losses are drawn from the assumptions below. --rate
+is the measured images per second of one worker. Prints a table, the median of three seeds.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ SEEDS = (0, 1, 2)
 
 
 class Assumptions(NamedTuple):
-    """What is known or assumed of a cluster.
+    """The known and assumed properties of a cluster.
 
     Attributes:
         rate: Images per second of a worker on an ordinary machine (measured).
@@ -34,11 +33,11 @@ class Assumptions(NamedTuple):
         start: Seconds until a new worker has loaded the model.
         machines: Spread of the speed of machines, the standard deviation of its logarithm.
         slow: Share of machines that are slow: a failing disk, a noisy neighbour.
-        slowness: How many times as long they take.
+        slowness: The factor by which they take longer.
         parts: Spread of the time of a part on one machine, as ``machines``.
         between_losses: Mean hours until a worker is lost; 0 for never.
         replacement: Seconds until a lost machine is replaced.
-        look: Seconds between looks at whether a part is late.
+        look: Seconds between checks for late parts.
         price: Dollars per worker and hour; a worker is one core.
     """
 
@@ -56,16 +55,16 @@ class Assumptions(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a run took.
+    """The cost of a run.
 
     Attributes:
-        hours: From its start to its last part.
-        worker_hours: Those of all workers, idle or not.
-        wasted: Share of the worker hours whose results were lost, or were there already.
+        hours: The time from its start to its last part.
+        worker_hours: The hours of all workers, idle or not.
+        wasted: Share of the worker hours whose results were lost or duplicates.
         idle: Share in which workers had nothing to do or were still starting.
-        losses: Workers that were lost.
-        copies: Parts that were begun a second time because they were late.
-        parts: Parts that were done, each counted once.
+        losses: The number of lost workers.
+        copies: Parts that were started a second time because they were late.
+        parts: Finished parts, each counted once.
     """
 
     hours: float
@@ -78,7 +77,7 @@ class Cost(NamedTuple):
 
 
 class _Cluster:
-    """Workers, and a queue of what will happen to them."""
+    """Workers, and a queue of their events."""
 
     def __init__(self, given: Assumptions, images: int, workers: int, seed: int, twice: bool):
         self.given, self.draw, self.workers = given, random.Random(seed), workers
@@ -88,7 +87,7 @@ class _Cluster:
         self.dispatcher = Dispatcher(parts, twice=twice)
         self.speed: dict[int, float] = {}
         self.idle: set[int] = set()
-        self.has: dict[int, tuple[Part, float]] = {}  # the part of a worker, and since when
+        self.has: dict[int, tuple[Part, float]] = {}  # a worker's part and its start time
         self.begun: set[int] = set()
         self.events: list[tuple[float, int, str, int]] = []
         self.order = itertools.count()
@@ -120,7 +119,7 @@ class _Cluster:
             if self.idle and not looks:  # a part may be late by then
                 looks = True
                 self.later(now + self.given.look, "look", -1)
-        for worker in list(self.has):  # copies of what is done
+        for worker in list(self.has):  # copies of finished parts
             self.end(worker, now, kept=False)
         total = now * self.workers
         return Cost(
@@ -167,16 +166,16 @@ def simulate(
 
     Args:
         given: The assumptions.
-        images: How many photographs.
-        workers: How many workers, of one core each.
-        seed: Of all that is drawn.
-        twice: Whether late parts are begun a second time.
+        images: The number of photographs.
+        workers: The number of workers, of one core each.
+        seed: The random seed.
+        twice: Whether late parts are started a second time.
     """
     return _Cluster(given, images, workers, seed, twice).run()
 
 
 def scenarios(given: Assumptions) -> list[tuple[str, Assumptions, bool]]:
-    """What may happen: name, assumptions, and whether late parts are begun twice."""
+    """The scenarios: name, assumptions, and whether late parts are started twice."""
     calm = given._replace(machines=0.0, slow=0.0, parts=0.0, between_losses=0.0)
     often = given._replace(between_losses=given.between_losses / 40)
     return [

@@ -4,8 +4,7 @@ python scripts/benchmark/streaming.py [--images N] [--repeats N] [--memory N,N] 
 
 Rates are of whole epochs after the first, folder and shards in turn. Photographs and captions are
 those of scripts/benchmark/scaling.py. For --memory, one shard of 1,000 images is linked under as
-many names as the number of images needs: what is measured is a process's own memory, which does not
-hold the images.
+many names as needed: only a process's own memory is measured, which does not hold the images.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ SHARD = 1000
 
 
 class Clock(Silent):
-    """Notes the time and the process's own processor time at the end of each epoch."""
+    """Records the time and the process's own processor time at the end of each epoch."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[float, float]] = []
@@ -64,7 +63,7 @@ def rates(folder: Path, images: int, repeats: int) -> dict[str, dict[str, list[f
     """Rates from the folder and from its shards, with features and with images.
 
     They are images per second, and per second of processor time (``... cpu``), which other programs
-    on the machine change less.
+    on the machine affect less.
     """
     bench = Bench(folder, images, [])
     make(folder, images)
@@ -131,10 +130,10 @@ except Enough:
 
 
 def linked(shard: dict[str, Any], source: Path, folder: Path, images: int) -> None:
-    """Shards for so many images: one shard of ``SHARD`` images under many names, and their index.
+    """Shards for this many images: one shard of ``SHARD`` images under many names, and their index.
 
     Args:
-        shard: What the index of the one shard says of it.
+        shard: The shard's entry in its index.
         source: Its folder, with a validation shard too.
         folder: The folder to write.
         images: A multiple of ``SHARD``.
@@ -154,12 +153,12 @@ def linked(shard: dict[str, Any], source: Path, folder: Path, images: int) -> No
 
 
 def memory(base: Path, images: int, steps: int = 60) -> float:
-    """Megabytes of private memory in the first steps of a run on so many images.
+    """Megabytes of private memory in the first steps of a run on this many images.
 
     Args:
-        base: A folder, where the one shard is made by the first call.
-        images: How many.
-        steps: How many; each has 16 images.
+        base: A folder in which the first call makes the shard.
+        images: The number of images.
+        steps: The number of steps, of 16 images each.
     """
     source = base / "one"
     if not source.exists():
@@ -199,7 +198,7 @@ def memory(base: Path, images: int, steps: int = 60) -> float:
 
 
 def main() -> None:
-    """Measure, print, and write what was measured."""
+    """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=384, help="images of the rates; 0: no rates")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each kind")

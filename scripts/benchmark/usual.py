@@ -50,7 +50,7 @@ class UsualDecoder(nn.Module):
         embedding_dim: E.
         hidden_dim: M.
         attention_dim: A.
-        dropout: Before the output layer.
+        dropout: Dropout before the output layer.
     """
 
     def __init__(
@@ -77,10 +77,11 @@ class UsualDecoder(nn.Module):
 
     @classmethod
     def like(cls, decoder: LSTMDecoder) -> UsualDecoder:
-        """The same model: the weights are copied.
+        """The same model, with copied weights.
 
         Args:
-            decoder: With a scalar gate, attending with the previous state, no projection.
+            decoder: A decoder with a scalar gate, attending with the previous state, without
+                projection.
         """
         if decoder.gate != "scalar" or decoder.attend_with != "previous" or decoder.projection:
             raise ValueError("only the paper's form of the decoder is written here")
@@ -117,13 +118,14 @@ class UsualDecoder(nn.Module):
         """The loss of a batch, its captions sorted by length first.
 
         Args:
-            features_NLD: The features of each caption's image: repeated for the captions of one.
+            features_NLD: The features of each caption's image, repeated for captions of the same
+                one.
             captions_NT: ``<start>``, words, ``<end>``, padding.
-            lengths_N: Targets of each: its words and ``<end>``.
+            lengths_N: The number of targets of each: its words and ``<end>``.
 
         Returns:
-            Cross-entropy and doubly stochastic penalty, each summed over a caption, the mean of
-            the captions.
+            Cross-entropy and doubly stochastic penalty, each summed over a caption and averaged
+            over captions.
         """
         lengths_N, order = lengths_N.sort(dim=0, descending=True)
         features_NLD, captions_NT = features_NLD[order], captions_NT[order]
@@ -169,7 +171,7 @@ class UsualDecoder(nn.Module):
                 scores[:, Vocabulary.END] = -torch.inf
             ranked = (totals.unsqueeze(1) + scores) / (t + 1) ** length_penalty
             values, index = ranked.flatten().topk(min(k, ranked.numel()))
-            # Those that have ended stay in the pool until better ones push them out.
+            # Finished ones stay in the pool until better ones displace them.
             pool = [(score, None, ended) for score, ended in finished]
             pool += [(v, i, []) for v, i in zip(values.tolist(), index.tolist(), strict=True)]
             pool = sorted(pool, key=lambda each: -each[0])[:k]

@@ -3,9 +3,9 @@
     python scripts/docs/build_site.py             # into build/site; needs the extra docs
     python scripts/docs/build_site.py --quick     # notebooks without outputs: seconds
 
-Pages are those of docs/, the README and the model cards as they stand, whose links to files of the
-checkout become links to pages that show these files; reference pages made from docstrings, from the
-command line and from the config; and the notebooks with their outputs. mkdocs.yml orders them.
+The pages are docs/, the README and the model cards, whose links to files in the checkout become
+links to pages that show these files; reference pages made from docstrings, from the command line
+and from the config; and the notebooks with their outputs. mkdocs.yml orders them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COPIED = (".jpg", ".png", ".svg", ".gif", ".json")
 
 
 def known_pages() -> dict[Path, str]:
-    """The files of the checkout that are pages, and their places on the site."""
+    """The files in the checkout that are pages, and their places on the site."""
     pages = {ROOT / "README.md": "index.md", ROOT / "SECURITY.md": "security.md"}
     pages[ROOT / "assets/photos/SOURCES.md"] = "photographs.md"
     pages |= {page: page.name for page in sorted((ROOT / "docs").glob("*.md"))}
@@ -42,10 +42,10 @@ def known_pages() -> dict[Path, str]:
 
 
 class Gathering:
-    """Collects the site's pages in a folder, and what their links lead to.
+    """Collects the site's pages in a folder, and the targets of their links.
 
     Args:
-        out: The folder; what it held is deleted.
+        out: The folder; its old content is deleted.
     """
 
     def __init__(self, out: Path) -> None:
@@ -67,7 +67,7 @@ class Gathering:
         self.write(place, self.rewritten(text, source, place))
 
     def rewritten(self, text: str, source: Path, place: str) -> str:
-        """The text of a page, for whose links the site is what the checkout was."""
+        """The text of a page, with its links to the checkout rewritten for the site."""
 
         def moved(found: re.Match[str]) -> str:
             before, target, anchor = found[1], found[2], found[3] or ""
@@ -83,7 +83,7 @@ class Gathering:
         return "".join([*parts, LINK.sub(moved, text[at:])])
 
     def place_of(self, linked: Path) -> str:
-        """Where a file of the checkout is on the site; a file that is no page becomes one.
+        """The place of a checkout's file on the site; a file that is not a page becomes one.
 
         Raises:
             FileNotFoundError: There is no such file.

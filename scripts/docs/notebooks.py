@@ -29,7 +29,7 @@ class Cell(NamedTuple):
 def cells_of(path: Path) -> list[Cell]:
     """Read the cells of a notebook in jupytext's percent format, without jupytext.
 
-    The site can thus be built, and the notebooks be tested, where it is not installed.
+    So the site can be built, and the notebooks tested, without it.
     """
     source = path.read_text(encoding="utf-8")
     parts = re.split(r"^# %%(.*)\n", source, flags=re.MULTILINE)
@@ -69,11 +69,11 @@ def run(sources: Iterable[Path], out: Path) -> dict[str, Path]:
 
 
 def page_of(source: Path, executed: Path | None) -> tuple[str, dict[str, bytes]]:
-    """A notebook as a page: its text and code, and below each cell what it showed.
+    """A notebook as a page: its text and code, and each cell's output below it.
 
     Args:
         source: The notebook.
-        executed: The same as .ipynb, with outputs; None for none.
+        executed: The same as .ipynb, with outputs; None for no outputs.
 
     Returns:
         The page's text, and the files next to it, by name.
@@ -107,7 +107,7 @@ def _merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if kind == ("stream", "stdout") and merged and merged[-1].get("name") == "stdout":
             merged[-1] = merged[-1] | {"text": _joined(merged[-1]["text"]) + _joined(each["text"])}
         elif not (kind[0] == "display_data" and not _joined(each["data"].get("text/html", "-"))):
-            merged.append(each)  # without what is left of a progress bar
+            merged.append(each)  # without the remains of a progress bar
     return merged
 
 
@@ -123,7 +123,7 @@ def _output(output: dict[str, Any], name: str) -> Iterator[tuple[str, str, bytes
         if not (frame := _FRAME.search(shown)):
             yield re.sub(r"\n\s*\n", "\n", shown), "", b""
             return
-        # The viewer as a file of its own: a page that is read quickly, and searched as text.
+        # The viewer in a separate file: the page loads quickly, and is searchable as text.
         title = re.search(r'title="([^"]*)"', shown)
         height = re.search(r"height: (\d+)px", shown)
         yield (

@@ -1,8 +1,9 @@
-"""Reference pages that nobody writes: from docstrings, from the command line, from the config."""
+"""Generated reference pages: from docstrings, the command line and the config."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def _code(names: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A help text as Markdown: nothing in it is markup, and lines are not broken by hand."""
+    """A help text as Markdown, with markup escaped and lines unwrapped."""
     paragraphs = ("\\\n".join(each.splitlines()) for each in text.split("\n\n"))
     return "\n\n".join(paragraphs).replace("<", "&lt;").replace("*", r"\*").replace("\\\n", "\n")
 
@@ -121,4 +122,4 @@ def config_page() -> str:
 
 
 def _line(kind: type) -> str:
-    return (kind.__doc__ or "").strip()
+    return inspect.getdoc(kind) or ""

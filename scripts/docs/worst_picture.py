@@ -2,8 +2,8 @@
 
     python scripts/docs/worst_picture.py          # needs playwright and Chromium
 
-Captions the photographs of assets/photos, writes the page of their errors as `showattend errors
---output worst.html` does, opens a card in Chromium and keeps what it shows.
+Captions the photographs in assets/photos, writes the page of their errors as `showattend errors
+--output worst.html` does, opens a card in Chromium and saves a picture of it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def shot(browser: Any, page: Path, card: str, word: str) -> bytes:
     """Open a photograph's card, choose a wrong word, and take a picture of the dialog.
 
     Args:
-        browser: A Chromium of playwright's.
+        browser: A Chromium started by playwright.
         page: The page of errors.
         card: The name of the photograph.
         word: The word.

@@ -19,7 +19,7 @@ REASONS = (
     "constant of the code",
     "quoted from a paper",
     "example output",
-    "measured by somebody else",
+    "measured independently",
     "computed on the page",
     "before records were kept",
 )
@@ -32,7 +32,7 @@ PAGES = (
 )
 TABLE = "docs/reproduce.md"
 OWN = (f"{TABLE}#figures", f"{TABLE}#records")
-"""The sections that the rows and the records stand in."""
+"""The sections that contain the rows and the records."""
 
 _VERSIONS = re.compile(
     r"\b(?:Python|PyTorch|torch|torchvision|timm|numpy|onnx|onnxscript|onnxruntime|Pillow|typer|"
@@ -41,7 +41,7 @@ _VERSIONS = re.compile(
 )
 _NUMBER = re.compile(r"(?<![\w.=/-])[−+-]?\d[\d,]*\.\d+(?!\w|\.\d)|(?<![\w.,])\d+(?= ?%)")
 _QUANTITY = re.compile(
-    r"\d[\d,.]* (?:ms|s|minutes|hours|seconds|GB|MB|kB|images a second|times)(?!\w)"
+    r"\d[\d,.]* (?:ms|s|minutes|hours|seconds|GB|MB|kB|images (?:a|per) second|times)(?!\w)"
 )
 _LEVEL = re.compile(r"\b95 ?%")
 _PARTS = re.compile(r"\]\([^)]*\)|<!--.*?-->|https?://\S+", re.DOTALL)
@@ -74,7 +74,7 @@ class Section(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What docs/reproduce.md says of some sections.
+    """A row of docs/reproduce.md about some sections.
 
     Attributes:
         command: The command that makes their figures.
@@ -184,7 +184,7 @@ def numbers_of(record: Any) -> Iterable[float]:
 
 
 def says(number: str, value: float) -> bool:
-    """Whether a number of a page is a record's value, to the digits shown, also as a percentage."""
+    """Whether a number on a page is a record's value, to the digits shown or as a percentage."""
     shown = float(number.replace("−", "-"))
     half = 0.5 * 10.0 ** -len(number.partition(".")[2]) + 1e-9
     return any(abs(shown - scale * value) <= half for scale in (1, 100))
@@ -203,9 +203,9 @@ def disagreements(records: Records) -> list[str]:
             shown = ", ".join((section.numbers + section.quantities)[:6])
             found.append(f"{section.link}: {TABLE} has no row for it ({shown})")
         elif unknown := row.reasons.keys() - set(REASONS):
-            found.append(f"{TABLE}: {section.link} has a reason that is none: {min(unknown)}")
+            found.append(f"{TABLE}: {section.link} has an unknown reason: {min(unknown)}")
         elif REASONS[-1] in row.reasons and "no record" not in section.text.lower():
-            found.append(f"{section.link}: has to say that there is no record of its figures")
+            found.append(f"{section.link}: must say that there is no record of its figures")
         elif missing := [name for name in row.records if name not in records]:
             found.append(f"{section.link}: there is no record {', '.join(missing)}")
         elif wrong := unsupported(section, row, records):

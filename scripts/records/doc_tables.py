@@ -1,6 +1,6 @@
 """Tables and sentences of the documents that are written from records.
 
-They stand between `<!-- NAME -->` and `<!-- end of NAME -->`; `fill` writes them again.
+They are between `<!-- NAME -->` and `<!-- end of NAME -->`; `fill` rewrites them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def scores(rows: Sequence[tuple[str, str]], *, whole: bool = False) -> Render:
 
 
 def pointing(model: str) -> Render:
-    """Where a model's maps point: its own captions, then human ones."""
+    """Where a model's maps point, for its own captions and for human ones."""
 
     def render(records: Records) -> str:
         parts = []
@@ -175,12 +175,12 @@ def unsure_words(model: str) -> Render:
 
 
 def notes(model: str) -> Render:
-    """How often a note is given, and what the captions with one are worth."""
+    """How often a note is given, and how good the captions with one are."""
     return lambda records: notes_to_markdown(_measured(records, model)["notes"])
 
 
 def looked(records: Records) -> str:
-    """The share of words that look at no more than each part of the photograph."""
+    """The share of words that look at no more than each fraction of the photograph."""
     found = {model: records[f"{model}_looked"] for model in MODELS}
     header = ["half area up to"]
     for model in found:
@@ -198,7 +198,7 @@ KINDS = ("content", "function")
 
 
 def before(records: Records) -> str:
-    """How many captions and maps are those of the code before it was rebuilt."""
+    """The captions and maps that equal those of the code before it was rebuilt."""
     header = ["model", "photographs of", "photographs", "same words", "same maps"]
     header += ["maps differ by", "log-probabilities by"]
     lines = []
@@ -270,7 +270,7 @@ def _measured(records: Records, model: str) -> Mapping[str, Any]:
 
 
 def _command(words: Sequence[str]) -> str:
-    """A command of a record, without what does not change figures."""
+    """A record's command, without options that do not affect figures."""
     kept: list[str] = []
     for word in words:
         if kept and kept[-1] in ("--device", "--output"):
@@ -357,8 +357,8 @@ class Part(NamedTuple):
     """A part of a page that is written from records.
 
     Attributes:
-        needs: The records; without them the part stays as it is.
-        render: How it is written.
+        needs: The records; without them the part is unchanged.
+        render: Writes it.
     """
 
     needs: tuple[str, ...]
@@ -462,7 +462,7 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 
 def filled(page: str, text: str, records: Records) -> str:
-    """A page's text with its tables and sentences written again.
+    """A page's text with its tables and sentences rewritten.
 
     Raises:
         KeyError: The page lacks one of them.
@@ -475,26 +475,26 @@ def filled(page: str, text: str, records: Records) -> str:
         found = _pattern(name).search(text)
         if found is None:
             raise KeyError(f"{page}: has no <!-- {name} --> ... <!-- end of {name} -->")
-        if found[1].split() != content.split():  # lines may be broken elsewhere
+        if found[1].split() != content.split():  # lines may be wrapped differently
             text = text[: found.start(1)] + content + text[found.end(1) :]
     return text
 
 
 def _parts(page: str, records: Records) -> dict[str, Part]:
-    """The parts of a page whose records are there."""
+    """The parts of a page whose records exist."""
     parts = BLOCKS.get(page, {}) | SENTENCES.get(page, {})
     return {name: part for name, part in parts.items() if records.keys() >= set(part.needs)}
 
 
 def without_tables(page: str, text: str, records: Records) -> str:
-    """A page's text without what is written from records that are there."""
+    """A page's text without the parts written from existing records."""
     for name in _parts(page, records):
         text = _pattern(name).sub("", text)
     return text
 
 
 def fill(records: Records) -> list[Path]:
-    """Write all tables and sentences again; return the pages that changed."""
+    """Rewrite all tables and sentences; return the pages that changed."""
     changed = []
     for page in PAGES:
         path = ROOT / page

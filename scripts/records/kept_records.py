@@ -1,7 +1,7 @@
-"""The records that documents rest on: those of docs/records, and those inside the shipped models.
+"""The records behind the documents: those in docs/records, and those inside the shipped models.
 
 A shipped model's file has the record of its training, and calibration.safetensors that of its
-warnings; `everyday_training` and `everyday_calibration` are these, so that nothing is kept twice.
+warnings; these are `everyday_training` and `everyday_calibration`, so that nothing is kept twice.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def digests() -> dict[str, str | None]:
 
 
 def is_stale(record: Mapping[str, Any]) -> bool:
-    """Whether a record is of weights that are not those shipped today."""
+    """Whether a record is of weights other than those shipped today."""
     model = record.get("provenance", {}).get("model") or {}
     return model.get("name") in MODELS and model["weights"] != _shipped(model["name"])
 

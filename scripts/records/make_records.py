@@ -1,17 +1,17 @@
-r"""Measure again what the documents state of the shipped models, and say what no longer agrees.
+r"""Measure the documents' figures of the shipped models again, and report what no longer agrees.
 
     python scripts/records/make_records.py --data DATA              everything (hours on two cores)
     python scripts/records/make_records.py --data DATA 'everyday_*'  some records
     python scripts/records/make_records.py --check                  measures nothing
 
 DATA has the folders everyday, coco_subset and flickr8k, each with captions_val.json and images;
-coco_subset also has captions_train.json and instances.json. Each record is what a command wrote
-with --output; whole ones go to --out, and without their lists of captions to docs/records. A record
-of the shipped weights that is there already is not measured again, unless --again is given.
+coco_subset also has captions_train.json and instances.json. Each record is a command's --output;
+whole ones go to --out, and without their lists of captions to docs/records. An existing record of
+the shipped weights is not measured again, unless --again is given.
 
-Then the tables and sentences that documents have from records are written again (doc_tables.py),
-and every other number that no record supports is listed (doc_numbers.py), with exit status 1.
-`make benchmark` measures speed; its benchmark.json is kept with scripts/keep_record.py.
+Then the documents' tables and sentences from records are rewritten (doc_tables.py), and every other
+number that no record supports is listed (doc_numbers.py), with exit status 1. `make benchmark`
+measures speed; its benchmark.json is kept with scripts/keep_record.py.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ HUMAN = ("--captions", "data/coco_subset/captions_train.json")
 
 
 class Measure(NamedTuple):
-    """How a record is made.
+    """A record and its command.
 
     Attributes:
         name: Its name.
@@ -66,7 +66,7 @@ class Measure(NamedTuple):
 
 
 def measures() -> list[Measure]:
-    """All records that pages are written from but for speed, the quickest kinds first."""
+    """All records of pages except those of speed, the quickest kinds first."""
     found = []
     for model in MODELS:
         said = ("--device", "cpu", "--model", model)
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/records"), help="folder of whole records"
     )
-    parser.add_argument("--again", action="store_true", help="also measure what is there already")
+    parser.add_argument("--again", action="store_true", help="also measure existing records")
     parser.add_argument("--check", action="store_true", help="measure nothing")
     args = parser.parse_args(arguments)
     chosen = [each for each in measures() if not args.names or _is_named(each.name, args.names)]
@@ -152,7 +152,7 @@ def _is_named(name: str, wanted: Sequence[str]) -> bool:
 
 
 def made(measure: Measure, args: argparse.Namespace) -> bool:
-    """Measure a record and keep it, unless it is there; return whether it is there now.
+    """Measure a record and keep it, unless it exists; return whether it exists now.
 
     Raises:
         UserError: The data are missing, or a file cannot be read or written.
@@ -177,7 +177,7 @@ def made(measure: Measure, args: argparse.Namespace) -> bool:
 
 
 def _is_current(record: dict[str, object], whole: Path) -> bool:
-    """Whether a record is of the shipped weights, and one of errors of the captions beside it."""
+    """Whether a record is of the shipped weights, and one of errors of the captions next to it."""
     made_from = record.get("provenance")
     data = made_from.get("data") if isinstance(made_from, dict) else None
     if isinstance(data, dict) and "results" in data:
@@ -187,7 +187,7 @@ def _is_current(record: dict[str, object], whole: Path) -> bool:
 
 
 def _run(command: Sequence[str], place: Path, whole: Path) -> bool:
-    """Run the command of a record in a folder; its output is moved to its place when it is done."""
+    """Run the command of a record in a folder; its output is moved into place when complete."""
     program = [sys.executable, "-m", "showattend"]
     if command[0].endswith(".py"):
         program = [sys.executable, str(ROOT / "scripts" / command[0])]

@@ -84,7 +84,7 @@ def _options(
 
 
 PHOTOGRAPHS, MODELS = "Photographs", "Models and data"
-"""The two groups of the list of commands, each in the order in which one comes to need them."""
+"""The two groups of commands, each in the order in which users need them."""
 
 app.command(
     rich_help_panel=PHOTOGRAPHS,
@@ -190,7 +190,7 @@ def main(args: Sequence[str] | None = None) -> int:
     with terminable():
         try:
             return _run(given)
-        except Terminated:  # while it waited for another process to speak
+        except Terminated:  # while it waited for another process to report
             return 143
 
 
@@ -208,7 +208,7 @@ def _run(args: Sequence[str]) -> int:
         return 2
     except BrokenPipeError:
         raise
-    except OSError as error:  # not caught by anything more specific
+    except OSError as error:  # not caught more specifically
         wait_for_the_first()
         file = "" if error.filename is None else f"{error.filename}: "
         log.warning(f"{file}{error.strerror or error}")
@@ -230,9 +230,9 @@ def _run(args: Sequence[str]) -> int:
 
 
 def with_command(args: Sequence[str]) -> list[str]:
-    """The arguments with ``caption`` before them where they begin with a photo or a folder.
+    """The arguments, with ``caption`` before them if they begin with a photo or a folder.
 
-    A command comes first: a file that is called like one is reached as ``./train``.
+    Commands take precedence: write ``./train`` for a file with the name of a command.
     """
     first = args[0] if args else ""
     names = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PAGE = ".html"
 LARGE = 100_000_000
-"""Warn that a gallery is slow to open from this many bytes."""
+"""From this many bytes on, warn that a gallery is slow to open."""
 
 
 def attend(
@@ -55,8 +55,8 @@ def attend(
     maps: Annotated[
         Path | None,
         typer.Option(
-            help="Draw the words and weights of this .npz or .json file, whichever model made "
-            "them, and run none.",
+            help="Draw the words and weights in this .npz or .json file, from any model, without "
+            "running one.",
             metavar="FILE",
         ),
     ] = None,
@@ -64,7 +64,7 @@ def attend(
         str | None,
         typer.Option(
             help="What to show. attention: where the model looked; grad (gradient × input), "
-            "gradcam, occlusion, integrated (gradients): what spoke for each word; all: one below "
+            "gradcam, occlusion, integrated (gradients): evidence for each word; all: one below "
             "the other.",
             show_default="attention",
             metavar="KIND",
@@ -82,12 +82,12 @@ def attend(
     ] = None,
     theme: Annotated[
         str | None,
-        typer.Option(help="Of a figure: light or dark.", show_default="light"),
+        typer.Option(help="Colours of a figure: light or dark.", show_default="light"),
     ] = None,
     details: Annotated[
         bool,
         typer.Option(
-            "--details", help="In figures and animations: each word's gate and entropy too."
+            "--details", help="In figures and animations, also show each word's gate and entropy."
         ),
     ] = False,
     scale: Annotated[
@@ -136,7 +136,7 @@ def attend(
         raise UserError("--words is empty; give some words, such as --words dog,ball")
     if given is not None and (beam_size, n_best) != (None, None):
         option = "--n-best" if beam_size is None else "--beam-size"
-        raise UserError(f"--caption says the words, there is no search; leave {option} out")
+        raise UserError(f"--caption gives the words, so there is no search; leave {option} out")
     if maps is not None:
         _no_model(
             {
@@ -163,7 +163,7 @@ def attend(
     else:
         suffix = check_explanations(output, options)
     if n_best is not None and kinds is not None:
-        raise UserError("--explain is about one caption; leave --n-best out")
+        raise UserError("--explain shows one caption; leave --n-best out")
     if n_best is not None and suffix != PAGE:
         raise UserError(f"{output}: a {suffix} file shows one caption; --n-best is for {PAGE}")
     search = {} if beam_size is None else {"beam_size": beam_size}
@@ -182,7 +182,7 @@ def attend(
             )
         for option, value in (("--caption", given), ("--words", words), ("--explain", explain)):
             if value is not None:
-                raise UserError(f"{option} is about one photo, a gallery has many; leave it out")
+                raise UserError(f"{option} is for one photo, not a gallery; leave it out")
         how = (model, device, precision, size)
         _gallery(photos, output, recursive, search, how, notes=not no_notes)
         return
@@ -219,7 +219,7 @@ def attend(
 
 
 def _explanations(asked: str | None) -> list[str] | None:
-    """The explanation asked for as a list, an empty one for all; None where none was."""
+    """The requested explanation in a list, which is empty for all; None if none was requested."""
     from showattend.decoding.explaining import KINDS
 
     if asked is not None and asked not in (*KINDS, "all"):
@@ -228,10 +228,10 @@ def _explanations(asked: str | None) -> list[str] | None:
 
 
 def _no_model(asked: dict[str, Any]) -> None:
-    """Refuse options that say something to a model."""
+    """Refuse options that need a model."""
     for option, value in asked.items():
         if value is not None:
-            raise UserError(f"--maps draws what the file holds, no model runs; leave {option} out")
+            raise UserError(f"--maps draws a file without running a model; leave {option} out")
 
 
 def _write(
@@ -243,7 +243,7 @@ def _write(
     notes: bool = False,
     explained: Sequence[Caption] = (),
 ) -> None:
-    """Draw a caption, or several explanations of it, into a file and say so."""
+    """Draw a caption, or several explanations of it, into a file, and log it."""
     from showattend.visualize import lettering
     from showattend.visualize.explanations import save_explanations
 

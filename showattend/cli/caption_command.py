@@ -51,8 +51,8 @@ def caption(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Write a .jsonl or .csv file with words and probabilities. It is called FILE.part "
-            "until it is complete.",
+            help="Write a .jsonl or .csv file with words and probabilities, named FILE.part until "
+            "it is complete.",
             metavar="FILE",
         ),
     ] = None,
@@ -64,7 +64,7 @@ def caption(
     ] = False,
     sidecar: Annotated[
         bool,
-        typer.Option("--sidecar", help="Write photo.txt next to each photo.jpg that has none."),
+        typer.Option("--sidecar", help="Write photo.txt next to each photo.jpg without one."),
     ] = False,
     xmp: Annotated[
         bool,
@@ -89,7 +89,7 @@ def caption(
     ] = False,
     language: Annotated[
         str | None,
-        typer.Option(help="Language that the description is marked as.", show_default="en"),
+        typer.Option(help="Language to mark the description as.", show_default="en"),
     ] = None,
     overwrite: Annotated[
         bool,
@@ -100,7 +100,7 @@ def caption(
     ] = False,
     replace_description: Annotated[
         bool,
-        typer.Option("--replace-description", help="Replace descriptions by somebody else too."),
+        typer.Option("--replace-description", help="Replace descriptions by others too."),
     ] = False,
     overlay: Annotated[
         Path | None, typer.Option(help="Write attention figures to this folder.", metavar="DIR")
@@ -294,7 +294,7 @@ def _written_in(photos: Iterable[Path]) -> Iterator[Path]:
 def _not_yet_captioned(
     found: list[Path], sidecar: bool, overwrite: bool, describer: Describer | None
 ) -> tuple[list[Path], list[str]]:
-    """Select the photos that have not everything that is asked for, and report on the others.
+    """Select the photos that lack an output, and report on the others.
 
     Returns:
         The photos to caption, and the problems, one line each.
@@ -321,7 +321,7 @@ def _not_yet_captioned(
             )
         if theirs:
             log.info(
-                f"{theirs:,} of {total:,} photos have a description by somebody else; "
+                f"{theirs:,} of {total:,} photos have a description by others; "
                 "--replace-description replaces it"
             )
     for problem in problems:

@@ -69,7 +69,7 @@ class CaptionWriter:
     Raises:
         UserError: The output has another suffix, one of the files cannot be written, another
             process is writing the part file, or it was made with other options.
-        DataError: The part file contains something else than captions.
+        DataError: The part file contains something other than captions.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class CaptionWriter:
 
     def __enter__(self) -> CaptionWriter:
         if self.output is not None and self._before and _part_file(self.output).is_file():
-            self._open(self.output)  # nothing may be left to do but to rename it
+            self._open(self.output)  # perhaps only the renaming is left
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -151,7 +151,7 @@ class CaptionWriter:
             raise unwritable(self.output, error) from error
 
     def write(self, path: Path, caption: Caption) -> list[str]:
-        """Write the captions of an image to all outputs; last to the one that says it is done.
+        """Write the captions of an image to all outputs; last to the one that marks it as done.
 
         Returns:
             One line for each text file or figure that could not be written.
@@ -184,7 +184,7 @@ class CaptionWriter:
         return problems
 
     def summary(self) -> str:
-        """What was written, and where; empty if nothing was."""
+        """A line on what was written where; empty if nothing was."""
         figures = next(iter(self.figures.values())).parent if self.figures else None
         described = self.describer.written if self.describer else {}
         sidecars = self.describer.sidecars if self.describer else None
@@ -205,7 +205,7 @@ class CaptionWriter:
             if self._before is None:
                 if partial.is_file():
                     _refuse_if_held(partial)
-                    log.info(f"what an earlier run left is kept as {_move_aside(partial)}")
+                    log.info(f"the part file of an earlier run is kept as {_move_aside(partial)}")
             elif not partial.is_file():
                 with writing_file(partial) as aside:
                     shutil.copyfile(output, aside)
@@ -216,7 +216,7 @@ class CaptionWriter:
             if not hold(part):
                 part.close()
                 raise _held(partial)
-            if self._before is not None:  # without what was cut off
+            if self._before is not None:  # without the incomplete end
                 part.truncate(self._before.length)
         except OSError as error:
             raise unwritable(output, error) from error
@@ -255,7 +255,7 @@ class CaptionWriter:
         try:
             if has_text(beside) and beside.read_bytes() != content:
                 if beside == path:
-                    raise UserError(f"{path}: is named .txt, so its caption cannot be called that")
+                    raise UserError(f"{path}: is named .txt, so its caption needs another name")
                 if beside in self._written:
                     raise UserError(no_file_of_its_own(path, beside, self._written[beside]))
                 if not self.overwrite:

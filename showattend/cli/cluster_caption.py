@@ -1,4 +1,4 @@
-"""``showattend caption --engine ray``: its options, and what it says."""
+"""``showattend caption --engine ray``: its options and messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PartSize = Annotated[
     int | None,
     typer.Option(
         help="With ray: images per file of captions.",
-        show_default="1000, fewer where there are few",
+        show_default="1000, fewer for few images",
         min=1,
         max=100_000,
     ),
@@ -38,8 +38,8 @@ PartSize = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        help="With ray: how many processes hold the model.",
-        show_default="what the cluster has room for",
+        help="With ray: number of processes, each with the model.",
+        show_default="as many as the cluster has room for",
         min=1,
         max=100_000,
     ),
@@ -50,7 +50,7 @@ WorkerCores = Annotated[
 
 
 def refuse_options(reason: str, options: dict[str, Any]) -> None:
-    """Refuse options that another engine has.
+    """Refuse options of another engine.
 
     Raises:
         UserError: One of them is given, with this reason after its name.
@@ -92,7 +92,7 @@ def caption_on_cluster(inputs: Sequence[str], output: Path | None, **options: An
         raise typer.Exit(2)
     log.info(
         f"{place}: {found.captions:,} captions in {found.made:,} new parts, "
-        f"{found.before:,} parts were there"
+        f"{found.before:,} parts existed already"
     )
     if found.bad:
         log.warning(f"{found.bad:,} images have no caption; {place}/bad-*.jsonl says why")
@@ -103,7 +103,7 @@ def caption_on_cluster(inputs: Sequence[str], output: Path | None, **options: An
 
 
 def _address(output: str) -> str:
-    """The output as it was given; a path has lost one of an address's slashes."""
+    """The output as given; `Path` removes one of an address's slashes."""
     kind, colon, rest = output.partition(":/")
     is_address = colon and len(kind) > 1 and kind.replace("+", "").isalnum()
     return f"{kind}://{rest.lstrip('/')}" if is_address else output

@@ -20,7 +20,7 @@ def compare(
     configs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="YAML files, and values for all of them to use instead of the files'.",
+            help="YAML files, and values that override those of all files.",
             metavar="CONFIG... [SECTION.KEY=VALUE]...",
             show_default=False,
         ),
@@ -34,8 +34,8 @@ def compare(
     records: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Instead of training: say what two records differ in, such as two results.json. "
-            "Give it once for each.",
+            help="Instead of training, show the differences between two records, such as two "
+            "results.json. Give it once for each.",
             metavar="FILE",
             show_default=False,
         ),
@@ -44,7 +44,7 @@ def compare(
     instances: Annotated[
         Path | None,
         typer.Option(
-            help="Objects in COCO's instances format: every row's maps are measured on them.",
+            help="Objects in COCO's instances format, on which every row's maps are measured.",
             metavar="FILE",
         ),
     ] = None,
@@ -53,12 +53,12 @@ def compare(
     ] = None,
     samples: Annotated[
         int,
-        typer.Option(help="Validation photographs that the page shows with all captions.", min=0),
+        typer.Option(help="Validation photographs to show on the page with all captions.", min=0),
     ] = 6,
     captions: Annotated[
         Path | None,
         typer.Option(
-            help="Human captions of them; each model's maps are measured on these too.",
+            help="Human captions of those photographs, on which the maps are measured too.",
             metavar="FILE",
         ),
     ] = None,
@@ -67,8 +67,8 @@ def compare(
 
     Finished runs are not repeated; the same command continues an interrupted comparison.
 
-    With --records a.json b.json nothing is trained: it says in what code, data,
-    settings, scores and captions two records differ.
+    With --records a.json b.json nothing is trained: it shows how two records differ
+    in code, data, settings, scores and captions.
     """
     if records:
         # "--records a.json b.json": the second file is read as an argument.
@@ -111,7 +111,7 @@ def compare(
         )
     except KeyboardInterrupt:
         if (out / "comparison.md").is_file():
-            log.info(f"what is done is in {page}; the same command goes on")
+            log.info(f"the results so far are in {page}; the same command continues")
         raise
     if not made.results:
         raise typer.Exit(2)
@@ -124,7 +124,7 @@ def compare(
 
 
 def _compare_records(files: list[Path]) -> None:
-    """Print what two records differ in."""
+    """Print the differences between two records."""
     from showattend.evaluation.reproduce import differing, read_record
 
     if len(files) != 2:
@@ -135,7 +135,7 @@ def _compare_records(files: list[Path]) -> None:
     ]
     first, second = (printable(file) for file in files)
     if not rows:
-        print(f"{first} and {second} agree in how they were made, in scores and in captions")
+        print(f"{first} and {second} agree in provenance, scores and captions")
         return
     table(f"What differs between {first} and {second}", rows, ("", first, second))
 

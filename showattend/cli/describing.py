@@ -24,8 +24,8 @@ class Needed(NamedTuple):
 
     Attributes:
         without: The photos to caption.
-        ours: How many have a description that this program wrote.
-        theirs: How many have one by somebody else.
+        ours: The number with a description that this program wrote.
+        theirs: The number with one by others.
         problems: A line for each photo or folder in which none can be written.
     """
 
@@ -37,16 +37,16 @@ class Needed(NamedTuple):
 
 @dataclass
 class Describer:
-    """Writes descriptions where they were asked for.
+    """Writes descriptions to the requested places.
 
     Attributes:
-        sidecars: How sidecars are named, one of ``SIDECARS``; None for no sidecars.
+        sidecars: The naming of sidecars, one of ``SIDECARS``; None for no sidecars.
         embed: Write into the photos' metadata.
-        language: The language of the captions, as BCP 47 names it.
+        language: The language of the captions as a BCP 47 tag.
         overwrite: Replace descriptions that this program wrote.
-        replace: Replace those by somebody else.
+        replace: Replace those by others.
         model: The value of ``--model``; its name is recorded with the description.
-        written: How many photos have been described, by place.
+        written: The number of photos described, by place.
     """
 
     sidecars: str | None
@@ -67,7 +67,7 @@ class Describer:
         """
         if self.sidecars not in (None, *descriptions.SIDECARS):
             known = " or ".join(descriptions.SIDECARS)
-            raise UserError(f"no sidecar is called like {self.sidecars}; give {known}")
+            raise UserError(f"--xmp-name {self.sidecars}: unknown; give {known}")
         if not _LANGUAGE.fullmatch(self.language):
             raise UserError(f"--language {self.language}: give a code, such as en, de or pt-BR")
 
@@ -90,13 +90,13 @@ class Describer:
         return Needed(needed, ours, theirs, problems)
 
     def _not_said(self, problem: str) -> list[str]:
-        """The problem, the first time: a folder that is read-only is one for all its photos."""
+        """The problem, only once: a read-only folder is a problem for all its photos."""
         new = problem not in self._said
         self._said.add(problem)
         return [problem] * new
 
     def _states(self, photo: Path) -> list[str]:
-        """Whose description each place has: "ours", "theirs", or "" for none."""
+        """Whose description each place holds: "ours", "theirs", or "" for none."""
         _refuse_read_only(photo.parent)
         within = descriptions.description_in(photo)
         states = []
@@ -123,7 +123,7 @@ class Describer:
         """Write the caption of a photo.
 
         Returns:
-            One line for each place where it could not be written, unless it has been said.
+            One line for each place where it could not be written, unless already reported.
         """
         writer = f"{WRITER} {__version__} ({model_name(self.model)})"
         words = Words(text, self.language, writer)
@@ -153,7 +153,7 @@ class Describer:
 
 
 def model_name(model: str | None) -> str:
-    """The name of a model without the folders that it is in.
+    """The name of a model without its folders.
 
     Args:
         model: The value of ``--model``.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from showattend.evaluation.mistakes.caption_errors import Fault
 
 NAMED = 5
-"""How many of the photos that cannot be opened are listed."""
+"""The most photos to list that cannot be opened."""
 
 
 def errors(
@@ -73,7 +73,7 @@ def errors(
     if suffix not in (None, ".md", ".json", ".html"):
         raise UserError(f"{output}: --output takes a name that ends in .md, .json or .html")
     if images is not None and gallery is None and suffix != ".html":
-        raise UserError("--images is for pictures; give --gallery too, or --output page.html")
+        raise UserError("--images needs --gallery, or --output page.html")
     if suffix == ".html":
         from showattend.cli.worst_page import check_worst
         from showattend.model.checkpoint import find_model
@@ -264,8 +264,8 @@ def _write_page(
     said_by = made_with(results).get("model")
     if said_by not in (None, captioner.name):
         log.warning(
-            f"the captions are by {said_by}, the maps by {captioner.name}, which is made to say "
-            "them; --model selects another"
+            f"the captions are by {said_by}, the maps by {captioner.name}, on which they are "
+            "forced; --model selects another"
         )
     scores = _scores(results)
     ranked = _ranked(records, captions, scores)

@@ -81,12 +81,12 @@ def export(
         raise UserError("give --out DIR for ONNX, or --hub DIR for the Hugging Face Hub")
     if hub is not None:
         if size is not None:
-            raise UserError("--size is about --out; the Hub gets the model as it is")
+            raise UserError("--size is for --out; the Hub gets the model unchanged")
         _write_for_hub(model, hub, license, language or "en")
         return
     assert out is not None
     if license is not None or language is not None:
-        raise UserError("--license and --language are about --hub; give that, or leave them out")
+        raise UserError("--license and --language are for --hub; give that, or leave them out")
     from showattend.export.folder import NEEDED, check_folder, check_installed
 
     check_installed(*NEEDED)

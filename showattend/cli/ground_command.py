@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from showattend.captioner import Captioner
 
 CONFUSIONS = 5
-"""How many confusions are printed; the JSON file has all of them."""
+"""The most confusions to print; the JSON file has all of them."""
 
 
 def ground(
@@ -32,8 +32,8 @@ def ground(
     results: Annotated[
         Path | None,
         typer.Option(
-            help="Captions made by something else, forced on the model: COCO results, the output "
-            "of evaluate, or JSON Lines.",
+            help="Captions of another model to force on this one: COCO results, the output of "
+            "evaluate, or JSON Lines.",
             metavar="FILE",
         ),
     ] = None,
@@ -86,7 +86,7 @@ def ground(
     pixels: Annotated[
         int | None,
         typer.Option(
-            help="With --faithful, on how many photos pixels are blurred too. Slower still.",
+            help="With --faithful, the number of photos to blur on pixels too. Slower still.",
             show_default="0",
             min=0,
         ),
@@ -120,9 +120,9 @@ def ground(
     Only annotated categories count, and only images with an object.
 
     With --faithful, cells of the feature grid are removed in the order of each
-    explanation, most important first, and put back in the same order. Faithful:
-    the word loses much probability as they go, and gets it back early as they
-    come. With --captions, the first caption of each photo is measured.
+    explanation, most important first, and put back in the same order. If it is
+    faithful, the word loses much probability early, and regains it early. With
+    --captions, the first caption of each photo is measured.
     """
     from showattend.cli.output_checks import check_json
     from showattend.cli.worst_page import check_worst
@@ -145,10 +145,10 @@ def ground(
                 "misses; give a smaller number"
             )
     if captions is not None and results is not None:
-        raise UserError("--captions and --results both say the words; give one of them")
+        raise UserError("--captions and --results both give the words; use one of them")
     if beam_size is not None and (captions or results) is not None:
         given = "--results" if captions is None else "--captions"
-        raise UserError(f"{given} says the words, there is no search; leave --beam-size out")
+        raise UserError(f"{given} gives the words, so there is no search; leave --beam-size out")
     if faithful and results is not None:
         raise UserError("--faithful measures the model's own captions, or those of --captions")
     if not faithful:
@@ -278,7 +278,7 @@ def _print_pointing(found: Mapping[str, Any]) -> None:
         cells = [_title(name)]
         for measure in ("pointing", "pointing_boxes", "mass"):
             cells.append(f"{found[measure][name]:.3f}")
-            if measure != "pointing_boxes":  # left out to fit 80 columns; the file has it
+            if measure != "pointing_boxes":  # left out to fit in 80 columns; the file has it
                 cells.append(_span(found["interval"][measure].get(name)))
         rows.append(tuple(cells))
     table(

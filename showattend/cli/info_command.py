@@ -27,22 +27,22 @@ def info(
     record: Annotated[
         Path | None,
         typer.Option(
-            help="Show how a training.json, a results.json or another record was made instead, and "
-            "the command that repeats it.",
+            help="Instead, show how a record, such as a training.json or results.json, was made, "
+            "and the command that repeats it.",
             metavar="FILE",
             show_default=False,
         ),
     ] = None,
     cache: Annotated[
-        bool, typer.Option("--cache", help="List the features of images that are kept instead.")
+        bool, typer.Option("--cache", help="Instead, list the cached features of images.")
     ] = False,
     prune: Annotated[
         bool,
         typer.Option(
             "--prune",
             help="With --cache: delete features that are stale (of an earlier version, or of "
-            "pixels that would be read otherwise now) or that no run has read for --days. What a "
-            "run is using stays.",
+            "pixels that are now read differently) or that no run has read for --days. Features "
+            "in use are kept.",
         ),
     ] = False,
     days: Annotated[
@@ -51,16 +51,16 @@ def info(
 ) -> None:
     """Show a model's recipe, scores and provenance, how a record was made, or what is cached.
 
-    Without options: the default model, and a list of the models that are here.
+    Without options: the default model, and a list of available models.
     """
     if record is not None:
         if model is not None or cache or prune or folder is not None or days is not None:
-            raise UserError("--record is about one file; leave the other options out")
+            raise UserError("--record shows one file; leave the other options out")
         _record(record)
         return
     if not cache:
         if prune or folder is not None or days is not None:
-            raise UserError("FOLDER, --prune and --days are about --cache; give that too")
+            raise UserError("FOLDER, --prune and --days are for --cache; give that too")
         from showattend.model.checkpoint import find_model
         from showattend.model.description import describe
 
@@ -69,9 +69,9 @@ def info(
             _models()
         return
     if model is not None:
-        raise UserError("--model is not about --cache; give one of them")
+        raise UserError("--model and --cache show different things; give one of them")
     if days is not None and not prune:
-        raise UserError("--days is about --prune; give that too")
+        raise UserError("--days is for --prune; give that too")
     _caches(CACHE if folder is None else folder, prune, 30 if days is None else days)
 
 
@@ -111,7 +111,7 @@ def _record(path: Path) -> None:
     print("\n".join(map(printable, lines)))
     try:
         again = command(found, path)
-    except DataError:  # no captions of a model, such as a training.json
+    except DataError:  # not a model's captions, such as a training.json
         return
     print(f"to repeat    {printable(shlex.join(again))}")
 
@@ -122,7 +122,7 @@ def _caches(folder: Path, prune: bool, days: float) -> None:
 
     entries = list_caches(folder)
     if not entries:
-        log.info(f"{folder}: no features are kept there")
+        log.info(f"{folder}: no features are cached there")
         return
     rows = [
         [

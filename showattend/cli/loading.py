@@ -23,9 +23,9 @@ def load_captioner(model: str | None, device: str, precision: str, size: int | N
 
 
 def unhurried(captioner: Captioner | OnnxCaptioner) -> int:
-    """The number of images to caption at once, so that somebody who watches sees it move.
+    """The number of images to caption at once, so that a progress bar moves.
 
-    Captions do not depend on it. Without a GPU, few at once cost no time either; one at a time
+    Captions do not depend on it. Without a GPU, a few at once cost no time either; one at a time
     would, because the weights are read for every batch.
     """
     has_gpu = str(getattr(captioner, "device", "cpu")) != "cpu"

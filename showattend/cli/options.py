@@ -1,4 +1,4 @@
-"""Options that several commands have, said once."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def searching(name: str, default: str | bool = True) -> Any:
 
     Args:
         name: One of `showattend.config.settings`.
-        default: What the help says that it is when left out.
+        default: The default that the help shows.
     """
     setting = settings()[name]
     return typer.Option(
@@ -35,15 +35,15 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
     str,
     typer.Option(
-        help="fp32: the same captions on every device; bf16, fp16: rounded, and faster where the "
-        "processor has them; auto: bf16 where it has, else fp32."
+        help="fp32: the same captions on every device; bf16, fp16: rounded, and faster if the "
+        "processor supports them; auto: bf16 if supported, else fp32."
     ),
 ]
 BeamSize = Annotated[int | None, searching("beam_size", "the model's")]
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Pixels a side that the model sees; more make a finer grid of attention, and take "
+        help="Side of the model's input in pixels; larger gives a finer attention grid and takes "
         "longer.",
         show_default="the model's",
         min=32,
@@ -52,9 +52,7 @@ Size = Annotated[
 ]
 NoNotes = Annotated[
     bool,
-    typer.Option(
-        "--no-notes", help="Do not say of photos that they are unlike those of the training."
-    ),
+    typer.Option("--no-notes", help="Do not note photos that are unlike the training data."),
 ]
 BatchSize = Annotated[int, typer.Option(help="Images the model sees at once.", min=1)]
 Images = Annotated[

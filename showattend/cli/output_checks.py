@@ -1,4 +1,4 @@
-"""What the values of options must be, asked before any work is done."""
+"""Checks of option values, made before any work is done."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from showattend.images.finding import IMAGE_SUFFIXES
 
 
 def check_json(path: Path) -> None:
-    """Refuse a name like a photo's for JSON; asked early, a mistake costs no waiting.
+    """Refuse a photo's suffix for JSON, before any time is spent.
 
     Raises:
         UserError: It has the suffix of an image.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise UserError(f"{path}: is called like a photo; --output writes JSON, as results.json")
+        raise UserError(f"{path}: is a photo's name; --output writes JSON, such as results.json")

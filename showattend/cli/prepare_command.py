@@ -28,7 +28,7 @@ prepare_app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
-MinCount = Annotated[int, typer.Option(help="Least occurrences for a word to be learnt.", min=1)]
+MinCount = Annotated[int, typer.Option(help="Minimum occurrences for a word to be learnt.", min=1)]
 
 Shards = Annotated[
     Path | None,
@@ -38,12 +38,12 @@ Shards = Annotated[
         show_default="none",
     ),
 ]
-ShardSize = Annotated[int, typer.Option(help="Images in each of them.", min=1)]
+ShardSize = Annotated[int, typer.Option(help="Images per shard.", min=1)]
 FeaturesOf = Annotated[
     Path | None,
     typer.Option(
-        help="Config of a training run; what its frozen encoder makes of each image is stored in "
-        "the shards too.",
+        help="Config of a training run; the features of each image from its frozen encoder are "
+        "stored in the shards too.",
         metavar="CONFIG",
         show_default="only images",
     ),
@@ -90,7 +90,7 @@ def coco(
     images: Annotated[
         int | None,
         typer.Option(
-            help="How many images; every split keeps its share.",
+            help="Number of images; every split keeps its share.",
             min=1,
             metavar="N",
             show_default="all",
@@ -106,9 +106,7 @@ def coco(
     ] = "",
     split: Annotated[
         Literal["official", "karpathy"] | None,
-        typer.Option(
-            help="Which split.", show_default="that of the given annotations, or official"
-        ),
+        typer.Option(help="The split.", show_default="that of the given annotations, or official"),
     ] = None,
     year: Annotated[
         Literal["2014", "2017"], typer.Option(help="The release to download.")
@@ -220,7 +218,7 @@ def folder(
 
 
 def _sharding(folder: Path | None, size: int, features: Path | None) -> Sharding | None:
-    """What the options say about shards.
+    """The settings for shards, from the options.
 
     Raises:
         UserError: There are features but no folder, or the config is invalid.

@@ -30,7 +30,7 @@ OPTIONS = {
 
 
 class Done(NamedTuple):
-    """What a file of captions holds.
+    """The contents of a file of captions.
 
     Attributes:
         images: The images that are complete, as `image_key` gives them.
@@ -42,7 +42,7 @@ class Done(NamedTuple):
 
 
 def image_key(image: str | Path, folder: str | Path = ".") -> str:
-    """The name by which an image is recognized, however its path is written.
+    """The name that identifies an image, however its path is written.
 
     Args:
         image: The path of the image.
@@ -59,7 +59,7 @@ def image_key(image: str | Path, folder: str | Path = ".") -> str:
 
 @lru_cache(maxsize=1000)
 def _resolved(folder: Path) -> Path:
-    return Path(os.path.realpath(folder))  # `Path.resolve` raises where links go in circles
+    return Path(os.path.realpath(folder))  # `Path.resolve` raises for circular links
 
 
 def captioned_images(path: Path, n_best: int, folder: str | Path = ".") -> Done:
@@ -74,7 +74,7 @@ def captioned_images(path: Path, n_best: int, folder: str | Path = ".") -> Done:
         folder: The folder that relative names of images start from.
 
     Raises:
-        DataError: The file cannot be read, or contains something else.
+        DataError: The file cannot be read, or is not a file of captions.
     """
     is_csv = path.name.removesuffix(".part").lower().endswith(".csv")
     try:
@@ -215,7 +215,7 @@ class Texts(NamedTuple):
 
     Attributes:
         without: The photos to caption.
-        texts: How many have a text already.
+        texts: The number that have a text already.
         problems: A line for each photo that cannot have a text file of its own.
     """
 
@@ -241,7 +241,7 @@ def photos_without_text(photos: Sequence[Path]) -> Texts:
 
 
 def has_text(path: Path) -> bool:
-    """Whether a text file contains anything but blanks; one that cannot be read may."""
+    """Whether a text file has content; an unreadable one may."""
     try:
         return path.is_file() and bool(path.read_bytes().strip())
     except OSError:

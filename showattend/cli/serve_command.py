@@ -22,7 +22,7 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart")
 def serve(
     model: Model = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="Port; 0 uses a free one.", min=0, max=65535)] = 8000,
     max_megabytes: Annotated[float, typer.Option(help="Largest file.", min=0.1)] = 20,
     max_megapixels: Annotated[
         float, typer.Option(help="Largest image, at 4 bytes of memory per pixel.", min=0.1)
@@ -34,7 +34,7 @@ def serve(
     ] = 600,
     allowed_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="Address of a proxy before it: https://photos.example."),
+        typer.Option(metavar="URL", help="Address of a reverse proxy: https://photos.example."),
     ] = None,
     size: Size = None,
     device: Device = "auto",
@@ -58,7 +58,7 @@ def serve(
         captioner = load_captioner(model, device, precision, size)
         private = host in LOOPBACK
         app = create_app(captioner, limits, LOOPBACK if private else (), origins, Recent(remember))
-        # Its log would have a line for whatever a stranger sends; faults of ours are errors.
+        # Its log would have a line for anything a stranger sends; our own faults are errors.
         config = uvicorn.Config(
             app, http=Connection, ws="none", log_level="error", server_header=False,
             access_log=False,

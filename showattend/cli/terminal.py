@@ -1,4 +1,4 @@
-"""What the command line says: lines, progress bars, tables; it is imported by ``--help`` too."""
+"""The output of the command line: lines, progress bars, tables; imported by ``--help`` too."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def examples(*commands: str) -> str:
 
 
 log = logging.getLogger("showattend")
-"""What the command line has to say, and what the library logs, in lines on stderr."""
+"""Messages of the command line and the library's log, as lines on stderr."""
 
 
 class Terminal(logging.Handler):
     """Shows a record of the log as one line on stderr; stdout is for results."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the line; what is wrong begins with the program's name."""
+        """Print the line; problems begin with the program's name."""
         text = record.getMessage()
         if record.levelno >= logging.WARNING:
             text = f"showattend: {' '.join(text.split())}"
@@ -42,7 +42,7 @@ class Terminal(logging.Handler):
 def show_log() -> None:
     """Show the log; a program that embeds the library decides for itself.
 
-    Of several processes that ``torchrun`` has started, the others say only what is wrong.
+    Of several processes that ``torchrun`` has started, all but the first log only problems.
     """
     log.setLevel(logging.WARNING if int(os.environ.get("RANK", "0")) else logging.INFO)
     if not any(isinstance(each, Terminal) for each in log.handlers):
@@ -50,10 +50,10 @@ def show_log() -> None:
 
 
 def wait_for_the_first() -> None:
-    """Where ``torchrun`` has started several processes, let the first of them speak.
+    """If ``torchrun`` has started several processes, let the first of them report.
 
-    A mistake of the user's meets all of them alike. When one has failed the others are stopped,
-    so a process that is still running after a moment has an error of its own to report.
+    A user's mistake affects all of them alike. When one has failed the others are stopped, so a
+    process still running after a moment has its own error to report.
     """
     if int(os.environ.get("RANK", "0")):
         time.sleep(10)
@@ -67,12 +67,12 @@ def console() -> Console:
 
 
 MANY = 20
-"""From so many images on, captioning shows a progress bar."""
+"""Captioning shows a progress bar for at least this many images."""
 
 
 @contextmanager
 def bars(wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
-    """Return a callback for progress bars, (name, done, total); on a terminal only."""
+    """Return a callback for progress bars, (name, done, total), on a terminal only."""
     if not (wanted and sys.stderr.isatty()):
         yield lambda *_: None
         return
@@ -84,7 +84,7 @@ def bars(wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Show a line while something takes its time; on a terminal only, where it is removed after."""
+    """Show a line while waiting, on a terminal only, and remove it afterwards."""
     if not sys.stderr.isatty():
         yield
         return
@@ -96,9 +96,9 @@ _ENDLESS = 1000  # columns
 
 
 def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
-    """Print a table on stdout, its first column to the left and the others to the right.
+    """Print a table on stdout, with the first column aligned left and the others right.
 
-    Only the title and the header may have line breaks; what files say is in the rows.
+    Only the title and the header may have line breaks; the rows hold text from files.
     """
     from rich.box import SIMPLE
     from rich.console import Console
@@ -111,10 +111,9 @@ def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ())
         grid.add_column(name, justify="right" if index else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
-    print(
-        "\n".join(map(printable, title.split("\n")))
-    )  # a table's own title would be folded to the table's width
-    # In a file or a pipe a line is as long as it is.
+    # A table's own title would be folded to the table's width.
+    print("\n".join(map(printable, title.split("\n"))))
+    # In a file or a pipe, lines are not wrapped.
     Console(width=None if sys.stdout.isatty() else _ENDLESS).print(grid)
 
 

@@ -1,4 +1,4 @@
-"""The page of ``errors`` and ``ground``: the worst photographs, and why they were captioned so."""
+"""The page of ``errors`` and ``ground``: the worst captions, with reasons."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ if TYPE_CHECKING:
     from showattend.visualize.page import Remark
 
 OTHERS = 16
-"""How many other photographs say how likely a word is anyway."""
+"""The number of other photographs that show how likely a word is anyway."""
 MOST = 400
 """The most photographs in a page."""
 LEFT_OUT, ASTRAY = "left out", "right word, wrong place"
 MORE_KINDS = {
-    LEFT_OUT: "what most people name and the caption does not",
-    ASTRAY: "the word is right, but its map has its peak off the thing",
+    LEFT_OUT: "most people name it, the caption does not",
+    ASTRAY: "the word is right, but its map peaks off the object",
 }
 NOTE = (
-    "Bright is where the model looked, which is not why it said the word. A wrong word's kind is "
+    "Bright is where the model looked, not why it chose the word. A wrong word's kind is "
     "found by rules: its probability is compared with that given other photographs, and the peak "
     "of its map with where things are."
 )
-BY_PEOPLE = (
-    " Where things are is known from the model itself, which was made to say the human captions."
-)
+BY_PEOPLE = " The model itself shows where things are: the human captions were forced on it."
 
 
 class Bad(NamedTuple):
@@ -42,7 +40,7 @@ class Bad(NamedTuple):
         caption: The caption.
         wrong: Its wrong words.
         people: Human captions.
-        remarks: What else there is to say, of `MORE_KINDS`.
+        remarks: Further remarks, from `MORE_KINDS`.
         score: Its score, such as "CIDEr 0.03"; empty for none.
     """
 
@@ -55,10 +53,10 @@ class Bad(NamedTuple):
 
 
 def check_worst(worst: int) -> None:
-    """Check how many photographs a page is to show.
+    """Check the number of photographs on a page.
 
     Raises:
-        UserError: They are too many.
+        UserError: There are too many.
     """
     if worst > MOST:
         raise UserError(f"a page has room for {MOST} photographs, not {worst}")
@@ -132,9 +130,9 @@ def write_worst(
 
 
 def _others(captioner: Captioner, looks: Mapping[Path, Any], paths: Sequence[Path]) -> list[Any]:
-    """Photographs drawn at random, the same ones every time; those that cannot be opened are not.
+    """Photographs drawn at random, the same every time, of those that can be opened.
 
-    Where one of them is among those to be explained, it is the same object.
+    One that is also to be explained is the same object.
     """
     import random
 

@@ -27,10 +27,10 @@ def option(
     """A field.
 
     Args:
-        default: Its value where none is given; a type makes one.
+        default: Its default value, or a type to construct it.
         help: Its documentation.
-        read: Makes the value from what YAML gave, where a type does not say it all.
-        within: The least and the largest value that it may have.
+        read: Converts the YAML value, if the type does not determine how.
+        within: The smallest and the largest allowed value.
     """
     metadata = {"help": help, "read": read, "within": within}
     if isinstance(default, type):
@@ -158,4 +158,4 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
 
 
 _MOST = 2**31
-"""No number of a config is larger: sizes, counts, seeds."""
+"""The largest number in a config: sizes, counts, seeds."""

@@ -18,7 +18,7 @@ from showattend.exceptions import ConfigError, shown
 
 @dataclass(frozen=True)
 class DataSetConfig:
-    """One of several data sets that a model is trained on."""
+    """One of several data sets to train on."""
 
     path: str = option("", "dataset.jsonl from `showattend prepare`")
     weight: float = option(
@@ -180,14 +180,22 @@ class KindConfig:
         return [
             Key("kind", cls.default, f"one of {', '.join(registry)}"),
             *(
-                Key(name, default, f"{', '.join(kinds)}: {about}")
+                Key(
+                    name,
+                    default,
+                    about if len(kinds) == len(registry) else f"{', '.join(kinds)}: {about}",
+                )
                 for (name, default, about), kinds in users.items()
             ),
         ]
 
     @classmethod
     def from_values(cls, values: dict[str, Any], where: str, prefix: str) -> Self:
-        """Build the section from plain values, checking every key and type; see `from_dict`."""
+        """Build the section from plain values, checking every key and type; see `from_dict`.
+
+        Raises:
+            ConfigError: See `KindConfig`; ``where`` names the source in the message.
+        """
         from showattend.model.kinds import all_options, options_of
 
         registry = cls.registry()
@@ -357,7 +365,7 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class CallConfig(SearchConfig):
-    """Search settings of which a model has a default too, but a config none."""
+    """Search settings that have a default in a model, but not in a config."""
 
     n_best: int = option(
         1, "captions per image, best first; at most the beam size", within=(1, 1000)
@@ -368,10 +376,10 @@ class Setting(typing.NamedTuple):
     """One setting of search.
 
     Attributes:
-        default: Its value where nobody chooses.
+        default: Its default value.
         help: What it does.
-        least: The least value that it may have.
-        most: The largest.
+        least: The smallest allowed value.
+        most: The largest allowed value.
     """
 
     default: Any

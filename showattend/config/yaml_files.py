@@ -51,7 +51,7 @@ def expand_configs(pattern: str | Path) -> list[Path]:
 
 
 def _read_yaml(text: str) -> Any:
-    """YAML without dates: 2026-11-27 is the name of a folder, and text.
+    """YAML without dates: 2026-11-27 may be a folder's name, so it is text.
 
     Raises:
         ValueError: It is not YAML, or has a value that its type does not allow.

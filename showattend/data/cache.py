@@ -1,10 +1,10 @@
-"""Features of a frozen encoder, computed once an image and read from memory-mapped files.
+"""Features of a frozen encoder, computed once per image and read from memory-mapped files.
 
-A cache is a folder of shelves (`showattend.data.shelf`). A shelf is named after what its numbers
-depend on besides the image: the encoder's weights, the preprocessing, the precision, the view, and
-the reading of files itself. On it an image is known by the digest of its bytes
-(`showattend.data.identity`): a data set that was moved, another one that holds the same images, or
-one that has grown by an image computes nothing twice, and nothing can be stale.
+A cache is a folder of shelves (`showattend.data.shelf`). A shelf is named after everything but the
+image that its numbers depend on: the encoder's weights, the preprocessing, the precision, the view,
+and the reading of files itself. An image is identified by the digest of its bytes
+(`showattend.data.identity`), so nothing is computed twice when a data set moves, grows or shares
+images with another, and nothing can be stale.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class FeatureCache:
     """Annotations of N images, mapped into memory.
 
     Args:
-        folder: Where they lie.
+        folder: The folder of the files.
         parts: The files.
-        part_of: Which of them has each image, [N].
-        row_of: And in which row, [N].
-        failed: What could not be read, by image.
-        lock: What keeps others from pruning the folder, held as long as this object.
+        part_of: The part that has each image, [N].
+        row_of: The row in that part, [N].
+        failed: Why images could not be read, by image.
+        lock: Keeps others from pruning the folder as long as this object exists.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class FeatureCache:
     def read(self, images: Sequence[int] | np.ndarray) -> torch.Tensor:
         """The annotations of these images, [B, H, W, D], as a copy in memory.
 
-        They are float16, or bfloat16 where one of them was too large for that.
+        They are float16, or bfloat16 if one of them was too large for that.
         """
         images = np.asarray(images)
         of = self._part_of[images]
@@ -97,14 +97,14 @@ class FeatureCache:
 
 
 def in_places(parts: Sequence[torch.Tensor], places: Sequence[np.ndarray]) -> torch.Tensor:
-    """Put batches of annotations together: each into its places in the whole.
+    """Assemble batches of annotations, each in its places.
 
     Args:
         parts: [b, H, W, D] each, float16 or bfloat16.
-        places: [b] each, all numbers from 0 to B between them.
+        places: [b] each; together, all numbers from 0 to B - 1.
 
     Returns:
-        [B, H, W, D], bfloat16 where one of them is.
+        [B, H, W, D], bfloat16 if one of them is.
     """
     if len(parts) == 1:
         return parts[0]
@@ -130,23 +130,23 @@ def cache_features(
     message: Callable[[str], None] = _log.info,
     advance: Callable[[int, int], None] = lambda *_: None,
 ) -> FeatureCache:
-    """Open the cache of these images, computing what is not there yet.
+    """Open the cache of these images, computing what is missing.
 
     An interrupted extraction continues where it stopped. While another run adds to the same shelf,
-    this one waits, and takes what that one has made.
+    this one waits, and uses its results.
 
     Args:
         folder: The folder of all caches.
-        encoder: Frozen.
-        preprocessing: From a file to the encoder's input.
+        encoder: The frozen encoder.
+        preprocessing: Converts a file to the encoder's input.
         paths: The N image files.
-        dtype: Precision of the encoder's products.
-        device: Where to run.
+        dtype: The precision of the encoder's products.
+        device: The device to run on.
         view: How the images are shown.
-        crop_area: The least share of an image that a crop keeps.
-        processes: Among which the images are divided; all of them call this.
-        message: Called with a line, by default to log it: what is about to be written, and how
-            large it will be.
+        crop_area: The minimum fraction of an image that a crop keeps.
+        processes: The processes that share the images; all of them call this.
+        message: Called with a line that says what is about to be written and how large it is; logs
+            it by default.
         advance: Called with (images done, images in all).
 
     Raises:
@@ -186,9 +186,9 @@ def cache_features(
 
 
 def _identify(paths: Sequence[Path], folder: Path, processes: Processes, view: View) -> Identities:
-    """What the files are, each process having read its share of them.
+    """The identities of the files, of which each process reads its share.
 
-    A random crop is drawn by the file's name, which is then a part of what is seen.
+    The file's name seeds a random crop, so it is then part of the identity.
     """
     mine = range(processes.rank, len(paths), processes.count)
     parts = processes.gather(identify_files([paths[i] for i in mine], folder))
@@ -209,7 +209,7 @@ Row = tuple[int, int, int]  # which part, which row of it, which image
 
 @dataclass
 class _Work:
-    """The images of one call that a shelf lacks; the arguments are those of `cache_features`."""
+    """The images of a call that a shelf lacks; the arguments are those of `cache_features`."""
 
     shelf: Shelf
     encoder: Encoder
@@ -247,7 +247,7 @@ class _Work:
     def _may_begin(self, stack: ExitStack) -> bool:
         """Whether there is work to do, and the lock for it if there is.
 
-        A shelf whose images have all been tried may lie on a disk that can only be read.
+        A shelf whose images have all been tried may be on a read-only disk.
         """
         parts = self.shelf.parts()
         part_of, _, status = find(parts, self.keys)
@@ -260,12 +260,12 @@ class _Work:
         return stack.enter_context(self.shelf.adding(None))
 
     def _todo(self, tried: Container[str]) -> list[Row]:
-        """The rows to compute; for images that are on no part, one is made."""
+        """The rows to compute; a part is made for images that have none."""
         parts = self.shelf.parts()
         part_of, row_of, status = find(parts, self.keys)
         _, first = np.unique(self.keys, return_index=True)
         wanted = np.zeros(len(self.keys), bool)
-        wanted[first] = True  # of images that are the same, the first
+        wanted[first] = True  # the first of identical images
         wanted &= self.keys != b""
         new = wanted & ((part_of < 0) | (status == TOO_LARGE))
         if new.any():
@@ -305,7 +305,7 @@ class _Work:
         chunks = [mine[i : i + _BATCH] for i in range(0, len(mine), _BATCH)]
         progress = _Progress(todo, parts, int((self.keys != b"").sum()))
         with ThreadPoolExecutor(2) as pool:
-            # One chunk is decoded while the one before it is encoded.
+            # One chunk is decoded while the previous one is encoded.
             upcoming = [pool.submit(self._load, image) for *_, image in chunks[0]] if mine else []
             for number, chunk in enumerate(chunks):
                 loaded = [future.result() for future in upcoming]
@@ -337,10 +337,10 @@ class _Work:
         return show(pixels, self.view, name=path.name, area=self.crop_area)
 
     def _encode(self, good: Sequence[tuple[Row, np.ndarray]], parts: Sequence[Part]) -> int:
-        """Encode images and keep what comes out; how many of them their part could hold.
+        """Encode images and store the results; return how many fit the type of their part.
 
         Raises:
-            DataError: What comes out is not finite.
+            DataError: A result is not finite.
         """
         pixels = torch.from_numpy(np.stack([each for _, each in good])).permute(0, 3, 1, 2)
         device = next(self.encoder.parameters()).device
@@ -362,7 +362,7 @@ class _Work:
 
 
 class _Progress:
-    """How many of a call's images have been tried, by all processes."""
+    """The number of a call's images that all processes have tried."""
 
     def __init__(self, todo: Sequence[Row], parts: Sequence[Part], total: int) -> None:
         self.total, self.before = total, total - len(todo)
@@ -377,7 +377,7 @@ class _Progress:
 
 
 def said(view: View) -> str:
-    """A view in words, with a blank behind them; nothing for the whole image."""
+    """A view in words, with a space after them; nothing for the whole image."""
     words = (f"cropped ({view.crop}) " if view.crop else "", "mirrored " if view.mirrored else "")
     return "".join(words)
 
@@ -389,7 +389,7 @@ def recipe_of(
     view: View,
     crop_area: float,
 ) -> dict[str, Any]:
-    """What features depend on besides the image, as a shelf's ``recipe.json`` holds it."""
+    """What features depend on, apart from the image: the content of a shelf's ``recipe.json``."""
     return {
         "format": FORMAT,
         "encoder": encoder.name,
@@ -405,15 +405,15 @@ def recipe_of(
 
 @lru_cache(maxsize=8)
 def reading_of(preprocessing: Preprocessing) -> str:
-    """A digest of what is made of image files before the network sees them.
+    """A digest of what image files become before the network sees them.
 
-    Three small pictures are read. It is another one when this package, or Pillow, makes other
-    pixels of a file, turns or crops it otherwise: features made before are then not used.
+    Three small pictures are read. The digest changes when this package or Pillow decodes, rotates
+    or crops differently; earlier features are then not used.
     """
     small = replace(preprocessing, size=32)
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 4), dtype=np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6  # on its side
+    exif[0x0112] = 6  # rotated by EXIF
     pictures: list[tuple[np.ndarray, str, dict[str, Any]]] = [
         (noise[..., :3], "JPEG", {"quality": 90, "exif": exif}),
         (noise, "PNG", {}),

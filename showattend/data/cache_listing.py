@@ -1,4 +1,4 @@
-"""What lies in the folder of the feature caches, and the removal of what nobody needs."""
+"""The contents of the feature cache's folder, and the removal of what is not needed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ DAY = 24 * 3600
 
 
 class Entry(NamedTuple):
-    """A shelf, as it is listed.
+    """A shelf as listed.
 
     Attributes:
         place: Its folder.
-        encoder: The encoder's name; the folder's, where it is of an earlier version.
-        size: Pixels a side of what the encoder saw; 0 where nobody knows.
+        encoder: The encoder's name; the folder's name for an earlier version.
+        size: The side of the encoder's input in pixels; 0 if unknown.
         view: How the images are shown: "whole", "mirrored", "cropped (1)".
-        images: How many have features.
-        bytes: On the disk.
-        used: When a run last read it, in seconds since 1970.
-        state: "in use", "ready", or "stale": made by an earlier version, or of pixels that would
-            be read otherwise now; no run will use it again.
+        images: The number of images with features.
+        bytes: The bytes on disk.
+        used: The time when a run last read it, in seconds since 1970.
+        state: "in use", "ready", or "stale": made by an earlier version, or from pixels that are
+            now read differently; no run will use it again.
     """
 
     place: Path
@@ -59,7 +59,7 @@ def list_caches(folder: Path) -> list[Entry]:
 
 
 def _entry(place: Path) -> Entry | None:
-    """None where the folder is no cache: drawn pictures, anything of the user's."""
+    """None if the folder is not a cache: synthetic pictures, or anything of the user's."""
     if not (place / RECIPE).is_file():
         if not list(place.glob("*/status.npy")):
             return None
@@ -90,10 +90,10 @@ def _bytes(place: Path) -> int:
 
 
 def prune(entries: list[Entry], days: float) -> list[Entry]:
-    """Remove what is stale, and what no run has read for so many days; never what is in use.
+    """Remove what is stale or unread for this many days; never what is in use.
 
     Returns:
-        What was removed.
+        The shelves removed.
 
     Raises:
         DataError: Something cannot be removed.

@@ -1,9 +1,8 @@
-"""What an image file is, whatever it is called and wherever it lies: the digest of its bytes.
+"""The identity of an image file, whatever its name and place: the digest of its bytes.
 
-A digest asks for the whole file, which is read much faster than it is decoded and encoded. It is
-remembered in a small database beside the features, by path, size, times and inode, so that the
-files of a data set are read for it once. A file that was moved or renamed is read again, and is
-still the same image.
+A digest needs the whole file, but reading is much faster than decoding and encoding. Digests are
+kept in a small database next to the features, by path, size, times and inode, so that files are
+read for them only once. A moved or renamed file is read again, and is still the same image.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ _TABLE = (
 
 
 class Identities(NamedTuple):
-    """What files are.
+    """The identities of files.
 
     Attributes:
-        digests: One a file, [N] `DIGEST`; empty for a file that cannot be read.
-        unread: Why, by the file's number.
+        digests: One per file, [N] `DIGEST`; empty for a file that cannot be read.
+        unread: The reason why a file cannot be read, by its number.
     """
 
     digests: np.ndarray
@@ -44,7 +43,7 @@ class Identities(NamedTuple):
 
 
 def identify_files(paths: Sequence[Path], folder: Path) -> Identities:
-    """The digests of files, from the database of a folder where it knows them.
+    """The digests of files, from the database of a folder if it has them.
 
     Args:
         paths: N files.
@@ -113,7 +112,7 @@ def _open(folder: Path) -> sqlite3.Connection | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         memory = sqlite3.connect(folder / FILE, timeout=60)
-        with contextlib.suppress(sqlite3.OperationalError):  # a folder that can only be read
+        with contextlib.suppress(sqlite3.OperationalError):  # a read-only folder
             memory.execute(_TABLE)
         memory.execute("select count(*) from (select 1 from files limit 1)")
     except (OSError, sqlite3.Error):

@@ -1,4 +1,4 @@
-"""Batches of images with all their captions, in an order that the seed and the epoch fix.
+"""Batches of images with all their captions, in an order fixed by seed and epoch.
 
 Shape suffixes: B images, K captions of an image, T time.
 """
@@ -29,21 +29,21 @@ _SIDE = re.compile(r"(left|right)(-.*|hand|handed|most|ward|wards)?")
 
 
 def says_side(word: str) -> bool:
-    """Whether a word says left or right, which is not true of the mirrored image."""
+    """Whether a word means left or right, which is wrong for the mirrored image."""
     return bool(_SIDE.fullmatch(word))
 
 
 class Batch(NamedTuple):
     """One batch; inputs are annotations [B, H, W, D] or pixels [B, 3, S, S] uint8.
 
-    A step of training may take several, one after another and in several processes; the shares
-    weigh this one's mean loss in that of the step.
+    A training step may consist of several, in sequence and in several processes; the shares weight
+    this one's mean loss in the step's.
     """
 
     inputs: torch.Tensor
     captions: torch.Tensor  # [B, K, T + 2]: <start>, words, <end>, padded with <pad>
-    lengths: torch.Tensor  # [B, K]: targets of each caption; 0 where there is none
-    rows: list[int]  # which records
+    lengths: torch.Tensor  # [B, K]: targets of each caption; 0 if there is none
+    rows: list[int]  # the records' numbers
     of_captions: float = 1.0  # its share of the captions of the step
     of_images: float = 1.0  # of the images
     of_tokens: float = 1.0  # and of the targets
@@ -52,13 +52,13 @@ class Batch(NamedTuple):
 
 class _Part(NamedTuple):
     drawn: list[int]  # as `CaptionLoader.order` numbers them
-    counts: bool  # not where a step has too few images for everyone: then one stands in
-    step: list[int]  # what all its parts draw
+    counts: bool  # False if the step has too few images for every process: one then stands in
+    step: list[int]  # images drawn by all its parts
     last: bool
 
 
 class Inputs(Protocol):
-    """Where the inputs of a batch come from."""
+    """The source of a batch's inputs."""
 
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
         """Return the inputs [B, ...] of these records, each in its view."""
@@ -101,8 +101,8 @@ class CachedFeatures:
     """Rows of feature caches.
 
     Args:
-        caches: One for each view.
-        rows: For each view where its cache holds the inputs, in their order.
+        caches: The caches, one per view.
+        rows: For each view, the rows of its cache that hold the inputs, in order.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class CachedFeatures:
         self.rows = {view: np.asarray(each) for view, each in rows.items()}
 
     def read(self, rows: Sequence[int], views: Sequence[View]) -> torch.Tensor:
-        """Annotations [B, H, W, D], float16 or, where that is too small for one, bfloat16."""
+        """Annotations [B, H, W, D], float16, or bfloat16 if one of them is too large for that."""
         wanted = np.asarray(rows)
         places = [np.flatnonzero([each == view for each in views]) for view in set(views)]
         parts = [
@@ -127,22 +127,22 @@ class CaptionLoader:
 
     Args:
         records: The images with their captions.
-        inputs: What the model is given for each record.
+        inputs: The model's inputs for each record.
         vocabulary: Words outside it become ``<unk>``.
-        batch_size: Images a batch.
+        batch_size: The number of images per batch.
         max_length: Longer captions are cut to this many words.
         seed: The seed of the order.
-        mirror: In an epoch, half of the images are mirrored, by the seed; their captions that
-            say left or right are left out, and an image with only such captions stays as it is.
-        crops: In an epoch, every image is shown whole or as one of this many crops of it.
+        mirror: Mirror half of the images in each epoch, by the seed; captions that mention left or
+            right are left out, and an image with only such captions is not mirrored.
+        crops: In each epoch, every image is shown whole or as one of this many crops.
         weights: How often each record is drawn in an epoch, [N]: 2 twice, 0.5 every other epoch
             (records of one such weight take turns, so that all are drawn equally often); None: 1.
-        accumulate: Batches a step, in each process.
-        processes: Among which a step is divided.
+        accumulate: The number of batches per step, in each process.
+        processes: The processes that share a step.
         spoken: The records' captions as words; None tokenizes them.
 
     Raises:
-        DataError: There are no records, or one whose captions hold no word.
+        DataError: There are no records, or the captions of one have no words.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class CaptionLoader:
         if weights is not None and (np.asarray(weights) != 1).any():
             self._weights = np.asarray(weights, np.float32)
         self._copies = 1 if self._weights is None else max(1, math.ceil(self._weights.max()))
-        # All captions in a few flat arrays: a list a caption would be ten times their size.
+        # All captions in a few flat arrays: a list per caption would be ten times their size.
         self.spoken = Spoken(records) if spoken is None else spoken
         number_of = np.array(vocabulary.encode(self.spoken.words), np.int32)
         has_side = np.array([says_side(word) for word in self.spoken.words], bool)
@@ -186,14 +186,14 @@ class CaptionLoader:
             images.append(len(sideless))
         self._tokens, self._ends = np.asarray(tokens), np.asarray(ends)
         self._images = np.asarray(images)
-        self._sideless = np.asarray(sideless, bool)  # those that stay true of the mirrored image
+        self._sideless = np.asarray(sideless, bool)  # those still true if mirrored
         # Whether an image has such a caption; and whether it has no other.
         begins = self._images[:-1].astype(np.intp)
         self._turnable = np.logical_or.reduceat(self._sideless, begins)
         self._symmetric = np.logical_and.reduceat(self._sideless, begins)
 
     def captions(self, row: int, mirrored: bool = False) -> list[np.ndarray]:
-        """The words of a record's captions, as numbers [T]; of its mirror image, those that fit."""
+        """The words of a record's captions as numbers [T]; for its mirror image, those that fit."""
         first, last = self._images[row : row + 2].tolist()
         return [
             self._tokens[self._ends[i] : self._ends[i + 1]]
@@ -202,13 +202,13 @@ class CaptionLoader:
         ]
 
     def target_counts(self, size: int) -> np.ndarray:
-        """How often each of ``size`` words is a target, in all captions of the split: [V]."""
+        """How often each of ``size`` words is a target in all captions of the split: [V]."""
         counts = np.bincount(self._tokens, minlength=size)
         counts[Vocabulary.END] = len(self._sideless)  # every caption ends once
         return counts
 
     def with_references(self, least: int) -> CaptionLoader:
-        """The same, but that only records with so many captions are ever drawn.
+        """The same loader, drawing only records with at least this many captions.
 
         Raises:
             DataError: There are none.
@@ -226,22 +226,22 @@ class CaptionLoader:
         return limited
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """The number of steps per epoch."""
         return -(-self.draws // self.step_size)
 
     @property
     def images(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.records)
 
     @property
     def step_size(self) -> int:
-        """Images a step, over all processes."""
+        """The number of images per step, over all processes."""
         return self.batch_size * self.accumulate * self.processes.count
 
     @property
     def draws(self) -> int:
-        """Images an epoch."""
+        """The number of images per epoch."""
         if self._weights is None:
             return len(self.records)
         return sum(
@@ -256,7 +256,7 @@ class CaptionLoader:
                 yield float(weight), np.flatnonzero(self._weights == weight)
 
     def order(self, epoch: int | None) -> np.ndarray:
-        """Return what is drawn in this epoch, in order: row + copy * N, shape [N'] int32.
+        """Return the draws of this epoch, in order: row + copy * N, shape [N'] int32.
 
         A record that is drawn more than once has copies 0, 1 and so on, each with its own view.
         If the epoch is None, return all records once, in their stored order.
@@ -276,17 +276,17 @@ class CaptionLoader:
         return np.concatenate(drawn).astype(np.int32)[shuffled]
 
     def _turn(self, rows: np.ndarray, count: int, epoch: int) -> np.ndarray:
-        """The next ``count`` of the rows, which follow each other in one shuffled circle."""
+        """The next ``count`` rows of one shuffled circle."""
         generator = torch.Generator().manual_seed(self.seed * 100_003 + 70_000)
         circle = torch.randperm(len(rows), generator=generator).numpy()
         return rows[circle[(epoch * count + np.arange(count)) % len(rows)]]
 
     def views(self, epoch: int | None, *, keep_captions: bool = False) -> Views:
-        """How what is drawn is shown in this epoch, by its number in `order`; None: as it is.
+        """The views of this epoch's draws, by number in `order`; None: unchanged.
 
         Args:
-            epoch: From 0.
-            keep_captions: Mirror only images of which that leaves all captions true.
+            epoch: The epoch, from 0.
+            keep_captions: Mirror only images whose captions all stay true.
         """
         count = len(self.records) * self._copies
         if epoch is None or not (self.mirror or self.crops):
@@ -304,11 +304,11 @@ class CaptionLoader:
     def batches(
         self, epoch: int | None = None, start: int = 0, *, keep_captions: bool = False
     ) -> Iterator[Batch]:
-        """The batches of an epoch that are for this process, each read while the last is used.
+        """Iterate over this process's batches of an epoch, each read while the last is used.
 
         Args:
-            epoch: None: the records as they stand.
-            start: The step to begin with.
+            epoch: The epoch; None: the records in stored order.
+            start: The first step.
             keep_captions: See `views`.
         """
         views = self.views(epoch, keep_captions=keep_captions)
@@ -343,7 +343,7 @@ class CaptionLoader:
                 part = following
 
     def _parts(self, epoch: int | None, start: int) -> Iterator[_Part]:
-        """What this process is to do; all of them must do the same number of batches."""
+        """The batches for this process; all processes have the same number."""
         order, processes = self.order(epoch), self.processes
         parts = self.accumulate * processes.count
         for begin in range(start * self.step_size, len(order), self.step_size):
@@ -377,18 +377,18 @@ def pad(captions: Sequence[Sequence[np.ndarray]]) -> tuple[torch.Tensor, torch.T
 
 
 def wordless(record: Record) -> DataError:
-    """What to say of an image whose captions hold no word."""
+    """The error for an image whose captions have no words."""
     return DataError(
-        f"{record.path}: its captions hold no word; `showattend prepare` leaves such images out "
+        f"{record.path}: its captions have no words; `showattend prepare` leaves such images out "
         "of the data set"
     )
 
 
 def count_captions(images: Sequence[Sequence[np.ndarray]]) -> int:
-    """How many captions images have, given as numbers [T] each."""
+    """The number of captions of images, given as numbers [T] each."""
     return sum(map(len, images))
 
 
 def count_targets(images: Sequence[Sequence[np.ndarray]]) -> int:
-    """How many words captions [T] are to predict, the ends among them."""
+    """The number of targets of captions [T], ends included."""
     return sum(len(words) + 1 for captions in images for words in captions)

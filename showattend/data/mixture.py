@@ -20,7 +20,7 @@ class Mixture:
     Attributes:
         records: The N records of all data sets.
         set_of: The index of each record's data set, [N].
-        names: The names of the S data sets in reports, all different.
+        names: The distinct names of the S data sets in reports.
         weights: How often the training images of each data set are drawn in an epoch, [S].
         spoken: The records' captions as words; None until they are tokenized.
     """

@@ -63,8 +63,8 @@ class Files:
 def as_on_disk(records: Iterable[Record], files: Files | None = None) -> list[Record]:
     """Give records the names that their files have on disk.
 
-    A name may differ from the data set's in case, accents, blanks or slashes. Images that are not
-    there keep theirs.
+    A name may differ from the data set's in case, accents, spaces or slashes. Missing images keep
+    theirs.
     """
     files = files or Files()
     found = []

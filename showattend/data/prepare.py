@@ -34,7 +34,7 @@ _LISTED = 10  # skipped images shown in the terminal; report.json lists all
 
 
 class Sharding(NamedTuple):
-    """Where and how to write shards besides (`showattend.data.shard_writer`)."""
+    """Where and how to write additional shards (`showattend.data.shard_writer`)."""
 
     folder: Path
     size: int = SIZE
@@ -164,7 +164,7 @@ def prepare(
         draw: Assigns splits: called with the usable records and a line for each image left out,
             returns the records with their splits.
         progress: Called with a label, the number of images opened, and the total.
-        shards: Where to write shards besides; None writes none.
+        shards: Options for additional shards; None writes none.
 
     Raises:
         DataError: No image is left, an id occurs twice, or a folder cannot be written or holds

@@ -171,7 +171,7 @@ def _read_sidecars(folder: Path) -> tuple[list[Record], list[str]]:
 
 
 def _other_data(folder: Path) -> str | None:
-    """What else the folder holds that may be captions, and what to do with it."""
+    """Other files in the folder that may hold captions, and what to do with them."""
     with contextlib.suppress(DataError):
         if read_dataset(folder):
             return "holds a data set in another format; prepare flickr8k, karpathy or coco reads it"

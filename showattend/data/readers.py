@@ -143,7 +143,7 @@ def read_karpathy(annotations: Path, image_root: Path, restval: bool = True) -> 
         annotations: The JSON file: ``images`` with ``filename``, ``split`` and ``sentences``.
         image_root: The folder of the images, or of the subfolders named by ``filepath`` (COCO:
             ``train2014`` and ``val2014``).
-        restval: Use the split ``restval`` (COCO: 30,504 images) for training, as is usual;
+        restval: Use the split ``restval`` (COCO: 30,504 images) for training, as usual;
             otherwise leave it out.
 
     Raises:

@@ -94,7 +94,7 @@ class PackedRecords(Sequence[Record]):
 
 
 def _read(records: Iterable[Record]) -> Iterator[Record]:
-    """Keep what goes wrong with a data set apart from what goes wrong with the temporary folder.
+    """Distinguish errors of a data set from those of the temporary folder.
 
     Raises:
         DataError: A file of the data set cannot be read.

@@ -1,8 +1,8 @@
 """Shards opened for reading any of their samples.
 
-A shard on this machine is read where it is. One elsewhere is copied to a temporary file without a
-name, which ends with its last use, and checked against its digest on the way. Of an open shard, a
-process keeps where each member is: 48 bytes a sample.
+A shard on this machine is read in place. A remote one is copied to an unnamed temporary file, which
+disappears after its last use, and checked against its digest on the way. For an open shard, a
+process keeps the positions of its members: 48 bytes per sample.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from showattend.system.files import check_room
 from showattend.system.npy_files import parse_array
 
 _BLOCK = 1 << 20
-_AT_ONCE = 4  # shards that are copied or looked through at a time
-_KEPT = 32  # of validation; a process may have some hundreds of open files
+_AT_ONCE = 4  # shards that are copied or scanned at a time
+_KEPT = 32  # validation shards; a process may have a few hundred open files
 IMAGE, JSON, FEATURES = range(3)
 
 
@@ -47,12 +47,11 @@ class OpenShard:
     """A shard whose members can be read in any order, from several threads.
 
     Args:
-        shard: What its index says of it.
-        folder: Where to keep a copy of a shard that is elsewhere; None: the system's folder for
-            temporary files.
+        shard: Its entry in the index.
+        folder: The folder for the copy of a remote shard; None: the system's temporary folder.
 
     Raises:
-        DataError: It is not there, is damaged, or is not the one that the index describes.
+        DataError: It is missing, damaged, or not the one that the index describes.
     """
 
     def __init__(self, shard: Shard, folder: Path | None = None) -> None:
@@ -71,11 +70,11 @@ class OpenShard:
         """A member of a sample.
 
         Args:
-            row: The sample's number in the shard.
+            row: The number of the sample in the shard.
             member: ``IMAGE``, ``JSON`` or ``FEATURES``.
 
         Returns:
-            Its bytes; None where the sample has none.
+            Its bytes; None if the sample lacks it.
 
         Raises:
             DataError: It cannot be read.
@@ -97,7 +96,7 @@ class OpenShard:
         return content
 
     def values(self, row: int) -> dict[str, Any]:
-        """What the JSON of a sample says.
+        """The content of a sample's JSON.
 
         Raises:
             DataError: There is none, or it is broken.
@@ -159,21 +158,21 @@ def _other_size(shard: Shard, size: str) -> str:
 
 
 class _HopelessError(DataError):
-    """What another try does not mend."""
+    """An error that another attempt cannot help."""
 
 
 def _copied(shard: Shard, folder: Path | None) -> IO[bytes]:
-    """A copy of a shard in a temporary file that has no name.
+    """A copy of a shard in an unnamed temporary file.
 
     Raises:
-        DataError: It cannot be had, or is another one than the index describes.
+        DataError: It cannot be read, or is not the one that the index describes.
     """
     for left in range(TRIES - 1, -1, -1):
         file = _empty(shard, folder)
         try:
             _fill(file, shard, folder)
             return file
-        except BaseException as error:  # each kind of connection has errors of its own
+        except BaseException as error:  # each kind of connection has its own errors
             file.close()
             if not isinstance(error, Exception) or isinstance(error, _HopelessError | MissingError):
                 raise
@@ -197,7 +196,7 @@ def _empty(shard: Shard, folder: Path | None) -> IO[bytes]:
 
 
 def _fill(file: IO[bytes], shard: Shard, folder: Path | None) -> None:
-    """Copy a shard; of a stream that is longer than the shard, no more than that is read."""
+    """Copy a shard, without reading much beyond the size that its index gives."""
     digest, count = hashlib.sha256(), 0
     with open_stream(shard.place) as stream:
         while block := stream.read(min(_BLOCK, shard.size + 1 - count)):
@@ -232,10 +231,10 @@ def _no_room(folder: Path | None, error: OSError) -> _HopelessError:
 
 
 def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
-    """Where the members of each sample are: [samples, 3, (offset, size)].
+    """The position of each sample's members: [samples, 3, (offset, size)].
 
     Raises:
-        DataError: The shard is damaged, or has another number of samples than the index says.
+        DataError: The shard is damaged, or its number of samples differs from the index.
     """
     members = np.zeros((shard.images, 3, 2), np.int64)
     row, key = -1, None
@@ -272,7 +271,7 @@ def _members(shard: Shard, file: IO[bytes]) -> np.ndarray:
 
 
 class ShardFiles:
-    """The open shards of a process; those that are wanted next are opened in the background.
+    """The open shards of a process; the next ones are opened in the background.
 
     Args:
         shards: All S shards.
@@ -285,7 +284,7 @@ class ShardFiles:
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="shards")
 
     def want(self, numbers: Iterable[int]) -> None:
-        """Open these shards, and close the others when nobody reads them any longer.
+        """Open these shards, and close the others once they are no longer read.
 
         Args:
             numbers: Some of the S, the most urgent first.
@@ -298,11 +297,11 @@ class ShardFiles:
                 self._open[number] = self._pool.submit(OpenShard, self.shards[number], self.folder)
 
     def also(self, numbers: Iterable[int], most: int = _KEPT) -> None:
-        """Open these shards besides those that are open, of which the oldest are closed.
+        """Open these shards too, and close the oldest of the others.
 
         Args:
             numbers: Some of the S.
-            most: How many may be open.
+            most: The most shards to keep open.
         """
         numbers = list(dict.fromkeys(numbers))
         others = [number for number in self._open if number not in numbers]
@@ -310,7 +309,7 @@ class ShardFiles:
         self.want([*others[len(others) - room if room < len(others) else 0 :], *numbers])
 
     def get(self, number: int) -> OpenShard:
-        """A shard that was wanted, once it is open.
+        """A requested shard, once it is open.
 
         Raises:
             DataError: See `OpenShard`.

@@ -1,7 +1,8 @@
-"""What is in a folder of shards, as its ``index.json`` says: no shard is read to know it.
+"""The contents of a folder of shards according to its ``index.json``, without reading any shard.
 
-The index has the shards with their splits, numbers of images and digests, and how often the
-training captions hold each word. It is written last, so that a folder with an index is complete.
+The index has the shards with their splits, numbers of images and digests, and the number of times
+each word occurs in the training captions. It is written last, so that a folder with an index is
+complete.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ class Shard:
     """One shard.
 
     Attributes:
-        place: Where it is.
+        place: Its path or address.
         split: One of ``SPLITS``.
-        images: How many samples it has.
-        captions: How many captions they have.
-        size: Its bytes.
-        digest: Their SHA-256 in hexadecimal.
+        images: The number of its samples.
+        captions: The number of their captions.
+        size: Its size in bytes.
+        digest: Its SHA-256 in hexadecimal.
     """
 
     place: str
@@ -48,10 +49,10 @@ class ShardIndex:
     """The shards that a pattern names.
 
     Attributes:
-        shards: In the order of the index.
-        words: How often the training captions hold each word, in all shards of the folder.
-        features: What the features in the shards depend on besides the image
-            (`showattend.data.cache.recipe_of`); None where there are none.
+        shards: The shards in the order of the index.
+        words: How often each word occurs in the training captions of all shards in the folder.
+        features: What the features in the shards depend on, apart from the image
+            (`showattend.data.cache.recipe_of`); None if there are none.
     """
 
     shards: tuple[Shard, ...]
@@ -64,11 +65,11 @@ class ShardIndex:
 
 
 def read_index(pattern: str) -> ShardIndex:
-    """Read the index beside the shards that a pattern names.
+    """Read the index next to the shards that a pattern names.
 
     Args:
         pattern: Such as ``data/shards/*.tar`` or ``s3://bucket/coco/{train,val}-*.tar``. A ``*``
-            stands for what the index has, whether or not it is there.
+            matches the entries of the index, whether or not the files exist.
 
     Raises:
         DataError: There is no index, it is damaged, or it lacks a shard that the pattern names.
@@ -86,8 +87,8 @@ def read_index(pattern: str) -> ShardIndex:
         content = read_bytes(place, LARGEST_INDEX)
     except DataError as error:
         raise DataError(
-            f"{pattern}: there is no readable {INDEX} beside the shards, which `showattend prepare "
-            f"--shards` writes last ({error}); run it, or run it again if it was interrupted"
+            f"{pattern}: there is no readable {INDEX} next to the shards, which `showattend "
+            f"prepare --shards` writes last ({error}); run it, or run it again if interrupted"
         ) from error
     known, values = _parse(content, place, folder)
     found: list[Shard] = []
@@ -133,7 +134,7 @@ def _parse(content: bytes, place: str, folder: str) -> tuple[list[Shard], dict[s
 def _shard(values: Mapping[str, Any], folder: str) -> Shard:
     name, split, digest = values["name"], values["split"], values["sha256"]
     if not isinstance(name, str) or not isinstance(digest, str):
-        raise ValueError("a name or a digest is no text")
+        raise ValueError("a name or a digest is not text")
     if not name.isprintable() or set(name) & set("/\\"):
         raise ValueError(f"the name {shown(name)} is not that of a file in this folder")
     if split not in SPLITS:

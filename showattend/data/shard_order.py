@@ -19,7 +19,7 @@ class Drawn(NamedTuple):
     """One image of an epoch.
 
     Attributes:
-        position: When it is drawn, from 0.
+        position: Its position in the epoch, from 0.
         shard: The index of its shard.
         row: Its number in the shard.
         turn: Whether it is mirrored, if its captions allow it.
@@ -46,12 +46,12 @@ class EpochOrder:
     """The order of one epoch.
 
     Args:
-        counts: How many images of each shard are drawn, [S].
+        counts: The number of images drawn from each shard, [S].
         seed: The seed of the run.
-        epoch: From 0.
-        lanes: How many lanes there are.
-        mixed: How many neighbouring shards of a lane are shuffled together.
-        crops: How many crops an image has besides the whole.
+        epoch: The epoch, from 0.
+        lanes: The number of lanes.
+        mixed: The number of neighbouring shards of a lane that are shuffled together.
+        crops: The number of crops of an image, in addition to the whole.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class EpochOrder:
         self._blocks: dict[int, tuple[int, _Block]] = {}
 
     def length(self, lane: int) -> int:
-        """How many images a lane has."""
+        """The number of images in a lane."""
         return int(self._starts[lane + 1] - self._starts[lane])
 
     def cut(self, lane: int, position: int) -> int:
-        """How many images of a lane are drawn before a position of the epoch."""
+        """The number of images of a lane that are drawn before a position of the epoch."""
         return (min(position, self.total) - lane + self.lanes - 1) // self.lanes
 
     def drawn(self, lane: int, place: int) -> Drawn:
@@ -108,17 +108,17 @@ class EpochOrder:
         return self._shards[begin : min(begin + self.mixed, last + 1)].tolist()
 
     def _first(self, lane: int) -> int:
-        """Which of the shuffled shards a lane begins in."""
+        """The shuffled shard in which a lane begins."""
         return int(np.searchsorted(self._ends, self._starts[lane], "right"))
 
     def _last(self, lane: int) -> int:
-        """And ends in; before the first where the lane is empty."""
+        """The shuffled shard in which it ends; before the first if the lane is empty."""
         if not self.length(lane):
             return self._first(lane) - 1
         return int(np.searchsorted(self._ends, self._starts[lane + 1] - 1, "right"))
 
     def _find(self, lane: int, place: int) -> tuple[int, int]:
-        """The block that a place of a lane is in, and the place at which that block begins."""
+        """The block of a place in a lane, and the place where the block begins."""
         at = int(self._starts[lane]) + place
         number = (int(np.searchsorted(self._ends, at, "right")) - self._first(lane)) // self.mixed
         return number, self._bounds(lane, number)[0] - int(self._starts[lane])

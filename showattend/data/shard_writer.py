@@ -1,10 +1,10 @@
 """Writes a data set as shards: tar files that WebDataset reads, and an index of them.
 
 Training images are stored in a random, fixed order, so that any few shards are a fair sample. Each
-shard is written aside and renamed when it is complete, and the index comes last. The same command
-goes on after an interruption: what is there and has the same content is kept. Until it is done,
-``unfinished.json`` has the names of all files that it may replace or remove. Files of other
-programs, to which WebDataset may have given such names, are never touched.
+shard is written under a temporary name and renamed when complete, and the index comes last. The
+same command continues after an interruption: shards with the same content are kept. Until it is
+done, ``unfinished.json`` lists all files that it may replace or remove. Files of other programs,
+to which WebDataset may have given such names, are never touched.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 SIZE = 1000
-"""Images a shard."""
+"""Images per shard."""
 _AT_ONCE = 32  # images encoded together
 _JOURNAL = "unfinished.json"
 _NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{6,}}\.tar")
@@ -43,7 +43,7 @@ _SEED = 0
 
 
 class Features(Protocol):
-    """The features of a frozen encoder, stored beside the images."""
+    """The features of a frozen encoder, stored with the images."""
 
     recipe: dict[str, Any]
 
@@ -64,17 +64,17 @@ def write_shards(
     The same records give the same files, byte by byte.
 
     Args:
-        records: With images that exist and captions that hold a word.
+        records: Records whose images exist and whose captions have words.
         folder: The folder to write to, created if absent.
-        size: Images a shard; the last shard of a split may have fewer.
-        features: Stored with each image; None stores none.
+        size: The number of images per shard; the last shard of a split may have fewer.
+        features: Computes the features stored with each image; None stores none.
         progress: Called with a label, the number of images written, and the total.
 
     Returns:
-        How many shards each split has.
+        The number of shards of each split.
 
     Raises:
-        DataError: The folder cannot be written or holds shards of another program, or an image
+        DataError: The folder cannot be written or holds another program's shards, or an image
             cannot be read.
     """
     if size < 1:
@@ -100,7 +100,7 @@ def write_shards(
             ours.note(plans.keys() - kept)
         for name, split, members in planned:
             if name not in kept:
-                # A folder without an index is incomplete, also where it has been complete before.
+                # A folder without an index is incomplete, even if it was complete before.
                 (folder / INDEX).unlink(missing_ok=True)
                 entry = {"name": name, "split": split, "plan": plans[name][0]}
                 ours.entries[name] = entry | _write(folder / name, members, features)
@@ -138,9 +138,7 @@ def _plan(
 def _digest_of_plan(
     members: Sequence[tuple[str, Record]], recipe: dict[str, Any] | None
 ) -> tuple[str, int]:
-    """What a shard will hold, as far as can be known without reading the images, and the bytes of
-    these.
-    """
+    """The content of a shard, as far as it is known without reading the images, and their bytes."""
     size = 0
     digest = hashlib.sha256(json.dumps([FORMAT, recipe], sort_keys=True).encode())
     for key, record in members:
@@ -167,14 +165,14 @@ class _Ours:
     """The files of a folder that prepare has written, or was about to write.
 
     Args:
-        folder: The folder; it need not be there.
+        folder: The folder; it need not exist.
 
     Attributes:
-        entries: What the index and the journal say of shards, by name.
-        names: All names of shards that may be replaced or removed.
+        entries: The entries of the index and the journal, by name of the shard.
+        names: The names of all shards that may be replaced or removed.
 
     Raises:
-        DataError: There is an index, or there are tar files, of something else.
+        DataError: The index or a tar file is not ours.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -219,12 +217,12 @@ class _Ours:
         return dict(values)
 
     def has(self, name: str, plan: str) -> bool:
-        """Whether a shard is there that was written after this plan."""
+        """Whether a shard written from this plan exists."""
         size, entry = _size_of(self.folder / name), self.entries.get(name, {})
         return size is not None and entry.get("bytes") == size and entry.get("plan") == plan
 
     def remove_stale(self) -> None:
-        """Remove what killed processes have left half written."""
+        """Remove files that killed processes left half written."""
         begun = {path.name[1:].rsplit(".", 2)[0] for path in self.folder.glob(".*.part")}
         for name in begun:
             if _NAME.fullmatch(name) or name in (INDEX, _JOURNAL):
@@ -234,7 +232,7 @@ class _Ours:
         """Write down which files are ours, before they are written.
 
         Args:
-            replaced: Shards that will be written, of which nothing is known any longer.
+            replaced: Shards that will be written; their entries are forgotten.
         """
         for name in replaced:
             self.entries.pop(name, None)
@@ -247,17 +245,17 @@ class _Ours:
         write_bytes(self.folder / _JOURNAL, json.dumps(values).encode())
 
     def finish(self, names: Iterable[str]) -> None:
-        """Remove the shards of a larger data set before, and the journal, which has their names."""
+        """Remove the shards of an earlier, larger data set, and the journal that lists them."""
         for name in self.names - set(names):
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def _check_room(folder: Path, sizes: Mapping[str, int]) -> None:
-    """Check that the disk has room for shards; one that is replaced goes when the new one is there.
+    """Check that the disk has room for shards; old ones are removed only after the new are written.
 
     Raises:
-        OSError: It has not.
+        OSError: There is not enough room.
     """
     left = sum(size - (_size_of(folder / name) or 0) for name, size in sizes.items())
     check_room(folder / INDEX, max(left, max(sizes.values(), default=0)))
@@ -273,7 +271,7 @@ def _size_of(path: Path) -> int | None:
 def _write(
     path: Path, members: Sequence[tuple[str, Record]], features: Features | None
 ) -> dict[str, Any]:
-    """Write one shard; what the index says of it."""
+    """Write one shard, and return its entry for the index."""
     with writing_file(path, sync=True) as aside, aside.open("wb") as file:
         hashing: Any = _Hashing(file)
         with tarfile.open(fileobj=hashing, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
@@ -288,13 +286,13 @@ def _write(
 
 
 class _Hashing:
-    """A file that is written, with the digest of what has been written."""
+    """A file being written, with the digest of its content so far."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest, self.count = file, hashlib.sha256(), 0
 
     def write(self, content: bytes) -> int:
-        """Write, and remember."""
+        """Write, and update the digest."""
         self.digest.update(content)
         self.count += len(content)
         return self.file.write(content)
@@ -328,7 +326,7 @@ def _add(
 
 
 def extension_of(content: bytes, path: Path) -> str:
-    """The extension of an image's member: after its content, or as its file has it."""
+    """The extension of an image's member: by its content, or that of its file."""
     for start, extension in _KINDS:
         if content.startswith(start):
             return extension

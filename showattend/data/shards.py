@@ -1,7 +1,7 @@
-"""Sharded data sets: tar files as WebDataset writes them, here, on a web server or in a bucket.
+"""Sharded data sets: WebDataset's tar files, on a local disk, a web server or in a bucket.
 
 A sample is the members of a tar file whose names are the same up to the first dot of the file
-name: ``000123.jpg`` (the image, byte by byte as it was), ``000123.json`` (its captions) and perhaps
+name: ``000123.jpg`` (the unchanged image file), ``000123.json`` (its captions) and perhaps
 ``000123.npy`` (features). A place is a path, an ``http(s)://`` address, or any address that fsspec
 knows, such as ``s3://``.
 """
@@ -31,21 +31,21 @@ from showattend.system.addresses import (
 from showattend.system.unpacking import UnpackError, unpacked
 
 INDEX = "index.json"
-"""The file beside the shards that says what is in them (`showattend.data.shard_index`)."""
+"""The file next to the shards that lists their contents (`showattend.data.shard_index`)."""
 LARGEST_INDEX = 64 << 20
 """Bytes of an index: some 200,000 shards, and a million words."""
 LARGEST = 1 << 30
 """Bytes of a file in a shard, and of all files of a sample; no photograph that can be decoded is
 larger."""
 LARGEST_JSON = 16 << 20
-"""Bytes of a JSON file in a shard, which takes many times that when it is read."""
+"""Bytes of a JSON file in a shard, which takes many times that in memory."""
 NOT_IMAGES = ("json", "npy", "txt", "cls", "pyd", "pth", "npz")
-"""Extensions of members that are no image."""
+"""Extensions of members that are not images."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST = 10_000_000
 _MOST_FILES = 100  # of a sample
-_RECORDS = (  # headers that say more of the next member, and of all that follow
+_RECORDS = (  # headers about the next member, or about all that follow
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
@@ -57,11 +57,11 @@ _LARGEST_RECORD = 1 << 16
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a shard with what was stored about it.
+    """One image of a shard with its data.
 
     Attributes:
         shard: The place of the shard.
-        key: What the names of its members have in common.
+        key: The common part of its members' names.
         image: The image file's bytes; None if the sample has no image.
         extension: The image member's extension, such as ``jpg``.
         values: The JSON member; empty if there is none.
@@ -95,7 +95,7 @@ def folder_of(place: str) -> str:
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """Replace ``{000..012}`` and ``{train,val}`` by what they stand for.
+    """Expand ``{000..012}`` and ``{train,val}``.
 
     Raises:
         DataError: A range runs backwards, or there would be too many places.
@@ -118,17 +118,16 @@ def expand_braces(pattern: str) -> Iterator[str]:
 
 
 def expand(pattern: str) -> list[str]:
-    """The places that a pattern names, in order: those of a range, or those that are there for a
-    ``*`` or ``?``.
+    """The places that a pattern names, in order: those of a range, or existing ones for ``*`` or
+    ``?``.
 
-    A web server cannot be asked what it has: there a ``*`` is looked up in the index beside the
-    shards.
+    A web server cannot list its files: there a ``*`` is looked up in the index next to the shards.
 
     Args:
         pattern: Such as ``data/train-{000000..000012}.tar``, ``s3://bucket/coco/*.tar``.
 
     Raises:
-        DataError: A ``*`` names nothing, or nothing that can be listed.
+        DataError: A ``*`` matches nothing, or cannot be listed.
     """
     places: list[str] = []
     for each in expand_braces(pattern):
@@ -141,7 +140,7 @@ def _is_wild(place: str) -> bool:
 
 
 def matches(place: str, pattern: str) -> bool:
-    """Whether a place is one that an expanded pattern (without braces) names."""
+    """Whether a place matches an expanded pattern (without braces)."""
     return place == pattern or fnmatchcase(place, pattern)
 
 
@@ -154,7 +153,7 @@ def _listed(pattern: str) -> list[str]:
         except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(
                 f"{pattern}: a web server cannot list its files, and there is no readable {INDEX} "
-                f"beside them ({one_line(error)}); name the shards with a range such as "
+                f"next to them ({one_line(error)}); name the shards with a range such as "
                 "{000000..000012}"
             ) from None
         found = [name for name in names if fnmatchcase(name, pattern)]
@@ -170,7 +169,7 @@ def _listed(pattern: str) -> list[str]:
 
 
 class Header(tarfile.TarInfo):
-    """A header that is cut off, damaged, does not lead on, or takes much memory is an error.
+    """A header that is cut off, damaged, leads backwards, or needs much memory is an error.
 
     tarfile takes the first two for the end of the file, follows the third forever, and reads
     records of any size, and lists of any length of the holes in a file.
@@ -197,7 +196,7 @@ class Header(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        """The next header of a file that is being read.
+        """The next header of a file.
 
         Raises:
             tarfile.ReadError: It is one of these.
@@ -217,10 +216,10 @@ class Header(tarfile.TarInfo):
 
 
 def files_in(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of a tar file, of which none is kept in memory.
+    """Yield the files of a tar file, keeping none in memory.
 
     Args:
-        tar: Opened with `Header`.
+        tar: A file opened with `Header`.
 
     Raises:
         tarfile.ReadError: It is damaged.
@@ -247,7 +246,7 @@ def check_size(place: str, member: tarfile.TarInfo) -> None:
 
 
 def read(place: str) -> Iterator[Sample]:
-    """Yield the samples of a shard in their order, reading it from its beginning to its end.
+    """Yield the samples of a shard in order, reading it from beginning to end.
 
     Args:
         place: The shard.
@@ -277,11 +276,11 @@ def read(place: str) -> Iterator[Sample]:
 def members(
     place: str, wanted: Callable[[str], bool] = lambda _: True
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the files in a shard with their names, reading it from its beginning to its end.
+    """Yield the files in a shard with their names, reading it from beginning to end.
 
     Args:
         place: The shard.
-        wanted: By a file's name, whether to yield it.
+        wanted: Whether to yield the file of a name.
 
     Raises:
         DataError: It cannot be read, or is damaged.
@@ -302,7 +301,7 @@ def members(
             raise damaged(place, one_line(error)) from error
         except DataError:
             raise
-        except Exception as error:  # each kind of connection has errors of its own
+        except Exception as error:  # each kind of connection has its own errors
             raise unreadable(place, error) from error
 
 
@@ -332,7 +331,7 @@ def sample_of(place: str, key: str, members: Mapping[str, bytes]) -> Sample:
         except (ValueError, RecursionError) as error:
             raise damaged(place, f"{key}.json: {one_line(error)}") from None
         if not isinstance(values, dict):
-            raise damaged(place, f"{key}.json is no JSON object")
+            raise damaged(place, f"{key}.json is not a JSON object")
     rest = {each: content for each, content in members.items() if each not in (image, "json")}
     if image is None:
         return Sample(place, key, None, "", values, rest)
@@ -340,12 +339,12 @@ def sample_of(place: str, key: str, members: Mapping[str, bytes]) -> Sample:
 
 
 def damaged(place: str, reason: str) -> DataError:
-    """What to say of a damaged shard."""
+    """The error for a damaged shard."""
     return DataError(f"{place}: the shard is damaged ({reason}); copy it again")
 
 
 def size_of(place: str) -> int | None:
-    """The bytes of a file on this machine; None for one elsewhere.
+    """The bytes of a local file; None for a remote one.
 
     Raises:
         DataError: It is not there.

@@ -1,13 +1,13 @@
-"""The files of a feature cache: one folder for each way of making features of an image.
+"""The files of a feature cache: one folder per way of computing an image's features.
 
-A shelf holds parts. A part is what one run added: the features of n images in one mapped file
-[n, H, W, D], which image each row is of (``keys``), and how far it has come (``status``). A part is
-there as soon as its status is, and never changes its size, so that what reads it may go on while
-another run adds another.
+A shelf holds parts. Each run adds a part: the features of n images in one mapped file [n, H, W, D],
+the image of each row (``keys``), and the state of each row (``status``). A part exists once its
+status file does, and its size never changes, so that others can read it while another run adds a
+part.
 
-Two locks keep runs apart, both of the operating system's kind, which are gone when their holder is:
-``lock`` is held while features are added, and every run that reads a shelf holds a ``use-*.lock``
-of its own, so that nobody prunes it.
+Two locks keep runs apart. Both are the operating system's, which end with their holder: ``lock`` is
+held while features are added, and every run that reads a shelf holds its own ``use-*.lock``, so
+that the shelf is not pruned.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ FORMAT = 2
 RECIPE, USED = "recipe.json", "used"
 TODO, DONE, FAILED, TOO_LARGE = range(4)
 TYPES = {"float16": np.float16, "bfloat16": np.int16}
-"""How numbers are stored; NumPy has no bfloat16, its bits are kept as whole numbers."""
-_NOT_RESERVED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # by a file system that cannot
+"""How numbers are stored; NumPy has no bfloat16, so its bits are stored as integers."""
+_NOT_RESERVED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # a file system that cannot
 
 
 class Part(NamedTuple):
-    """What one run added.
+    """The features that one run added.
 
     Attributes:
         stem: The start of its files' names.
-        keys: Which image each row is of, [n].
-        status: TODO, DONE, FAILED, or TOO_LARGE for its type, [n], mapped.
+        keys: The image of each row, [n].
+        status: TODO, DONE, FAILED, or TOO_LARGE (for the type), [n], mapped.
         features: [n, H, W, D], mapped.
         type: One of `TYPES`.
     """
@@ -62,15 +62,15 @@ class Part(NamedTuple):
         return self.tensor(self.features[rows])
 
     def tensor(self, numbers: np.ndarray) -> torch.Tensor:
-        """Stored numbers [B, H, W, D] as the tensor that they stand for."""
+        """Stored numbers [B, H, W, D] as a tensor."""
         found = torch.from_numpy(numbers)
         return found.view(torch.bfloat16) if self.type == "bfloat16" else found
 
     def write(self, rows: Sequence[int], annotations: torch.Tensor) -> int:
-        """Keep annotations [B, H, W, D] of these rows, but for those that the type cannot hold.
+        """Store annotations [B, H, W, D] of these rows, except those that the type cannot hold.
 
         Returns:
-            How many were kept.
+            The number stored.
         """
         numbers = annotations.to(getattr(torch, self.type))
         finite = numbers.flatten(1).isfinite().all(1).cpu().numpy()
@@ -86,7 +86,7 @@ class Shelf:
     """A folder of parts.
 
     Args:
-        place: The folder; it need not be there yet.
+        place: The folder; it need not exist.
         shape: (H, W, D).
     """
 
@@ -97,7 +97,7 @@ class Shelf:
         """All parts, oldest first, mapped for reading or writing.
 
         Raises:
-            DataError: A file is damaged, or cannot be opened so.
+            DataError: A file is damaged, or cannot be opened in this mode.
         """
         try:
             stems = sorted(self.place.glob("*.status.npy"))
@@ -125,12 +125,12 @@ class Shelf:
         return Part(stem, keys, status, features, kind)
 
     def add(self, keys: np.ndarray, kind: str, recipe: Mapping[str, Any]) -> None:
-        """Make a part in its full size: a mapped file must not outgrow the disk.
+        """Make a part at its full size: a mapped file must not outgrow the disk.
 
         Args:
             keys: The images, [N].
             kind: One of `TYPES`.
-            recipe: What ``recipe.json`` is to hold.
+            recipe: The content of ``recipe.json``.
 
         Raises:
             DataError: It cannot be written, or the disk has no room for it.
@@ -164,7 +164,7 @@ class Shelf:
             raise
 
     def reserve(self, parts: Sequence[Part]) -> None:
-        """Take the room of parts that are to be written: an earlier run's disk may be full since.
+        """Reserve the room of parts to be written: an earlier run's disk may be full by now.
 
         Raises:
             DataError: The disk has no room.
@@ -173,12 +173,12 @@ class Shelf:
             self._reserve(_file(part.stem, "features"))
 
     def _reserve(self, path: Path) -> None:
-        """Take a file's room on the disk: where a mapped file has none, writing to it kills."""
+        """Reserve a file's room on disk: writing to a mapped file without room kills a process."""
         if not hasattr(os, "posix_fallocate"):
             return
         with path.open("r+b") as file:
             stat = os.fstat(file.fileno())
-            left = max(0, stat.st_size - stat.st_blocks * 512)  # st_blocks counts in 512 bytes
+            left = max(0, stat.st_size - stat.st_blocks * 512)  # blocks of 512 bytes
             try:
                 os.posix_fallocate(file.fileno(), 0, stat.st_size)
             except OSError as error:
@@ -186,7 +186,7 @@ class Shelf:
                     raise self.no_room(left) from error
 
     def failures(self) -> dict[str, str]:
-        """Why images could not be read when that was last tried, by their keys.
+        """Why images could not be read at the last attempt, by key.
 
         Raises:
             DataError: The list is damaged.
@@ -197,11 +197,11 @@ class Shelf:
         except (OSError, ValueError) as error:
             raise self._damaged(error) from error
         if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-            raise self._damaged(ValueError("failures.json is no list of reasons"))
+            raise self._damaged(ValueError("failures.json is not a list of reasons"))
         return found
 
     def write_failures(self, failures: Mapping[str, str]) -> None:
-        """Keep them.
+        """Store them.
 
         Raises:
             DataError: They cannot be written.
@@ -212,7 +212,7 @@ class Shelf:
             raise self.cannot_write(error.__cause__ or error) from error
 
     def size_of(self, count: int) -> int:
-        """The bytes of so many images' features."""
+        """The bytes of this many images' features."""
         return count * int(np.prod(self.shape)) * 2
 
     # Errors ----------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class Shelf:
         return DataError(f"{self.place}: the feature cache is damaged ({said}); delete it")
 
     def no_room(self, size: int) -> DataError:
-        """What to say where the disk has no room for so many bytes."""
+        """The error if the disk has no room for this many bytes."""
         return DataError(
             f"{self.place}: needs {gigabytes(size)}, the disk has "
             f"{gigabytes(shutil.disk_usage(self.place).free)}; "
@@ -230,7 +230,7 @@ class Shelf:
         )
 
     def cannot_write(self, error: BaseException) -> DataError:
-        """What to say where the folder cannot be written."""
+        """The error if the folder cannot be written."""
         reason = getattr(error, "strerror", None) or str(error)
         return DataError(
             f"{self.place}: cannot be written ({reason}); set data.cache to another folder"
@@ -244,11 +244,10 @@ class Shelf:
 
     @contextlib.contextmanager
     def adding(self, message: Callable[[str], None] | None) -> Iterator[bool]:
-        """Hold the lock that runs hold while they add features.
+        """Hold the lock for adding features.
 
         Args:
-            message: Called with a line where another run holds it, which is then waited for; None
-                does not wait.
+            message: Called with a line if another run holds it, before waiting; None does not wait.
 
         Yields:
             Whether it is held.
@@ -279,29 +278,29 @@ class Shelf:
                 held.release()
 
     def use(self) -> FileLock | None:
-        """Say that this process reads the shelf, for as long as the lock is referred to.
+        """Mark the shelf as read by this process, as long as the lock is referenced.
 
         Returns:
-            None where the folder cannot be written: nobody can prune it then.
+            None if the folder cannot be written, since it cannot be pruned then.
         """
         try:
             (self.place / USED).touch()
-            self.in_use()  # takes the marks of runs that are gone away
+            self.in_use()  # removes the marks of ended runs
             for _ in range(3):
                 path = self.place / f"use-{secrets.token_hex(6)}.lock"
                 lock = FileLock(path, thread_local=False)
                 lock.acquire(timeout=0)
-                if path.exists():  # and nobody took it for the mark of a run that is gone
+                if path.exists():  # and nobody took it for the mark of an ended run
                     return lock
         except (OSError, NotImplementedError, Timeout):
             pass
         return None
 
     def in_use(self, *, adding: bool = True) -> bool:
-        """Whether a run reads the shelf or adds to it; the marks of those that are gone go.
+        """Whether a run reads the shelf or adds to it; removes the marks of ended runs.
 
         Args:
-            adding: Ask about the second too; the holder of that lock does not need to.
+            adding: Check the second too; the holder of that lock need not.
         """
         for path in [*self.place.glob("use-*.lock"), *[self.place / "lock"] * adding]:
             if not path.exists():
@@ -318,7 +317,7 @@ class Shelf:
         return False
 
     def count(self) -> int:
-        """How many images have features."""
+        """The number of images with features."""
         total = 0
         for path in self.place.glob("*.status.npy"):
             with contextlib.suppress(OSError, ValueError):
@@ -338,15 +337,15 @@ def _file(stem: Path, name: str) -> Path:
 
 
 def find(parts: Sequence[Part], keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where images are.
+    """The places of images.
 
     Args:
-        parts: To look in.
+        parts: The parts to search.
         keys: The images, [N].
 
     Returns:
-        For each the part, its row and its status there, [N] each: of several rows, one that is
-        DONE; part -1 where it is in none.
+        For each its part, row and status, [N] each; of several rows, one that is DONE; part -1 if
+        it has none.
     """
     part_of = np.full(len(keys), -1, np.int32)
     row_of = np.zeros(len(keys), np.int64)
@@ -365,5 +364,5 @@ def find(parts: Sequence[Part], keys: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def gigabytes(size: int) -> str:
-    """Bytes for people."""
+    """A number of bytes as text."""
     return f"{size / 1e9:.2f} GB"

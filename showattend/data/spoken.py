@@ -1,4 +1,4 @@
-"""The captions of a data set as words, tokenized once for whatever needs them."""
+"""The captions of a data set as words, tokenized once for all uses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from showattend.text.tokenizer import tokenize
 class Spoken:
     """The words of the captions of N records.
 
-    They lie in a few flat arrays, which the records of a subset (`take`) share: a list a caption
-    would be ten times their size.
+    They are stored in a few flat arrays, which subsets (`take`) share: a list per caption would be
+    ten times their size.
 
     Args:
-        records: With their captions as people wrote them.
+        records: Records with their captions as written.
 
     Attributes:
-        words: The different words, in the order of their numbers.
+        words: The distinct words, in the order of their numbers.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -51,11 +51,11 @@ class Spoken:
         return taken
 
     def __len__(self) -> int:
-        """How many records."""
+        """The number of records."""
         return len(self._rows)
 
     def numbers(self, row: int) -> list[np.ndarray]:
-        """A record's captions as numbers of `words`, [T] each; T is 0 where there is no word."""
+        """A record's captions as numbers of `words`, [T] each; T is 0 if it has no words."""
         first, last = self._images[self._rows[row] : self._rows[row] + 2].tolist()
         ends = self._ends[first : last + 1].tolist()
         return [self._tokens[begin:end] for begin, end in pairwise(ends)]
@@ -65,11 +65,11 @@ class Spoken:
         return [[self.words[i] for i in caption.tolist()] for caption in self.numbers(row)]
 
     def __iter__(self) -> Iterator[list[list[str]]]:
-        """Record by record."""
+        """Iterate over the records."""
         return map(self.__getitem__, range(len(self)))
 
     def counts(self) -> Counter[str]:
-        """How often each word is said."""
+        """How often each word occurs."""
         bounds = zip(self._images[self._rows], self._images[self._rows + 1], strict=True)
         spans = [self._tokens[self._ends[first] : self._ends[last]] for first, last in bounds]
         joined = np.concatenate(spans) if spans else self._tokens[:0]

@@ -1,7 +1,7 @@
-"""Batches of images from shards: of an epoch, a process holds what it is about to use.
+"""Batches of images from shards: a process holds only what it is about to use.
 
-What a training run asks of a loader is here as in `showattend.data.loader`. The order is that of
-`showattend.data.shard_order`; captions are tokenized as they come.
+The interface is that of `showattend.data.loader`. The order is that of
+`showattend.data.shard_order`; captions are tokenized as they are read.
 
 Shape suffixes: B images, K captions of an image, S shards.
 """
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 
 class Inputs(Protocol):
-    """What a model is given of samples."""
+    """The model's inputs of samples."""
 
     def read(self, places: Sequence[Place]) -> torch.Tensor:
         """The inputs [B, ...] of these samples."""
@@ -49,9 +49,9 @@ class ShardPixels:
     """Images decoded for every batch.
 
     Args:
-        preprocessing: From a file to the encoder's input.
-        workers: Threads that decode.
-        crop_area: The least share of an image that a crop keeps.
+        preprocessing: Converts a file to the encoder's input.
+        workers: The number of decoding threads.
+        crop_area: The minimum fraction of an image that a crop keeps.
     """
 
     def __init__(self, preprocessing: Preprocessing, workers: int, crop_area: float = 1.0) -> None:
@@ -84,17 +84,17 @@ def photograph(place: Place) -> PhotoFile:
 
 
 class ShardFeatures:
-    """Features that are stored beside the images.
+    """Features stored with the images.
 
     Args:
-        shape: What the encoder yields: rows, columns, dim.
+        shape: The shape of the encoder's output: rows, columns, dim.
     """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.shape = shape
 
     def read(self, places: Sequence[Place]) -> torch.Tensor:
-        """Annotations [B, H, W, D], float16, or float32 where one of them needs it.
+        """Annotations [B, H, W, D], float16, or float32 if one of them needs it.
 
         Raises:
             DataError: Some are missing or damaged.
@@ -113,7 +113,7 @@ class ShardFeatures:
 
 class _Said(NamedTuple):
     words: list[np.ndarray]  # numbers [T] of each caption
-    sideless: list[bool]  # which of them are true of the mirrored image
+    sideless: list[bool]  # which of them stay true when the image is mirrored
 
 
 class StreamLoader:
@@ -121,20 +121,20 @@ class StreamLoader:
 
     Args:
         files: The shards.
-        draws: Which shards are drawn in an epoch, by their numbers, and how many images of each.
-        words: How often the training captions hold each word.
-        captions: How many training captions there are.
-        inputs: What the model is given.
+        draws: The numbers of the shards drawn in an epoch, and the number of images of each.
+        words: How often each word occurs in the training captions.
+        captions: The number of training captions.
+        inputs: The model's inputs.
         vocabulary: Words outside it become ``<unk>``.
-        batch_size: Images a batch, in each process on average.
+        batch_size: The number of images per batch, in each process on average.
         max_length: Longer captions are cut to this many words.
         seed: The seed of the order.
         mirror: See `showattend.data.loader.CaptionLoader`.
         crops: See there.
         lanes: See `EpochOrder`; a multiple of the number of processes.
         mixed: See `EpochOrder`.
-        accumulate: Batches a step, in each process.
-        processes: Among which the lanes are divided.
+        accumulate: The number of batches per step, in each process.
+        processes: The processes that share the lanes.
 
     Raises:
         ConfigError: The number of processes does not divide the lanes.
@@ -174,16 +174,16 @@ class StreamLoader:
 
     @property
     def images(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return sum(dict(zip(self._numbers, self._counts.tolist(), strict=True)).values())
 
     @property
     def step_size(self) -> int:
-        """Images a step, over all processes."""
+        """The number of images per step, over all processes."""
         return self.batch_size * self.accumulate * self.processes.count
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """The number of steps per epoch."""
         return -(-int(self._counts.sum()) // self.step_size)
 
     def target_counts(self, size: int) -> np.ndarray:
@@ -199,11 +199,11 @@ class StreamLoader:
 
     @property
     def spoken(self) -> Spoken:
-        """Never: the captions of all images are not in memory."""
+        """Not supported: the captions of all images are not in memory."""
         self._refuse()
 
     def with_references(self, least: int) -> StreamLoader:  # noqa: ARG002
-        """Never: see `spoken`."""
+        """Not supported: see `spoken`."""
         self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -227,7 +227,7 @@ class StreamLoader:
         return range(self.processes.rank * each, (self.processes.rank + 1) * each)
 
     def step(self, order: EpochOrder, number: int) -> list[Drawn]:
-        """What this process draws in a step of an epoch, in the order of the epoch."""
+        """The images that this process draws in a step of an epoch, in the order of the epoch."""
         begin = number * self.step_size
         found = [
             order.drawn(lane, place)
@@ -239,17 +239,17 @@ class StreamLoader:
     def batches(
         self, epoch: int | None = None, start: int = 0, *, keep_captions: bool = False
     ) -> Iterator[Batch]:
-        """The batches of an epoch that are for this process, each read while the last is used.
+        """Iterate over this process's batches of an epoch, each read while the last is used.
 
-        All processes must iterate together: they tell each other how many captions they have.
+        All processes must iterate together: they exchange their numbers of captions.
 
         Args:
-            epoch: From 0.
-            start: The step to begin with.
-            keep_captions: Mirror only images of which that leaves all captions true.
+            epoch: The epoch, from 0.
+            start: The first step.
+            keep_captions: Mirror only images whose captions all stay true.
 
         Raises:
-            DataError: A shard is missing or damaged, or a caption holds no word.
+            DataError: A shard is missing or damaged, or a caption has no words.
         """
         order = self.order(epoch or 0)
 
@@ -265,7 +265,7 @@ class StreamLoader:
                 yield from self._share(parts)
 
     def _plan(self, order: EpochOrder, number: int) -> list[_Part]:
-        """The batches of a step; where this process has nothing to do, another image stands in."""
+        """The batches of a step; if this process has nothing to do, another image stands in."""
         drawn = self.step(order, number)
         counts = bool(drawn)
         if not drawn:
@@ -319,7 +319,7 @@ class StreamLoader:
         said = [words for text in texts if (words := tokenize(text))]
         if not said:
             raise DataError(
-                f"{shard.shard.place}: the captions of sample {row} hold no word; "
+                f"{shard.shard.place}: the captions of sample {row} have no words; "
                 "`showattend prepare` leaves such images out of the data set"
             )
         numbers = [np.array(self.vocabulary.encode(words), np.int32) for words in said]
@@ -329,7 +329,7 @@ class StreamLoader:
         )
 
     def _share(self, parts: list[_ReadPart]) -> Iterator[Batch]:
-        """The batches of a step, each with its share of what all processes have."""
+        """The batches of a step, each with its share of all processes' captions."""
         sizes = [
             [len(part.rows), count_captions(part.captions), count_targets(part.captions)]
             if part.part.counts
@@ -362,7 +362,7 @@ NO_REWARD = (
 
 class _Part(NamedTuple):
     drawn: list[tuple[Drawn, OpenShard]]
-    counts: bool  # not where another image stands in
+    counts: bool  # not if another image stands in
     last: bool
 
 

@@ -1,4 +1,4 @@
-"""Tables of captions: CSV as spreadsheets, Hugging Face and Kaggle write it, and JSON Lines."""
+"""Tables of captions: CSV from spreadsheets, Hugging Face and Kaggle, and JSON Lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEPARATORS = (",", ";", "\t", "|")
 IMAGE_FOLDERS = ("Images", "images")
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""The names of splits, as others call them."""
+"""Other names of the splits."""
 
 
 def read_csv(path: Path) -> list[Record]:

@@ -291,7 +291,7 @@ def draw(scene: Scene, rng: random.Random, size: int) -> Image.Image:
     """Draw a scene: smooth outlines on a grey gradient with a little noise.
 
     Args:
-        scene: What to draw.
+        scene: The scene.
         rng: The source of randomness for the background and the noise.
         size: The side in pixels that the scene was made for.
     """

@@ -1,9 +1,9 @@
 """Explanations of a word: how much each location of the grid counted for it.
 
-Attention is one of them. The others ask the network instead of reading its weights: they follow the
-gradient of the word's log-probability, or replace annotations and see what becomes of it. All of
-them use the protocol of decoders only (`showattend.model.decoders.protocol`), and the quantity that
-they explain is log p(y_t | y_1 .. y_{t-1}, a) with the sentence given.
+Attention is one of them. The others query the network instead of reading its weights: they follow
+the gradient of the word's log-probability, or replace annotations and measure the change. All of
+them use only the protocol of decoders (`showattend.model.decoders.protocol`), and explain log p(y_t
+| y_1 .. y_{t-1}, a) in a given sentence.
 
 * ``attention``: alpha_t.
 * ``grad``: gradient × input, sum_d a_id (d log p / d a_id) (Shrikumar et al. 2016).
@@ -13,7 +13,7 @@ they explain is log p(y_t | y_1 .. y_{t-1}, a) with the sentence given.
   and Fergus 2014).
 * ``integrated``: integrated gradients from a grid of mean annotations (Sundararajan et al. 2017).
 
-Scores have a sign: a location may speak against a word. `maps_of` keeps what speaks for it.
+Scores have a sign: a location may be evidence against a word. `maps_of` keeps the evidence for it.
 
 Shape suffixes: B grids, T words, S selected words, L locations of an H x W grid, D feature.
 """
@@ -34,7 +34,7 @@ from showattend.text.vocabulary import Vocabulary
 STEPS = 16
 """Points of the integral of integrated gradients: Gauss-Legendre quadrature."""
 BATCH = 64
-"""Most grids that the decoder sees at once."""
+"""The most grids that the decoder processes at once."""
 
 
 class _Sentence:
@@ -61,7 +61,7 @@ class _Sentence:
         for t in self.wanted:
             (gradient,) = torch.autograd.grad(
                 log_probs[:, t].sum(), features, retain_graph=True, allow_unused=True
-            )  # a decoder that does not look has none
+            )  # a decoder without attention has none
             found.append(torch.zeros_like(features) if gradient is None else gradient)
         return torch.stack(found)
 
@@ -112,7 +112,7 @@ KINDS: dict[str, Callable[[_Sentence], torch.Tensor]] = {
     "occlusion": _occlusion,
     "integrated": _integrated_gradients,
 }
-"""What computes the scores of the wanted words, by the name of the explanation."""
+"""The functions that score the wanted words, by the name of the explanation."""
 
 NAMES = {
     "attention": "attention",
@@ -121,7 +121,7 @@ NAMES = {
     "occlusion": "occlusion",
     "integrated": "integrated gradients",
 }
-"""What each explanation is called in figures and tables."""
+"""The name of each explanation in figures and tables."""
 
 
 def explain(
@@ -141,8 +141,8 @@ def explain(
         wanted: Places of the words to explain; None for all.
 
     Returns:
-        Scores [S, L] float32 on the CPU, in the order of ``wanted``; the more, the more the
-        location spoke for the word.
+        Scores [S, L] float32 on the CPU, in the order of ``wanted``; the higher, the more the
+        location supported the word.
 
     Raises:
         UserError: There is no such kind, or the decoder has no attention maps.
@@ -159,7 +159,7 @@ def explain(
 
 @contextmanager
 def _without_weight_gradients(decoder: Any) -> Iterator[None]:
-    """Only annotations get gradients: those of the weights would be kept for nothing."""
+    """Only annotations get gradients; those of the weights would waste memory."""
     opened = [each for each in decoder.parameters() if each.requires_grad]
     for each in opened:
         each.requires_grad_(False)
@@ -177,7 +177,7 @@ def has_maps(decoder: Decoder, features: torch.Tensor) -> bool:
 
 
 def maps_of(scores_TL: torch.Tensor) -> torch.Tensor:
-    """What speaks for each word, as maps [T, L] that sum to one; even where nothing does."""
+    """The evidence for each word as maps [T, L] that sum to one; even maps if there is none."""
     positive = scores_TL.clamp(min=0).double()
     total = positive.sum(1, keepdim=True)
     even = torch.full_like(positive, 1 / max(scores_TL.shape[1], 1))
@@ -201,7 +201,7 @@ def log_probs_with(
     Args:
         decoder: Any decoder, in eval mode.
         features: Annotations of one image, [1, H, W, D].
-        replacement: What takes their place, [1, H, W, D].
+        replacement: The annotations that replace them, [1, H, W, D].
         present_BL: Which locations keep theirs in each of B grids, bool.
         words: The sentence, T word numbers.
     """
@@ -228,7 +228,7 @@ def word_log_probs(decoder: Decoder, features: torch.Tensor, words: Sequence[int
 def _forced(
     decoder: Decoder, features: torch.Tensor, words: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Force a sentence on B grids: log-probabilities [B, T] and maps [B, T, L], if there are."""
+    """Force a sentence on B grids: log-probabilities [B, T] and maps [B, T, L], if any."""
     memory = decoder.memory(features)
     state = decoder.start(memory)
     previous, log_probs, alphas = Vocabulary.START, [], []

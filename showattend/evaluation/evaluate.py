@@ -64,11 +64,11 @@ def evaluate(
         Plain values: metrics, by the names in ``METRICS``; captions, each with its image_id, its
         scores, its BLEU counts (`scores.statistics.BLEU_COUNTS`) and the mean number of words of
         its references; statistics; skipped, the images that could not be opened; notes, one line
-        for each thing that a reader of the scores should know; settings, how captions and scores
-        were made (for ``results``, as far as that file records it); attention, a summary of the
-        model's maps (`showattend.evaluation.scores.map_statistics`); provenance, what they depend
-        on (`showattend.system.provenance.stamp`), from which `evaluation.reproduce` makes the
-        command that repeats them.
+        for each caveat; settings, how captions and scores were made (for ``results``, as far as
+        that file records it); attention, a summary of the model's maps
+        (`showattend.evaluation.scores.map_statistics`); provenance
+        (`showattend.system.provenance.stamp`), from which `evaluation.reproduce` builds the command
+        that repeats them.
 
     Raises:
         ValueError: Both or neither of ``captioner`` and ``results`` are given.
@@ -143,7 +143,7 @@ def evaluate(
 
 
 def caption_inputs(captioner: Captioner, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what captions depend on besides code and machine, for `stamp`.
+    """Collect the inputs that captions depend on, for `stamp`.
 
     Args:
         captioner: The model.
@@ -165,8 +165,8 @@ def data_digests(annotations: Path, records: Sequence[Record]) -> dict[str, Any]
         records: Its images.
 
     Returns:
-        annotations, of the file; references, of the human captions by image; images, None: that of
-        the image files is for those who read them.
+        annotations, of the file; references, of the human captions by image; images, None, since
+        only those who read the image files know their digest.
     """
     content = json.dumps([(str(r.image_id), r.captions) for r in records])
     return {
@@ -267,7 +267,7 @@ def read_results(path: Path, records: Sequence[Record], others: bool = False) ->
     for name, caption in _rows(path):
         names = (name, Path(name).name)
         image_id = next((by_name[each] for each in names if each in by_name), None)
-        if image_id is None:  # other case, accents, blanks or slashes
+        if image_id is None:  # other case, accents, spaces or slashes
             key = name_key(name)
             image_id = by_key.get(key, by_key.get(key.rpartition("/")[2]))
         if image_id is None and files[Path(name).name] > 1:

@@ -1,4 +1,4 @@
-"""From a record back to the command that makes it, and what differs between two records."""
+"""The command that repeats a record, and the differences between two records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """Read a record: training.json, results.json, or what a command wrote with ``--output``.
 
     Raises:
-        DataError: It cannot be read, is damaged, or holds nothing that says how it was made.
+        DataError: It cannot be read, is damaged, or does not record how it was made.
     """
     record = read_json(path)
     if not isinstance(record, dict) or not record.keys() & set(SECTIONS):
@@ -43,7 +43,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def command(record: Mapping[str, Any], where: str | Path = "the record") -> list[str]:
-    """Build the command that makes the captions of a record again, with every setting spelled out.
+    """Build the command that repeats the captions of a record, with every setting spelled out.
 
     Nothing in it depends on the defaults of a model or of a version.
 
@@ -56,7 +56,7 @@ def command(record: Mapping[str, Any], where: str | Path = "the record") -> list
         The arguments, beginning with ``showattend``.
 
     Raises:
-        DataError: The record has no captions of a model, or does not say how they were made.
+        DataError: The record has no model's captions, or does not record how they were made.
     """
     how = _settings(record)
     missing = [key for key in ("model", "annotations", *SEARCH, "size", "precision")
@@ -89,7 +89,7 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     how, config = record.get("evaluation"), record.get("config")
     if not isinstance(how, dict) or not isinstance(config, dict):
         return {}
-    if not isinstance(how.get("data"), str):  # several data sets: one command does not do
+    if not isinstance(how.get("data"), str):  # several data sets: one command is not enough
         return {}
     out = config.get("train", {}).get("out")
     return {
@@ -102,15 +102,14 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """List what two records differ in: how they were made, their scores, and their captions.
+    """List the differences of two records: provenance, scores, and captions.
 
     Args:
         one: A record, as plain values.
         other: Another one.
 
     Returns:
-        (name, value of the one, value of the other); None where a record does not have it. Times
-        are left out.
+        (name, value of the one, value of the other); None if a record lacks it. Times are left out.
     """
     first, second = (
         flatten({key: each[key] for key in SECTIONS if key in each})

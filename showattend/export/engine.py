@@ -273,7 +273,7 @@ class OnnxCaptioner:
         return replace(best, alternatives=tuple(rest))
 
     def _parts(self, found: program.Caption) -> np.ndarray | None:
-        """The maps of heads, hops or levels; of hard attention, sampled locations."""
+        """The maps of heads, hops or levels; for hard attention, sampled locations."""
         names = self.model.part_names
         if found.parts is None and names:
             return sampled_maps(found.attention, len(names))

@@ -190,7 +190,7 @@ def _compare(graphs: dict[str, Graph], folder: Path) -> None:
         inputs: list[Any] = [
             random.integers(0, 256, (B, *graphs["encoder"].example[0].shape[1:]), dtype=np.uint8)
         ]
-        # The step twice: the second time with what the first has left.
+        # The step twice: the second time with the state of the first.
         for name in (*graphs, "step"):
             graph = graphs[name]
             with torch.no_grad():

@@ -125,11 +125,11 @@ def model_card(
 
     Args:
         checkpoint: The model.
-        name: What it is called.
+        name: Its name.
         facts: Lines of `showattend info`.
         license: An identifier of the Hub.
         language: An ISO 639-1 code.
-        written: A card that somebody wrote; it follows.
+        written: The author's own card, which follows.
 
     Raises:
         CheckpointError: The model's record is damaged.

@@ -61,11 +61,9 @@ class Caption(NamedTuple):
     attention: np.ndarray  # [T, H, W] float32, each map sums to one
     betas: np.ndarray | None  # [T], the gate: how much the image counted; None without a gate
     score: float  # the log-probability, normalised by length
-    photo: Photo | None  # None where an array was captioned
-    parts: np.ndarray | None = (
-        None  # [T, P, H, W], maps of heads, hops or levels, where it has them
-    )
-    sentinel: np.ndarray | None = None  # [T], what was kept for a sentinel, where it has one
+    photo: Photo | None  # None if an array was captioned
+    parts: np.ndarray | None = None  # [T, P, H, W], maps of heads, hops or levels, if any
+    sentinel: np.ndarray | None = None  # [T], the sentinel's share, if it has one
 
     @property
     def text(self) -> str:
@@ -334,7 +332,7 @@ def _read(
         spoken, counted = (
             words > UNK,
             (words != PAD) | (log_probs != 0),
-        )  # without what follows the end
+        )  # up to the end
         texts = [model.vocabulary[word] for word in words[spoken]]
         seen = {name: part[spoken] for name, part in zip(model.seen, looked, strict=True)}
         even = np.full((len(texts), *model.grid), 1 / np.prod(model.grid), np.float32)

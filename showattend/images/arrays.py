@@ -1,4 +1,4 @@
-"""Images that come as NumPy arrays."""
+"""Images given as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHANNELS = (1, 3, 4)
 def from_array(array: np.ndarray) -> Image.Image:
     """Convert an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] to an image.
 
-    Channels may also come first, [3, H, W], where they cannot be taken for pixels.
+    Channels may also come first, [3, H, W], if they cannot be mistaken for pixels.
 
     Raises:
         ImageError: Its shape, type or values are not those of an image.
@@ -36,7 +36,7 @@ def from_array(array: np.ndarray) -> Image.Image:
         full = full_scale(int(array.max())) or 65535
         array = np.rint(array * (255 / np.float32(full))).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating):
-        # Rounding errors of a resize are forgiven; 0..255 or NaN is a mistake worth a word.
+        # Tolerate rounding errors of a resize; report 0..255 or NaN.
         if not (array.min() >= -0.01 and array.max() <= 1.01):
             raise ImageError(f"{shape}: floating-point values must lie in [0, 1]; divide by 255?")
         array = np.rint(array.clip(0, 1) * 255).astype(np.uint8)

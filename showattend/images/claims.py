@@ -1,4 +1,4 @@
-"""What an image file's head says of it, for a server that must not decode just anything."""
+"""What an image file's header claims, for a server that must not decode just anything."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from showattend.system.quiet import quiet
 
 
 class Claim(NamedTuple):
-    """What an image file's head says of it.
+    """What an image file's header claims.
 
     Attributes:
-        width: In pixels, as stored.
-        height: In pixels, as stored.
+        width: The stored width in pixels.
+        height: The stored height in pixels.
         bytes: The memory that decoding takes.
     """
 
@@ -25,15 +25,14 @@ class Claim(NamedTuple):
 
 
 def claim(path: Path, at_least: int | None = None) -> Claim:
-    """What an image file claims; nothing is decoded.
+    """Read an image file's claims without decoding it.
 
     Args:
         path: The file.
         at_least: See `showattend.images.image_files.load_image`.
 
     Raises:
-        ImageError: See `showattend.images.upright.open_image`, as far as the file's head shows
-            it.
+        ImageError: See `showattend.images.upright.open_image`, as far as the header shows it.
     """
     try:
         with path.open("rb") as file, quiet():

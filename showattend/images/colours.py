@@ -1,11 +1,11 @@
-"""From the numbers of an image file to sRGB; an ordinary photograph needs none of it.
+"""Conversion of an image file's values to sRGB; an ordinary photograph needs none of it.
 
-- An ICC profile is applied. One that says sRGB, that is broken, or that is meant for another kind
-  of picture changes no pixel.
+- An ICC profile is applied, unless it is equivalent to sRGB, broken, or meant for another kind of
+  image.
 - More than 8 bits: see ``depth.py``. Transparency is composited over white.
-- Pixels are converted in tiles, on the way to the size that is wanted.
+- Pixels are converted in tiles, on the way to the requested size.
 
-This module needs numpy and Pillow alone: ``showattend export`` writes it into caption.py.
+This module needs only numpy and Pillow, because ``showattend export`` copies it into caption.py.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from PIL import Image
 from showattend.images.depth import Numbers, is_cut, numbers_of, stated_white, tiles
 
 _SUPPORT = {Image.Resampling.BILINEAR: 1.0, Image.Resampling.BICUBIC: 2.0}
-_LARGEST_PROFILE = 4_000_000  # bytes: those of printers have two million
+_LARGEST_PROFILE = 4_000_000  # bytes: printers' profiles have two million
 _SAME = 3  # levels by which a profile may differ from sRGB and count as it
 
 
 class Conversion(NamedTuple):
-    """How to bring an image's pixels to sRGB.
+    """How to convert an image's pixels to sRGB.
 
     Attributes:
-        numbers: What numbers of other than 8 bits mean; None where there are none.
-        transform: From the file's colours to sRGB; None where they are sRGB, or nobody knows.
+        numbers: The meaning of values that are not 8-bit; None if there are none.
+        transform: Converts the file's colours to sRGB; None if they are sRGB, or unknown.
     """
 
     numbers: Numbers | None
@@ -42,11 +42,11 @@ class Conversion(NamedTuple):
         return "RGB" if self.transform is None else str(self.transform.input_mode)
 
     def is_plain(self, image: Image.Image) -> bool:
-        """Whether an image's pixels are ready for the transform as they are."""
+        """Whether an image's pixels need no conversion before the transform."""
         return image.mode == self._mode and self.numbers is None and not image.has_transparency_data
 
     def rgb(self, image: Image.Image) -> Image.Image:
-        """All of an image in sRGB; the pixels may be those of the image itself."""
+        """The whole image in sRGB; its pixels may be shared with the image itself."""
         if self.is_plain(image):
             whole = image._new(image.im)  # no copy, and none of the file's metadata
         elif self.numbers is None and not image.has_transparency_data:
@@ -66,10 +66,10 @@ class Conversion(NamedTuple):
         box: tuple[float, float, float, float],
         gap: float,
     ) -> Image.Image:
-        """`Stored.resized` for an image that has to be converted, in a fraction of the memory.
+        """`Stored.resized` for an image that needs conversion, in a fraction of the memory.
 
-        The pixels are those of ``rgb(image).resize(size, resample, box, reducing_gap=gap)`` where
-        no profile is applied (profiles are applied after resizing).
+        The pixels equal ``rgb(image).resize(size, resample, box, reducing_gap=gap)`` if no profile
+        is applied (profiles are applied after resizing).
         """
         if self.is_plain(image):
             return self._to_srgb(image.resize(size, resample, box, reducing_gap=gap))
@@ -100,7 +100,7 @@ class Conversion(NamedTuple):
         return self._to_srgb(reduced.resize(size, resample, part))
 
     def _converted(self, image: Image.Image) -> Image.Image:
-        """Bring a part of the picture to 8 bits without transparency, in the file's own colours."""
+        """Convert a part of the picture to 8 bits without transparency, in the file's colours."""
         if self.numbers is not None:
             image = self.numbers(image)
         if image.mode == "LAB":
@@ -112,17 +112,17 @@ class Conversion(NamedTuple):
         return image.convert(self._mode)
 
     def _to_srgb(self, image: Image.Image) -> Image.Image:
-        """Bring a picture of the file's own colours to sRGB."""
+        """Convert a picture in the file's own colours to sRGB."""
         return image if self.transform is None else _applied(self.transform, image)
 
 
 def stated_depth(image: Image.Image) -> tuple[float | None, bool]:
-    """`stated_white` and `is_cut` of an opened image; once it is loaded they are lost."""
+    """`stated_white` and `is_cut` of an opened image; loading it loses them."""
     return stated_white(image), is_cut(image)
 
 
 def conversion_of(image: Image.Image, stated: float | None, deep: bool) -> Conversion | None:
-    """How to bring a loaded image to sRGB; None where its pixels are that as they are.
+    """How to convert a loaded image to sRGB; None if its pixels already are sRGB.
 
     Args:
         image: Loaded by Pillow.
@@ -130,7 +130,7 @@ def conversion_of(image: Image.Image, stated: float | None, deep: bool) -> Conve
         deep: The second result of `stated_depth`.
 
     Raises:
-        Exception: Nearly any, of Pillow: the image has a mode that cannot be shown.
+        Exception: Nearly any, from Pillow: the image has a mode that cannot be shown.
     """
     numbers = numbers_of(image, stated, deep)
     profile = image.info.get("icc_profile")
@@ -145,10 +145,10 @@ def conversion_of(image: Image.Image, stated: float | None, deep: bool) -> Conve
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> Any:
-    """From an ICC profile's colours to sRGB; None where that changes nothing, or makes no sense.
+    """A transform from a profile's colours to sRGB; None if it changes nothing, or makes no sense.
 
     Args:
-        profile: As the file holds it.
+        profile: The profile as stored in the file.
         mode: The mode of the picture.
     """
     try:
@@ -159,7 +159,7 @@ def _transform(profile: bytes, mode: str) -> Any:
         grey = mode in ("1", "L", "LA")
         taken = {"GRAY": "L" if grey else "", "CMYK": "CMYK", "RGB": "RGB"}.get(space, "")
         if not taken or (taken == "CMYK") != (mode == "CMYK") or mode == "LAB":
-            return None  # it is of another kind of picture
+            return None  # it is for another kind of image
         transform = ImageCms.buildTransform(
             opened,
             ImageCms.createProfile("sRGB"),
@@ -178,12 +178,12 @@ def _transform(profile: bytes, mode: str) -> Any:
                 return None
             black, white = found[0, 0], found[0, -1]
         return transform if white.min() - black.max() > 64 else None  # else it is nonsense
-    except Exception:  # broken, or Pillow comes without its colour management
+    except Exception:  # broken, or Pillow was built without colour management
         return None
 
 
 def _probe(mode: str) -> Image.Image:
-    """Colours from all over a mode's space in one row, zeros first and full ones last."""
+    """Colours from all over a mode's space in one row, from zeros to full values."""
     steps = np.linspace(0, 255, 256 if mode == "L" else 9).round().astype(np.uint8)
     grid = np.meshgrid(*[steps] * len(mode.strip()), indexing="ij")
     row = np.stack([axis.ravel() for axis in grid], -1)[None]
@@ -202,6 +202,6 @@ def _applied(transform: Any, image: Image.Image) -> Image.Image:
     from PIL import ImageCms
 
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # it is None only when converting in place
+    assert converted is not None  # None only when converting in place
     converted.info.clear()
     return converted

@@ -1,6 +1,6 @@
-"""Find the image files that files, folders and glob patterns stand for.
+"""Find the image files given by files, folders and glob patterns.
 
-All commands find images with this module, so that they agree on which files there are.
+All commands find images with this module, so that they find the same files.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ _LOOKED_AT = 10_000  # files of a folder left out, to see whether it has an imag
 def find_images(
     paths: Sequence[str | Path], recursive: bool = False
 ) -> tuple[list[Path], list[str]]:
-    """List the image files that files, folders and glob patterns stand for.
+    """List the image files given by files, folders and glob patterns.
 
-    A file that is named is taken whatever its suffix; folders and patterns yield the files with
-    one of ``IMAGE_SUFFIXES`` that are not hidden, including broken links, which cannot be opened
-    later. Hidden folders and those in ``LEFT_OUT`` are entered only if they are named; a warning is
-    logged if they contain images. Linked folders are entered once each, so loops end.
+    A named file is used whatever its suffix; folders and patterns yield the files with one of
+    ``IMAGE_SUFFIXES`` that are not hidden, including broken links, which cannot be opened later.
+    Hidden folders and those in ``LEFT_OUT`` are entered only if they are named; a warning is logged
+    if they contain images. Linked folders are entered once each, so loops end.
 
     Args:
         paths: Files, folders, and patterns such as ``photos/*.jpg`` or ``photos/**/*.png``.
         recursive: Look into the folders' subfolders too.
 
     Returns:
-        The files, sorted and each once, and the problems, one line each: what does not exist,
+        The files, sorted and each once, and the problems, one line each: whatever does not exist,
         contains no images, or cannot be entered.
     """
     found: dict[Path, Path] = {}
@@ -98,7 +98,7 @@ def find_images(
 def find_file(path: Path) -> Path | None:
     """The file of this name; if there is none, the only one whose name is equivalent.
 
-    Names from another system may differ in case, in the spelling of accents, or in blanks
+    Names from another system may differ in case, in the encoding of accents, or in spaces
     (`showattend.system.matching.name_key`).
     """
     if path.exists():
@@ -112,7 +112,7 @@ def find_file(path: Path) -> Path | None:
 
 
 class _Walk:
-    """Looks into folders; what it left out and could not enter is collected."""
+    """Searches folders; collects what it left out and could not enter."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -121,13 +121,13 @@ class _Walk:
     def images(self, folder: Path, recursive: bool, named: Sequence[str] = ()) -> list[Path]:
         """The images in a folder, and with ``recursive`` in its subfolders.
 
-        Folders of these names are entered, whatever they are called.
+        Folders given by name are always entered.
         """
         files: list[Path] = []
         entered: set[str] = set()
         folders, links = [folder], list[Path]()
         while folders or links:
-            # Links come last: a folder is called by its own name, if that is within.
+            # Links come last: a folder within is listed under its own name.
             each = folders.pop() if folders else links.pop(0)
             real = os.path.realpath(each)
             if real in entered:
@@ -143,7 +143,7 @@ class _Walk:
         return files
 
     def matches(self, pattern: str, recursive: bool) -> list[Path]:
-        """The images that a pattern stands for; ``**`` stands for any number of folders."""
+        """The images that match a pattern; ``**`` matches any number of folders."""
         parts = Path(pattern).parts
         start = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
         folders = [Path(*parts[:start])]
@@ -204,8 +204,8 @@ def warn_left_out(first: Sequence[object], count: int) -> None:
     """Log what was left out.
 
     Args:
-        first: The first of it, files and folders.
-        count: How many there are.
+        first: The first files and folders.
+        count: The number of all.
     """
     if count:
         more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
@@ -257,5 +257,5 @@ def _is_image_file(path: Path) -> bool:
         return False
     try:
         return path.is_file() or (path.is_symlink() and not path.exists())
-    except OSError:  # to open it will say why
+    except OSError:  # opening it will give the reason
         return True

@@ -1,4 +1,4 @@
-"""HEIC photographs, by pillow-heif where it is installed."""
+"""HEIC photographs, read by pillow-heif if it is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BRANDS = frozenset(
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins with these 12 bytes is one."""
+    """Whether a file that begins with these 12 bytes is a HEIC photograph."""
     return head[4:8] == b"ftyp" and head[8:12] in _BRANDS
 
 
@@ -24,7 +24,7 @@ def open_heif(file: IO[bytes], path: Path) -> Image.Image:
 
     Raises:
         ImageError: pillow-heif is not installed.
-        Exception: Any, of pillow-heif, where the file is damaged.
+        Exception: Any, from pillow-heif, if the file is damaged.
     """
     try:
         from pillow_heif import HeifImageFile

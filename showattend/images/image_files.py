@@ -1,10 +1,10 @@
 """Open any image file safely: decoded, not yet upright nor at the network's size.
 
-An ordinary photograph, a JPEG in sRGB, passes through here alone. What others need is elsewhere:
-`colours` and `depth` bring other numbers to sRGB, `memory_needed` knows what decoding takes,
-`heif` and `arrays` read what Pillow does not.
+An ordinary photograph, a JPEG in sRGB, needs only this module. Others need more: `colours` and
+`depth` convert other values to sRGB, `memory_needed` estimates the cost of decoding, `heif` and
+`arrays` read what Pillow does not.
 
-This module needs numpy and Pillow alone: ``showattend export`` writes it into caption.py.
+This module needs only numpy and Pillow, because ``showattend export`` copies it into caption.py.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from showattend.system.quiet import quiet
 MAX_PIXELS = 178_956_970
 """Pillow's limit against decompression bombs; larger files are refused."""
 
-# They are named so that Pillow neither imports its other forty plugins nor tries them on a file
-# (one of them, EPS, would start Ghostscript on whatever is uploaded). JPEG stands for MPO too.
+# Listed so that Pillow neither imports its other forty plugins nor tries them on a file (EPS would
+# start Ghostscript on any upload). JPEG includes MPO.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif", "Ppm"):
     import_module(f"PIL.{_plugin}ImagePlugin")
 
-# What Pillow logs of damaged data would be printed where nobody listens to its log.
+# Without a handler, Python prints what Pillow logs about damaged data.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
@@ -44,11 +44,11 @@ class Stored(NamedTuple):
     """A decoded photograph, before it is turned upright.
 
     Attributes:
-        image: Its pixels as stored; of a JPEG perhaps at a fraction of its size.
+        image: Its pixels as stored; for a JPEG perhaps at a fraction of its size.
         size: The whole photograph's width and height as stored.
-        covered: How much of ``image``, from its top left corner, the whole photograph fills.
-        orientation: EXIF's number of the turn still to be made, 1 to 8.
-        conversion: To sRGB; None where the pixels are that as they are.
+        covered: The part of ``image``, from its top left corner, that the whole photograph fills.
+        orientation: The EXIF orientation still to be applied, 1 to 8.
+        conversion: The conversion to sRGB; None if the pixels already are sRGB.
     """
 
     image: Image.Image
@@ -63,7 +63,7 @@ class Stored(NamedTuple):
         return self.size[::-1] if self.orientation >= 5 else self.size
 
     def rgb(self) -> Image.Image:
-        """All of ``image`` in sRGB, not turned; the pixels may be those of ``image`` itself."""
+        """All of ``image`` in sRGB, not rotated; the pixels may be those of ``image`` itself."""
         if self.conversion is not None:
             return self.conversion.rgb(self.image)
         whole = self.image._new(self.image.im)  # no copy, and none of the file's metadata
@@ -77,13 +77,14 @@ class Stored(NamedTuple):
         box: tuple[float, float, float, float],
         gap: float = 3.0,
     ) -> Image.Image:
-        """The part of ``image`` within a box, at another size, in sRGB, not turned.
+        """The part of ``image`` within a box, at another size, in sRGB, not rotated.
 
         Args:
             size: Width and height.
             resample: BILINEAR or BICUBIC.
             box: Left, top, right, bottom of the part.
-            gap: Pillow's ``reducing_gap``: averaging whole blocks leaves so many times the pixels.
+            gap: Pillow's ``reducing_gap``: averaging whole blocks leaves this many times the
+                pixels.
         """
         if self.conversion is not None:
             return self.conversion.resized(self.image, size, resample, box, gap)
@@ -96,7 +97,7 @@ def load_image(path: Path | Image.Image | np.ndarray, at_least: int | None = Non
     Args:
         path: A file, a picture or an array [H, W], [H, W, 3 or 4]; see
             `showattend.images.sources.plain`.
-        at_least: A JPEG may come smaller, no side below this; None wants all its pixels.
+        at_least: A JPEG may be decoded smaller, with no side below this; None needs all its pixels.
 
     Raises:
         ImageError: See `showattend.images.upright.open_image`.
@@ -126,7 +127,7 @@ def identify(file: IO[bytes], path: Path) -> Image.Image:
     """Open the file with the plugin of its format; nothing is decoded yet.
 
     Raises:
-        ImageError: It is empty, no image, or has too many pixels.
+        ImageError: It is empty, not an image, or has too many pixels.
     """
     head = file.read(12)
     file.seek(0)
@@ -157,7 +158,7 @@ def draft(image: Image.Image, at_least: int | None) -> tuple[tuple[float, float]
     """Set an opened JPEG to a fraction of its size, no side below ``at_least``.
 
     Returns:
-        How much of what will be decoded the whole photograph covers (None: all of it), and the
+        The part of the decoded image that the whole photograph covers (None: all of it), and the
         bytes that decoding takes.
     """
     buffers = buffers_of(image)
@@ -166,7 +167,7 @@ def draft(image: Image.Image, at_least: int | None) -> tuple[tuple[float, float]
 
 
 def _decode(image: Image.Image, name: str, at_least: int | None) -> Stored:
-    """Decode an opened image; in a JPEG's decoder, at the least size that is enough."""
+    """Decode an opened image; a JPEG at the smallest sufficient size."""
     size = image.size
     if size[0] * size[1] > MAX_PIXELS:
         raise ImageError(
@@ -192,7 +193,7 @@ def _decode(image: Image.Image, name: str, at_least: int | None) -> Stored:
 
 
 def damaged(name: str, error: Exception) -> ImageError:
-    """What to say of a file that a decoder stumbles over."""
+    """The error for a file that a decoder cannot read."""
     return ImageError(f"{name}: the image is damaged or cut short ({one_line(error)})")
 
 

@@ -1,6 +1,6 @@
-"""What decoding an image takes in memory, known before a pixel is decoded.
+"""The memory needed to decode an image, estimated before decoding.
 
-This module needs Pillow alone: ``showattend export`` writes it into caption.py.
+This module needs only Pillow, because ``showattend export`` copies it into caption.py.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _BITS_PER_SAMPLE, _ROWS, _TILE_WIDTH, _TILE_LENGTH = 258, 278, 322, 323
 
 
 def bytes_needed(image: Image.Image, buffers: int, whole: bool) -> int:
-    """What decoding an opened image takes.
+    """The bytes needed to decode an opened image.
 
     Args:
-        image: Opened by Pillow, not loaded.
-        buffers: `buffers_of` it, before a JPEG was set to a fraction of its size.
-        whole: It is wanted in RGB at the size that it comes in, not resized.
+        image: An image opened by Pillow, not loaded.
+        buffers: The result of `buffers_of`, from before a JPEG was set to a fraction of its size.
+        whole: Whether it is needed in RGB at full size, not resized.
     """
     pixels, each = image.width * image.height, _PIXEL.get(image.mode, 4)
     decoding = pixels * _DECODED.get(image.format or "", each)
     tile = getattr(image, "tile", None)
     if image.info.get("bit_depth", 8) > 8:  # of HEIF
         decoding = 16 * pixels
-    if tile and tile[0][0] in Image.DECODERS:  # written in Python: it holds all rows, twice
+    if tile and tile[0][0] in Image.DECODERS:  # written in Python: holds all rows twice
         decoding = 3 * pixels * each
     copied = whole and (image.mode != "RGB" or "icc_profile" in image.info or is_cut(image))
     converting = pixels * (each + 4) if copied else 0
@@ -43,10 +43,10 @@ def bytes_needed(image: Image.Image, buffers: int, whole: bool) -> int:
 
 
 def buffers_of(image: Image.Image) -> int:
-    """Bytes that a decoder holds beside the picture itself."""
+    """Bytes that a decoder holds in addition to the picture."""
     pixels = image.width * image.height
     layers = getattr(image, "layer", None)
-    if layers and _in_passes(image, len(layers)):  # a JPEG: two bytes a coefficient
+    if layers and _in_passes(image, len(layers)):  # a JPEG: two bytes per coefficient
         blocks = [across * down for _, across, down, *_ in layers]
         most = max(each[1] for each in layers) * max(each[2] for each in layers)
         return 2 * pixels * sum(blocks) // max(most, 1)
@@ -63,15 +63,15 @@ def buffers_of(image: Image.Image) -> int:
 
 
 def _in_passes(image: Any, layers: int) -> bool:
-    """Whether a JPEG comes in several scans: it is whole in memory before a pixel is known."""
+    """Whether a JPEG has several scans: all of it is in memory before any pixel is known."""
     if image.info.get("progressive"):
         return True
-    try:  # Pillow has stopped behind the head of the first scan, which says how many it holds
+    try:  # Pillow has stopped after the first scan's header, which states how many it holds
         place = image.fp.tell()
         image.fp.seek(max(0, place - 16))
         read = image.fp.read(place - image.fp.tell())
         image.fp.seek(place)
-    except (AttributeError, OSError, ValueError):  # loaded long ago
+    except (AttributeError, OSError, ValueError):  # already loaded
         return False
     heads = [read[len(read) - 8 - 2 * held :] for held in range(1, layers)]
     return any(

@@ -11,11 +11,11 @@ _Base: Any = type(Path())
 
 
 class PhotoFile(_Base):
-    """A path whose file is read when it is first opened, and kept in memory from then on.
+    """A path whose file is read when first opened, and then kept in memory.
 
-    Captioning asks for a photograph at the network's size, drawing for all of its pixels: it is
-    decoded for each, from the same bytes. Whatever happens to the file meanwhile, they are of the
-    same photograph.
+    Captioning needs a photograph at the network's size, drawing all of its pixels: it is decoded
+    for each, from the same bytes. So both show the same photograph, whatever happens to the file
+    meanwhile.
 
     Example:
         >>> photo = PhotoFile("dog.jpg")
@@ -26,13 +26,13 @@ class PhotoFile(_Base):
 
     @classmethod
     def of(cls, content: bytes, name: str) -> PhotoFile:
-        """A photograph that is no file, such as an upload; messages call it by this name."""
+        """A photograph that is not a file, such as an upload; messages use this name."""
         photo = cls(name)
         photo._content = content
         return photo
 
     def open(self, mode: str = "r", *args: Any, **options: Any) -> Any:
-        """As `Path.open`; for reading bytes, from memory but for the first time."""
+        """As `Path.open`; bytes are read from memory after the first time."""
         if mode != "rb":
             return super().open(mode, *args, **options)
         if self._content is None:
@@ -42,7 +42,7 @@ class PhotoFile(_Base):
 
     @property
     def digest(self) -> str | None:
-        """The SHA-256 of what was read, in hexadecimal; None before anything was."""
+        """The SHA-256 of the file in hexadecimal; None before it is read."""
         return None if self._content is None else hashlib.sha256(self._content).hexdigest()
 
     def is_dir(self, **options: Any) -> bool:
@@ -50,5 +50,5 @@ class PhotoFile(_Base):
         return self._content is None and bool(super().is_dir(**options))
 
     def is_file(self, **options: Any) -> bool:
-        """Whether it is a file, or has been one."""
+        """Whether it is a file, or was one."""
         return self._content is not None or bool(super().is_file(**options))

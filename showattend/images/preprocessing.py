@@ -30,7 +30,7 @@ class Fitted(NamedTuple):
 
     Attributes:
         pixels: [size, size, 3] uint8, upright, not yet normalised.
-        geometry: Where they lie on the photograph.
+        geometry: Their place on the photograph.
     """
 
     pixels: np.ndarray

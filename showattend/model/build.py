@@ -1,4 +1,4 @@
-"""From a config's sections to the parts of a captioner, which take plain arguments themselves.
+"""Builds the parts of a captioner from a config's sections; the parts take plain arguments.
 
 The ``*_section`` functions go the other way: from a part to the section that builds it again.
 """
@@ -34,7 +34,7 @@ from showattend.text.vocabulary import Vocabulary
 
 @contextmanager
 def float32_by_default() -> Iterator[None]:
-    """Build modules in float32, whatever `torch.set_default_dtype` says."""
+    """Build modules in float32, regardless of `torch.set_default_dtype`."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -53,11 +53,11 @@ def build_encoder(
         pretrained: Load ImageNet weights; False leaves them random (a checkpoint that carries
             encoder weights fills them in). See `build_backbone`.
         beside: See `Encoder`.
-        draw: False where a checkpoint's weights are assigned next; see `build_backbone`.
+        draw: False if a checkpoint's weights are assigned next; see `build_backbone`.
 
     Raises:
-        ConfigError: The name is unknown, the weights cannot be had, or ``beside`` is invalid.
-        CheckpointError: The weights file is not the one the recipe names.
+        ConfigError: The name is unknown, the weights are not available, or ``beside`` is invalid.
+        CheckpointError: The weights file does not match the recipe.
     """
     with float32_by_default():
         body, stages = build_backbone(name, pretrained, draw)
@@ -71,8 +71,8 @@ def encoder_of(config: EncoderConfig, *, pretrained: bool, draw: bool = True) ->
     """The frozen encoder that a config describes.
 
     Args:
-        config: The encoder's name, and the stage that is added to its last one.
-        pretrained: Load ImageNet weights, whatever the config says.
+        config: The encoder's name, and the stage that is added to the last one.
+        pretrained: Load ImageNet weights, regardless of the config.
         draw: See `build_encoder`.
 
     Raises:
@@ -98,20 +98,20 @@ def build_decoder(
     vocabulary_size: int,
     feature_dim: int,
 ) -> Any:
-    """The decoder that a config describes, in its fast form where there is one, in float32.
+    """The decoder that a config describes, in float32 and in its fast form if there is one.
 
     Args:
         config: The decoder section.
         attention: The attention section.
         encoder: The encoder section, for its layers of self-attention over the grid.
         vocabulary_size: V.
-        feature_dim: D, of the encoder's annotations.
+        feature_dim: D of the encoder's annotations.
 
     Returns:
         A module that follows `showattend.model.decoders.protocol.Decoder`.
 
     Raises:
-        ConfigError: The kinds of decoder and attention, or their options, do not go together.
+        ConfigError: The kinds of decoder and attention, or their options, cannot be combined.
     """
     cls, attention = DECODERS[config.kind], attention or AttentionConfig()
     options, looking = dict(config.options), to_dict(attention)
@@ -130,7 +130,7 @@ def build_decoder(
 
 
 def _unused(looking: dict[str, Any], kind: str) -> str:
-    """The message for a kind of decoder that takes no attention, which a config sets."""
+    """The message if a config sets attention for a kind of decoder that takes none."""
     usual = to_dict(AttentionConfig())
     name, value = next((k, v) for k, v in looking.items() if k not in usual or v != usual[k])
     users = ", ".join(other for other, cls in DECODERS.items() if takes(cls, "attention"))
@@ -141,7 +141,7 @@ def _unused(looking: dict[str, Any], kind: str) -> str:
 
 
 def _refinement(encoder: EncoderConfig, feature_dim: int) -> GridSelfAttention | None:
-    """The layers over the grid that a config asks for.
+    """The layers over the grid that a config requests.
 
     Raises:
         ConfigError: One of their options is invalid.
@@ -158,7 +158,7 @@ def _refinement(encoder: EncoderConfig, feature_dim: int) -> GridSelfAttention |
         if (value := getattr(encoder, name)) != getattr(EncoderConfig, name):
             raise ConfigError(
                 f"encoder.{name} is {value:g}, but encoder.self_attention is 0; leave it out, or "
-                "say how many layers"
+                "set the number of layers"
             )
     return None
 
@@ -170,8 +170,8 @@ def encoder_section(
 
     Args:
         encoder: The backbone.
-        preprocessing: Its input's.
-        decoder: What may begin with layers of self-attention over the grid.
+        preprocessing: The preprocessing of its input.
+        decoder: The decoder, which may begin with layers of self-attention over the grid.
 
     Raises:
         ConfigError: No recipe has the encoder's name, so it could not be built again.
@@ -193,14 +193,14 @@ def decoder_sections(decoder: Any) -> dict[str, dict[str, Any]]:
         decoder: A registered kind, possibly behind self-attention over the grid.
 
     Raises:
-        ConfigError: It is of no such kind.
+        ConfigError: Its kind is not registered.
     """
     inner = innermost(decoder)
     kinds = {cls: kind for kind, cls in DECODERS.items()}
     kind = next((kinds[cls] for cls in type(inner).__mro__ if cls in kinds), None)
     if kind is None:
         raise ConfigError(
-            f"{type(inner).__name__} is no registered kind of decoder, so it could not be built "
+            f"{type(inner).__name__} is not a registered kind of decoder, so it could not be built "
             f"again; known: {', '.join(DECODERS)}"
         )
     options = {"kind": kind, **inner.options}
@@ -223,8 +223,8 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
     """Build what a checkpoint describes.
 
     Args:
-        checkpoint: As it was loaded.
-        name: What it was loaded from, for messages.
+        checkpoint: The loaded checkpoint.
+        name: Its source, for messages.
 
     Raises:
         CheckpointError: Its parts do not fit together.
@@ -263,7 +263,7 @@ def parts_of(checkpoint: Checkpoint, name: str) -> Parts:
                 feature_dim=feature_dim,
             )
         if basis is not None and len(basis) != feature_dim:
-            raise CheckpointError(f"{name}: its calibration is of another model")
+            raise CheckpointError(f"{name}: its calibration belongs to another model")
         decoder.load_state_dict(weights["decoder"], assign=True)
     except (RuntimeError, KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]

@@ -1,8 +1,8 @@
 """Encoders: a batch of images to a grid of annotation vectors a_1..a_L (paper, section 3.1.1).
 
-Backbones of torchvision and timm (`showattend.model.backbones`) stand behind one interface,
-`Encoder`. What it says of itself is what the backbone does: `dim`, `stride` and `grid` come from
-running it, and no pooling stretches the grid to another shape.
+Backbones of torchvision and timm (`showattend.model.backbones`) share one interface, `Encoder`. Its
+`dim`, `stride` and `grid` are measured by running the backbone, and no pooling stretches the grid
+to another shape.
 
 Shape suffixes: B images, H and W rows and columns of the grid, D feature dimension.
 """
@@ -20,13 +20,13 @@ from showattend.model.staged import Staged
 class Encoder(Staged):
     """A backbone that keeps its spatial activation map.
 
-    It stays in eval mode, whatever mode `train` asks for: dropout is off and batch normalisation
+    It stays in eval mode, whatever mode `train` sets: dropout is off and batch normalisation
     uses its stored statistics, in a frozen encoder as in the fine-tuned stages of an open one.
     `Staged` has its arguments and attributes.
     """
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Encode images [B, 3, size, size], normalised as the recipe says, to [B, H, W, D]."""
+        """Encode images [B, 3, size, size], normalised as in the recipe, to [B, H, W, D]."""
         images = images.contiguous(memory_format=torch.channels_last)
         if self.beside is not None:
             return self._with_finer(images)

@@ -1,7 +1,7 @@
-"""Models of the Hugging Face Hub: ``hf:user/name``, fetched once and kept in the Hub's own cache.
+"""Models on the Hugging Face Hub: ``hf:user/name``, fetched once and kept in the Hub's own cache.
 
-Nothing is downloaded unless a model is given in this form, and a line says so before. A copy that
-is in the cache is used as it is, without asking the Hub: ``hf:user/name@REVISION`` names another.
+Nothing is downloaded unless a model is given in this form, and a line announces it. A copy in the
+cache is used without asking the Hub; ``hf:user/name@REVISION`` selects another version.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _log = logging.getLogger(__name__)
 
 
 def is_hub(model: str) -> bool:
-    """Whether a model is given as one of the Hub's."""
+    """Whether a name refers to a model on the Hub."""
     return model.startswith(PREFIX)
 
 
 def looks_like_hub(model: str) -> bool:
-    """Whether a model's name could be one of the Hub's, without the prefix."""
+    """Whether a name could be a model's on the Hub, without the prefix."""
     return _REPOSITORY.fullmatch(model) is not None
 
 
 def fetch(model: str, file_name: str, others: tuple[str, ...]) -> Path:
-    """Find a model of the Hub in the cache, or download it.
+    """Find a model in the Hub's cache, or download it.
 
     Args:
         model: ``hf:user/name`` or ``hf:user/name@revision``.
         file_name: The model's file, without which it is refused.
-        others: Files that may lie next to it. No other file is downloaded.
+        others: Files that may accompany it. No other file is downloaded.
 
     Returns:
         The path of the model's file in the cache.
 
     Raises:
-        CheckpointError: It has another form, there is no such model, it is not one of showattend,
-            or the Hub cannot be reached.
+        CheckpointError: The name has another form, there is no such model, it is not a showattend
+            model, or the Hub cannot be reached.
     """
     repository, at, revision = model.removeprefix(PREFIX).partition("@")
     if not _REPOSITORY.fullmatch(repository) or (at and not revision):
@@ -78,16 +78,16 @@ def fetch(model: str, file_name: str, others: tuple[str, ...]) -> Path:
     except CheckpointError:
         raise
     except RevisionNotFoundError as error:
-        raise CheckpointError(f"{model}: the Hub has no such revision of it") from error
+        raise CheckpointError(f"{model}: the Hub has no such revision") from error
     except RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"{model}: the Hub has no such model, or it is private; for that: hf auth login"
+            f"{model}: the Hub has no such model, or it is private (log in with hf auth login)"
         ) from error
     except OfflineModeIsEnabled as error:
         raise CheckpointError(
-            f"{model}: not in the cache, and HF_HUB_OFFLINE forbids to fetch it"
+            f"{model}: not in the cache, and HF_HUB_OFFLINE forbids fetching it"
         ) from error
-    except Exception as error:  # of requests, httpx or httpx2, by the version of huggingface_hub
+    except Exception as error:  # from requests, httpx or httpx2, depending on huggingface_hub
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise CheckpointError(
             f"{model}: cannot be fetched from the Hugging Face Hub ({reason})"
@@ -96,7 +96,7 @@ def fetch(model: str, file_name: str, others: tuple[str, ...]) -> Path:
 
 
 def kept_models(file_name: str) -> Iterator[tuple[str, Path]]:
-    """Yield the names and files of models in the Hub's cache, of whatever library."""
+    """Yield the names and files of models in the Hub's cache, of any library."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for folder in sorted(Path(HF_HUB_CACHE).glob("models--*--*")):

@@ -147,7 +147,7 @@ def choose_options(
 ) -> dict[str, Any]:
     """Return all options of a kind: the given values, and defaults for the rest.
 
-    An option of other kinds may be given too, with its default: configs and models of before kept
+    An option of other kinds may be given too, with its default: earlier configs and models had
     the options of all kinds.
 
     Args:

@@ -1,4 +1,4 @@
-"""The models of this machine: shipped, trained here, and fetched from the Hugging Face Hub."""
+"""The models on this machine: shipped, trained here, and fetched from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from showattend.model.checkpoint import DEFAULT_MODEL, FILE_NAME, load_meta, shi
 from showattend.model.hub import kept_models
 
 RUNS = Path("runs")
-"""Where configs put their runs: `known_models` looks there, two folders deep."""
+"""The folder of runs: `known_models` searches it, two folders deep."""
 
 
 class Known(NamedTuple):
     """One model.
 
     Attributes:
-        name: What ``--model`` takes.
+        name: Its name for ``--model``.
         where: "shipped", "local" or "from the Hub".
         words: The size of its vocabulary.
         bytes: The size of its file.
@@ -33,8 +33,8 @@ class Known(NamedTuple):
 def known_models(runs: Path = RUNS) -> list[Known]:
     """List the models, the default first.
 
-    Files that are not models of showattend, such as those of other libraries in the Hub's cache,
-    are left out. Only headers are read.
+    Files that are not showattend models, such as other libraries' in the Hub's cache, are left out.
+    Only headers are read.
 
     Args:
         runs: The folder of local models.

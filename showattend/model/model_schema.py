@@ -1,7 +1,7 @@
 """The schema of every file that describes a model: the header of its weights, and model.json.
 
 A file is checked once, when it is read and before anything is built from it. Every number has an
-upper bound, so that a damaged or hostile file can ask neither for all memory nor for all time.
+upper bound, so that a damaged or hostile file can exhaust neither memory nor time.
 
 The exported program contains this module, so it imports nothing that the program lacks.
 """
@@ -16,8 +16,9 @@ from showattend.exceptions import shown
 from showattend.text.printable import is_word
 
 Check = Callable[[Any, str], None]
-"""Takes a value and where it is; raises ValueError, which names the place, what is there and what
-must be."""
+"""Takes a value and its place; raises a ValueError that names the place, the value and what is
+valid.
+"""
 
 MOST_PIXELS = 4096
 """A side of the network's input."""
@@ -37,7 +38,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def section(required: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
-    """An object with these keys; other keys are those of later versions, and are left alone."""
+    """An object with these keys; other keys are from later versions, and are ignored."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, dict):
@@ -79,7 +80,7 @@ def number(least: float, most: float, *, whole: bool = False) -> Check:
 
 
 def text(*known: str) -> Check:
-    """A text; one of these, where some are given."""
+    """A text; one of these, if given."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, str) or (known and value not in known):
@@ -89,7 +90,7 @@ def text(*known: str) -> Check:
 
 
 def or_null(inner: Check) -> Check:
-    """Null, or what another check accepts."""
+    """Null, or a value that another check accepts."""
 
     def check(value: Any, where: str) -> None:
         if value is not None:

@@ -23,19 +23,19 @@ from showattend.text.vocabulary import Vocabulary
 
 
 class Model:
-    """Encoder, decoder, vocabulary and preprocessing, and what travels with them.
+    """Encoder, decoder, vocabulary and preprocessing, with their data.
 
     Attributes:
         encoder: The backbone.
         decoder: A module that follows `showattend.model.decoders.protocol.Decoder`.
         vocabulary: Its words.
-        preprocessing: From a photograph to the network's input.
+        preprocessing: Converts a photograph to the network's input.
         search: Search defaults. They may be replaced, and are saved with the model.
-        config: The sections of a config that build the parts again.
+        config: The config sections that rebuild the parts.
         record: How the model was trained, and its figures.
-        calibration: What it knows of its own limits.
-        name: What the model was loaded from.
-        file: The file that it was loaded from; None for a model built otherwise.
+        calibration: The thresholds of its warnings.
+        name: The name of the loaded model.
+        file: The file that it was loaded from; None if it was not loaded.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Model:
             model: A shipped model's name, a directory, a file, or ``hf:user/name`` for a model of
                 the Hugging Face Hub, which is downloaded once; None is the shipped default.
             device: auto, cpu, cuda, mps.
-            precision: fp32, with which a photograph has the same caption on every device;
-                bf16 or fp16, which round, and are faster where the processor has them; auto
-                (bf16 where the processor has it, else fp32).
+            precision: fp32, with which a photograph has the same caption on every device; bf16 or
+                fp16, which round, and are faster if the processor supports them; auto (bf16 if
+                supported, else fp32).
             size: Input size in pixels, see `resize`; None is the model's.
 
         Raises:
@@ -132,7 +132,7 @@ class Model:
 
     @property
     def search(self) -> SearchOptions:
-        """Search defaults, of which each call may override some."""
+        """Search defaults, which each call may override."""
         return self._search
 
     @search.setter
@@ -144,21 +144,21 @@ class Model:
         """
         if options.prefix or options.banned:
             raise ConfigError(
-                "prefix and banned are no defaults of a model; give them to caption() each time"
+                "prefix and banned cannot be a model's defaults; pass them to caption() each time"
             )
         self._search = options
 
     def resize(self, size: int) -> None:
-        """Look at photos at another size from now on: a larger one makes a finer grid.
+        """Change the input size: a larger one gives a finer grid.
 
-        Convolutional encoders take other sizes than they were trained at, and a little more than
-        in training can help (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+        Convolutional encoders accept other sizes than in training, and a slightly larger one can
+        help (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
 
         Args:
-            size: Pixels a side of the network's input.
+            size: The side of the network's input in pixels.
 
         Raises:
-            ConfigError: The encoder does not take this size.
+            ConfigError: The encoder does not accept this size.
         """
         size = whole_number("size", size, 1, 10_000)
         if size != self.preprocessing.size:
@@ -168,20 +168,20 @@ class Model:
             self.config = {**self.config, "encoder": encoder}
 
     def outlive_fork(self) -> None:
-        """Prepare to compute, if the process was forked since the model was loaded."""
+        """Prepare for computing, if the process was forked since the model was loaded."""
         if self._forks != forks():
             outlive_fork(self.device)
             self._forks = forks()
 
     @property
     def carries_encoder(self) -> bool:
-        """Whether a checkpoint holds the encoder: its weights are not those that are installed."""
+        """Whether a checkpoint includes the encoder: its weights differ from the installed ones."""
         encoder = self.config.get("encoder", {})
         delivered = encoder.get("pretrained", True) and not encoder.get("finetune_from")
         return not delivered or self.encoder.fingerprint() != self.encoder.delivered
 
     def to_checkpoint(self, *, half: bool = False) -> Checkpoint:
-        """The model as a `Checkpoint`, whose config describes the parts as they are now.
+        """The model as a `Checkpoint`, whose config describes the current parts.
 
         A model that was loaded with precision bf16 has rounded weights: load it with fp32 first.
 
@@ -189,7 +189,7 @@ class Model:
             half: Store weights as float16.
 
         Raises:
-            ConfigError: The encoder is not one that a name builds (`build_encoder`).
+            ConfigError: The encoder cannot be rebuilt from a name (`build_encoder`).
         """
         encoder_config = self.config.get("encoder", {}) | encoder_section(
             self.encoder, self.preprocessing, self.decoder

@@ -35,7 +35,7 @@ def mapping(inner: Check) -> Check:
 
 
 def either(first: Check, second: Check) -> Check:
-    """What one of two checks accepts; the message is the second one's."""
+    """Accept what one of two checks accepts; the message comes from the second."""
 
     def check(value: Any, where: str) -> None:
         try:
@@ -117,10 +117,10 @@ def check_record(record: Any, where: str = "record") -> None:
 
     Args:
         record: The record, as plain values.
-        where: What it is called in the message.
+        where: Its name in the message.
 
     Raises:
-        ValueError: A part of it is not what its name says; the message names the part.
+        ValueError: A part of it has the wrong type; the message names the part.
     """
     shallow(record, where)
     _RECORD(record, where)

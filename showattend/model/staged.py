@@ -1,4 +1,4 @@
-"""A backbone as stages one after another: what it yields, how it is opened and cut.
+"""A backbone as a sequence of stages: measuring, fine-tuning and splitting it.
 
 Shape suffixes: B images, H and W rows and columns of the grid, D feature dimension.
 """
@@ -20,24 +20,22 @@ from showattend.model.backbones import parse_name
 from showattend.model.vision_transformers import TokenPart
 
 _SEEN: ContextVar[list[torch.Tensor] | None] = ContextVar("_SEEN", default=None)
-"""Where a stage beside the last one leaves its output, in networks that are more than a chain."""
+"""Holds the output of an additional earlier stage, in networks that are more than a chain."""
 
 
 class Staged(nn.Module):
-    """What an `Encoder` knows of its backbone besides running it.
+    """The base of `Encoder`: everything except running the backbone.
 
     Args:
         body: Maps [B, 3, size, size] to [B, D, H, W].
-        stages: The body's parts in the order in which data passes them, for `finetune_from`
-            and `before`.
-        name: The backbone's name, as `build_encoder` was given it.
-        beside: An earlier stage whose output, on its finer grid, is next to the last one's,
-            which is interpolated to that grid (hypercolumns: Hariharan et al. 2015).
+        stages: The body's parts in the order of the data flow, for `finetune_from` and `before`.
+        name: The backbone's name, as passed to `build_encoder`.
+        beside: An earlier stage whose output, on its finer grid, is concatenated with the last
+            one's, which is interpolated to that grid (hypercolumns: Hariharan et al. 2015).
 
     Attributes:
-        delivered: The `fingerprint` of the weights that the recipe delivers, if the encoder was
-            built with them; None for an encoder built without. A model is saved without encoder
-            weights only while the two are equal.
+        delivered: The `fingerprint` of the recipe's weights, if the encoder was built with them;
+            otherwise None. A model is saved without encoder weights only while the two are equal.
 
     Raises:
         ConfigError: There is no such stage.
@@ -52,7 +50,7 @@ class Staged(nn.Module):
         self.beside = beside
         self.delivered: str | None = None
         self.name = name if beside is None else f"{name} beside {beside}"
-        inside = set(body.modules())  # a classifier beside the body is never opened
+        inside = set(body.modules())  # a classifier outside the body is never trained
         self._parts = [
             (key, part)
             for key, part in stages.items()
@@ -73,8 +71,8 @@ class Staged(nn.Module):
         """Run the backbone once on a blank image: (H, W, D) for that input size.
 
         Raises:
-            ConfigError: The backbone does not take this size, or the stage that is to be next to
-                its last one cannot.
+            ConfigError: The backbone does not accept this size, or the additional stage is
+                unsuitable.
         """
         if size not in self._measured:
             parameter = next(self.parameters())
@@ -109,14 +107,14 @@ class Staged(nn.Module):
 
     @property
     def stages(self) -> list[str]:
-        """The names that `finetune_from` takes, from the input to the output."""
+        """The names that `finetune_from` accepts, from the input to the output."""
         return [name for name, _ in self._stages]
 
     def finetune_from(self, stage: str | None) -> list[nn.Parameter]:
-        """Open this stage and all after it for training; None freezes everything.
+        """Unfreeze this stage and all after it; None freezes everything.
 
         Returns:
-            The parameters opened.
+            The unfrozen parameters.
 
         Raises:
             ConfigError: There is no such stage.
@@ -130,7 +128,7 @@ class Staged(nn.Module):
         return opened
 
     def _from(self, stage: str) -> list[nn.Module]:
-        """The modules of this stage and of all after it.
+        """The modules of this stage and all after it.
 
         Raises:
             ConfigError: There is no such stage.
@@ -138,7 +136,7 @@ class Staged(nn.Module):
         return [part for _, part in self._parts[self._index(stage, "finetune_from") :]]
 
     def _index(self, stage: str, option: str) -> int:
-        """Which of the parts this stage is.
+        """The index of the part that is this stage.
 
         Raises:
             ConfigError: There is no such stage.
@@ -154,10 +152,10 @@ class Staged(nn.Module):
 
     @torch.inference_mode()
     def _check_beside(self, index: int, size: int) -> None:
-        """Refuse a stage whose grid is not a finer one, or whose output cannot be had.
+        """Refuse a stage whose grid is not finer, or whose output is not available.
 
         Raises:
-            ConfigError: It says which.
+            ConfigError: The stage is unsuitable; the message says why.
         """
         x = noise = self._noise(size)
         wanted, finer = self._body_and_stage(noise)
@@ -170,7 +168,7 @@ class Staged(nn.Module):
         if isinstance(self._parts[index][1], TokenPart):
             reason = "all layers of a Vision Transformer have the same grid"
         elif finer is None:
-            reason = "its output is no square map"
+            reason = "its output is not a square map"
         elif finer.shape[2] <= wanted.shape[2]:
             reason = f"its grid is {_by(finer)}, no finer than the last one's {_by(wanted)}"
         else:
@@ -181,7 +179,7 @@ class Staged(nn.Module):
         )
 
     def _body_and_stage(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Run the body: its map [B, D, H, W], and that of the stage beside the last one.
+        """Run the body: its map [B, D, H, W], and that of the additional stage.
 
         The latter is None if the stage yields no square map, or runs more than once.
         """
@@ -197,7 +195,7 @@ class Staged(nn.Module):
             return last, None
 
     def _with_finer(self, images: torch.Tensor) -> torch.Tensor:
-        """Annotations [B, H, W, D] of the last stage and of the one beside it."""
+        """Annotations [B, H, W, D] of the last stage and of the additional one."""
         assert self._finer is not None
         if self._is_chain is None:
             self._check_beside(self._finer, images.shape[-1])
@@ -214,8 +212,8 @@ class Staged(nn.Module):
         return drawn.to(next(self.parameters()))
 
     def _run(self, x: torch.Tensor, start: int) -> torch.Tensor:
-        """Through the parts from ``start`` on, one after another, to annotations [B, H, W, D]."""
-        finer = x  # where the first of them follows the stage that is next to the last
+        """Run the parts from ``start`` on, to annotations [B, H, W, D]."""
+        finer = x  # if the first of them follows the additional stage
         for number, (_, part) in enumerate(self._parts[start:], start):
             x = part(x)
             if number == self._finer:
@@ -227,25 +225,25 @@ class Staged(nn.Module):
         return x.permute(0, 2, 3, 1)
 
     def _cut(self, stage: str) -> int:
-        """Where `before` ends: a stage that is next to the last is not frozen out of reach."""
+        """The end of `before`: no later than the additional stage, whose output is needed."""
         index = self._index(stage, "finetune_from")
         return index if self._finer is None else min(index, self._finer + 1)
 
     @torch.inference_mode()
     def before(self, stage: str, size: int) -> Self | None:
-        """What comes before a stage, as an encoder of its own that shares the weights.
+        """The parts before a stage, as an encoder of its own that shares the weights.
 
-        Its output is all that fine-tuning from that stage needs to keep of an image:
-        `forward_from` goes the rest of the way. Of an encoder with an earlier stage beside the
-        last, it ends with that one.
+        Its output is all that fine-tuning from that stage needs to keep of an image: `forward_from`
+        computes the rest. In an encoder with an additional earlier stage, it ends no later than
+        that one.
 
         Args:
             stage: One of `stages`.
-            size: Pixels a side of the images that it is for.
+            size: The side of its images in pixels.
 
         Returns:
-            The encoder, measured at this size; None where nothing precedes the stage, or where
-            the backbone is more than its parts one after another.
+            The encoder, measured at this size; None if nothing precedes the stage, or if the
+            backbone is more than a chain of its parts.
 
         Raises:
             ConfigError: There is no such stage.
@@ -266,11 +264,11 @@ class Staged(nn.Module):
         return front if same else None
 
     def forward_from(self, stage: str, activations: torch.Tensor) -> torch.Tensor:
-        """From the output [B, H', W', D'] of `before` this stage to annotations [B, H, W, D]."""
+        """Map the output [B, H', W', D'] of `before` this stage to annotations [B, H, W, D]."""
         return self._run(activations.permute(0, 3, 1, 2), self._cut(stage))
 
     def fingerprint(self) -> str:
-        """A checksum of the weights themselves, wherever they came from."""
+        """A checksum of the weights themselves, whatever their source."""
         digest = hashlib.sha256(self.name.encode())
         for key, tensor in self.state_dict().items():
             digest.update(key.encode())
@@ -292,10 +290,10 @@ def _join(last: torch.Tensor, finer: torch.Tensor) -> torch.Tensor:
 
 
 def _map_of(activations: Any) -> torch.Tensor:
-    """Activations as [B, D, H, W], also where a backbone keeps channels last.
+    """Activations as [B, D, H, W], even if the backbone keeps channels last.
 
     Raises:
-        ValueError: They are no square map.
+        ValueError: They are not a square map.
     """
     if not isinstance(activations, torch.Tensor):
         raise ValueError("no tensor")
@@ -304,7 +302,7 @@ def _map_of(activations: Any) -> torch.Tensor:
         return activations
     if one == two != three:
         return activations.permute(0, 3, 1, 2)
-    raise ValueError("no square map, or one that may lie either way")
+    raise ValueError("not a square map, or one of ambiguous layout")
 
 
 def _by(activations: torch.Tensor) -> str:

@@ -11,13 +11,13 @@ from torch import nn
 
 
 class TokenPart(nn.Module):
-    """A part of a Vision Transformer, to be one of a chain like the parts of other networks.
+    """A part of a Vision Transformer, for a chain like the parts of other networks.
 
     Between parts, the N tokens of an image are a map of one row, [B, D, 1, N]. The parts share the
     network's modules and belong to no other module, so that a model's weights keep their names.
 
     Args:
-        inner: From tokens [B, N, D] to tokens [B, N, D].
+        inner: Maps tokens [B, N, D] to tokens [B, N, D].
     """
 
     def __init__(self, inner: nn.Module) -> None:
@@ -25,16 +25,16 @@ class TokenPart(nn.Module):
         self.inner = inner
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """From tokens [B, D, 1, N] to tokens [B, D, 1, N]."""
+        """Map tokens [B, D, 1, N] to tokens [B, D, 1, N]."""
         return _row(self.inner(_tokens(tokens)))
 
 
 class _Embed(TokenPart):
-    """From images to the first layer's tokens, with their positions.
+    """Maps images to the first layer's tokens, with their positions.
 
     Args:
-        embed: From images [B, 3, size, size] to tokens [B, N, D].
-        weights: The weights that it uses, of the network.
+        embed: Maps images [B, 3, size, size] to tokens [B, N, D].
+        weights: The network's weights that it uses.
     """
 
     def __init__(self, embed: Callable[[torch.Tensor], torch.Tensor], weights: nn.Module) -> None:
@@ -78,7 +78,7 @@ def square(tokens_BND: torch.Tensor, prefix: int) -> torch.Tensor:
     """Patch tokens as a map [B, D, H, W], without class or register tokens.
 
     Raises:
-        ValueError: They are no square grid.
+        ValueError: They are not a square grid.
     """
     patches = tokens_BND[:, prefix:]
     side = math.isqrt(patches.shape[1])
@@ -99,7 +99,7 @@ class TorchvisionViT(nn.Module):
         self.model = model
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """From images [B, 3, size, size] to tokens [B, 1 + H W, D]."""
+        """Map images [B, 3, size, size] to tokens [B, 1 + H W, D]."""
         model = cast(Any, self.model)
         patch = model.conv_proj.kernel_size[0]
         if images.shape[2] % patch or images.shape[3] % patch:
@@ -116,12 +116,12 @@ class TorchvisionViT(nn.Module):
         return model.encoder.dropout(tokens + positions)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """From images [B, 3, size, size] to their map [B, D, H, W]."""
+        """Map images [B, 3, size, size] to their map [B, D, H, W]."""
         encoder = cast(Any, self.model).encoder
         return square(encoder.ln(encoder.layers(self.embed(images))), 1)
 
     def stages(self) -> dict[str, nn.Module]:
-        """Its parts, by the names that torchvision gives them."""
+        """Its parts, by torchvision's names."""
         model = cast(Any, self.model)
         positions = model.encoder.pos_embedding
         own = _Own(model.conv_proj, token=model.class_token, positions=positions)
@@ -136,13 +136,13 @@ class _TimmViT:
         self.model = model
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """From images [B, 3, size, size] to tokens [B, N, D]."""
+        """Map images [B, 3, size, size] to tokens [B, N, D]."""
         tokens = self.model._pos_embed(self.model.patch_embed(images))
         return self.model.norm_pre(self.model.patch_drop(tokens))
 
 
 def timm_vit_stages(model: Any, prefix: int) -> dict[str, nn.Module]:
-    """The parts of timm's Vision Transformer, by the names that timm gives them."""
+    """The parts of timm's Vision Transformer, by timm's names."""
     own = _Own(model.patch_embed, model.norm_pre)
     for name in ("cls_token", "reg_token", "dist_token", "pos_embed"):
         if isinstance(parameter := getattr(model, name, None), nn.Parameter):

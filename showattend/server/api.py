@@ -46,7 +46,7 @@ from showattend.server.upload_page import page
 from showattend.text.tokenizer import tokenize
 from showattend.visualize.page import LONGEST_SIDE, photo_values, picture
 
-# Its warnings, of bytes that a client has sent, are for the client alone, who gets an answer.
+# Its warnings about a client's bytes concern only the client, who gets an answer.
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 MOST = 20
@@ -99,7 +99,7 @@ def create_app(
         limits: The limits on requests; None for the defaults.
         hosts: The host names that the server answers to; empty for any.
         origins: Other origins that the page may come from, such as a reverse proxy's address.
-        recent: Where the features of recent photos are kept; None for the defaults.
+        recent: The store of recent features; None for the defaults.
     """
     limits = limits or Limits()
     gate = Gate(limits)
@@ -117,7 +117,7 @@ def create_app(
     app = FastAPI(
         title="showattend", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.add_middleware(GZipMiddleware, compresslevel=6)  # a slow line would carry maps for seconds
+    app.add_middleware(GZipMiddleware, compresslevel=6)  # maps would take seconds on a slow line
     app.add_middleware(Guard, limits=limits, hosts=hosts, origins=origins)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _wrong_value)
@@ -170,10 +170,10 @@ def create_app(
             bool, Form(description="Also return the upright photo, a JPEG as a data: URL.")
         ] = False,
         text: Annotated[
-            str, Form(max_length=600, description="Say this instead of searching for a caption.")
+            str, Form(max_length=600, description="Read this instead of searching for a caption.")
         ] = "",
         short: Annotated[
-            bool, Form(description="Maps in as many digits as can be seen: fewer bytes.")
+            bool, Form(description="Round maps to what can be seen: fewer bytes.")
         ] = False,
     ) -> Answer:
         """Caption a photo, and show for every word where the model looked."""
@@ -239,7 +239,7 @@ def create_app(
 
 
 async def _sweep(recent: Recent) -> None:
-    """Drop old features even if nobody asks for anything."""
+    """Drop old features even if there are no requests."""
     while True:
         await asyncio.sleep(min(max(recent.seconds / 10, 1), 60))
         recent.drop_old()
@@ -273,7 +273,7 @@ def answer(
         name: The name of the file, for messages.
         options: The options of the request.
         limits: The limits on the image.
-        recent: Where to keep its features.
+        recent: The store for its features.
 
     Raises:
         HTTPException: 413 if the image has too many pixels or takes too much memory.
@@ -289,7 +289,7 @@ def answer(
 
 
 def answer_again(captioner: Captioner, token: str, options: Options, recent: Recent) -> Answer:
-    """Caption a photo of which the features are kept.
+    """Caption a photo whose features are kept.
 
     Raises:
         HTTPException: 410 if they are not kept any more.

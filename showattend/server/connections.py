@@ -1,8 +1,8 @@
-"""Connections to the server: how many, and how long each may take to say what it wants.
+"""Connections to the server: how many, and how long each may take to send its request.
 
-uvicorn limits neither the time that a request's head takes nor what a client may leave unread, and
-it answers connections beyond a number in plain text. Here a connection that is not in use makes
-room for a new one, so that nobody can keep others out by opening many.
+uvicorn limits neither the time that a request's head takes nor how long a client may leave an
+answer unread, and it answers surplus connections in plain text. Here an idle connection makes room
+for a new one, so that no client can shut others out by opening many.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MOST = 256
 """The most connections at a time."""
 WAIT = 10.0
-"""Seconds for a request's head, and again for the client to read on."""
+"""Seconds for a request's head, and again for the client to continue reading."""
 LAST = 2.0
-"""Seconds for the last words to a client, once the connection is given up."""
+"""Seconds to send the last message once a connection is given up."""
 
 
 class Connection(H11Protocol):
-    """An HTTP connection that is given up if its client does not speak, or does not listen."""
+    """An HTTP connection that is closed if its client does not send, or does not read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; where there are too many, the one that has waited longest ends."""
+        """Start; if there are too many, close the one that has waited longest."""
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
         self._wait()
@@ -51,7 +51,7 @@ class Connection(H11Protocol):
         super().on_response_complete()
 
     def shutdown(self) -> None:
-        """The server stops: what has been received is answered, what has not is given up."""
+        """The server stops: answer what has been received, and drop the rest."""
         super().shutdown()
         if self.in_use and self.cycle.more_body and not self.cycle.response_started:
             self.cycle.disconnected = True
@@ -61,7 +61,7 @@ class Connection(H11Protocol):
             self._later(LAST, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Answer a request that is not HTTP."""
         self._last_words(400, msg)
 
     @property
@@ -70,7 +70,7 @@ class Connection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def give_up(self, status: int) -> None:
-        """Close the connection; with a word, if the client has begun to speak.
+        """Close the connection, with a message if the client has begun to send.
 
         Args:
             status: 408 if it was too slow, 503 if there is no room for it.
@@ -84,12 +84,12 @@ class Connection(H11Protocol):
             self.transport.close()
 
     def _wait(self) -> None:
-        """Begin to wait for a request's head."""
+        """Start waiting for a request's head."""
         self.since, self._unread = self.loop.time(), math.inf
         self._later(WAIT, self._look)
 
     def _look(self) -> None:
-        """Give the connection up, unless it is in use or its client is still reading."""
+        """Close the connection, unless it is in use or its client is still reading."""
         unread = self.transport.get_write_buffer_size()
         if self.in_use:
             return

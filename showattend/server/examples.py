@@ -1,4 +1,4 @@
-"""The photographs that come with the package, to try the page with."""
+"""Photographs included in the package, to try the page with."""
 
 from __future__ import annotations
 

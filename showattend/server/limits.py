@@ -26,7 +26,7 @@ T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORM = 100_000
 """The most bytes of a request in addition to its photo."""
-# Without any handler, Python prints what the parser of forms logs about malformed requests.
+# Without a handler, Python prints what the form parser logs about malformed requests.
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 _DIGITS = re.compile("[0-9]{1,18}")
@@ -35,7 +35,7 @@ _ADVICE = "; behind a proxy, start it with --allowed-origin and the address that
 UPLOADS = 64
 """The most uploads at a time; one more ends the one that has taken longest."""
 PATIENCE, SLOWEST = 5.0, 10_000
-"""An upload may pause for these seconds, and must bring so many bytes per second otherwise."""
+"""An upload may pause for this many seconds; otherwise it must bring this many bytes per second."""
 BUSY = {"Retry-After": "5"}
 _LOOK = 0.1
 """Seconds between checks whether the client of a waiting request is still connected."""
@@ -79,12 +79,12 @@ class Limits:
 
     @property
     def held(self) -> int:
-        """The most bytes of all requests together: of those that wait and two more."""
+        """The most bytes of all requests together: those waiting and two more."""
         return (self.waiting + 2) * (self.bytes + FORM)
 
     @property
     def too_large(self) -> str:
-        """The message for a larger file."""
+        """The message for a file that is too large."""
         return f"the file is larger than {self.megabytes:g} MB"
 
 
@@ -206,7 +206,7 @@ class Guard:
 
 
 class _Uploads:
-    """What all requests of a server hold together.
+    """The bytes that all requests of a server hold together.
 
     Args:
         most: The most bytes.
@@ -270,7 +270,7 @@ class _Body:
             self._timer.reschedule(0)
 
     def forget(self) -> None:
-        """What was received is held no longer."""
+        """Release what was received."""
         self._uploads.bytes -= self._held
         self._held = 0
 
@@ -312,8 +312,8 @@ class _Body:
 def keep_uploads_in_memory() -> None:
     """Keep Starlette from moving uploads of more than 1 MB to the temporary folder.
 
-    They fit: `Limits.held` is their most. A folder that is full or missing is then no matter, and
-    nothing of a user's reaches a disk.
+    They fit: `Limits.held` bounds them. A full or missing folder then does not matter, and no user
+    data reaches a disk.
     """
     for name in ("spool_max_size", "max_file_size"):  # now, and before Starlette 0.46
         if hasattr(MultiPartParser, name):

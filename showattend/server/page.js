@@ -12,11 +12,11 @@
   showattend.theme($("theme"));
   $("address").textContent = location.origin;
 
-  // The photos in the order they came, and the one that is shown. Of a photo `wanted` is what was
-  // requested last (the first words, the rejected words, a sentence), `shown` what is answered.
+  // The photos in order of arrival, and the one shown. A photo's `wanted` is its last request (the
+  // first words, the rejected words, a sentence), `shown` the one answered.
   const photos = [];
   let current = null, later = 0;
-  const waiting = []; // photos whose turn has not come
+  const waiting = []; // photos in the queue
   let working = false;
 
   const steer = $("steer"), wording = $("wording");
@@ -97,7 +97,7 @@
   function refused(photo, status, error) {
     if (![400, 413].includes(status)) return complain(photo, error);
     if (photo.answer) {
-      photo.wanted = photo.shown; // words that cannot be said
+      photo.wanted = photo.shown; // words that cannot be used
       return complain(photo, error);
     }
     remove(photo, error); // no photo at all
@@ -108,7 +108,7 @@
   const basis = () => (current.request ? current.wanted : current.shown);
   const again = () => current && ask(current, { text: "" });
 
-  // Wait until a slider rests, since every key press is a change.
+  // Wait until a slider stops, since every key press is a change.
   function askSoon() {
     clearTimeout(later);
     later = setTimeout(again, 300);
@@ -147,7 +147,7 @@
     else if (first && !matchMedia("(prefers-reduced-motion: reduce)").matches) viewer.play(true);
   }
 
-  // Turn to a photo. Its address names it, so that Back, a reload and a bookmark find it.
+  // Show a photo. Its address names it, so that Back, a reload and a bookmark find it.
   async function open(photo) {
     current = photo;
     $("viewer").hidden = false;
@@ -210,7 +210,7 @@
     $("again").disabled = !current;
   }
 
-  // Say what is wrong with a photo, at once where it is the one that is shown.
+  // Report what is wrong with a photo, at once if it is the one shown.
   function complain(photo, text) {
     photo.problem = text;
     if (photo === current) say(text);
@@ -275,7 +275,7 @@
     working = false;
   }
 
-  // Drop what is no photo; the one before it is shown instead.
+  // Drop a file that is not a photo; the one before it is shown instead.
   function remove(photo, why) {
     const at = photos.indexOf(photo);
     if (at < 0) return;
@@ -293,7 +293,7 @@
     say(before + why);
   }
 
-  // A picture that the browser cannot make of the file itself.
+  // A picture that the browser cannot decode itself.
   async function preview(photo, address) {
     const bytes = Uint8Array.from(atob(address.split(",")[1]), (sign) => sign.charCodeAt(0));
     const { picture, thumb } = await prepare(new File([bytes], photo.name, { type: "image/jpeg" }));
@@ -333,7 +333,7 @@
     take(files);
   });
 
-  // Examples: fetched once, to be shown and to be taken.
+  // Examples: fetched once, for display and for captioning.
   async function example({ name, alt }) {
     const button = make("button", { type: "button", class: "picture" }, make("span", {}, alt));
     $("pictures").append(button);

@@ -1,10 +1,10 @@
-// What the page does with photos by itself: shrinks them, keeps them in this browser, saves files.
+// The page's own work on photos: shrinking them, keeping them in this browser, saving files.
 "use strict";
 
 const showattendPhotos = (() => {
-  const LONGEST = 1024, THUMB = 200; // pixels of the longer side: what travels, and in the strip
-  const SMALL = 400_000; // bytes: smaller files of few pixels travel as they are
-  const DAYS = 2; // that photos of other tabs are kept for
+  const LONGEST = 1024, THUMB = 200; // pixels of the longer side: as sent, and in the strip
+  const SMALL = 400_000; // bytes: smaller files of few pixels are sent unchanged
+  const DAYS = 2; // days to keep photos of other tabs
 
   // A picture at a fraction of its size, as a JPEG on white.
   function drawn(bitmap, scale) {
@@ -19,8 +19,8 @@ const showattendPhotos = (() => {
     return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
   }
 
-  // A file as {file: what travels, picture: what is shown, thumb}; the last two are null where the
-  // browser does not know the format. Throws if it cannot be read.
+  // A file as {file: to send, picture: to show, thumb}; the last two are null if the browser does
+  // not know the format. Throws if it cannot be read.
   async function prepare(file) {
     await file.slice(0, 1).arrayBuffer(); // a folder, or a file that has gone
     let bitmap;
@@ -57,7 +57,7 @@ const showattendPhotos = (() => {
   }
 
   let session;
-  // Where a browser keeps nothing (a private window, a full disk), the page does without.
+  // If a browser keeps nothing (a private window, a full disk), the page does without.
   const quietly = (work) => async (...given) => {
     try {
       return await work(...given);
@@ -67,7 +67,7 @@ const showattendPhotos = (() => {
   };
   const keep = quietly(async (record) =>
     settled((await table("readwrite")).put({ ...record, session })));
-  // Words that are being written, at once: a reload need not wait for the database.
+  // Text being typed, stored at once: a reload need not wait for the database.
   const writing = (id) => `words of ${id}`;
   const jot = quietly(async (id, words) => {
     if (words === null) sessionStorage.removeItem(writing(id));
@@ -79,7 +79,7 @@ const showattendPhotos = (() => {
     await Promise.all(ids.map((id) => settled(photos.delete(id))));
   });
 
-  // The photos of this tab, or of the tab that an address is from; old ones of others are dropped.
+  // The photos of this tab, or of the tab that an address comes from; drops old ones of other tabs.
   async function kept(id) {
     const all = (await quietly(async () => settled((await table("readonly")).getAll()))()) ?? [];
     try {
@@ -108,7 +108,7 @@ const showattendPhotos = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   }
 
-  // A description beside a photo, as photo programs read it (XMP; IPTC's alt text for screen readers).
+  // A sidecar with the description, for photo programs (XMP; IPTC's alt text for screen readers).
   function description(text) {
     const safe = text.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
     const alt = `<rdf:Alt><rdf:li xml:lang="x-default">${safe}</rdf:li></rdf:Alt>`;

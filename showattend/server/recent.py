@@ -1,7 +1,7 @@
-"""Photos that were captioned a moment ago, kept as features under tokens.
+"""Recently captioned photos, kept as features under tokens.
 
-A word is rejected, and then another: the photo need not travel again for each. What is kept is what
-the encoder made of it, not the photo, for a short time and within a limit of memory.
+So a photo need not be sent again for each word that a user rejects. The server keeps the encoder's
+output, not the photo, for a short time and within a memory limit.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import NamedTuple
 from showattend.given import Looked
 
 SECONDS = 600.0
-"""How long a photo's features are kept after it was last asked for."""
+"""Seconds that a photo's features are kept after their last use."""
 BYTES = 32_000_000
 """The most memory of all features kept: 62 photos of the shipped model."""
 OVERHEAD = 4_000
-"""Bytes that an entry takes besides its features, at most."""
+"""The most bytes of an entry in addition to its features."""
 
 
 class Recent:
     """The features of recent photos by unguessable tokens; safe to use from several threads.
 
     Args:
-        seconds: How long a photo is kept after it was last asked for; 0 keeps none.
-        most: The most memory in bytes; the photos asked for longest ago are dropped first.
+        seconds: How long a photo is kept after its last use; 0 keeps none.
+        most: The most memory in bytes; the least recently used photos are dropped first.
         now: The clock, in seconds.
     """
 
@@ -39,7 +39,7 @@ class Recent:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seconds, self.most, self._now = seconds, most, now
-        self._kept: OrderedDict[str, _Entry] = OrderedDict()  # asked for longest ago comes first
+        self._kept: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
         self._lock = threading.Lock()
 
     def keep(self, looked: Looked, name: str) -> str | None:
@@ -52,7 +52,7 @@ class Recent:
         Returns:
             The token; None if it cannot be kept.
         """
-        # Owned by nobody else: a view would keep a whole batch alive.
+        # A copy of its own: a view would keep a whole batch alive.
         mine = Looked(looked.features.clone(), looked.photo._replace(image=None))
         if not self.seconds or _size(mine) > self.most:
             return None
@@ -74,7 +74,7 @@ class Recent:
             return entry.looked, entry.name
 
     def drop_old(self) -> None:
-        """Drop what has been kept for long enough."""
+        """Drop what has expired."""
         with self._lock:
             self._drop()
 

@@ -1,4 +1,4 @@
-"""A caption on the page as a file to keep: a figure, an animation, or a page of its own."""
+"""A caption on the page as a file: a figure, an animation, or a page of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from showattend.visualize.page import page_html
 KINDS = {"png": "image/png", "gif": "image/gif", "html": "text/html; charset=utf-8"}
 """The files that can be saved, with their content types."""
 LONGEST_SIDE = 1600
-"""Of the photo in a figure, in pixels; larger ones are shrunk before anything is drawn."""
+"""The longest side of the photo in a figure, in pixels; larger ones are shrunk before drawing."""
 MOST_WORDS = 60
 
 
@@ -25,7 +25,7 @@ def draw(captioner: Captioner, photo: PhotoFile, text: str, kind: str, most: int
     """Draw captions of a photo as ``attend --caption --output`` does.
 
     Args:
-        captioner: The model, which is made to say the captions.
+        captioner: The model, on which the captions are forced.
         photo: The photo.
         text: The captions, one per line; a page shows all of them, the others the first.
         kind: One of `KINDS`.
@@ -33,7 +33,7 @@ def draw(captioner: Captioner, photo: PhotoFile, text: str, kind: str, most: int
 
     Raises:
         ImageError: The photo cannot be opened.
-        UserError: There is no caption, there are too many, or one is too long or has no word.
+        UserError: There is no caption, there are too many, or one is too long or has no words.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     if not 1 <= len(lines) <= most:
@@ -48,7 +48,7 @@ def draw(captioner: Captioner, photo: PhotoFile, text: str, kind: str, most: int
 
 
 def _shrunk(captions: list[Caption]) -> list[Caption]:
-    """The same captions of a smaller photo, which is no larger than a figure can show."""
+    """The same captions of a photo shrunk to what a figure can show."""
     photo = thumbnail_of(captions[0], LONGEST_SIDE)
     old = captions[0].geometry
     x, y = (new / side for new, side in zip(photo.size, old.image_size, strict=True))

@@ -1,8 +1,8 @@
-"""Files and folders by their place: a path, the address of a web server, or one that fsspec knows.
+"""Files and folders by place: a path, a web address, or another address that fsspec knows.
 
-All that is listed or read elsewhere goes through here. A listing is complete or an error: fsspec's
-own ``walk``, ``glob``, ``find``, ``exists`` and ``isfile`` take a folder that cannot be listed for
-an empty one.
+Whatever is listed or read elsewhere goes through here. A listing is complete or an error: fsspec's
+``walk``, ``glob``, ``find``, ``exists`` and ``isfile`` treat a folder that cannot be listed as
+empty.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from showattend.exceptions import DataError, one_line
 from showattend.system.unpacking import Readable, UnpackError, gunzipped
 
 TRIES = 4
-"""How often a read over the network is tried."""
+"""The number of attempts to read over the network."""
 _BLOCK = 1 << 20
 _NOT_THERE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 class MissingError(DataError):
-    """A file that is not there."""
+    """A file that does not exist."""
 
 
 # Places ----------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def local_path(place: str) -> str:
 
 
 def is_pattern(place: str) -> bool:
-    """Whether a place has signs that stand for others; a ``?`` is common in web addresses."""
+    """Whether a place has wildcards; a ``?`` is common in web addresses."""
     return _magic(place) is not None
 
 
@@ -88,7 +88,7 @@ def file_system(place: str) -> tuple[Any, str]:
 
 
 def unreadable(place: str, error: Exception) -> DataError:
-    """What to say of a file that cannot be read."""
+    """The error for a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return MissingError(f"{place}: there is no such file")
     return DataError(f"{place}: cannot be read ({one_line(error)})")
@@ -102,7 +102,7 @@ class Entry(NamedTuple):
 
     Attributes:
         place: Its path or address.
-        is_folder: Which of them it is.
+        is_folder: Whether it is a folder.
     """
 
     place: str
@@ -115,20 +115,20 @@ class Entry(NamedTuple):
 
 
 def entries(folder: str) -> list[Entry]:
-    """What is directly in a folder, in the order of the names.
+    """List a folder, sorted by name.
 
     Args:
-        folder: A path or an address; an object has itself in it.
+        folder: A path or an address; an object lists itself.
 
     Raises:
-        FileNotFoundError: There is nothing of that name.
+        FileNotFoundError: Nothing has that name.
         DataError: It cannot be listed.
     """
     try:
         found = _entries_elsewhere(folder) if is_remote(folder) else _entries_here(folder)
     except (FileNotFoundError, DataError):
         raise
-    except Exception as error:  # each kind of connection has errors of its own
+    except Exception as error:  # each kind of connection has its own errors
         raise DataError(f"{folder}: cannot be listed ({one_line(error)})") from error
     return sorted(found, key=lambda each: each.name)
 
@@ -138,7 +138,7 @@ def _entries_elsewhere(folder: str) -> list[Entry]:
     found = []
     for each in system.ls(path, detail=True):
         name, is_folder = each["name"].rstrip("/"), each["type"] == "directory"
-        if not is_folder or name != path.rstrip("/"):  # a folder may have an object of its own
+        if not is_folder or name != path.rstrip("/"):  # a folder may also be an object
             found.append(Entry(system.unstrip_protocol(name), is_folder))
     return found
 
@@ -164,21 +164,21 @@ def _any(_: Entry) -> bool:
 
 
 def walk(top: str, may_enter: Choice = _any) -> Iterator[Entry]:
-    """Yield the files below a folder: those of a folder, then what is in the folders within.
+    """Yield the files below a folder: its own, then those of the folders in it.
 
     Args:
         top: An address, of a folder or an object.
         may_enter: Whether to look into a folder.
 
     Raises:
-        DataError: A folder cannot be listed, or is not there.
+        DataError: A folder cannot be listed, or does not exist.
     """
     for _, found in _folders(top, may_enter):
         yield from (each for each in found if not each.is_folder)
 
 
 def _folders(top: str, may_enter: Choice) -> Iterator[tuple[str, list[Entry]]]:
-    """A folder and those below it, each with what is in it."""
+    """A folder and those below it, each with its entries."""
     left = [top]
     while left:
         folder = left.pop()
@@ -188,23 +188,23 @@ def _folders(top: str, may_enter: Choice) -> Iterator[tuple[str, list[Entry]]]:
 
 
 def _entries_below(folder: str) -> list[Entry]:
-    """The entries of a folder that was there a moment ago."""
+    """The entries of a folder that existed a moment ago."""
     try:
         return entries(folder)
     except FileNotFoundError:
-        raise DataError(f"{folder}: cannot be listed (it is no longer there); try again") from None
+        raise DataError(f"{folder}: cannot be listed (it no longer exists); try again") from None
 
 
 def matching(pattern: str, may_enter: Choice = _any) -> Iterator[Entry]:
-    """Yield the files and folders that a pattern stands for, in order.
+    """Yield the files and folders that match a pattern, in order.
 
-    ``*``, ``?`` and ``[...]`` stand for parts of a name, as in ``glob``; in addresses ``**`` stands
-    for any number of folders, and for all that is below if it comes last. A name that begins with a
-    dot must be asked for with a dot.
+    ``*``, ``?`` and ``[...]`` match parts of a name, as in ``glob``; in addresses ``**`` matches
+    any number of folders, and everything below if it comes last. A name that begins with a dot is
+    matched only by a dot.
 
     Args:
-        pattern: A path or an address with such signs.
-        may_enter: Whether to look into a folder that the pattern does not name outright.
+        pattern: A path or an address with wildcards.
+        may_enter: Whether to look into a folder that the pattern does not name literally.
 
     Raises:
         DataError: A folder cannot be listed.
@@ -249,11 +249,11 @@ def read_file(place: str, most: int) -> bytes:
 
     Args:
         place: The file.
-        most: How many bytes it may have.
+        most: The largest number of bytes it may have.
 
     Raises:
         OverflowError: It has more.
-        Exception: It cannot be read; each kind of connection has errors of its own.
+        Exception: It cannot be read; each kind of connection has its own errors.
     """
     if is_remote(place) and not is_web(place):
         content = _fetched(place, most + 1)
@@ -273,7 +273,7 @@ def _fetched(place: str, most: int) -> bytes:
     except _NOT_THERE:
         raise
     except Exception:
-        if system.info(path).get("size") == 0:  # there is no first byte to ask for
+        if system.info(path).get("size") == 0:  # there is no first byte to request
             return b""
         raise
     return content
@@ -288,11 +288,11 @@ def _read_up_to(file: Readable, most: int) -> bytes:
 
 
 def read_bytes(place: str, most: int) -> bytes:
-    """A small file's content; over the network it is tried several times.
+    """A small file's content; over the network, several attempts are made.
 
     Args:
         place: The file.
-        most: How many bytes it may have.
+        most: The largest number of bytes it may have.
 
     Raises:
         DataError: It cannot be read, or has more.
@@ -311,7 +311,7 @@ def read_bytes(place: str, most: int) -> bytes:
 
 @contextlib.contextmanager
 def open_stream(place: str) -> Iterator[IO[bytes]]:
-    """Open a file to be read once from its beginning to its end.
+    """Open a file to be read once from beginning to end.
 
     Raises:
         DataError: It cannot be opened.
@@ -371,7 +371,7 @@ class _Chunks:
         self._chunks, self._left = chunks, bytearray()
 
     def read(self, size: int, /) -> bytes:
-        """The next bytes: fewer than asked for only at the end."""
+        """The next bytes; fewer than requested only at the end."""
         while len(self._left) < size:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -383,7 +383,7 @@ class _Chunks:
 
 
 class _Whole:
-    """A stream whose reads give fewer bytes than asked for only at its end."""
+    """A stream whose reads return fewer bytes than requested only at its end."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream

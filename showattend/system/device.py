@@ -15,8 +15,8 @@ import torch
 
 from showattend.exceptions import ConfigError
 
-# numpy before 2.4 measures its floats when it is first asked, and would warn in the middle of a
-# training run, which rounds the smallest ones to zero.
+# numpy before 2.4 measures its floats at first use, and would warn in the middle of a training run,
+# which rounds the smallest ones to zero.
 np.finfo(np.float64)
 np.finfo(np.float32)
 
@@ -125,7 +125,7 @@ def _set_exact() -> contextlib.ExitStack:
 
 
 def memory_size(device: torch.device) -> int | None:
-    """The bytes of memory of a device; None if the system does not say."""
+    """The bytes of memory of a device; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:

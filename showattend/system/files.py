@@ -43,7 +43,7 @@ def make_room(path: Path) -> None:
 
 
 def real(path: Path) -> Path:
-    """The absolute path without links; one in a circle stays, where `Path.resolve` may raise."""
+    """The absolute path without links; circular ones stay, for which `Path.resolve` may raise."""
     return Path(os.path.realpath(path))
 
 
@@ -62,7 +62,7 @@ def spare(
     """
     try:
         there = output.stat()
-    except (OSError, ValueError):  # nothing there to lose
+    except (OSError, ValueError):  # nothing to lose
         return
     if not stat.S_ISREG(there.st_mode):  # a terminal may be both read and written
         return
@@ -111,11 +111,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def rewrite(path: Path, content: bytes) -> None:
-    """Replace the content of a file of the user's, atomically like ``write_bytes``.
+    """Replace the content of a user's file, atomically like ``write_bytes``.
 
-    The file keeps its permissions, its owner where that is allowed, and its extended attributes.
-    Its time of modification is now, by which programs notice that it has changed. The content is
-    on the disk before the file is renamed, so that not even a power cut leaves half of it.
+    The file keeps its permissions, its owner if allowed, and its extended attributes. Its
+    modification time changes, so that programs notice. The content is on the disk before the file
+    is renamed, so not even a power cut leaves half of it.
 
     Raises:
         UserError: The file cannot be written, or is write-protected.
@@ -295,7 +295,7 @@ def _short(name: str) -> str:
 
 
 def remove_stale(path: Path) -> list[Path]:
-    """Remove what killed processes left while they wrote a file or folder.
+    """Remove what processes killed while writing a file or folder left behind.
 
     A folder into which `writing_folder` was moving files gets its old content or all of the new.
     Only names of `name_aside` for this path, and those of its weights, are considered. They are
@@ -305,7 +305,7 @@ def remove_stale(path: Path) -> list[Path]:
         path: The file or folder that will be written.
 
     Returns:
-        What is no longer there; what cannot be removed is left.
+        The paths that no longer exist; what cannot be removed is left.
     """
     name = re.escape(_short(path.name))
     forms = [rf"\.{name}\.(?:{_ASIDE})", rf"\.{name}\.{_UNOWNED}"]
@@ -329,14 +329,14 @@ def _is_stale(path: Path, owner: dict[str, str]) -> bool:
             return True
     except OSError:  # gone by now
         return False
-    # On Windows a process cannot be looked for without ending it.
+    # On Windows a process cannot be tested without ending it.
     if sys.platform == "win32" or "pid" not in owner or owner.get("host", _HOST) != _HOST:
         return False
     try:
         os.kill(int(owner["pid"]), 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # somebody else's, or no process id
+    except (OSError, OverflowError):  # another user's, or not a process id
         return False
     return False
 
@@ -370,7 +370,7 @@ def hold(file: IO[Any]) -> bool:
     """Lock an open file until it is closed, or its process ends.
 
     Returns:
-        Whether no other process has locked it; True where files cannot be locked.
+        Whether no other process has locked it; True if files cannot be locked.
     """
     try:
         import fcntl
@@ -393,7 +393,7 @@ def check_room(path: Path, size: int) -> None:
         size: Its size in bytes.
 
     Raises:
-        OSError: It has not, so far as the system knows.
+        OSError: The system reports too little room.
     """
     try:
         free = shutil.disk_usage(path.parent).free

@@ -1,4 +1,4 @@
-"""Processes that were forked: PyTorch's threads do not survive that, and waiting for them hangs."""
+"""Forked processes: PyTorch's threads do not survive a fork, and waiting for them hangs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _forks = 0
 
 
 def forks() -> int:
-    """How many forks lie between this process and its first ancestor that imported this module."""
+    """The number of forks since an ancestor of this process imported this module."""
     return _forks
 
 
 def outlive_fork(device: torch.device) -> None:
-    """Compute with one thread, which works, in a process that was forked after a model was loaded.
+    """Compute with one thread, which works, in a process forked after the model was loaded.
 
     Args:
-        device: Where the model is.
+        device: The device of the model.
 
     Raises:
         UserError: It is on a GPU, which a forked process cannot use.

@@ -1,4 +1,4 @@
-"""When two texts are the same: the one place where texts and names are made comparable.
+"""When two texts are the same: the only place where texts and names are normalised.
 
 Unicode has several spellings of one text: é is one character, or e and an accent (macOS writes file
 names in the second way). They look alike, and are compared in the first, NFC.
@@ -15,10 +15,10 @@ def normal(text: str) -> str:
 
 
 def name_key(name: str) -> str:
-    r"""What is compared of a file's name or path.
+    r"""The form in which file names and paths are compared.
 
-    Upper and lower case (``.JPG``), the spelling of accents, blanks around the parts, ``./`` and
-    the direction of slashes make no difference.
+    Case (``.JPG``), the encoding of accents, spaces around the parts, ``./`` and the direction of
+    slashes make no difference.
     """
     parts = normal(name).replace("\\", "/").split("/")
     kept = [part.strip() for i, part in enumerate(parts) if part.strip() not in (".", "") or i == 0]

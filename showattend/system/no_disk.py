@@ -1,4 +1,4 @@
-"""Imports that would need a disk, on machines where nothing can be written."""
+"""Imports that need a disk, on machines where nothing can be written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 def need_no_temporary_folder() -> None:
     """Let PyTorch's compiler, which timm and torchvision import, do without a temporary folder.
 
-    At import it creates the folder of its cache, in the temporary folder unless this variable
-    names another. A read-only container has none, nor has a machine whose disk is full; and where
-    ``tempfile`` falls back on the current folder, nothing of ours belongs there. The cache is then
-    said to be in a folder that exists. Only ``torch.compile`` would write to it.
+    At import it creates its cache in the temporary folder, unless this variable names another. A
+    read-only container or a full disk has none, and where ``tempfile`` falls back on the current
+    folder, we must not write there. The variable then names a folder that exists. Only
+    ``torch.compile`` would write to it.
     """
     if os.environ.get(_CACHE):
         return

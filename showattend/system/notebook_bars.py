@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 MANY = 20
-"""From so many images on, captioning shows a bar."""
-_SECONDS = 0.2  # between two pictures of a bar
+"""Captioning shows a bar for at least this many images."""
+_SECONDS = 0.2  # seconds between two updates of a bar
 
 
 def in_notebook() -> bool:
@@ -58,7 +58,7 @@ class NotebookBars:
         self._show(now)
 
     def close(self) -> None:
-        """Remove what is left of them."""
+        """Remove those that are left."""
         self.tasks.clear()
         self._show(time.monotonic())
 
@@ -74,12 +74,12 @@ class NotebookBars:
 
 
 def counted(found: Iterator[T], images: Any, name: str) -> Iterator[T]:
-    """The same results; in a notebook, those of many images move a bar.
+    """Pass on the results; in a notebook, with a bar if there are many images.
 
     Args:
         found: One result for each image.
         images: The images.
-        name: What the bar is called.
+        name: The name of the bar.
     """
     total = len(images) if isinstance(images, Sequence) else 0
     return _counted(found, total, name) if total >= MANY and in_notebook() else found

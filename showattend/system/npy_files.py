@@ -1,4 +1,4 @@
-"""NumPy's files, read safely: whatever is in one, it is an array or a ``ValueError``.
+"""Safe reading of NumPy's files: any content gives an array or a ``ValueError``.
 
 Nothing is unpickled, and memory stays in proportion to the file. NumPy's own reader raises
 ``tokenize.TokenError``, ``SyntaxError``, ``MemoryError`` and others on damaged headers.
@@ -16,7 +16,7 @@ import numpy as np
 from showattend.exceptions import one_line
 
 _MOST = 500_000_000
-"""Bytes of all arrays of an .npz file, unpacked: zeros shrink to a thousandth."""
+"""The most bytes of an .npz file's arrays, unpacked: zeros compress to a thousandth."""
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Several processes that train one model together, on one machine or several.
 
 ``torchrun`` starts them. Each takes a part of every batch and of all other work. Machines need not
-share a disk: the first process of all writes the run's folder, and tells the others what it holds;
-each machine has its own data and caches. For a single process, the ordinary case, `Processes()`
-does nothing.
+share a disk: the first process writes the run's folder, and sends the others what it holds; each
+machine has its own data and caches. For a single process, the ordinary case, `Processes()` does
+nothing.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Processes:
 
 
 def _device() -> torch.device:
-    """Where messages must lie: NCCL sends only what is on a GPU."""
+    """The device for messages: NCCL sends only from a GPU."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
@@ -139,11 +139,11 @@ _CONNECTION = re.compile("gloo|nccl|peer|socket|connection", re.IGNORECASE)
 
 @contextmanager
 def others(*, only: bool = True) -> Iterator[None]:
-    """Name what has happened if another process of the run is gone.
+    """Report it clearly if another process of the run is gone.
 
     Args:
-        only: Whether nothing but messages is within; otherwise errors that do not speak of a
-            connection pass.
+        only: Whether the block only sends messages; otherwise errors that do not mention a
+            connection pass through.
 
     Raises:
         UserError: It is.
@@ -193,7 +193,7 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
         importlib.import_module("torch._dynamo")
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=_PATIENCE)
-    if not _joined:  # somebody else's program may have made the group
+    if not _joined:  # the caller's program may have made the group
         _joined.append(_with_machines(Processes(rank, count)))
     return _joined[0], device
 
@@ -202,7 +202,7 @@ _joined: list[Processes] = []
 
 
 def _with_machines(processes: Processes) -> Processes:
-    """The processes with those of their machine, where there are several machines."""
+    """The processes, grouped by machine if there are several."""
     machines = processes.gather(os.environ.get("GROUP_RANK") or platform.node())
     names = list(dict.fromkeys(machines))
     if len(names) == 1:

@@ -1,7 +1,7 @@
 """What a record depends on: code, command, packages, machine, and digests of its inputs.
 
 Every record that states figures holds the result of `stamp` as ``provenance``, so that another
-machine can make the same figures, and two records can be compared (`differences`).
+machine can reproduce the figures, and two records can be compared (`differences`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _command: list[str] = []
 
 
 def remember_command(arguments: Sequence[str], program: str = "showattend") -> None:
-    """Keep the command line of this process for `stamp`; the last one counts."""
+    """Keep the command line of this process for `stamp`; the last call counts."""
     _command[:] = [program, *hide_secrets(arguments)]
 
 
@@ -173,7 +173,7 @@ def joint_digest(digests: Iterable[str | None]) -> str:
 
 
 def portable(values: Any) -> Any:
-    """Replace absolute paths in plain values by ``.../NAME``, for what is given to others.
+    """Replace absolute paths in plain values by ``.../NAME``, for files that are shared.
 
     Args:
         values: Plain values, such as a provenance.
@@ -211,7 +211,7 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 def differences(
     one: Mapping[str, Any], other: Mapping[str, Any], sections: Sequence[str] | None = None
 ) -> list[tuple[str, Any, Any]]:
-    """List what two provenances have different values for.
+    """List the differences between two provenances.
 
     Args:
         one: A provenance, or other plain values.
@@ -219,7 +219,7 @@ def differences(
         sections: The keys to compare; None compares all.
 
     Returns:
-        (key, value of one, value of the other); None where there is none.
+        (key, value of one, value of the other); None if there is none.
     """
     first, second = (
         flatten({key: each[key] for key in each if sections is None or key in sections})

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Without any handler, Python prints what Pillow logs about damaged files.
+# Without a handler, Python prints what Pillow logs about damaged files.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _lock = threading.Lock()
@@ -55,7 +55,7 @@ def quiet() -> Iterator[None]:
 
 @functools.cache
 def _libtiff() -> Callable[[int | None], int | None] | None:
-    """The function of Pillow's libtiff that replaces what is called with an error message."""
+    """The libtiff function in Pillow that sets the error handler."""
     from PIL import Image
 
     try:

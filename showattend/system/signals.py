@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, so that a command that is ended says what is kept, as after Ctrl-C."""
+"""SIGTERM as an exception, so that an ended command says what is kept, as after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def terminate(*_: object) -> NoReturn:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within it, SIGTERM raises `Terminated` in the main thread, unless the program handles it."""
+    """Make SIGTERM raise `Terminated` in the main thread, unless the program handles it."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield

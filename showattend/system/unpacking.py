@@ -1,6 +1,6 @@
-"""Compressed streams, unpacked as they are read: never more at a time than was asked for.
+"""Compressed streams, unpacked as they are read: never more at a time than was requested.
 
-A few bytes of gzip, bzip2 or xz may stand for gigabytes. ``tarfile`` unpacks all that it has read:
+A few bytes of gzip, bzip2 or xz may unpack to gigabytes. ``tarfile`` unpacks all that it has read:
 ten kilobytes of bzip2 can fill the memory before it looks at the result.
 """
 
@@ -26,7 +26,7 @@ class Readable(Protocol):
     """A stream that is read forwards."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes; none at the end."""
+        """Up to this many bytes; none at the end."""
 
 
 class _Unpacker(Protocol):
@@ -56,11 +56,11 @@ class _Gzip:
 
 
 def unpacked(stream: Readable) -> Readable:
-    """A stream as it is or, if it is compressed with gzip, bzip2, xz or (from Python 3.14) zstd,
-    unpacked.
+    """Unpack a stream if it is compressed with gzip, bzip2, xz or (from Python 3.14) zstd.
 
     Args:
-        stream: At its beginning; a read gives fewer bytes than asked for only at its end.
+        stream: A stream at its beginning, whose reads return fewer bytes than requested only at
+            its end.
 
     Raises:
         UnpackError: It is compressed in a way that this Python cannot read.
@@ -78,7 +78,7 @@ def unpacked(stream: Readable) -> Readable:
 
 
 def gunzipped(stream: Readable) -> Readable:
-    """What a stream of gzip stands for."""
+    """An unpacked stream of gzip."""
     return Unpacked(stream, b"", _Gzip())
 
 
@@ -91,13 +91,13 @@ def _zstd() -> Any:
 
 
 class _Rest:
-    """A stream of which the beginning has been read."""
+    """A stream whose beginning has been read."""
 
     def __init__(self, stream: Readable, begin: bytes) -> None:
         self._stream, self._begin = stream, begin
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes; none at the end."""
+        """Up to this many bytes; none at the end."""
         if not self._begin:
             return self._stream.read(size)
         taken, self._begin = self._begin[:size], self._begin[size:]
@@ -105,12 +105,12 @@ class _Rest:
 
 
 class Unpacked:
-    """What a compressed stream stands for.
+    """An unpacked stream.
 
     Args:
         stream: The stream.
-        begin: What has been read of it.
-        unpacker: Of its kind.
+        begin: The bytes already read.
+        unpacker: The unpacker for its kind of compression.
     """
 
     def __init__(self, stream: Readable, begin: bytes, unpacker: _Unpacker) -> None:
@@ -118,7 +118,7 @@ class Unpacked:
         self._taken = self._given = 0
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes; none at the end.
+        """Up to this many bytes; none at the end.
 
         Raises:
             UnpackError: It is damaged, cut off, or a bomb.

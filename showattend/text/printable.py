@@ -1,4 +1,4 @@
-"""Characters that words may hold: a terminal shows what is printed, and obeys some of it."""
+"""Characters that words may contain: terminals execute some of what is printed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Scripts other than the Latin one: what they are called, and how their text is split into tokens.
+"""Scripts other than Latin: their names, and how their text is split into tokens.
 
 The English tools treat a Chinese sentence as one word and know only ASCII punctuation. Here a text
-without blanks between its words is split into characters, as is usual for scores of Chinese and
+without spaces between words is split into characters, as is usual for scores of Chinese and
 Japanese captions, and all of Unicode's punctuation is removed.
 """
 
@@ -23,7 +23,7 @@ UNSPACED = {
     "MYANMAR": "Burmese",
     "TIBETAN": "Tibetan",
 }
-"""Scripts without blanks between words, by the first word of the names of their characters."""
+"""Scripts without spaces between words, by the first word of their characters' names."""
 
 COMMON = {
     "ANGSTROM", "BLACK-LETTER", "DOUBLE-STRUCK", "FEMININE", "KELVIN", "MASCULINE", "MATHEMATICAL",
@@ -42,10 +42,10 @@ def _script(sign: str) -> str:
 
 
 def other_script(texts: Iterable[str]) -> str | None:
-    """The name of the script that most letters of texts are in; None for the Latin script.
+    """The name of the script of most letters in the texts; None for the Latin script.
 
     Args:
-        texts: For example the reference captions of a data set; ASCII is not looked at in detail.
+        texts: For example the reference captions of a data set; ASCII is not examined in detail.
     """
     counts: Counter[str] = Counter()
     for text in texts:
@@ -69,7 +69,7 @@ def split_other(text: str) -> list[str] | None:
         text: Lower-case text in NFC.
 
     Returns:
-        Words at blanks; in scripts without blanks, characters, each with its marks.
+        Words split at spaces; in scripts without spaces, characters, each with its marks.
     """
     if text.isascii() or not any(_script(sign) not in ("", "LATIN", "COMBINING") for sign in text):
         return None

@@ -41,7 +41,7 @@ class Vocabulary:
                 raise DataError(f"the vocabulary's word {i - 4} is {word!r}, not a word")
             if self._ids[word] != i:
                 raise DataError(f"the vocabulary holds the word {word!r} twice")
-        for i, word in enumerate(self._tokens):  # accents may be spelled in another way
+        for i, word in enumerate(self._tokens):  # accents may be encoded differently
             self._ids.setdefault(normal(word), i)
 
     @classmethod
@@ -146,7 +146,7 @@ class Vocabulary:
 
 
 def _together(counts: Mapping[str, int]) -> dict[str, int]:
-    """The counts of words, whose accents may be spelled in several ways."""
+    """The counts of words, whose accents may be encoded in several ways."""
     total: dict[str, int] = {}
     for word, count in counts.items():
         total[normal(word)] = total.get(normal(word), 0) + count

@@ -22,13 +22,13 @@ from showattend.training.reporter import Reporter
 from showattend.visualize import figure_bytes
 
 PHOTOGRAPHS = 4
-"""So many validation photographs are shown with their maps after every validated epoch."""
+"""The number of validation photographs shown with their maps after every validated epoch."""
 _WIDTH = 1000  # of their figures, in pixels
 _GROUPS = {"loss": "loss", "val_loss": "loss", "lr": "rate", "reward": "reward"}
 
 
 def check_board(config: Config) -> None:
-    """Refuse ``train.tensorboard`` where TensorBoard is not installed.
+    """Refuse ``train.tensorboard`` if TensorBoard is not installed.
 
     Raises:
         ConfigError: It is not; the message says how to install it.
@@ -41,12 +41,13 @@ def check_board(config: Config) -> None:
 
 
 class Board:
-    """Writes a run's figures and photographs; does nothing where the config does not ask for it.
+    """Writes a run's figures and photographs, if the config requests it.
 
     Args:
         config: The config of the run.
         paths: The validation photographs, of which the first are shown.
-        epoch: The epochs that are done. What an interrupted run wrote after them is replaced.
+        epoch: The number of finished epochs. Whatever an interrupted run wrote after them is
+            replaced.
         reporter: Receives a line that says where it writes, and one if it no longer can.
 
     Raises:
@@ -72,11 +73,11 @@ class Board:
     def epoch(self, entry: Mapping[str, Any], captioner: Callable[[], Captioner]) -> None:
         """Write an epoch: its figures, and the photographs if it was validated.
 
-        A disk that is full does not end the run: a message says so, and nothing more is written.
+        A full disk does not end the run: a message reports it, and nothing more is written.
 
         Args:
             entry: The epoch's entry in the training record.
-            captioner: Makes the model that was validated.
+            captioner: Builds the model that was validated.
         """
         if self.folder is None:
             return
@@ -88,8 +89,8 @@ class Board:
             self.writer.flush()
         except OSError as error:
             self.reporter.message(
-                f"TensorBoard: {self.folder}: cannot be written ({one_line(error)}); the run goes "
-                "on without it"
+                f"TensorBoard: {self.folder}: cannot be written ({one_line(error)}); training "
+                "continues without it"
             )
             self.folder = None
             with contextlib.suppress(OSError):
@@ -101,7 +102,7 @@ class Board:
                 if isinstance(caption, ImageError):
                     raise caption
                 figure = Image.open(io.BytesIO(figure_bytes(caption, ".png"))).convert("RGB")
-            except ImageError as error:  # the features are cached, and the photograph has gone
+            except ImageError as error:  # the features are cached, but the photograph is gone
                 self.reporter.message(f"not shown in TensorBoard: {error}")
                 self.paths.remove(Path(str(path)))
                 continue
@@ -126,7 +127,7 @@ def _let_it_fail_silently() -> None:
 
 
 def folder_of(config: Config) -> Path | None:
-    """Where the event files go; None where none are wanted."""
+    """The folder of the event files; None if they are not requested."""
     wanted = config.train.tensorboard
     if not wanted:
         return None

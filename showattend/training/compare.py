@@ -17,7 +17,8 @@ from typing import Any
 from showattend.config import Config, expand_configs, find_config, load_config, to_dict
 from showattend.data.shards import is_shards
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
-from showattend.model.model_schema import parse_json
+from showattend.model.model_schema import parse_json, section
+from showattend.model.record_schema import METRICS, figure
 from showattend.system.files import make_room, sweep, write_text
 from showattend.training.check import check
 from showattend.training.comparison import Comparison, Row, Run, title, write
@@ -32,7 +33,16 @@ from showattend.training.trainer import train
 _log = logging.getLogger("showattend.training")
 
 RESULTS = "results.json"
-_KEPT = {"metrics", "wording", "best", "epochs", "seconds", "machine", "config", "evaluation"}
+_FINISHED = section(
+    {
+        "metrics": METRICS,
+        "best": section({"epoch": figure}),
+        "epochs": figure,
+        "seconds": figure,
+        **dict.fromkeys(("wording", "machine", "config", "evaluation"), section({})),
+    }
+)
+"""What `RESULTS` holds at least."""
 
 Watch = Callable[[str], AbstractContextManager[Reporter]]
 
@@ -181,8 +191,12 @@ def read_finished(config: Config) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(found, dict) or not found.keys() >= _KEPT:
-        raise DataError(f"{path}: holds no results of a run; delete it to score the model again")
+    try:
+        _FINISHED(found, "it")
+    except ValueError as error:
+        raise DataError(
+            f"{path}: holds no results of a run ({error}); delete it to score the model again"
+        ) from None
     # With another patience it might have ended elsewhere; no digest of its data is kept.
     free = FREE - {"train.patience", "data.path", "data.images"}
     if changed := differences(found["config"], to_dict(config), except_for=free):

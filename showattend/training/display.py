@@ -22,11 +22,11 @@ from showattend.training.phases import ADJUSTED
 
 
 class _Above(io.TextIOBase):
-    """What is printed while bars are shown: lines above them, however long."""
+    """Prints lines above the bars, however long."""
 
     def __init__(self, display: Display) -> None:
         self.display, self.line = display, ""
-        self.rich_proxied_file = display.console.file  # by this name rich finds the terminal
+        self.rich_proxied_file = display.console.file  # rich finds the terminal by this name
 
     def write(self, text: str) -> int:
         *lines, self.line = (self.line + text).split("\n")

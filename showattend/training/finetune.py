@@ -56,7 +56,7 @@ _FINISHED = section(
     },
     _BEGUN,
 )
-"""The report of a run that is finished; of one that is not, `_BEGUN`."""
+"""The report of a finished run, or `_BEGUN` for an unfinished one."""
 _PREPARED = section({"skipped": items(text())})
 """report.json of the data set."""
 

@@ -1,7 +1,7 @@
 """The gradients of a step, summed over all processes while the backward pass still runs.
 
-PyTorch's ``DistributedDataParallel`` does it: a message leaves as soon as a part of the gradients
-is complete, and travels while the others are computed.
+PyTorch's ``DistributedDataParallel`` does it: each part of the gradients is sent as soon as it is
+complete, while the others are computed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SharedGradients:
     """Computes losses so that their gradients are those of all processes together.
 
     Args:
-        processes: All of them make this, and call it, together.
+        processes: The processes, which all construct and call this together.
     """
 
     def __init__(self, processes: Processes) -> None:
@@ -32,7 +32,7 @@ class SharedGradients:
         self._model: Any = None
 
     def _wrap(self, modules: Sequence[nn.Module]) -> None:
-        """Prepare messages for these modules; the first process gives its weights to the others."""
+        """Prepare messages for these modules; the first process sends its weights to the others."""
         if self.processes.count == 1 or list(modules) == self._modules:
             return
         self._modules = list(modules)
@@ -41,7 +41,7 @@ class SharedGradients:
         # Otherwise compiled code would be cut where messages begin.
         _dynamo.config.optimize_ddp = False
         with warnings.catch_warnings():
-            # What stands for broadcast_buffers from torch 2.15 on is not known to torch 2.8.
+            # The replacement of broadcast_buffers in torch 2.15 does not exist in torch 2.8.
             warnings.simplefilter("ignore", FutureWarning)
             self._model = nn.parallel.DistributedDataParallel(
                 _Called(modules), broadcast_buffers=False, gradient_as_bucket_view=True
@@ -58,15 +58,15 @@ class SharedGradients:
         """Add the gradients of one batch.
 
         Args:
-            modules: All that learn; each of their parameters must matter to the loss.
+            modules: All modules that learn; each of their parameters must affect the loss.
             compute: Runs the modules; called once.
-            total: From what it returns to the scalar whose gradients are added: this process's
+            total: Computes, from its result, the scalar whose gradients are added: this process's
                 share of the sum over all processes.
             last: Whether the batch completes a step. Only then are the gradients those of all
                 processes.
 
         Returns:
-            What ``compute`` returns.
+            The result of ``compute``.
 
         Raises:
             UserError: Another process is gone.
@@ -79,7 +79,7 @@ class SharedGradients:
             self._wrap(modules)
             with nullcontext() if last else self._model.no_sync():
                 found = self._model(compute)
-                # The mean over the processes is taken of the gradients, where a sum is meant.
+                # DistributedDataParallel averages gradients over the processes; we need the sum.
                 (total(found) * self.processes.count).backward()
         return found
 

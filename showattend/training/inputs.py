@@ -1,4 +1,4 @@
-"""From a config's data section to records and what the model is given for each of them."""
+"""Makes records, and the model's inputs for them, from a config's data section."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ from showattend.model.encoder import Encoder
 from showattend.system.processes import ALONE, Processes
 from showattend.training.reporter import Reporter
 
-_LISTED = 10  # images left out that are named; the others are only counted
+_LISTED = 10  # omitted images to name; the others are only counted
 
 
 def dataset_file(
     data: DataConfig, processes: Processes = ALONE, which: int = 0
 ) -> tuple[Path, Path | None]:
-    """The data set that a config names, or draws; and the image folder, where it names one.
+    """The data set that a config names or draws, and its image folder if it names one.
 
-    Of several processes, all of which call this, the first of each machine draws.
+    All processes call this; the first on each machine draws.
 
     Args:
         data: The section of the config.
-        processes: See above.
+        processes: The processes of the run.
         which: The index among several data sets.
 
     Raises:
-        DataError: It names none, or one that is not there; or the pictures cannot be drawn.
+        DataError: It names none, or a missing one; or the pictures cannot be drawn.
     """
     chosen = data.sets[which]
     if not chosen.path:
-        raise DataError("data.path is not set: give a dataset.jsonl of `showattend prepare` or toy")
+        raise DataError(
+            "data.path is not set: give a dataset.jsonl from `showattend prepare`, or toy"
+        )
     if chosen.path == "toy":
         folder = Path(data.cache or "data/cache") / f"toy-{data.toy_images}"
         sharing = processes.sharing(folder.parent)
@@ -57,7 +59,7 @@ def dataset_file(
 
 
 def read_mixture(config: Config, processes: Processes) -> Mixture:
-    """The training and validation images that the config names, or draws.
+    """The training and validation images that the config names or draws.
 
     Args:
         config: The config of the run.
@@ -97,10 +99,10 @@ def read_mixture(config: Config, processes: Processes) -> Mixture:
 
 
 def split_rows(mixture: Mixture, data: DataConfig) -> tuple[list[int], list[int]]:
-    """Which records are for training, which for validation.
+    """Divide records between training and validation.
 
     Raises:
-        DataError: There are none for one of them, or none of a data set are for either.
+        DataError: One of them has none, or a data set has none for either.
     """
     train, val = mixture.rows("train"), mixture.rows("val")
     if not train or not val:
@@ -126,18 +128,18 @@ def cached_inputs(
     processes: Processes,
     reporter: Reporter,
 ) -> tuple[Mixture, Inputs]:
-    """The features of a frozen encoder, computed where they are not in the cache yet.
+    """The features of a frozen encoder, computed unless they are in the cache.
 
-    An image is computed once, in whichever data sets it is.
+    An image is computed once, even if several data sets have it.
 
     Returns:
         The images that could be read, and their inputs in the same order.
 
     Raises:
-        DataError: None of the images is there, or the cache cannot be used.
+        DataError: No image exists, or the cache cannot be used.
     """
-    _not_moved(mixture, config.data)  # before room is taken for their features
-    # Machines with a cache each fill their own.
+    _not_moved(mixture, config.data)  # before reserving room for their features
+    # Machines with separate caches each fill their own.
     processes = processes.sharing(Path(config.data.cache or ""))
     training, _ = split_rows(mixture, config.data)
     records = mixture.records
@@ -179,10 +181,10 @@ def pixel_inputs(
     """The images themselves, for an encoder that learns.
 
     Returns:
-        The images whose files are there, and their inputs in the same order.
+        The images whose files exist, and their inputs in the same order.
 
     Raises:
-        DataError: None of them is there.
+        DataError: None of them exists.
     """
     _not_moved(mixture, config.data)
     records = mixture.records
@@ -213,7 +215,7 @@ def _not_moved(mixture: Mixture, data: DataConfig) -> None:
     """Refuse a data set without any of its images.
 
     Raises:
-        DataError: It names the data set, and how to say where they are.
+        DataError: There are none; the message names the data set, and how to set their folder.
     """
     for which, each in enumerate(data.sets):
         mine = [i for i, found in enumerate(mixture.set_of) if found == which]
@@ -228,7 +230,7 @@ def _not_moved(mixture: Mixture, data: DataConfig) -> None:
 
 
 def _tell(reasons: Iterable[str], reporter: Reporter) -> None:
-    """Name the images that are left out, if they are few."""
+    """Name the omitted images, if they are few."""
     count = 0
     for count, reason in enumerate(reasons, start=1):
         if count <= _LISTED:

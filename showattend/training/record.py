@@ -62,7 +62,7 @@ def begin_session(progress: Progress, made: dict[str, Any]) -> list[str]:
 
 
 def resumed_lines(now: Progress, made: dict[str, Any], out: Path, over: bool) -> list[str]:
-    """Begin the session of a resumed run, unless it is over; return what to say about it."""
+    """Begin the session of a resumed run, unless it is over; return the lines to report."""
     if over:
         return [
             "The run is already finished; to train its best model for longer, start a new run "
@@ -79,7 +79,7 @@ def resumed_lines(now: Progress, made: dict[str, Any], out: Path, over: bool) ->
 
 
 def skipped_line(now: Progress, steps: int) -> str:
-    """Say how many of an epoch's steps float16 has cost."""
+    """Report how many of an epoch's steps float16 has cost."""
     return (
         f"Epoch {now.epoch + 1}: {now.skipped} of {steps} steps were skipped, because gradients "
         "exceeded float16; bf16 has no such limit"
@@ -119,7 +119,7 @@ def run_record(
 
 
 def portable_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Shorten absolute paths in the provenance of a record, which a model file carries along."""
+    """Shorten absolute paths in the provenance of a record, for the model file."""
     shown = {key: provenance.portable(record[key]) for key in ("provenance", "resumed")
              if key in record}  # fmt: skip
     return {**record, **shown}
@@ -148,7 +148,7 @@ def check_finite(figures: Mapping[str, float], when: str, out: Path) -> None:
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write ``training.json`` and ``curves.png`` into the folder of the run.
 
-    Where matplotlib is missing, as on a machine that only trains, there are no curves.
+    Without matplotlib, as on a machine that only trains, there are no curves.
 
     Raises:
         UserError: They cannot be written.

@@ -44,9 +44,9 @@ class Silent:
 
 
 def default_reporter() -> Reporter:
-    """What reports a run of the Python API: bars in a notebook, the log everywhere else."""
+    """The reporter for the Python API: bars in a notebook, the log everywhere else."""
     if not in_notebook():
         return Silent()
-    from showattend.training.notebook_display import NotebookDisplay  # rich, for this alone
+    from showattend.training.notebook_display import NotebookDisplay  # rich, only for this
 
     return NotebookDisplay()

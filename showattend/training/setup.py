@@ -46,19 +46,19 @@ from showattend.training.validation import Validation
 
 @dataclass
 class Setup:
-    """What `set_up` makes.
+    """The result of `set_up`.
 
     Attributes:
-        encoder: With the stages that learn opened.
-        encoder_config: What a model that is saved says of its encoder.
-        preprocessing: From a file to the encoder's input.
+        encoder: The encoder, with the stages that learn unfrozen.
+        encoder_config: The encoder section of a saved model.
+        preprocessing: Converts a file to the encoder's input.
         vocabulary: The words.
-        decoder: With its first weights.
+        decoder: The decoder, with its initial weights.
         train_loader: The training split: a `CaptionLoader`, or a `StreamLoader` for shards.
         val_loader: The validation split.
         validation: Scores a model on it.
-        identity: What must be the same when the run goes on: config, data and processes.
-        sharded: The shards; None where there is a dataset.jsonl.
+        identity: What must be the same when the run is resumed: config, data and processes.
+        sharded: The shards; None for a dataset.jsonl.
     """
 
     encoder: Encoder
@@ -75,7 +75,7 @@ class Setup:
     def annotations(
         self, encoder: Encoder, inputs: torch.Tensor, dtype: torch.dtype, stage: str | None
     ) -> torch.Tensor:
-        """Compute annotations from what a loader yields.
+        """Compute annotations from a loader's inputs.
 
         Args:
             encoder: This run's encoder, or an average of it.
@@ -114,7 +114,7 @@ class Setup:
     def captioner(
         self, config: Config, encoder: Encoder, decoder: Any, record: dict[str, Any]
     ) -> Captioner:
-        """What is trained as a model to save, with copies of the decoder's weights."""
+        """The trained parts as a model to save, with copies of the decoder's weights."""
         values = to_dict(config)
         return Captioner(
             encoder=encoder,
@@ -132,11 +132,11 @@ class Setup:
     def provenance(
         self, config: Config, device: torch.device, dtype: torch.dtype
     ) -> dict[str, Any]:
-        """Describe what the run is made from; see `showattend.system.provenance.stamp`.
+        """Describe the run's inputs; see `showattend.system.provenance.stamp`.
 
         Call it before training: ``encoder`` is the digest of the encoder's weights at the start.
         """
-        # A path may be "toy", or a pattern of shards, which is no file.
+        # A path may be "toy", or a pattern of shards, which is not a file.
         files = [Path(each.path) for each in config.data.sets]
         start = config.train.init_from
         return provenance.stamp(
@@ -177,13 +177,13 @@ def set_up(
         _check_the_same(processes.gather(_digest(mixture, sharded, ())))
     start = config.train.init_from
     source = Captioner.from_pretrained(start, "cpu", "fp32") if start else None
-    # A model to start from brings its encoder's weights: those of ImageNet need not be installed.
+    # A model to start from includes its encoder's weights: ImageNet's need not be installed.
     encoder = encoder_of(config.encoder, pretrained=config.encoder.pretrained and source is None)
     preprocessing = build_preprocessing(config.encoder)
     encoder.measure(preprocessing.size)
     encoder_config = to_dict(config.encoder)
     if source is not None and take_encoder(source, encoder, config.encoder, start or ""):
-        encoder_config["pretrained"] = False  # the model is to carry it
+        encoder_config["pretrained"] = False  # the model includes it
     for warning in done_before(source, config):
         reporter.message(warning)
     _check_grid(config, encoder, preprocessing.size, device)
@@ -191,15 +191,15 @@ def set_up(
     if opened and 0 < config.train.epochs <= config.train.finetune_after:
         reporter.message(
             f"warning: train.finetune_after is {config.train.finetune_after}, of "
-            f"{config.train.epochs} epochs: the stages that encoder.finetune_from opens never learn"
+            f"{config.train.epochs} epochs: the stages of encoder.finetune_from never learn"
         )
     if processes.count > 1:
         freeze_unused(encoder, opened, preprocessing.size)
     encoder.to(device)
     _try_words(config, mixture, sharded, encoder.dim, source)
-    # Cached is what the frozen part of the encoder yields: all of it, or what comes before the
-    # opened stages. Where these cannot be cut off, or the config wants no cache, images are
-    # decoded for every batch.
+    # The output of the encoder's frozen part is cached: all of it, or the part before the unfrozen
+    # stages. If these cannot be split off, or the config disables the cache, images are decoded for
+    # every batch.
     frozen: Encoder | None = None
     if config.data.cache is not None:
         frozen = frozen_part(encoder, config, preprocessing.size, reporter.message)
@@ -227,7 +227,7 @@ def set_up(
         vocabulary = _vocabulary(config, mixture, None, source)
         train_loader, val_loader = _loaders(config, mixture, inputs, vocabulary, processes)
         set_of_val = mixture.set_of[split_rows(mixture, config.data)[1]]
-    give_back_freed_memory()  # a large data set takes much while it is read, and little after
+    give_back_freed_memory()  # a large data set takes much memory while it is read
     decoder = build_decoder(
         config.decoder,
         config.attention,
@@ -308,7 +308,7 @@ def _loaders(
 
 
 def _digest(mixture: Mixture, sharded: Sharded | None, words: tuple[str, ...]) -> str:
-    """What identifies the data of a run, on which the numbers of its words depend."""
+    """The identity of a run's data, on which the numbers of its words depend."""
     content: list[Any]
     if sharded is None:
         content = [(str(r.image_id), r.split, r.captions) for r in mixture.records]
@@ -321,7 +321,7 @@ def _check_the_same(digests: list[str]) -> None:
     """Refuse processes with different data.
 
     Raises:
-        DataError: They have, since their machines have.
+        DataError: Their machines have different data.
     """
     other = next((rank for rank, each in enumerate(digests) if each != digests[0]), None)
     if other is not None:
@@ -332,14 +332,14 @@ def _check_the_same(digests: list[str]) -> None:
 
 
 def freeze_unused(encoder: Encoder, opened: list[nn.Parameter], size: int) -> None:
-    """Freeze opened parameters that have no part in the features, such as those of a classifier.
+    """Freeze parameters that do not affect the features, such as those of a classifier.
 
     They would not learn anyway, and `SharedGradients` waits for the gradient of every parameter.
 
     Args:
-        encoder: Measured.
+        encoder: The encoder, already measured.
         opened: Its parameters that learn.
-        size: Pixels per side of its images.
+        size: The side of its images in pixels.
     """
     if not opened:
         return
@@ -351,7 +351,7 @@ def freeze_unused(encoder: Encoder, opened: list[nn.Parameter], size: int) -> No
 
 
 _CAPTIONS = 5  # of an image, as most data sets have
-_SHARE = 4  # of the memory, this part is for what every step of the decoder sees of the grid
+_SHARE = 4  # the share of memory for the grid's tensors in every step of the decoder
 
 
 def _check_grid(config: Config, encoder: Encoder, size: int, device: torch.device) -> None:
@@ -369,7 +369,7 @@ def _check_grid(config: Config, encoder: Encoder, size: int, device: torch.devic
     if memory is not None and needed > memory / _SHARE:
         raise ConfigError(
             f"encoder {encoder.name} at {size} pixels: its grid of {rows}x{columns} needs about "
-            f"{needed / 1e9:.1f} GB a step, of {memory / 1e9:.1f} GB of memory; lower "
+            f"{needed / 1e9:.1f} GB per step, of {memory / 1e9:.1f} GB of memory; lower "
             "train.batch_size or encoder.size, or choose a later stage for encoder.beside"
         )
 
@@ -381,10 +381,10 @@ def _try_words(
     feature_dim: int,
     source: Captioner | None,
 ) -> None:
-    """Stumble over captions, vocabulary and the model to start from now, not after hours of work.
+    """Check captions, vocabulary and the model to start from now, not after hours of work.
 
     Raises:
-        DataError: An image's captions hold no word, or the vocabulary would be empty.
+        DataError: An image's captions have no words, or the vocabulary would be empty.
         ConfigError: The model to start from does not fit.
     """
     assert mixture.spoken is not None

@@ -1,8 +1,8 @@
-"""From a config whose ``data.path`` names shards to the loaders of a run.
+"""Makes a run's loaders from a config whose ``data.path`` names shards.
 
 Training images stream from the shards. Validation needs all references at once to score captions,
-so those of the validation shards are held in memory, as those of a dataset.jsonl are; their images
-stay where they are.
+so those of the validation shards are held in memory, like those of a dataset.jsonl; their images
+are not.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def uses_shards(data: DataConfig) -> bool:
     """Whether ``data.path`` names shards.
 
     Raises:
-        ConfigError: It names shards and something else, or asks for what shards cannot do.
+        ConfigError: It names shards and something else, or needs what shards cannot do.
     """
     kinds = [is_shards(each.path) for each in data.sets]
     if not any(kinds):
@@ -85,13 +85,13 @@ class Sharded:
 
     Attributes:
         validation: The validation images.
-        words: How often the training captions hold each word.
-        digest: What identifies the data: it changes with any image or caption.
+        words: How often each word occurs in the training captions.
+        digest: Identifies the data: it changes with any image or caption.
     """
 
     config: Config
     files: ShardFiles
-    draws: list[tuple[int, int]]  # training shards, and how many images of each
+    draws: list[tuple[int, int]]  # training shards, and the number of images of each
     words: Counter[str]
     captions: int
     features: list[Any]  # the recipe of each data set
@@ -144,11 +144,11 @@ class Sharded:
         dtype: torch.dtype,
         reporter: Reporter,
     ) -> Inputs:
-        """What the model is given: the features in the shards, if they are those of its encoder.
+        """The model's inputs: the features in the shards, if they are from its encoder.
 
         Args:
-            frozen: The part of the encoder that does not learn; None where images are wanted.
-            preprocessing: From a file to the encoder's input.
+            frozen: The part of the encoder that does not learn; None to use images.
+            preprocessing: Converts a file to the encoder's input.
             dtype: The precision of the run.
             reporter: Receives a line if the features are not used.
         """
@@ -172,7 +172,7 @@ class Sharded:
 
 
 class _Rows:
-    """The inputs of validation images, as `CaptionLoader` asks for them."""
+    """The inputs of validation images for `CaptionLoader`."""
 
     def __init__(self, files: ShardFiles, places: np.ndarray, inputs: Inputs) -> None:
         self.files, self.places, self.inputs = files, places, inputs
@@ -196,9 +196,9 @@ def _unfit(
     dtype: torch.dtype,
     data: DataConfig,
 ) -> str | None:
-    """Why features cannot be used; None where they can."""
+    """Why features cannot be used; None if they can."""
     if data.mirror or data.crops:
-        return "they are of whole images, and data.mirror or data.crops asks for other views"
+        return "they are of whole images, and data.mirror or data.crops needs other views"
     wanted = recipe_of(frozen, preprocessing, dtype, WHOLE, 1.0)
     for recipe in features:
         for key, mine in wanted.items():
@@ -208,7 +208,7 @@ def _unfit(
 
 
 def _difference(key: str, theirs: Any, mine: Any) -> str:
-    """What is different in a value of two recipes, or in a value within."""
+    """The first difference between two recipes' values, or within them."""
     if isinstance(theirs, dict) and isinstance(mine, dict):
         for each in (*mine, *theirs):
             if each not in theirs or each not in mine or theirs[each] != mine[each]:
@@ -221,7 +221,7 @@ def read_shards(config: Config) -> Sharded:
 
     Raises:
         DataError: An index or a validation shard cannot be read, or a split is empty.
-        ConfigError: The config asks for what shards cannot do.
+        ConfigError: The config needs what shards cannot do.
     """
     data, seed = config.data, config.train.seed
     if config.self_critical.epochs:
@@ -262,7 +262,7 @@ def read_shards(config: Config) -> Sharded:
 def _draws(
     shards: Sequence[Shard], set_of: Sequence[int], data: DataConfig, seed: int
 ) -> list[tuple[int, int]]:
-    """Which training shards are drawn, and how many images of each.
+    """The training shards to draw, and the number of images of each.
 
     Training images are stored in random order: the first of a few random shards are random images.
 
@@ -324,15 +324,16 @@ def _validation(
 
 
 class EncodedPhotos:
-    """What the frozen part of a config's encoder makes of photographs, to be kept in shards.
+    """The features of photographs from the frozen part of a config's encoder, to be stored in
+    shards.
 
     Args:
         config: The config of the run that the shards are for.
-        device: Where to run.
+        device: The device to run on.
         dtype: The precision of the encoder's products.
 
     Raises:
-        ConfigError: The encoder is unknown, or no part of it can be separated that is frozen.
+        ConfigError: The encoder is unknown, or its frozen part cannot be separated.
     """
 
     def __init__(self, config: Config, device: torch.device, dtype: torch.dtype) -> None:
@@ -366,7 +367,9 @@ class EncodedPhotos:
         features = []
         for photo, each in zip(photos, found, strict=True):
             if not each.isfinite().all():
-                raise DataError(f"{photo}: encoder {self.encoder.name} makes no finite numbers")
+                raise DataError(
+                    f"{photo}: encoder {self.encoder.name} gives numbers that are not finite"
+                )
             small = each.abs().max() <= torch.finfo(torch.float16).max
             features.append((each.half() if small else each).numpy())
         return features
@@ -378,13 +381,13 @@ def frozen_part(
     size: int,
     message: Callable[[str], None] = lambda _: None,
 ) -> Encoder | None:
-    """The part of an encoder whose output never changes: all of it, or what comes before the
-    stages that learn; None where these cannot be cut off.
+    """The part of an encoder whose output never changes: all of it, or the part before the stages
+    that learn; None if these cannot be split off.
 
     Args:
-        encoder: Measured.
+        encoder: The encoder, already measured.
         config: The config of the run.
-        size: Pixels a side of the images.
+        size: The side of the images in pixels.
         message: Called with a line if there is no such part.
     """
     if not config.encoder.finetune_from:

@@ -36,7 +36,7 @@ FREE = {
     "train.patience",
 }
 _LENGTHS = ("train.epochs ", "self_critical.epochs ", "self_critical.runs ")
-_PLACES = {"path", "images"}  # where data is; what it is, the digest "data set" says
+_PLACES = {"path", "images"}  # the place of the data; its digest is "data set"
 
 
 def _table(inner: Check) -> Check:
@@ -87,8 +87,8 @@ class Progress:
         history: One entry for each finished epoch.
         seconds: The time spent, including earlier processes of a resumed run.
         skipped: The steps of this epoch that were not taken, since a gradient exceeded float16.
-        sessions: The provenance of each process that trained, with the epoch and batch it began
-            at; of processes that differ in nothing, the first (`record.begin_session`).
+        sessions: The provenance of each process that trained, with the epoch and batch where it
+            began; of identical ones, the first (`record.begin_session`).
     """
 
     epoch: int = 0
@@ -206,7 +206,7 @@ def find_state(folder: Path) -> Path:
 def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Check that a run can start or continue in a folder, before minutes are spent on building it.
 
-    `load_state` compares what is known only when data and model are loaded.
+    `load_state` compares what is known only after loading data and model.
 
     Args:
         folder: The folder of the run.
@@ -229,15 +229,15 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise DataError(f"{folder}: cannot be created ({nearest} is not writable); see train.out")
     for name in (FILE_NAME, MODEL_NAME):
-        remove_stale(folder / name)  # as large as a state, from a process that was killed
+        remove_stale(folder / name)  # as large as a state, from a killed process
     sweep([folder])
 
 
 def begins_or_resumes(config: Config, resume: bool, processes: Processes = ALONE) -> bool:
     """`check_folder` on the first process; whether the run is to be resumed.
 
-    A launcher starts the same command again when a machine is lost: under ``torchrun``, --resume
-    begins a run where there is none yet.
+    A launcher repeats the same command when a machine is lost: under ``torchrun``, --resume starts
+    a new run if there is none.
 
     Raises:
         CheckpointError: See `check_folder`; or the first process does not have the latest state,
@@ -266,7 +266,7 @@ def begins_or_resumes(config: Config, resume: bool, processes: Processes = ALONE
 
 
 def _steps_done(folder: Path) -> tuple[int, int]:
-    """The epochs and steps of the state in a folder; (0, 0) where there is none that is whole."""
+    """The epochs and steps of the state in a folder; (0, 0) if there is no complete one."""
     try:
         values = load_meta(folder / FILE_NAME, "a training state")["progress"]
         return int(values["epoch"]), int(values["batch"])
@@ -286,11 +286,11 @@ def _read_config(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_progress(meta: Mapping[str, Any]) -> Progress:
-    """The progress in a state's header, which the first versions wrote in another form.
+    """The progress in a state's header; the first versions wrote another form.
 
     Raises:
-        TypeError: It is not that of a state.
-        ValueError: It is not that of a state.
+        TypeError: The header is not that of a state.
+        ValueError: The header is not that of a state.
     """
     values = dict(meta["progress"])
     if "losses" in values:
@@ -320,7 +320,7 @@ def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> N
 
 
 def _placeless(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without where data is; of several sets, their number and weights are left."""
+    """The config without the places of data; of several sets, their number and weights stay."""
     values = dict(config)
     data = dict(values.get("data", {}))
     if isinstance(sets := data.get("path"), list):

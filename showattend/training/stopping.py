@@ -18,10 +18,10 @@ _KINDS: dict[int, type[KeyboardInterrupt]] = {
 
 
 class Stop:
-    """A context manager in which signals to stop can be put off.
+    """A context manager in which stop signals can be deferred.
 
-    A second signal does not wait. Handlers are only installed in the main thread, and only where
-    the program has none of its own.
+    A second signal does not wait. Handlers are only installed in the main thread, and only if the
+    program has none of its own.
 
     Example:
         >>> with Stop() as stop:
@@ -58,7 +58,7 @@ class Stop:
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
-        """Within it, the first signal is noted in ``asked`` and does nothing else."""
+        """Only record the first signal, in ``asked``."""
         self._wait = True
         try:
             yield
@@ -66,7 +66,7 @@ class Stop:
             self._wait = False
 
     def obey(self) -> NoReturn:
-        """End the run, as a signal asked this process or another of the run.
+        """End the run, after a signal to this process or another of the run.
 
         Raises:
             KeyboardInterrupt: Always; `Terminated` for SIGTERM.

@@ -27,17 +27,17 @@ from showattend.visualize.theme import Theme
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CELL = 30  # side of a square of the mean
+CELL = 30  # side of a square in the mean
 SMALL = 9  # of a head
 TITLE = NOTE * 1.8
 
 
 def draw_words_by_words(caption: Caption, *, theme: Theme, width: int | None) -> Figure:
-    """Which words each word of a caption looks at, in the layers of a Transformer.
+    """The words that each word of a caption attends to, in the layers of a Transformer.
 
-    Each row is a word that the model has read, each column a word that it looks at; a square is
-    white where all of the weight goes there, black where none does. First the mean of the last
-    layer's heads, with the words beside it; below it each layer and head.
+    Each row is a word that the model has read, each column a word that it attends to; a square is
+    white if it has all of the weight, black if none. First comes the mean of the last layer's
+    heads, labelled with the words; below it each layer and head.
 
     Args:
         caption: A caption with `Caption.self_attention`.
@@ -71,9 +71,9 @@ def draw_words_by_words(caption: Caption, *, theme: Theme, width: int | None) ->
     room = sheet.width - 2 * px(MARGIN)
     headline = sheet.wrapped(caption.text or "(no words)", HEADLINE, room)
     notes = sheet.wrapped(
-        "Each row is a word that was read, each column a word that it looks at, in the same order. "
+        "Each row is a word that was read, each column one that it attends to, in the same order. "
         f"White: all of its weight; black: none. Large: the mean of layer {layers}, whose output "
-        "says the next word. Small: each layer and head.",
+        "predicts the next word. Small: each layer and head.",
         NOTE,
         room,
     )

@@ -1,4 +1,4 @@
-"""A moving picture that walks through a caption: the photo, then where each word was looked for."""
+"""An animation of a caption: the photo, then where the model looked for each word."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from showattend.visualize.heat import (
 from showattend.visualize.sheet import INK, QUIET, Sheet, pixels_of
 
 BUDGET = 2_000_000
-"""Bytes that an animation may take; its quality gives way first, then its size."""
+"""The most bytes of an animation; quality is reduced first, then size."""
 
-SMALLEST, LARGEST = 32, 2048  # what may be asked for as the longer side
+SMALLEST, LARGEST = 32, 2048  # the allowed range of the longer side
 NARROWEST = 320  # page: a caption wants room
 THINNEST = 6  # side of a photo that is a line
 MARGIN, SAID, NOTE = 14, 20, 14  # pixels of a page 640 wide; font sizes
@@ -42,7 +42,7 @@ QUALITIES = (85, 60)  # of WebP: then the picture gets smaller
 COLOURS = (256, 128)  # of GIF: likewise
 GREYS = 12  # of them, for the letters
 SAMPLE = 50_000  # pixels that the colours of a GIF are chosen by
-LEVELS = 64  # of heat: hardly distinguishable, and what does not change costs nothing
+LEVELS = 64  # levels of heat: hardly distinguishable, and unchanged pixels cost nothing
 
 
 def animation_bytes(
@@ -57,19 +57,19 @@ def animation_bytes(
     colormap: str = "inferno",
     alpha: float = 0.55,
 ) -> bytes:
-    """A caption as an animation that repeats itself, of at most 2 MB.
+    """A caption as a looping animation of at most 2 MB.
 
-    The first frame is the photo, each other one the photo under the map of a word, which is dark
-    in the caption below, with its probability. The picture begins at the frame's top; it is in
-    the middle of the frame where it is narrower.
+    The first frame is the photo; each other one is the photo under the map of a word, which is dark
+    in the caption below, with its probability. The picture is at the top of the frame, centred if
+    it is narrower.
 
     Args:
         caption: The caption, with its image.
         suffix: .gif or .webp.
-        words: Walk through these words only.
+        words: Step through these words only.
         scale: "word" or "common", as for a figure.
         style: "heat" or "light", as for a figure.
-        details: Say of each word the gate β and the entropy, too.
+        details: Also show the gate β and the entropy of each word.
         size: The photo's longer side, in pixels.
         colormap: One of matplotlib's colour maps, for the style "heat".
         alpha: How much its colour covers the photo, in [0, 1].
@@ -133,7 +133,7 @@ def draw_walk(
         details: See ``animation_bytes``.
 
     Raises:
-        UserError: As ``animation_bytes``.
+        UserError: See ``animation_bytes``.
     """
     positions = positions_of(caption, words)
     photo = photo_of(caption)
@@ -157,7 +157,7 @@ def draw_walk(
 
 @dataclass(frozen=True)
 class _Place:
-    """A word in the bar: from where to where, in which line, and what of it is shown."""
+    """A word in the bar: its extent, its line, and the part of it that is shown."""
 
     left: float
     right: float
@@ -184,7 +184,7 @@ class _Bar:
         self.top = self._px(MARGIN * 0.6)
         self.said = self.top + lines * self.line  # height of the words' part
         self.height = self.said + self._px((1 + len(self.shortage)) * NOTE * SPACING + MARGIN)
-        # Each word is drawn once dark and once pale; what a frame shows is put together of those.
+        # Each word is drawn once dark and once pale; frames are assembled from those.
         self.dark, self.pale = self._words(INK), self._words(PALE)
 
     def draw(self, t: int | None) -> np.ndarray:
@@ -228,12 +228,12 @@ class _Bar:
             y = self._px((number * SPACING + 1.2) * NOTE)
             size = float(NOTE)
             while sheet.text_width(text, size) > room and size > 1:
-                size *= 0.95  # not by one division: small letters are wider than that
+                size *= 0.95  # not by a single division: small letters are relatively wider
             sheet.text(self._px(MARGIN), y, text, size, QUIET)
         return pixels_of(sheet.figure)
 
     def _place(self, sheet: Sheet) -> list[_Place]:
-        """Where each word stands; from the right, if the caption is read so."""
+        """The place of each word; from the right if the caption is read so."""
         margin, blank = self._px(MARGIN), self._px(SAID * 0.32)
         room = self.width - 2 * margin
         from_right = right_to_left(self.caption.raw)
@@ -266,8 +266,8 @@ class _Bar:
 
 
 def _gif(walk: Walk, times: list[int], colours: int) -> bytes:
-    # A table of colours for the photo, and one for all frames under maps: what does not change
-    # from word to word costs nothing. No dither, which would make everything change.
+    # One colour table for the photo, and one for all frames with maps: pixels that do not change
+    # from word to word cost nothing. No dithering, which would change everything.
     left, top, right, bottom = walk.photo
     pages = []
     greys = np.linspace(DARK, 255, GREYS).round().astype(np.uint8)  # the letters have their own
@@ -289,15 +289,15 @@ def _gif(walk: Walk, times: list[int], colours: int) -> bytes:
 def few_colours(pictures: Sequence[np.ndarray], count: int) -> tuple[list[int], np.ndarray]:
     """Choose colours for several pictures, and give each pixel the nearest of them.
 
-    Pillow finds the nearest to within the four levels that it puts together.
+    Pillow finds the nearest to within four levels.
 
     Args:
         pictures: P pictures of one size, each [H, W, 3] uint8.
-        count: How many colours, at most.
+        count: The most colours.
 
     Returns:
-        The colours' red, green and blue values, one after the other, and the number of each
-        pixel's colour [P, H, W] uint8.
+        The colours' red, green and blue values in sequence, and the number of each pixel's colour
+        [P, H, W] uint8.
     """
     strip = Image.fromarray(np.concatenate(pictures))
     step = 1 + math.isqrt(strip.width * strip.height // SAMPLE)

@@ -1,4 +1,4 @@
-"""Where the photo and the panels of a summary stand, for photos of any shape: arithmetic only."""
+"""The layout of a summary's photo and panels, for photos of any shape: arithmetic only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ BALANCE = 2.3  # the width of a good figure by its height
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the photo and the panels stand; pixels, from the top left of the first of them.
+    """The places of the photo and the panels in pixels, from the top left of the first.
 
     Attributes:
         photo: Width and height of the photo.
         panel: Width and height of each panel's picture.
-        corners: Left and top of each panel's picture; its word stands above.
-        slot: Width that each panel has to itself.
-        size: Width and height of all together.
+        corners: Left and top of each panel's picture; its word is above.
+        slot: The width reserved for each panel.
+        size: Total width and height.
     """
 
     photo: tuple[int, int]
@@ -30,18 +30,18 @@ class Plan:
 
 def arrange_summary(panels: int, aspect: float, width: float, highest: float, strip: float,
                     gap: float, narrowest: float) -> Plan:  # fmt: skip
-    """Arrange a photo and its panels, beside or below it, for photos of any shape.
+    """Arrange a photo and its panels, next to it or below, for photos of any shape.
 
-    Of all ways, the one with the largest pictures in a figure of a good shape.
+    Chooses the way with the largest pictures in a figure of a good shape.
 
     Args:
-        panels: How many.
+        panels: The number of panels.
         aspect: The photo's width by its height.
-        width: The greatest width of everything together.
-        highest: The greatest height of everything together.
+        width: The maximum total width.
+        highest: The maximum total height.
         strip: Height above each panel for its word.
-        gap: Between panels.
-        narrowest: Width that a panel's word takes, at least.
+        gap: The gap between panels.
+        narrowest: The minimum width for a panel's word.
     """
     best: tuple[float, Plan] | None = None
     for columns in range(1, max(panels, 1) + 1):
@@ -68,7 +68,7 @@ def arrange_summary(panels: int, aspect: float, width: float, highest: float, st
 
 def _largest(panels: int, columns: int, aspect: float, width: float, highest: float,
              strip: float, gap: float, narrowest: float, below: bool) -> Plan | None:  # fmt: skip
-    """One way to arrange them, as large as it fits; None where it does not fit at all."""
+    """One way to arrange them, as large as fits; None if it does not fit at all."""
     low, high = 0.0, highest
     found = None
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""Several explanations of one caption in one file, one below the other, to be compared."""
+"""Several explanations of one caption in one file, one below the other, for comparison."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_explanations(path: str | Path, options: Mapping[str, Any]) -> str:
         options: See `check_output`.
 
     Raises:
-        UserError: There is no such form, it holds one explanation only, or an option is wrong.
+        UserError: There is no such form, it shows only one explanation, or an option is wrong.
     """
     suffix = check_output(path, options)
     able = (*PIXELS, *VECTORS, PAGE, *MAPS)
@@ -60,9 +60,9 @@ def check_explanations(path: str | Path, options: Mapping[str, Any]) -> str:
 def save_explanations(captions: Sequence[Caption], path: str | Path, **options: Any) -> None:
     """Write several explanations of one caption (`Captioner.explain_all`) into one file.
 
-    A figure (.png, .jpg, .svg) has them one below the other, with the same words: those that are
-    sharpest in the first. A PDF has a page for each, a page (.html) a card. A file of maps (.npz,
-    .json) holds the first as ``attention`` and all of them as ``explanations`` [E, T, H, W], with
+    A figure (.png, .jpg, .svg) has them one below the other, with the same words: the sharpest of
+    the first. A PDF has a page for each, and a page (.html) a card. A file of maps (.npz, .json)
+    holds the first as ``attention`` and all of them as ``explanations`` [E, T, H, W], with
     ``explanation_names`` [E].
 
     Args:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TOGETHER = "all together"
-WORDS = 4  # shown, where none are asked for
+WORDS = 4  # words shown by default
 ACROSS = 7  # panels in a row, at most
 TALLEST = 300  # panel
 REGIONS = 6  # of a matrix, along each side of the grid, at most
@@ -53,10 +53,10 @@ def draw_parts(
     width: int | None,
     look: dict[str, Any],
 ) -> Figure:
-    """For each word its map, and beside it the map of each head, hop or level.
+    """For each word its map, followed by the map of each head, hop or level.
 
-    For arguments and errors see `draw_figure`; where no words are asked for, those of the
-    sharpest maps are shown.
+    For arguments and errors see `draw_figure`; by default, the words with the sharpest maps are
+    shown.
 
     Raises:
         UserError: The caption has one map per word.
@@ -124,15 +124,14 @@ def draw_matrix(
 ) -> Figure:
     """The attention matrix: words down the side, regions of the photograph across.
 
-    A region is a block of cells, so that there are no more than `REGIONS` along a side of the
-    grid; a square is white where the word gave all of its attention to one region that has the
-    most of all, and black where it gave none.
+    A region is a block of cells, so that there are no more than `REGIONS` along a side of the grid;
+    a square is white for the largest share of all, and black for none.
 
     Args:
         caption: The caption, with its image.
         words: Only these words' rows.
         theme: The colours.
-        width: The greatest width of the figure; the squares shrink with it.
+        width: The maximum width of the figure; the squares shrink with it.
 
     Raises:
         UserError: An unknown word, or a width out of range.
@@ -209,14 +208,14 @@ def write_headline(sheet: Sheet, lines: Sequence[str], unit: float) -> None:
 
 
 def region_shares(maps: np.ndarray) -> tuple[np.ndarray, tuple[list[int], list[int]]]:
-    """Attention added up over blocks of cells.
+    """Attention summed over blocks of cells.
 
     Args:
         maps: The maps [T, H, W].
 
     Returns:
-        The shares [T, rows of blocks, columns of blocks], and where the blocks begin along
-        each side of the grid.
+        The shares [T, rows of blocks, columns of blocks], and the start of each block along each
+        side of the grid.
     """
     starts = tuple(
         np.unique(np.linspace(0, size, min(size, REGIONS) + 1).round().astype(int)[:-1]).tolist()
@@ -227,7 +226,7 @@ def region_shares(maps: np.ndarray) -> tuple[np.ndarray, tuple[list[int], list[i
 
 
 def _height_of_pieces(caption: Caption, width: int) -> int:
-    """Of the photo's regions: as the network saw it, the photo is a square of squares."""
+    """The aspect of the photo's regions: to the network, the photo is a square of squares."""
     left, top, right, bottom = caption.geometry.box
     height = width * (bottom - top) / (right - left)
     return round(min(max(height, width / TALLEST_PIECE), width * TALLEST_PIECE))

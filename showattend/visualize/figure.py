@@ -1,4 +1,4 @@
-"""A caption as a figure: the summary, or the paper's grid of one panel a word."""
+"""A caption as a figure: the summary, or the paper's grid of one panel per word."""
 
 from __future__ import annotations
 
@@ -77,19 +77,19 @@ def draw_figure(
         caption: The caption, with its image.
         words: Only these words' panels.
         layout: "summary": the caption with its sharpest words in colour, the photo with their
-            outlines, and a panel for each of them; "grid": the photo, then a panel per word, as
-            in the paper; "strip": the same in small; "word": the panels alone, each at the size
-            of the photo itself; "parts": for each word the maps of its heads, hops or levels;
-            "matrix": words down the side, regions of the photo across; "words": which words each
-            word looks at, for models with self-attention.
-        columns: Panels in a row of a grid; chosen by the photo's shape when left out.
-        scale: "word": each map is as bright as it can be, but an even one stays dim; "common":
-            all maps share one scale, so that a spread-out map looks dim beside a pointed one.
+            outlines, and a panel for each of them; "grid": the photo, then a panel per word, as in
+            the paper; "strip": the same, smaller; "word": only the panels, each at the size of the
+            photo; "parts": the maps of each word's heads, hops or levels; "matrix": words down the
+            side, regions of the photo across; "words": the words that each word attends to, for
+            models with self-attention.
+        columns: Panels in a row of a grid; by default chosen for the photo's shape.
+        scale: "word": each map is as bright as possible, but an even one stays dim; "common": all
+            maps share one scale, so that a diffuse map looks dim next to a sharp one.
         style: "light": the photo brightens where the model looks; "heat": a colour map over it.
         theme: "light" or "dark": the colours around the photos.
-        details: Say of each panel the gate β and the entropy.
-        width: The greatest width of the figure in pixels; by default 1600, or for "word" what
-            suits the photo.
+        details: Show each panel's gate β and entropy.
+        width: The maximum width of the figure in pixels; by default 1600, or for "word" what suits
+            the photo.
         colormap: One of matplotlib's colour maps, for the style "heat".
         alpha: How much its colour covers the photo, in [0, 1].
 
@@ -116,7 +116,7 @@ def draw_figure(
     if layout not in LAYOUTS:
         raise UserError(f"no layout {layout!r}; choose from {', '.join(LAYOUTS)}")
     positions = positions_of(caption, words)
-    # The photo comes first, but for single words; and where there are none, it is all there is.
+    # The photo comes first, except for single words; without words, it is all there is.
     shown: list[int | None] = [*([] if layout == "word" and positions else [None]), *positions]
     photo = photo_of(caption)
     plan = arrange(layout, len(shown), photo.size, width, columns)
@@ -172,7 +172,7 @@ def figure_bytes(caption: Caption, suffix: str = ".png", **options: Any) -> byte
         options: Those of ``draw_figure``.
 
     Raises:
-        UserError: As ``draw_figure``.
+        UserError: See ``draw_figure``.
     """
     return content_of(draw_figure(caption, **options), suffix, caption.text)
 
@@ -181,7 +181,7 @@ _SIGNS = "0123456789.,%×"
 
 
 def _beside(caption: Caption, t: int, somewhere: bool, details: bool) -> str:
-    """Return what is printed next to a word: its probability, and whether to trust word and map."""
+    """Return the text next to a word: its probability, and whether to trust word and map."""
     told = [chance_of(caption, t)]
     if caption.unsure[t]:
         told.append("unsure")
@@ -218,14 +218,14 @@ def _note(
         if caption.betas is not None:
             told.append("β: how much the image counted for the word, 0 to 1.")
         cells = math.log2(rows * cols)
-        told.append(f"H: entropy of the map, 0 (one cell) to {cells:.1f} bits (all alike).")
+        told.append(f"H: entropy of the map, 0 (one cell) to {cells:.1f} bits (even).")
     if caption.note:
         told.append(f"This photo is {caption.note}.")
     return " ".join(told)
 
 
 def _full(caption: Caption, scale: str) -> str:
-    """What the bright end of the key stands for."""
+    """The meaning of the key's bright end."""
     return "most" if scale == "word" else f"{full_heat(caption, 0, scale):.0%}"
 
 
@@ -242,7 +242,7 @@ def _with_room_for_figures(
 
 
 def _lines(sheet: Sheet, figures: str, room: float) -> list[str]:
-    """What is printed below a word, broken between its parts where that is possible."""
+    """The text below a word, broken between its parts if possible."""
     lines: list[str] = []
     for part in figures.split(SEPARATOR):
         if lines and sheet.text_width(lines[-1] + SEPARATOR + part, NOTE) <= room:
@@ -274,11 +274,11 @@ def _write_label(
     figures: str,
     somewhere: bool,
 ) -> None:
-    """A word over its panel, smaller if it is long; its figures beside it or below."""
+    """A word over its panel, smaller if it is long; its figures next to it or below."""
     y = corner[1] - plan.px(9)
     ink = sheet.theme.ink if somewhere else sheet.theme.quiet
     room = float(plan.panel[0])
-    # Where a line begins, and where it ends.
+    # The start and the end of a line.
     ends = (corner[0] + room, corner[0]) if plan.from_right else (corner[0], corner[0] + room)
     begin, end = ("right", "left") if plan.from_right else ("left", "right")
     below = (plan.strip - LABEL_STRIP) // NOTE_LINE  # lines under the word
@@ -296,7 +296,7 @@ def _write_label(
 
 
 def _draw_key(sheet: Sheet, plan: Layout, y: int, full: str, look: dict[str, Any]) -> None:
-    """The scale as a bar, over a photo of middle grey: from no attention to the most."""
+    """The scale as a bar over mid-grey, from no attention to the most."""
     width, height = max(plan.px(KEY[0]), 2), max(plan.px(KEY[1]), 1)
     grey = np.full((1, KEY_STEPS, 3), 140, np.uint8)
     ramp = paint(grey, np.linspace(0, 1, KEY_STEPS, dtype=np.float32)[None], **look)[0] / 255

@@ -1,10 +1,10 @@
-"""Whether a word looked somewhere: the one measure that figures, pages and the server use.
+"""Whether a word looked somewhere: the measure shared by figures, pages and the server.
 
 ``half_area`` is the smallest share of the grid that holds half of a map's attention: close to 0
 for a single cell, 0.5 for an even map. It is the area within the outlines of a figure, so that the
 picture and the decision cannot disagree, and it means the same on any grid.
 
-A word "looked somewhere" where that share is at most `SOMEWHERE`, a fifth; otherwise it "looked
+A word "looked somewhere" if that share is at most `SOMEWHERE`, a fifth; otherwise it "looked
 everywhere". The fifth separates content from function words best in the shipped models
 (docs/maps.md has the figures and the command).
 """
@@ -46,37 +46,37 @@ def half_area(map_HW: np.ndarray) -> float:
 
 
 def shown_of(caption: Caption) -> str:
-    """What the maps of a caption are: "attention", or the name of another explanation."""
+    """The kind of a caption's maps: "attention", or the name of another explanation."""
     return caption.explanation or ATTENTION
 
 
 def map_of(caption: Caption) -> str:
-    """What half of is outlined, in a sentence: "attention", or "map" of another explanation."""
+    """The noun for a map in a sentence: "attention", or "map" for another explanation."""
     return ATTENTION if shown_of(caption) == ATTENTION else "map"
 
 
 def everywhere(caption: Caption) -> str:
-    """What is printed next to a word whose map is close to even."""
+    """The text next to a word whose map is close to even."""
     return EVERYWHERE if shown_of(caption) == ATTENTION else SPREAD
 
 
 def label_of(caption: Caption) -> str:
-    """The line above a figure that says what its maps are; empty where nobody asked."""
+    """The line above a figure that names its maps; empty if no explanation was requested."""
     return f"Explained by {caption.explanation}" if caption.explanation else ""
 
 
 def bright_of(caption: Caption) -> str:
-    """What a bright place is, as a sentence."""
+    """A sentence on the meaning of bright places."""
     if shown_of(caption) == ATTENTION:
-        return "Bright: where the model looked when it said the word."
-    return f"Bright: what spoke for the word by {shown_of(caption)}, not where the model looked."
+        return "Bright: where the model looked for the word."
+    return f"Bright: evidence for the word by {shown_of(caption)}, not where the model looked."
 
 
 def full_share(map_HW: np.ndarray) -> float:
     """The share of attention in one cell that is drawn at full brightness.
 
-    The map's maximum where the word looked somewhere. Beyond that it grows with the square of
-    `half_area`, so that a map is the dimmer the more even it is: an even one has a sixth of full
+    The map's maximum if the word looked somewhere. Otherwise it grows with the square of
+    `half_area`, so the more even a map, the dimmer it is: an even one has a sixth of full
     brightness everywhere.
     """
     return float(map_HW.max()) * max(half_area(map_HW) / SOMEWHERE, 1.0) ** 2
@@ -88,14 +88,14 @@ def looked(caption: Caption) -> tuple[bool, ...]:
 
 
 def sharpest(caption: Caption, positions: Sequence[int], most: int) -> list[int]:
-    """The sharpest content words among some that looked somewhere, in the caption's order.
+    """The sharpest of the given content words that looked somewhere, in the caption's order.
 
-    Function words come in only where no content word looked somewhere.
+    Function words are used only if no content word looked somewhere.
 
     Args:
         caption: The caption.
-        positions: The places of the words to choose from.
-        most: How many, at most.
+        positions: The positions of the words to choose from.
+        most: The most words to return.
     """
     areas = {t: half_area(caption.attention[t]) for t in positions}
     there = [t for t in positions if areas[t] <= SOMEWHERE]

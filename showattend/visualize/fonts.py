@@ -1,4 +1,4 @@
-"""Letters of any script: which of the machine's fonts have them, and which none has."""
+"""Letters of any script: which of the machine's fonts have them, and which are missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 BASE = "DejaVu Sans"
-"""Comes with matplotlib: Latin, Greek, Cyrillic, Hebrew, Arabic and more, on every machine."""
+"""Included in matplotlib: Latin, Greek, Cyrillic, Hebrew, Arabic and more, on every machine."""
 
 STAND_IN = "?"
 _NOT_A_FONT_FOR_TEXT = ("Last Resort", ".")  # boxes for every letter; the system's hidden ones
@@ -33,7 +33,7 @@ class Lettering:
 
     @property
     def shortage(self) -> str:
-        """What is missing, in a line; empty when nothing is."""
+        """A line on the missing letters; empty if there are none."""
         if not self.missing:
             return ""
         scripts = sorted({_script(letter) for letter in self.missing})
@@ -47,7 +47,7 @@ class Lettering:
 
 
 def lettering(text: str) -> Lettering:
-    """Find fonts for all letters of a text, with as few besides DejaVu Sans as it takes."""
+    """Find fonts for all letters of a text: DejaVu Sans, and as few others as possible."""
     return _lettering(frozenset(text))
 
 
@@ -92,7 +92,7 @@ def _covered(family: str, letters: Iterable[str]) -> set[str]:
         return set()
     try:
         font: Any = get_font(findfont(FontProperties(family=[family]), fallback_to_default=False))
-    except (ValueError, OSError, RuntimeError):  # gone, damaged, or of a kind it cannot read
+    except (ValueError, OSError, RuntimeError):  # missing, damaged, or not supported
         return set()
     if not font.scalable:
         return set()
@@ -100,7 +100,7 @@ def _covered(family: str, letters: Iterable[str]) -> set[str]:
 
 
 def _is_regular(entry: Any) -> bool:
-    """Whether a font is upright and of the usual weight; of others matplotlib complains."""
+    """Whether a font is upright and of regular weight; matplotlib warns about others."""
     return entry.style == "normal" and entry.weight in (400, "normal", "regular", "book")
 
 
@@ -111,19 +111,19 @@ def _register_new_fonts() -> None:
     for path in sorted(set(findSystemFonts()) - known):
         try:
             fontManager.addfont(path)
-        except Exception:  # whatever a damaged font file brings about: it is of no use here
+        except Exception:  # any error of a damaged font file: it is not used
             continue
 
 
 def _preference(name: str, region: str) -> tuple[bool, bool, bool, bool, str]:
-    """Plain text faces first, of the region's way to write Han; the same order on every start."""
+    """Plain text faces first, with the region's Han forms; the same order at every start."""
     low = name.lower()
     odd = any(sign in low for sign in ("mono", "emoji", "symbol", "stix", "display", "condensed"))
     return (odd, "noto sans" not in low, "sans" not in low, not name.endswith(region), name)
 
 
 def _region(letters: Iterable[str]) -> str:
-    """Whose forms of Han letters to draw: Japan's beside kana, Korea's beside Hangul."""
+    """The region of Han letters to draw: Japan's with kana, Korea's with Hangul."""
     scripts = {_script(letter) for letter in letters}
     if scripts & {"Hiragana", "Katakana"}:
         return "JP"
@@ -131,7 +131,7 @@ def _region(letters: Iterable[str]) -> str:
 
 
 def _needs_a_glyph(letter: str) -> bool:
-    """Whether a letter is seen: not a blank, a joiner or a variation selector."""
+    """Whether a letter is visible: not a space, a joiner or a variation selector."""
     kind = unicodedata.category(letter)
     return not (letter.isspace() or kind in ("Cc", "Cf") or 0xFE00 <= ord(letter) <= 0xFE0F)
 

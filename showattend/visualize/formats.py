@@ -31,19 +31,19 @@ FORMS: dict[str, Callable[..., bytes]] = {
     ".npz": npz_bytes,
     ".json": json_bytes,
 }
-"""What makes a file's content of a caption, by the file's suffix: (caption, suffix, **options)."""
+"""The functions that make a file's content, by its suffix: (caption, suffix, **options)."""
 
 
 def check_output(path: str | Path, options: Mapping[str, Any] | None = None) -> str:
-    """The suffix that chooses a file's form; asked early, a mistake costs no waiting.
+    """Check the suffix that selects a file's form, before any time is spent.
 
     Args:
         path: The file to be written.
-        options: What was asked of it, by name.
+        options: The requested options, by name.
 
     Raises:
-        UserError: There is no such form, it knows nothing of one of the options, or an option has
-            none of the values there are.
+        UserError: There is no such form, it does not support one of the options, or an option has
+            an invalid value.
     """
     suffix = Path(path).suffix.lower()
     if suffix != PAGE and suffix not in FORMS:
@@ -62,7 +62,7 @@ def check_output(path: str | Path, options: Mapping[str, Any] | None = None) -> 
 def save_figure(caption: Caption, path: str | Path, **options: Any) -> None:
     """Show a caption in a file, in the form that its suffix names.
 
-    Missing folders are made; the file appears when it is whole, or not at all.
+    Missing folders are created; the file appears complete or not at all.
 
     Args:
         caption: The caption, with its image (which .npz and .json can do without).
@@ -72,8 +72,8 @@ def save_figure(caption: Caption, path: str | Path, **options: Any) -> None:
             maps.
 
     Raises:
-        UserError: An unknown suffix, an option that this form does not have, a file that cannot
-            be written, or as the form's own function.
+        UserError: An unknown suffix, an option that this form does not have, a file that cannot be
+            written, or see the form's own function.
     """
     path = Path(path)
     suffix = check_output(path, options)
@@ -86,7 +86,7 @@ def save_figure(caption: Caption, path: str | Path, **options: Any) -> None:
 
 
 def _options_of(suffix: str) -> set[str]:
-    """The names of what may be asked of a form."""
+    """The names of a form's options."""
     if suffix == PAGE:
         return {"words"}
     make: Callable[..., Any] = draw_figure if FORMS[suffix] is figure_bytes else FORMS[suffix]

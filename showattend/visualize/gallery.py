@@ -1,4 +1,4 @@
-"""A sheet of photographs with their captions, what is wrong with them, and what people say."""
+"""A sheet of photographs with captions, their errors, and human captions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SPACING = 1.4  # of lines
 
 MOST_ROWS = (LONGEST_SIDE - 2 * MARGIN - round(TITLE * SPACING)) // (PHOTO + GAP)
 MOST_CARDS = COLUMNS * MOST_ROWS
-"""On a sheet, where no card has more words than fit next to its photograph."""
+"""The most cards on a sheet, if no card has more words than fit next to its photograph."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Card:
     Attributes:
         image: Its file, or the picture itself.
         caption: The caption under test.
-        references: Human captions to set beside it.
-        tags: Short labels of what is wrong, such as "count: two / three".
+        references: Human captions for comparison.
+        tags: Short labels of its errors, such as "count: two / three".
         score: The score of the caption, such as "CIDEr 0.03"; empty for none.
     """
 
@@ -62,7 +62,7 @@ class _Line:
 
 
 def check_gallery(path: Path) -> str:
-    """The suffix that chooses the sheet's form; asked early, a mistake costs no waiting.
+    """Check the suffix that selects the sheet's form, before any time is spent.
 
     Raises:
         UserError: It is neither .png nor .pdf.
@@ -74,11 +74,11 @@ def check_gallery(path: Path) -> str:
 
 
 def load_photos(cards: Sequence[Card]) -> tuple[list[Card], list[str]]:
-    """Open the cards' photographs, no larger than they are drawn.
+    """Open the cards' photographs at the size at which they are drawn.
 
     Returns:
-        The cards with their photographs in memory, and a line for each that cannot be opened,
-        whose card is as it was.
+        The cards with their photographs in memory, and a line for each that cannot be opened, whose
+        card is unchanged.
     """
     loaded, problems = [], []
     for card in cards:
@@ -91,15 +91,16 @@ def load_photos(cards: Sequence[Card]) -> tuple[list[Card], list[str]]:
 
 
 def draw_gallery(cards: Sequence[Card], title: str, advice: str = "show fewer") -> Figure:
-    """Draw the sheet: two cards a row, the photograph at the left of each and the words beside it.
+    """Draw the sheet: two cards per row, each with the photograph on the left and the words next to
+    it.
 
-    A photograph that cannot be opened leaves a grey field that says so; letters that no font of
-    the machine has are question marks, and a line below the headline says so.
+    A photograph that cannot be opened leaves a labelled grey field; letters missing from the
+    machine's fonts become question marks, and a line below the headline says so.
 
     Args:
-        cards: What to show, in order.
+        cards: The cards, in order.
         title: The headline.
-        advice: What to do where the sheet would be too long, for the message.
+        advice: What to do if the sheet is too long, for the message.
 
     Raises:
         UserError: There are no cards, or so many that the sheet would be too long.
@@ -116,16 +117,16 @@ def save_gallery(
     """Write the sheet to a file.
 
     Args:
-        cards: What to show, in order.
+        cards: The cards, in order.
         path: A .png or .pdf file.
         title: The headline.
         advice: See ``draw_gallery``.
 
     Returns:
-        Which letters no font of this machine has, in a line; empty where none is missing.
+        A line on letters missing from this machine's fonts; empty if there are none.
 
     Raises:
-        UserError: Another suffix, a file that cannot be written, or as ``draw_gallery``.
+        UserError: Another suffix, a file that cannot be written, or see ``draw_gallery``.
     """
     suffix = check_gallery(path)
     sheet = _drawn(cards, title, advice)
@@ -175,7 +176,7 @@ def _told(card: Card) -> list[_Line]:
 
 
 def _wrapped(sheet: Sheet, lines: Sequence[_Line], room: int) -> list[_Line]:
-    """The lines, broken where they are wider than ``room`` pixels."""
+    """The lines, wrapped to ``room`` pixels."""
     return [
         replace(line, text=text)
         for line in lines
@@ -202,7 +203,7 @@ def _as_drawn(image: Path | Image.Image) -> Image.Image:
 
 
 def _place_photo(sheet: Sheet, x: int, y: int, image: Path | Image.Image) -> None:
-    """Put a photograph's upper left corner there; its longer side is ``PHOTO`` pixels."""
+    """Place a photograph by its upper left corner; its longer side is ``PHOTO`` pixels."""
     try:
         photo = _as_drawn(image)
     except ImageError:

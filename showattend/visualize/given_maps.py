@@ -1,4 +1,4 @@
-"""A caption from attention weights that another model made."""
+"""A caption from another model's attention weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from showattend.images.upright import open_image
 from showattend.text.printable import is_word
 
 SUM_TOLERANCE = 0.01
-"""How far the weights of a map may be from one in sum: what half precision leaves."""
+"""The most by which a map's sum may differ from one: the error of half precision."""
 
 
 def caption_from_maps(
@@ -31,11 +31,11 @@ def caption_from_maps(
     sentinel: Any = None,
     box: Sequence[float] | None = None,
 ) -> Caption:
-    """Make a caption from weights that any model made; see `Caption.from_maps`.
+    """Make a caption from the weights of any model; see `Caption.from_maps`.
 
     Raises:
-        UserError: Shapes do not fit together, or weights are negative, not finite, or do not sum
-            to one.
+        UserError: The shapes do not match, or weights are negative, not finite, or do not sum to
+            one.
         ImageError: The image cannot be opened.
     """
     said = words.split() if isinstance(words, str) else [str(word) for word in words]
@@ -82,7 +82,7 @@ def _weights(attention: Any, count: int, grid: tuple[int, int] | None) -> np.nda
     """Weights as [T, H, W] or [T, P, H, W] float32 that sum to one.
 
     Raises:
-        UserError: They are not weights of so many words on a grid.
+        UserError: They are not weights of this many words on a grid.
     """
     maps = _array("attention", attention)
     shape = " x ".join(map(str, maps.shape))
@@ -134,7 +134,7 @@ def _numbers(name: str, values: Any, lengths: tuple[int, ...]) -> np.ndarray | N
 
 
 def _array(name: str, values: Any) -> np.ndarray:
-    """Numbers as float64; a tensor of PyTorch gives itself by its own ``__array__``."""
+    """Numbers as float64; a PyTorch tensor converts itself by its ``__array__``."""
     try:
         if hasattr(values, "detach"):
             values = values.detach().float().cpu()

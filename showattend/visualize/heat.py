@@ -1,4 +1,4 @@
-"""What every form of showing a caption starts from: the photo, the words, the maps as heat."""
+"""The common basis of all pictures of a caption: the photo, the words, the maps as heat."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def photo_of(caption: Caption) -> Image.Image:
 def thumbnail_of(caption: Caption, longest: int) -> Image.Image:
     """The photo that was captioned, upright, its longer side ``longest`` pixels at most.
 
-    It is never whole in memory where its file can be read smaller.
+    It is never fully in memory if its file can be read at a smaller size.
 
     Raises:
-        UserError: As ``photo_of``.
-        ImageError: As ``photo_of``.
+        UserError: See ``photo_of``.
+        ImageError: See ``photo_of``.
     """
     stored = load_image(plain(_image_of(caption)), at_least=longest)
     _check_size(caption, stored.upright_size)
@@ -56,7 +56,7 @@ def _shrunk(stored: Stored, longest: int) -> Image.Image:
         return stored.rgb()
     width, height = (max(1, round(side * scale)) for side in stored.size)
     whole = (0, 0, *stored.covered)
-    # A large gap would be a large part of what a huge photo takes in memory.
+    # A large gap would take much of a huge photo's memory.
     return stored.resized((width, height), Image.Resampling.BICUBIC, whole, gap=1.5)
 
 
@@ -83,7 +83,7 @@ def fitted(photo: Image.Image, size: tuple[int, int]) -> np.ndarray:
 
 
 def positions_of(caption: Caption, words: Sequence[str] | None) -> list[int]:
-    """Where the wanted words stand in the caption, in its order; all of them for None.
+    """The positions of the wanted words in the caption, in order; all of them for None.
 
     Raises:
         UserError: A word is not in the caption.
@@ -101,7 +101,7 @@ def positions_of(caption: Caption, words: Sequence[str] | None) -> list[int]:
 def full_heat(caption: Caption, t: int, scale: str) -> float:
     """The share of attention in one cell that counts as full heat for word ``t``.
 
-    "word": as `full_share` has it of the word's own map; "common": the largest of all maps.
+    "word": the `full_share` of the word's own map; "common": the largest of all maps.
 
     Raises:
         UserError: There is no such scale.
@@ -115,11 +115,11 @@ def full_heat(caption: Caption, t: int, scale: str) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """A map as it is drawn.
+    """A map for drawing.
 
     Attributes:
         map: The map on the grid.
-        geometry: Where the grid lies on the photo.
+        geometry: The place of the grid on the photo.
         full: The share of attention in one cell that is full heat.
     """
 
@@ -148,7 +148,7 @@ def heat_of(caption: Caption, t: int, size: tuple[int, int], scale: str = "word"
 
 
 def entropy_of(map_HW: np.ndarray) -> float:
-    """How spread out a map is, in bits: 0 for one cell, log2(H·W) for all cells alike."""
+    """The entropy of a map in bits: 0 for one cell, log2(H·W) for an even map."""
     shares = np.asarray(map_HW, dtype=np.float64).ravel()
     shares = shares[shares > 0] / max(float(shares.sum()), 1e-30)
     # abs: a single cell gives minus zero.
@@ -156,7 +156,7 @@ def entropy_of(map_HW: np.ndarray) -> float:
 
 
 def chance_of(caption: Caption, t: int) -> str:
-    """The probability of word ``t`` as it is printed next to it; empty if it is not known."""
+    """The printed probability of word ``t``; empty if unknown."""
     value = caption.confidences[t]
     return "" if math.isnan(value) else f"{value:.0%}"
 
@@ -175,13 +175,13 @@ def paint(
     colormap: str = "inferno",
     alpha: float = 0.55,
 ) -> np.ndarray:
-    """Lay heat over a photo in one of two styles.
+    """Draw heat over a photo in one of two styles.
 
     Args:
         image: The photo [H, W, 3] uint8.
         heat: The attention at each of its pixels [H, W], in [0, 1].
-        style: "heat": a colour map over the photo (``overlay``); "light": nothing but the
-            photo's own light (``light_up``).
+        style: "heat": a colour map over the photo (``overlay``); "light": only the photo's own
+            light (``light_up``).
         colormap: See ``overlay``.
         alpha: See ``overlay``.
 
@@ -199,7 +199,7 @@ def paint(
 
 
 def light_up(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Let light fall on a photo: as at dusk where it is cold, in full light where it is hot.
+    """Light a photo: dusk where it is cold, full light where it is hot.
 
     Args:
         image: The photo [H, W, 3] uint8.
@@ -215,13 +215,13 @@ def light_up(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 def overlay(
     image: np.ndarray, heat: np.ndarray, *, colormap: str = "inferno", alpha: float = 0.55
 ) -> np.ndarray:
-    """Lay heat over a photo: dim and grey where it is cold, in full light and glowing where hot.
+    """Draw heat over a photo: dim and grey where it is cold, bright and glowing where it is hot.
 
     Args:
         image: The photo [H, W, 3] uint8.
         heat: The attention at each of its pixels [H, W], in [0, 1].
-        colormap: One of matplotlib's colour maps, perceptually uniform for preference.
-        alpha: How much of the glow covers the photo where the heat is full; 0 leaves light alone.
+        colormap: One of matplotlib's colour maps, preferably perceptually uniform.
+        alpha: How much the glow covers the photo at full heat; 0 leaves only light.
 
     Returns:
         The picture [H, W, 3] uint8.
@@ -240,7 +240,7 @@ def glow(heat: np.ndarray, colormap: str, alpha: float) -> tuple[np.ndarray, np.
     """The glow of the style "heat": its colours [..., 3] and how much they cover [...], in [0, 1].
 
     Raises:
-        UserError: As ``overlay``.
+        UserError: See ``overlay``.
     """
     import matplotlib
 
@@ -271,11 +271,11 @@ TONES = {
     # Half of the photo's colour under the glow: all of it would turn a blue sky's glow to green.
     "heat": (Tone(0.408, 0.072), Tone(0.5, 0.5)),
 }
-"""Of each style how a photo looks where it is cold, and where it is hot."""
+"""How a photo looks where it is cold, and where it is hot, by style."""
 
 
 def _lit(image: np.ndarray, warmth: np.ndarray, cold: Tone, hot: Tone) -> np.ndarray:
-    """A photo [H, W, 3] between its cold and its hot tone, by a warmth [H, W, 1]."""
+    """A photo [H, W, 3] between its cold and its hot tone, by warmth [H, W, 1]."""
     photo = image.astype(np.float32) / 255
     grey = (photo @ np.array(LUMA, dtype=np.float32))[:, :, None]
     dark, bright = (tone.grey * grey + tone.own * photo + tone.more for tone in (cold, hot))

@@ -1,4 +1,4 @@
-"""Where the panels of a figure stand, for photos of any shape: arithmetic, no drawing."""
+"""The layout of a figure's panels, for photos of any shape: arithmetic, no drawing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_WIDTH = 1600
 MARGIN, GAP = 44, 18
 HEADLINE, LABEL, NOTE = 30, 19, 15  # font sizes
 LABEL_STRIP = 34  # above each panel, for its word
-NOTE_LINE = 21  # more of it, where the figures do not fit beside the word
+NOTE_LINE = 21  # more of it, if the figures do not fit next to the word
 THINNEST = 6  # side of a photo that is a line
 WIDEST_PANEL, TALLEST_PANEL = 480, 520
 NARROWEST_PANEL = 120  # that a word has above a narrow photo
@@ -33,18 +33,18 @@ SMALLEST_UNIT = 0.55  # of a grid's
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the panels stand; lengths in pixels of the figure, rows counted from the top.
+    """The places of the panels; lengths in pixels of the figure, rows counted from the top.
 
     Attributes:
-        unit: Pixels of the figure for one of a grid 1600 wide.
+        unit: Pixels of the figure per pixel of a grid 1600 wide.
         columns: Panels in a row.
         rows: Rows of panels.
-        panel: Width and height that each panel has to itself.
+        panel: The width and height reserved for each panel.
         photo: Width and height of the picture within, at the panel's upper left corner, or at
             the upper right one if the panels go from right to left.
         width: The width of the figure.
         strip: Height above each panel for its word, in units.
-        from_right: The panels go from right to left, as the caption's letters do.
+        from_right: Whether panels run from right to left, like the caption's letters.
     """
 
     unit: float
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def row_height(self) -> int:
-        """From one row's top to the next."""
+        """The distance from one row's top to the next."""
         return self.px(self.strip) + self.panel[1] + self.px(GAP)
 
     def px(self, length: float) -> int:
@@ -87,10 +87,10 @@ def arrange(
     Args:
         layout: "grid": as a page; "strip": rows of small panels; "word": each panel at the
             photo's own size, below each other if a width is given.
-        panels: How many.
-        size: The photo's.
-        width: The greatest width of the figure; None for what suits the layout.
-        columns: Panels in a row; None for what suits the photo. Of a grid only.
+        panels: The number of panels.
+        size: The photo's size.
+        width: The maximum width of the figure; None for what suits the layout.
+        columns: Panels in a row of a grid; None for what suits the photo.
 
     Raises:
         UserError: There is no such layout, or a number out of its range.
@@ -123,16 +123,16 @@ def check_width(width: int | None) -> None:
 def lay_out(panels: int, aspect: float, width: int, columns: int | None) -> Layout:
     """Arrange a grid for a photo with the given aspect ratio (width by height).
 
-    Without ``columns``, as many as give the figure the shape of a page lying on its side without
-    leaving much of the last row empty.
+    Without ``columns``, as many as give the figure a landscape shape without leaving much of the
+    last row empty.
     """
     unit = width / DEFAULT_WIDTH
-    if columns is None:  # letters can be read in a small figure too
+    if columns is None:  # letters are legible in a small figure too
         unit = max(unit, SMALLEST_UNIT)
     margin, gap = round(MARGIN * unit), round(GAP * unit)
 
     def room(count: int) -> int:
-        """The width of each of so many panels."""
+        """The width of each of this many panels."""
         return max((width - 2 * margin - (count - 1) * gap) // count, 1)
 
     def panel(count: int) -> tuple[int, int]:
@@ -153,7 +153,7 @@ def lay_out(panels: int, aspect: float, width: int, columns: int | None) -> Layo
 
 
 def _strip(panels: int, aspect: float, width: int) -> Layout:
-    """Rows of panels of one height, as many as the width takes: one, if it takes them all."""
+    """Rows of panels of one height: a single row if all fit in the width."""
     unit = max(width / DEFAULT_WIDTH, SMALLEST_UNIT)
     margin, gap = round(MARGIN * unit), round(GAP * unit)
     inside = width - 2 * margin
@@ -205,14 +205,14 @@ def _words(panels: int, size: tuple[int, int], width: int | None) -> Layout:
 
 
 def _badness(shape: float, empty: int, columns: int) -> float:
-    """How far a figure is from a page on its side, and how much of its last row is empty."""
+    """How far a figure is from a landscape page, and how much of its last row is empty."""
     return abs(math.log(shape / 1.7)) + 0.8 * empty / columns
 
 
 def _layout(
     panels: int, columns: int, photo: tuple[int, int], room: int, unit: float, width: int
 ) -> Layout:
-    """Columns no wider than the photo, or than its word: none of the figure stays empty."""
+    """Columns no wider than the photo or its word, so that no part of the figure is empty."""
     panel = max(photo[0], min(room, round(NARROWEST_PANEL * unit))), photo[1]
     used = 2 * round(MARGIN * unit) + columns * panel[0] + (columns - 1) * round(GAP * unit)
     narrowest = min(width, round(NARROWEST_FIGURE * unit))

@@ -1,4 +1,4 @@
-"""Where a model looked when it named a thing, beside where the thing is: hits and misses."""
+"""Where a model looked when it named an object, and where the object is: hits and misses."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SIDE = 480  # pixels of the longer side
 class Looks:
     """Keeps the clearest hits and the worst misses of many words.
 
-    A hit has its peak inside the object, a miss has not; of the hits those with the most
-    attention inside are kept, of the misses those with the least, one of each an image.
+    A hit has its peak inside the object, a miss outside. The hits with the most attention inside
+    and the misses with the least are kept, at most one of each per image.
 
     Args:
-        count: How many of each to keep.
-        sigma: The standard deviation of the Gaussian blur before peaks are sought.
+        count: The number of each to keep.
+        sigma: The standard deviation of the Gaussian blur before locating peaks.
     """
 
     def __init__(self, count: int, sigma: float = 0.0) -> None:
@@ -36,7 +36,7 @@ class Looks:
     def __call__(
         self, caption: Caption, words: Sequence[dict[str, Any]], masks: Mapping[str, np.ndarray]
     ) -> None:
-        """Look at the words of one caption, as `showattend.evaluation.grounding` measured them."""
+        """Consider the words of one caption, as measured by `showattend.evaluation.grounding`."""
         for hit in (True, False):
             mine = [word for word in words if (word["pointing"]["model"] >= 0.5) == hit]
             sign = 1 if hit else -1
@@ -67,7 +67,7 @@ class Looks:
             tags=() if hit else (told,),
             score=told if hit else "",
         )
-        # Between equals the first comes first: cards cannot be compared.
+        # Of equals, the first comes first: cards cannot be compared.
         heapq.heappush(kept, (rank, -self._seen, card))
         if len(kept) > self.count:
             heapq.heappop(kept)
@@ -89,8 +89,8 @@ def draw_look(
     Args:
         caption: The caption, which knows its image.
         position: The first word that names the object.
-        words: How many do; their maps are averaged.
-        inside: Where the object is [height, width] bool.
+        words: The number of words that name it; their maps are averaged.
+        inside: The mask of the object [height, width] bool.
         sigma: The standard deviation of a Gaussian blur, as `Geometry.upsample` takes it.
 
     Raises:
@@ -99,7 +99,7 @@ def draw_look(
     photo = photo_of(caption)
     steps = range(position, position + words)
     heat = np.mean([caption.heatmap(t, sigma) for t in steps], axis=0)
-    # At an edge of the photo the peak is a plateau: its middle is marked.
+    # At an edge of the photo the peak is a plateau: mark its middle.
     y, x = (places.mean() for places in np.nonzero(heat >= heat.max() * (1 - 1e-6)))
     scale = SIDE / max(photo.size)
     width, height = (max(round(side * scale), 1) for side in photo.size)

@@ -1,4 +1,4 @@
-"""Captions in a notebook: the interactive page in a frame, and a picture where scripts are off."""
+"""Captions in a notebook: the interactive page in a frame, and a picture if scripts are off."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from showattend.visualize.figure import figure_bytes
 from showattend.visualize.page import GalleryPage, longest_side, page_html
 
 HEIGHT, GALLERY_HEIGHT = 720, 560
-"""Of the frame, in pixels; its lower right corner can be dragged."""
+"""The height of the frame in pixels; its lower right corner can be dragged."""
 _LONGEST = 720  # of the photo in pixels: a notebook is about as wide, and keeps all of its outputs
 
 
 def caption_form(caption: Caption) -> str:
     """A caption as the interactive viewer, self-contained.
 
-    The viewer runs in a frame of its own, which may run scripts and nothing else: it can neither
-    read the notebook nor ask another machine for anything. Without scripts the figure is shown.
+    The viewer runs in a frame that may run scripts and nothing else: it can neither read the
+    notebook nor contact another machine. Without scripts the figure is shown.
 
     Raises:
         UserError: The caption does not know its image.
@@ -54,7 +54,7 @@ def gallery_form(captions: Sequence[Caption]) -> str:
 
 
 class PageFile:
-    """A page that a command wrote, such as ``errors --output worst.html``, as a notebook shows it.
+    """A page that a command wrote, such as ``errors --output worst.html``, shown in a notebook.
 
     Args:
         path: The file.

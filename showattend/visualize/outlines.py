@@ -1,4 +1,4 @@
-"""Closed curves around what a map holds, in pixels of the photo."""
+"""Closed curves around a map's attention, in pixels of the photo."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SMOOTHING = 0.35  # standard deviation in cells: cells leave no corners, a peak 
 
 
 def contours(values: np.ndarray, levels: Sequence[float]) -> list[list[np.ndarray]]:
-    """For each level the closed curves around the pixels of larger values.
+    """For each level, the closed curves around the pixels of larger values.
 
     Args:
         values: The values of the pixels [H, W]; value (i, j) is that of the point
             (j + 0.5, i + 0.5).
-        levels: Not below the least value.
+        levels: The levels, not below the smallest value.
 
     Returns:
-        For each level its curves, each [points, 2] of x and y in pixels, the first point repeated
-        at the end. Curves around holes run the other way round.
+        The curves of each level, each [points, 2] of x and y in pixels, with the first point
+        repeated at the end. Curves around holes run in the opposite direction.
     """
     from contourpy import LineType, contour_generator
 
@@ -42,12 +42,12 @@ def contours(values: np.ndarray, levels: Sequence[float]) -> list[list[np.ndarra
 def half_outline(map_HW: np.ndarray, geometry: Geometry) -> list[np.ndarray]:
     """The curves around the smallest smooth area that holds half of a map's attention.
 
-    The area is where the smoothed map is above a level; the level is chosen so that the cells'
-    own attention within the area, as far as the photo shows it, is half of all.
+    The area is where the smoothed map is above a level; the level is chosen so that the cells' own
+    attention within the area, as far as it is on the photo, is half of all.
 
     Args:
         map_HW: The map [H, W].
-        geometry: Where the grid lies on the photo; the curves are in its pixels.
+        geometry: The place of the grid on the photo; the curves are in its pixels.
 
     Returns:
         Closed curves as `contours`; none for a map without attention on the photo.
@@ -69,7 +69,7 @@ def half_outline(map_HW: np.ndarray, geometry: Geometry) -> list[np.ndarray]:
 def sample_size(geometry: Geometry, samples: int) -> tuple[int, int]:
     """The (width, height) at which to sample a map, so that each side of the grid gets ``samples``.
 
-    It has not the photo's shape: on a long photo the cells are long too.
+    Its shape is not the photo's: on a long photo the cells are long too.
     """
     left, top, right, bottom = geometry.box
     width, height = geometry.image_size

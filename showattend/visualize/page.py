@@ -1,7 +1,7 @@
 """A photo with its captions and maps as one HTML file; a gallery of them; the shell of any page.
 
-The viewer (``viewer.js``, ``viewer.css``) is written into the file. A page asks nobody for more;
-its Content-Security-Policy forbids it, and allows no script but its own.
+The viewer (``viewer.js``, ``viewer.css``) is written into the file. A page loads nothing else; its
+Content-Security-Policy forbids it, and allows no script but its own.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from showattend.visualize.heat import positions_of, thumbnail_of
 from showattend.visualize.raw import plain_numbers
 
 LONGEST_SIDE = 1024
-"""Of the photo in a page, in pixels."""
+"""The longer side of a page's photo, in pixels."""
 LONGEST_SIDE_IN_GALLERY = 720
-_SIDES = ((100, LONGEST_SIDE_IN_GALLERY), (400, 560), (float("inf"), 420))  # at most so many photos
+_SIDES = ((100, LONGEST_SIDE_IN_GALLERY), (400, 560), (float("inf"), 420))  # up to this many photos
 
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
@@ -47,14 +47,14 @@ def write_page(
     title: str | None = None,
     words: Sequence[str] | None = None,
 ) -> None:
-    """Write a photo with its captions and maps into one HTML file that needs no other.
+    """Write a photo with its captions and maps into one self-contained HTML file.
 
     Args:
         path: The file.
         captions: Candidates of one photo, best first.
-        title: The headline; the photo's name when left out.
-        words: Only these words' maps, the first of them shown at once; they are words of the best
-            candidate, and of the others where those say them.
+        title: The headline; the photo's name by default.
+        words: Only these words' maps, with the first of them shown initially; they are words of the
+            best candidate, and of the others that have them.
 
     Raises:
         UserError: There is no caption, a word is not in the best one, the file cannot be written,
@@ -77,7 +77,7 @@ def page_html(
     """
     photo = photo_values(captions)
     if words is not None:
-        positions_of(captions[0], words)  # it must say them; the others need not
+        positions_of(captions[0], words)  # it must have them; the others need not
         wanted = {word.strip().lower() for word in words}
         for values, caption in zip(photo["captions"], captions, strict=True):
             values["only"] = [t for t, word in enumerate(caption.words) if word.lower() in wanted]
@@ -99,10 +99,10 @@ def page_html(
 
 
 class Remark(NamedTuple):
-    """What a gallery says of some words of a caption, or of all of it.
+    """A gallery's remark on some words of a caption, or on all of it.
 
     Attributes:
-        kind: A short label, by which the reader can select photos.
+        kind: A short label, by which readers can filter photos.
         text: One line.
         start: Index of the first word.
         stop: Index after the last word; as ``start`` for a remark on the whole caption.
@@ -117,7 +117,7 @@ class Remark(NamedTuple):
 class GalleryPage:
     """Many photos with their captions and maps, gathered one by one into one HTML page.
 
-    A photo is kept as what the page says of it, so memory grows with the page, not the photos.
+    Only a photo's part of the page is kept, so memory grows with the page, not the photos.
 
     Args:
         longest: The photos' longer side in pixels, at most; see ``longest_side``.
@@ -143,12 +143,12 @@ class GalleryPage:
 
         Args:
             captions: Its candidates, best first.
-            name: What it is called; its file's name when left out.
-            remarks: What there is to say of the best candidate.
-            people: What people say of the photo.
+            name: Its name; that of its file by default.
+            remarks: Remarks on the best candidate.
+            people: Human captions of the photo.
 
         Raises:
-            UserError: It has no caption, or that does not know its image.
+            UserError: It has no caption, or the caption does not know its image.
             ImageError: The image cannot be opened (any more).
         """
         values = photo_values(captions, short=True)
@@ -177,8 +177,8 @@ class GalleryPage:
         """The page, as text.
 
         Args:
-            title: The headline; how many photos there are when left out.
-            kinds: The kinds of remarks with what they mean, explained above the photos.
+            title: The headline; the number of photos by default.
+            kinds: The kinds of remarks with their meanings, listed above the photos.
             note: A line at the end of the page.
 
         Raises:
@@ -220,16 +220,16 @@ class GalleryPage:
 
 
 def longest_side(photos: int) -> int:
-    """The longer side, in pixels, of each of so many photos in one page: the more, the smaller."""
+    """The longer side, in pixels, of each of this many photos in a page: the more, the smaller."""
     return next(side for most, side in _SIDES if photos <= most)
 
 
 def photo_values(captions: Sequence[Caption], *, short: bool = False) -> dict[str, Any]:
-    """A photo's captions as the viewer takes them: plain values, no pixels.
+    """A photo's captions for the viewer: plain values, no pixels.
 
     Args:
         captions: Candidates of one photo, best first.
-        short: Maps in as many digits as can be seen, which is about half of the text.
+        short: Whether to round maps to what can be seen, which halves the text.
 
     Raises:
         UserError: There is no caption.
@@ -253,7 +253,7 @@ def photo_values(captions: Sequence[Caption], *, short: bool = False) -> dict[st
 
 
 def marked(caption: Caption) -> str:
-    """The caption's sentence as HTML, its unsure words marked for the eye and for the ear."""
+    """The caption's sentence as HTML, with unsure words marked visibly and for screen readers."""
     shown = []
     for part, value, unsure in zip(
         pieces(caption.words), caption.confidences, caption.unsure, strict=True
@@ -270,7 +270,7 @@ def marked(caption: Caption) -> str:
 
 
 def noted(caption: Caption) -> str:
-    """The caption's note as HTML; empty where there is none."""
+    """The caption's note as HTML; empty if there is none."""
     return f'<p class="note">This photo is {html.escape(caption.note)}.</p>' if caption.note else ""
 
 
@@ -313,8 +313,8 @@ def shell(
     )
     headline = html.escape(title)
     about = (
-        "A small model looks at a photo once for each word; bright is where it looked. That says "
-        "where it looked, not why it said the word."
+        "A small model looks at a photo once for each word; bright is where it looked. That shows "
+        "where it looked, not why it chose the word."
     )
     return f"""\
 <!DOCTYPE html>
@@ -349,17 +349,17 @@ def _img(captions: Sequence[Caption], number: int, longest: int, alt: str) -> st
 
 
 def _data(photos: list[dict[str, Any]]) -> str:
-    """The captions as JSON in the page: no text of theirs can end the element."""
+    """The captions as JSON in the page: none of their text can end the element."""
     text = json.dumps(photos, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json" id="photos">{text}</script>'
 
 
 _MAYBE_UNKNOWN = ("log_probs", "log_prob", "confidences", "confidence", "score")
-"""Values that are null in a page where they are not known (`Caption.from_maps`)."""
+"""Values that are null in a page if unknown (`Caption.from_maps`)."""
 
 
 def _caption_values(caption: Caption, short: bool) -> dict[str, Any]:
-    """As ``Caption.to_dict``, numbers rounded, what a broken model says made finite."""
+    """As ``Caption.to_dict``, with numbers rounded, and those of a broken model made finite."""
     values = caption.to_dict(attention=True)
     for name in ("image", "geometry", "alternatives", "familiarity", "note"):
         values.pop(name, None)
@@ -381,9 +381,9 @@ def _caption_values(caption: Caption, short: bool) -> dict[str, Any]:
 
 
 def _shorter(numbers: list[list[float]]) -> list[list[float]]:
-    """A map in as many digits as can be seen: 4 decimals, of a fainter map more.
+    """A map in as many digits as are visible: 4 decimals, more for a fainter map.
 
-    The brightest cells keep theirs, for the viewer names and numbers them.
+    The brightest cells keep theirs, because the viewer prints them.
     """
     values = np.array(numbers)
     peak = values.max(initial=0)

@@ -1,5 +1,5 @@
-// What wakes the page of a photo and the gallery: their photos stand in the HTML, and the captions
-// and maps beside them as JSON.
+// Starts the page of a photo and the gallery: their photos are in the HTML, with the captions and
+// maps as JSON.
 "use strict";
 
 (() => {
@@ -14,7 +14,7 @@
     return;
   }
 
-  // The gallery: a card opens its photo in a dialog, from where one goes on to the others. The
+  // The gallery: a card opens its photo in a dialog, which leads on to the others. The
   // address names the photo that is open, for Back and for bookmarks.
   const { make } = showattend;
   const dialog = document.querySelector("dialog");

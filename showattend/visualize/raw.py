@@ -21,19 +21,19 @@ from showattend.visualize.focus import half_area
 from showattend.visualize.heat import entropy_of, positions_of
 
 FORMAT = "showattend maps 1"
-"""Says what a file is, and by its number which keys it has; keys may be added, never changed."""
+"""Identifies the format and, by its number, the keys; keys may be added, never changed."""
 
 
 def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, Any]:
-    """The maps of a caption with all it takes to lay them over the photo's pixels.
+    """The maps of a caption, with what is needed to draw them over the photo.
 
     Args:
         caption: The caption.
         words: Only these words' maps.
 
     Returns:
-        Texts, and arrays for what docs/maps.md gives a shape; no gates if the model has none,
-        and likewise no parts and no sentinel.
+        Texts, and arrays for the keys that have a shape in docs/maps.md; no gates, parts or
+        sentinel if the model has none.
 
     Raises:
         UserError: A word is not in the caption.
@@ -124,18 +124,18 @@ def _plain(value: Any) -> Any:
 
 
 def read_maps(path: str | Path, photo: ImageSource) -> Caption:
-    """A caption from a file of maps, of this package or of any other program.
+    """A caption from a file of maps, from this package or any other program.
 
-    Needed are ``words`` [T] and ``attention``, as `Caption.from_maps` takes it; ``grid`` [2],
-    ``part_names``, ``log_probs``, ``betas``, ``sentinel`` and ``box`` may be there. Of a file of
-    this package the heads are read from ``parts``.
+    ``words`` [T] and ``attention``, as for `Caption.from_maps`, are required; ``grid`` [2],
+    ``part_names``, ``log_probs``, ``betas``, ``sentinel`` and ``box`` are optional. In this
+    package's own files the heads are in ``parts``.
 
     Args:
-        path: An .npz or .json file. Its ``explanation`` says what maps are that are not attention.
+        path: An .npz or .json file. Its ``explanation`` names maps that are not attention.
         photo: The photograph.
 
     Raises:
-        UserError: The file cannot be read, lacks a key, or as `Caption.from_maps`.
+        UserError: The file cannot be read or lacks a key, or see `Caption.from_maps`.
         ImageError: The photograph cannot be opened.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""A drawing surface in pixels, with text of any script, and its content as PNG, SVG, PDF ..."""
+"""A drawing surface in pixels, with text in any script, saved as PNG, SVG, PDF and others."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 INK, QUIET = THEMES["light"].ink, THEMES["light"].quiet
 DPI = 100
 PALE = 0.3  # share of its colour that a dashed rectangle is filled with
-MELTING = 10  # levels of 256, by which a photo's edge differs from the page at least
+MELTING = 10  # minimum difference of a photo's edge from the page, of 256 levels
 PLACED = "showattend_placed"  # attribute of a figure: its photos
 
-# What the vector formats would read from the user's matplotlibrc, or draw at random.
+# Settings that vector formats would read from the user's matplotlibrc, or draw at random.
 _SETTLED = {
     "svg.hashsalt": "showattend",
     "svg.fonttype": "path",
@@ -46,16 +46,16 @@ class Sheet:
     """A figure addressed in pixels from its top left corner.
 
     Args:
-        width: In pixels.
-        text: All that will be written: fonts are looked for that have its letters.
-        unit: What font sizes are multiplied by.
+        width: The width in pixels.
+        text: All text to be written, to find fonts that have its letters.
+        unit: The factor of font sizes.
         theme: Its colours.
     """
 
     def __init__(
         self, width: int, text: str, unit: float = 1.0, theme: Theme = THEMES["light"]
     ) -> None:
-        # The object-oriented interface: pyplot's state is the user's, and not safe in threads.
+        # The object-oriented interface: pyplot's state is the user's, and is not thread-safe.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -65,13 +65,13 @@ class Sheet:
         self.figure.set_layout_engine("none")
         self._canvas = FigureCanvasAgg(self.figure)
         self._placed: list[Placed] = []
-        setattr(self.figure, PLACED, self._placed)  # what an SVG draws itself
+        setattr(self.figure, PLACED, self._placed)  # pictures that an SVG draws itself
         self._fitted: dict[tuple[int, int], np.ndarray] = {}
         self._fonts: dict[tuple[float, bool], Any] = {}
         self._widths: dict[tuple[str, float, bool], float] = {}
 
     def set_height(self, height: int) -> None:
-        """Set the height in pixels; it must be known before anything is placed."""
+        """Set the height in pixels, before anything is placed."""
         self.height = height
         self.figure.set_size_inches(self.width / DPI, height / DPI)
 
@@ -84,15 +84,14 @@ class Sheet:
         heat: Heat | None = None,
         **look: Any,
     ) -> None:
-        """Put the photo over exactly the pixels of a (width, height), under a map if there is one.
+        """Draw the photo over exactly a (width, height) in pixels, under a map if there is one.
 
         Args:
             x: Its left edge.
             y: Its top edge.
-            photo: The same one for the whole sheet.
+            photo: The photo, the same for the whole sheet.
             size: Its width and height on the sheet.
-            heat: The map upon it; None for the photo as it is.
-            **look: Options of `paint`.
+            heat: The map over it; None for the plain photo. **look: Options of `paint`.
         """
         if size not in self._fitted:
             self._fitted[size] = fitted(photo, size)
@@ -105,7 +104,7 @@ class Sheet:
             self._frame(x, y, size)
 
     def _melts(self, pixels: np.ndarray) -> bool:
-        """Whether much of a photo's edge has the colour of the page."""
+        """Whether much of a photo's edge has the page's colour."""
         from matplotlib.colors import to_rgb
 
         edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).astype(float)
@@ -113,7 +112,7 @@ class Sheet:
         return bool(like.mean() > 0.25)
 
     def _frame(self, x: int, y: int, size: tuple[int, int]) -> None:
-        """A fine line around a photo, outside of its pixels."""
+        """A fine line around a photo, outside its pixels."""
         from matplotlib.patches import Rectangle
 
         self.figure.add_artist(
@@ -133,13 +132,13 @@ class Sheet:
     def outline(
         self, curves: Sequence[np.ndarray], color: str, thick: float, inside: Sequence[float]
     ) -> None:
-        """Draw closed curves [points, 2] in pixels, dark at their edges to be seen anywhere.
+        """Draw closed curves [points, 2] in pixels, with dark edges to be visible anywhere.
 
         Args:
-            curves: Each with its first point repeated at its end.
+            curves: The curves, each with its first point repeated at the end.
             color: The colour of the line.
             thick: The thickness of the line in units.
-            inside: Left, top, right, bottom that no line leaves.
+            inside: Left, top, right and bottom of the clipping box.
         """
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
@@ -193,7 +192,7 @@ class Sheet:
         )
 
     def line(self, start: float, end: float, y: float, color: str, *, dotted: bool = False) -> None:
-        """A level line from one x to another."""
+        """A horizontal line from one x to another."""
         from matplotlib.lines import Line2D
 
         self.figure.add_artist(
@@ -208,11 +207,11 @@ class Sheet:
         )
 
     def square(self, x: int, y: int, side: int, light: float) -> None:
-        """A square of grey, from black to white as ``light`` goes from 0 to 1."""
+        """A grey square, from black at ``light`` 0 to white at 1."""
         self.ramp(x, y, np.full((1, 3), min(max(light, 0.0), 1.0)), (side, side))
 
     def ramp(self, x: int, y: int, colours: np.ndarray, size: tuple[int, int]) -> None:
-        """Colours [steps, 3] in [0, 1] beside each other, in a rectangle of (width, height)."""
+        """Colours [steps, 3] in [0, 1] side by side, in a rectangle of (width, height)."""
         from matplotlib.patches import Rectangle
 
         step = size[0] / len(colours)
@@ -230,14 +229,14 @@ class Sheet:
             )
 
     def _pixels(self) -> Any:
-        """From pixels counted from the top left to matplotlib's places."""
+        """From pixels counted from the top left to matplotlib's coordinates."""
         from matplotlib.transforms import Affine2D
 
         scaled = Affine2D().scale(1 / self.width, -1 / self.height).translate(0, 1)
         return scaled + self.figure.transFigure
 
     def picture(self, x: int, y: int, pixels: np.ndarray, size: tuple[int, int]) -> Any:
-        """Put a picture [H, W, 3] uint8 over exactly the pixels of a (width, height)."""
+        """Draw a picture [H, W, 3] uint8 over exactly a (width, height) in pixels."""
         w, h = size
         left, bottom = x / self.width, 1 - (y + h) / self.height
         axes = self.figure.add_axes((left, bottom, w / self.width, h / self.height))
@@ -255,7 +254,7 @@ class Sheet:
         bold: bool = False,
         **more: Any,
     ) -> None:
-        """Write one line on the base line ``y``; bold, if fonts have all its letters so."""
+        """Write one line on the baseline ``y``; bold if a bold font has all its letters."""
         shown = self.letters.shown(text)
         self.figure.text(
             x / self.width,
@@ -263,7 +262,7 @@ class Sheet:
             shown,
             fontproperties=self._font(shown, size, bold),
             color=color,
-            parse_math=False,  # a word may hold a dollar sign
+            parse_math=False,  # a word may contain a dollar sign
             usetex=False,
             va="baseline",
             **more,
@@ -281,7 +280,7 @@ class Sheet:
         return self._widths[key]
 
     def wrapped(self, text: str, size: float, room: float, bold: bool = False) -> list[str]:
-        """Break a text into lines no wider than ``room`` pixels; a word too long for one, too."""
+        """Break a text into lines no wider than ``room`` pixels, within long words too."""
         lines: list[str] = []
         for word in text.split():
             if lines and self.text_width(f"{lines[-1]} {word}", size, bold) <= room:
@@ -317,7 +316,7 @@ class Sheet:
 
     @functools.cached_property
     def _bold(self) -> dict[str, Any]:
-        """The bold fonts of those families that have one: of others matplotlib complains."""
+        """The families that have a bold font; matplotlib warns about others."""
         from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
         there = {each.name for each in fontManager.ttflist if each.weight in (700, "bold")}
@@ -344,7 +343,7 @@ def content_of(figure: Figure, suffix: str, title: str) -> bytes:
     Args:
         figure: The figure.
         suffix: .png, .jpg, .jpeg, .pdf or .svg.
-        title: For the file's metadata.
+        title: The title in the file's metadata.
     """
     file = io.BytesIO()
     # Not savefig: its result would depend on the user's matplotlibrc.
@@ -370,7 +369,7 @@ def content_of(figure: Figure, suffix: str, title: str) -> bytes:
 
 
 def pages_of(figures: Iterable[Figure], title: str) -> bytes:
-    """Figures as the pages of a PDF; for the rest see `content_of`."""
+    """Figures as the pages of a PDF; see `content_of`."""
     from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfPages
 
     file = io.BytesIO()
@@ -399,9 +398,9 @@ def _save_pixels(figure: Figure, file: io.BytesIO, suffix: str, title: str) -> N
 
 @contextmanager
 def _settled() -> Iterator[None]:
-    """Settle matplotlib's settings for vector formats, for one thread at a time.
+    """Set matplotlib's options for vector formats, for one thread at a time.
 
-    Not ``rc_context``, which would set back what another thread changes meanwhile.
+    Not ``rc_context``, which would revert another thread's changes.
     """
     import matplotlib
 

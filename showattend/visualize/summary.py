@@ -1,8 +1,8 @@
-"""The summary: a caption's words in the colours of what they looked at, and the sharpest in light.
+"""The summary: a caption with its words in the colours of their outlines on the photo.
 
-The photo once, with an outline for each coloured word around the area that holds half of its
-attention; beside it the same words as small panels in which the photo is lit where the model
-looked. Grey words looked everywhere (`focus`).
+The photo is drawn once, with an outline for each coloured word around the area that holds half of
+its attention; next to it, small panels for the same words light the photo where the model looked.
+Grey words looked everywhere (`focus`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MOST = len(WORD_COLOURS)
 # All lengths are pixels of a figure 1600 wide, and scale with it.
 MARGIN, GAP = 44, 18
 HEADLINE, LABEL, ON_PHOTO, NOTE = 34, 21, 17, 15  # font sizes
-LABEL_STRIP, DETAILS_LINE = 38, 21  # above each panel: for its word, for its numbers
+LABEL_STRIP, DETAILS_LINE = 38, 21  # above each panel, for its word and its numbers
 SPACING = 1.55  # of the headline's lines
 HIGHEST = 780  # photo and panels together
 NARROWEST_FIGURE, NARROWEST_PANEL = 560, 120
@@ -70,12 +70,12 @@ def draw_summary(
     Args:
         caption: The caption, with its image.
         words: The words to colour, instead of the sharpest.
-        places: The same by their places in the caption: a word may occur twice.
+        places: The same by position in the caption, since a word may occur twice.
         scale: See `draw_figure`.
         style: See `draw_figure`.
         theme: "light" or "dark".
-        details: Say of each panel the gate and the entropy.
-        width: The greatest width of the figure in pixels; 1600 when left out.
+        details: Show each panel's gate and entropy.
+        width: The maximum width of the figure in pixels; 1600 by default.
         colormap: See `draw_figure`.
         alpha: See `draw_figure`.
 
@@ -107,7 +107,7 @@ def draw_summary(
 
 
 class _Summary:
-    """One summary while it is drawn."""
+    """A summary being drawn."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _Summary:
         self.label = label_of(caption)
         self.lead = self.px(NOTE * 2) if self.label else 0
         self.looked, self.unsure = looked(caption), caption.unsure
-        # A word that looked everywhere has no colour, asked for or not: it has no outline either.
+        # A word that looked everywhere never has a colour: it has no outline either.
         coloured = [t for t in shown if self.looked[t]]
         numbered = shown if len(shown) <= MOST else coloured  # explanations share their colours
         colours = dict(zip(numbered, WORD_COLOURS, strict=False))
@@ -160,7 +160,7 @@ class _Summary:
         return sheet.figure
 
     def _left(self, x: float, wide: float) -> int:
-        """Where something begins that is ``x`` from the side where reading begins."""
+        """The left edge of an item ``x`` pixels from the side where reading begins."""
         if self.from_right:
             return round(self.sheet.width - self.margin - x - wide)
         return round(self.margin + x)
@@ -168,7 +168,7 @@ class _Summary:
     # --- the headline ---------------------------------------------------------------------------
 
     def _headline(self) -> list[list[tuple[int, str, str, float, float]]]:
-        """The lines of the headline: place in the caption, word, full stop, offset and width."""
+        """The lines of the headline: position in the caption, word, full stop, offset and width."""
         sheet = self.sheet
         blank = 0.32 * HEADLINE * sheet.unit
         lines: list[list[tuple[int, str, str, float, float]]] = [[]]
@@ -223,7 +223,7 @@ class _Summary:
                     sheet.text(after, y, stop, HEADLINE, theme.quiet, **more)
 
     def _word_pill(self, t: int, x: float, y: float, wide: float, size: float) -> None:
-        """The colour behind a word; of an unsure one only its dashed border."""
+        """The colour behind a word; for an unsure one, a dashed border."""
         side = 0.16 * size * self.sheet.unit
         up, down = 0.98 * size * self.sheet.unit, 0.34 * size * self.sheet.unit
         box = x - side, y - up, x + wide + side, y + down
@@ -254,7 +254,7 @@ class _Summary:
                 self.sheet.text(x, y, self.caption.words[t], ON_PHOTO, ON_COLOUR, bold=True)
 
     def _small(self) -> float:
-        """How much thinner lines are on a small picture."""
+        """The factor by which lines are thinner on a small picture."""
         return math.sqrt(self.plan.photo[0] * self.plan.photo[1]) / (400 * self.sheet.unit)
 
     def _label_place(
@@ -265,7 +265,7 @@ class _Summary:
         taken: Sequence[tuple[float, float, float, float]],
         lines: np.ndarray,
     ) -> tuple[float, float, float, float] | None:
-        """Where a word's label hides least beside its outline; None where there is no room."""
+        """The place next to its outline where a word's label hides least; None without room."""
         if not curves:
             return None
         wide = self.sheet.text_width(word, ON_PHOTO, bold=True) + 2 * self.px(6)
@@ -342,7 +342,7 @@ class _Summary:
             sheet.text(at, y - self.px(9), figures, NOTE * room, theme.quiet, **begin)
 
     def _note(self) -> str:
-        """What the colours mean, and what to know of this photo."""
+        """The meaning of the colours, and notes on this photo."""
         told = []
         shown = shown_of(self.caption)
         if self.colour:

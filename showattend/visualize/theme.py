@@ -1,4 +1,4 @@
-"""The colours of figures: light and dark, and colours of words that everybody can tell apart."""
+"""The colours of figures: light and dark, and word colours that everyone can tell apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Theme:
     Attributes:
         back: The background.
         ink: Text.
-        quiet: Text that matters less; 4.5 : 1 against the background, as WCAG 2.2 wants of text.
+        quiet: Less important text; 4.5 : 1 against the background, as WCAG 2.2 requires.
     """
 
     back: str
@@ -28,12 +28,13 @@ THEMES = {
 }
 
 WORD_COLOURS = ("#f0e442", "#56b4e9", "#d55e00", "#cc79a7")
-"""Of words and their outlines: the four of Okabe and Ito's colours for colour-blind readers that
-are farthest apart for everybody, among those bright enough for black letters (tested with
-simulated protanopia, deuteranopia and tritanopia)."""
+"""The colours of words and their outlines: the four of Okabe and Ito's colours for colour-blind
+readers that are farthest apart for everyone, among those bright enough for black letters (tested
+with simulated protanopia, deuteranopia and tritanopia).
+"""
 
 ON_COLOUR = "#161514"
-"""Of letters on a word's colour."""
+"""The colour of letters on a word's colour."""
 
 
 def theme_named(name: str) -> Theme:

@@ -1,8 +1,8 @@
-"""The pictures of an SVG: the photo once, as JPEG, and the light upon it as shapes.
+"""The pictures of an SVG: the photo once, as JPEG, and the light over it as shapes.
 
-A panel is the photo in its cold tone, and upon it the photo in its hot tone through a mask, which
-is a stack of areas of growing heat. So a panel is what `paint` makes of the photo, in `BANDS`
-steps, and a figure of any number of panels holds one image.
+A panel is the photo in its cold tone under the photo in its hot tone, which is masked by a stack of
+areas of growing heat. So a panel looks as `paint` would draw it, in `BANDS` steps, and a figure of
+any number of panels holds one image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BANDS = 20  # steps of heat
 SAMPLED = 112  # samples of heat along each side of the grid
-SHARPER = 2  # times the largest panel: how many pixels the photo keeps, for those who zoom in
+SHARPER = 2  # pixels kept of the photo, as a multiple of the largest panel, for zooming in
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Placed:
     """A photo on a sheet.
 
     Attributes:
-        axes: matplotlib's, where it draws the picture.
+        axes: The axes if matplotlib draws the picture.
         box: Left, top, width and height in pixels.
         photo: The photo.
-        heat: The map upon it; None for the photo as it is.
+        heat: The map over it; None for the plain photo.
         look: Options of `paint`.
     """
 
@@ -47,12 +47,12 @@ class Placed:
 
 
 def with_pictures(svg: bytes, placed: Sequence[Placed], scale: float) -> bytes:
-    """An SVG with photos put upon its background.
+    """Insert photos over the background of an SVG.
 
     Args:
-        svg: As matplotlib writes it.
+        svg: The SVG as written by matplotlib.
         placed: The pictures, all of one photo.
-        scale: The SVG's units in a pixel.
+        scale: The SVG's units per pixel.
     """
     if not placed:
         return svg
@@ -64,10 +64,10 @@ def with_pictures(svg: bytes, placed: Sequence[Placed], scale: float) -> bytes:
 
 
 def one_below_the_other(svgs: Sequence[bytes]) -> bytes:
-    """Figures as one SVG, at its left edge; a photo that all of them show is in it once.
+    """Figures as one SVG, aligned left; a photo in all of them is stored once.
 
     Args:
-        svgs: As `with_pictures` makes them.
+        svgs: Figures made by `with_pictures`.
     """
     parts, photo = [], ""
     width = height = 0.0
@@ -83,7 +83,7 @@ def one_below_the_other(svgs: Sequence[bytes]) -> bytes:
             photo = next(iter(_PHOTO.findall(body)), "")
         elif photo and photo in body:
             body = body.replace(photo, "").replace('href="#photo"', 'href="#e0-photo"')
-        # Names are one figure's own: those of the others would be taken for them.
+        # The figures use the same ids, which must differ in one file.
         body = re.sub(r'( id="|href="#|url\(#)(?!e0-photo")', rf"\g<1>e{number}-", body)
         parts.append(f'<svg y="{height:g}" width="{w:g}" height="{h:g}">{body}</svg>\n')
         width, height = max(width, w), height + h
@@ -157,7 +157,7 @@ def _panel(placed: Placed, name: str, size: tuple[int, int], tones: dict[Tone, s
 
 
 def _stack(name: str, colours: Sequence[Iterable[float]], covers: Sequence[float]) -> list[str]:
-    """A panel's areas upon each other, each in a colour and as opaque as said."""
+    """A panel's stacked areas, each with its colour and opacity."""
     stack = []
     for k, (colour, cover) in enumerate(zip(colours, covers, strict=True), 1):
         hexed = "".join(f"{round(255 * min(max(float(part), 0), 1)):02x}" for part in colour)
@@ -171,7 +171,7 @@ def _glow(count: int, look: dict[str, Any]) -> tuple[list[np.ndarray], list[floa
     heat = np.arange(1, count + 1, dtype=np.float32) / BANDS
     colours, covers = glow(heat, look.get("colormap", "inferno"), look.get("alpha", 0.55))
     tints, opacities = [], []
-    below, reached = np.zeros(3), 0.0  # the glow under this area, and how much it covers
+    below, reached = np.zeros(3), 0.0  # the glow under this area, and its coverage
     for colour, cover in zip(colours, covers, strict=True):
         kept = (1 - cover) / max(1 - reached, 1e-6)
         tints.append((cover * colour - kept * below) / max(1 - kept, 1e-6))

@@ -1,18 +1,18 @@
 // The viewer: a photo, its captions word by word, and where the model looked for each word.
-// One piece of code for the page, the gallery and the server. It asks no other host for anything.
+// Shared by the page, the gallery and the server. It contacts no other host.
 "use strict";
 
 const showattend = (() => {
   // Colours of the glow from cold to hot: matplotlib's "inferno" from 0.3 to 0.9.
   const GLOW =
     "6a176e7c1d6d8c23699b2964ab2f5ebc3754ca404ad74b3fe25734eb6628f37819f8890cfb9b06fcae12fac42af6d746";
-  const GLOW_COVERS = 0.55; // of the photo, where the heat is full
-  const SMALLEST = 480; // the longer side of a canvas, so that a tiny photo can be seen
+  const GLOW_COVERS = 0.55; // share of the photo at full heat
+  const SMALLEST = 480; // minimum longer side of a canvas, so that a tiny photo is visible
 
   // --- maps -------------------------------------------------------------------------------------
 
   // Weights [pixels][cells] of the cells between low and high on one axis: Catmull-Rom's kernel
-  // through the cells' centres, as Geometry.upsample has it. A smoothness under 1 narrows the
+  // through the cells' centres, as in Geometry.upsample. A smoothness under 1 narrows the
   // transition from cell to cell; at 0 each pixel takes the value of its cell. A pixel larger than
   // half a cell takes the average over its area; what the network did not see is 0.
   function weights(pixels, low, high, cells, smoothness) {
@@ -62,7 +62,7 @@ const showattend = (() => {
     return values;
   }
 
-  // Lay heat over a photo's pixels: dim and grey where cold, in full light and glowing where hot.
+  // Draw heat over a photo's pixels: dim and grey where cold, bright and glowing where hot.
   function overlay(photo, values, opacity) {
     const steps = 1024, glow = new Float32Array(4 * (steps + 1));
     for (let k = 0; k <= steps; k++) {
@@ -130,7 +130,7 @@ const showattend = (() => {
     });
   }
 
-  // What an unsure word has besides: a title, and words for who cannot see that it is dotted.
+  // An unsure word's additions: a title, and text for those who cannot see that it is dotted.
   const doubt = (confidence) => ({ title: `probability ${confidence.toFixed(2)}` });
   const heard = () => make("span", { class: "heard" }, " (unsure)");
 
@@ -141,7 +141,7 @@ const showattend = (() => {
   }
 
   // Numbers with a real minus sign, and a percent sign that stays on its line.
-  // What is not known is a dash.
+  // Unknown values are a dash.
   const fixed = (value, digits) => value == null ? "–" : value.toFixed(digits).replace("-", "−");
   const percent = (share) => share == null ? "–" : `${fixed(100 * share, share < 0.0995 ? 1 : 0)}\u00a0%`;
 
@@ -162,8 +162,8 @@ const showattend = (() => {
   let viewers = 0;
 
   class Viewer {
-    // `actions`: what else can be done with a word: {label(caption, t), run(caption, t)}.
-    // `extra`: what stands between the words and the candidates.
+    // `actions`: further actions on a word: {label(caption, t), run(caption, t)}.
+    // `extra`: shown between the words and the candidates.
     // `chosen`: called with a candidate when it is shown.
     constructor(root, { actions = [], extra = [], chosen = () => {} } = {}) {
       this.root = root;
@@ -236,8 +236,8 @@ const showattend = (() => {
       return make("div", { class: "slider" }, make("label", { for: id }, name), input, shown);
     }
 
-    // Show a photo: {geometry, captions} and its picture, as any address an image can have. Says
-    // whether it is shown: another one, asked for later, may have been quicker.
+    // Show a photo: {geometry, captions} and the address of its picture. Returns whether it is
+    // shown: another one, requested later, may have been quicker.
     async show(photo, source) {
       if (!(await this.picture(source))) return false;
       this.root.classList.remove("waiting");
@@ -253,7 +253,7 @@ const showattend = (() => {
       return true;
     }
 
-    // Show a picture whose captions are still to come; null where there is none to show yet.
+    // Show a picture whose captions are still to come; null if there is none to show yet.
     async wait(source, text) {
       this.stop();
       this.root.classList.add("waiting");
@@ -267,7 +267,7 @@ const showattend = (() => {
       return source === null || this.picture(source);
     }
 
-    // Load a picture into the canvas; says whether it is still the one that is wanted.
+    // Load a picture into the canvas; returns whether it is still the one wanted.
     async picture(source) {
       const image = (this.coming = new Image());
       image.src = source;
@@ -290,7 +290,7 @@ const showattend = (() => {
       this.caption = this.photo.captions[number];
       [...this.others.children].forEach((item, k) =>
         item.firstChild.setAttribute("aria-pressed", k === number));
-      const { words, only, confidences, unsure } = this.caption; // only: where the words are whose maps were asked for
+      const { words, only, confidences, unsure } = this.caption; // only: the positions of the words whose maps were requested
       this.at = words.map((_, t) => t).filter((t) => !only || only.includes(t));
       this.words = new Map();
       const shown = pieces(words).map(([before, said, after], t) => {
@@ -338,7 +338,7 @@ const showattend = (() => {
       this.preview(null);
     }
 
-    // Go to a word, or to the last one where the caption is shorter.
+    // Go to a word, or to the last one if the caption is shorter.
     focus(t) {
       (this.words.get(t) ?? this.words.get(this.at.at(-1)))?.focus();
     }
@@ -382,7 +382,7 @@ const showattend = (() => {
       if (this.playing !== undefined) return this.stop();
       if (!this.at.length) return;
       this.player.textContent = "Stop";
-      this.reading.setAttribute("aria-live", "off"); // too quick to be read out
+      this.reading.setAttribute("aria-live", "off"); // too quick to read out
       this.telling = telling;
       this.sentence.classList.toggle("telling", telling);
       this.step = -1;
@@ -426,13 +426,13 @@ const showattend = (() => {
       this.context.putImageData(overlay(this.pixels, values, this.opacity), 0, 0);
     }
 
-    // A word's map: of all together, or of the head, hop or level that is chosen.
+    // A word's map: of all together, or of the selected head, hop or level.
     map(t) {
       const part = this.part.selectedIndex - 1;
       return part < 0 || !this.caption.parts ? this.caption.attention[t] : this.caption.parts[t][part];
     }
 
-    // The smallest share of the grid that holds half of a word's map, as the library has it.
+    // The smallest share of the grid that holds half of a word's map, as in the library.
     area(t) {
       return this.map(t) === this.caption.attention[t] ? this.caption.half_area[t] : halfArea(this.map(t));
     }
@@ -442,7 +442,7 @@ const showattend = (() => {
       return this.caption.half_area[t] > this.photo.somewhere;
     }
 
-    // Say in words what is shown. Cells and gates are for the eye: they are not read out.
+    // Describe in words what is shown. Cells and gates are visual: they are not read out.
     describe() {
       const t = this.shown, { caption, words } = this.caption;
       const seen = (text) => make("span", { "aria-hidden": "true" }, text);
@@ -502,7 +502,7 @@ const showattend = (() => {
     }
   }
 
-  // Light or dark as the system has it, until the reader chooses.
+  // Light or dark as in the system's settings, until the reader chooses.
   function theme(button) {
     const root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
     const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);

@@ -151,7 +151,7 @@ def test_maps_of_a_file_are_drawn_without_a_model(
     for option in ("--caption", "--beam-size", "--model", "--size"):
         value = "64" if option in ("--beam-size", "--size") else "x"
         args = ("attend", photo, "--maps", maps, "--output", output, option, value)
-        assert f"no model runs; leave {option} out" in run.refused(*args)
+        assert f"without running a model; leave {option} out" in run.refused(*args)
     same = run.refused("attend", photo, "--maps", maps, "--output", maps)
     assert "maps.npz: is one of" in same
     both = run.refused("attend", photo, photo, "--maps", maps, "--output", "a.html")
@@ -363,8 +363,8 @@ def test_attend_never_overwrites_a_photo(
         ("--output a.png --n-best 2", "a .png file shows one caption; --n-best is for .html"),
         ("--output a.html --caption dog --n-best 2", "leave --n-best out"),
         ("other.png --output a.png", "a .png file shows one photo; name an .html file"),
-        ("other.png --output a.html --words dog", "--words is about one photo"),
-        ("other.png --output a.html --caption dog", "--caption is about one photo"),
+        ("other.png --output a.html --words dog", "--words is for one photo"),
+        ("other.png --output a.html --caption dog", "--caption is for one photo"),
         ("--output a.png --scale log", "no scale 'log'; choose from word, common"),
         ("--output a.mp4", "no form .mp4; use one of .png"),
     ],
@@ -420,4 +420,4 @@ def test_attend_refuses_what_cannot_be_explained(
     assert said in result.err[-1]
     several = run("attend", photo, photo, "--output", tmp_path / "a.html", "--explain", "grad")
     assert several.code == 2
-    assert "--explain is about one photo" in several.err[-1]
+    assert "--explain is for one photo" in several.err[-1]

@@ -174,7 +174,7 @@ def test_part_files_of_interrupted_runs_are_kept(
         result = run.caption(folder, "--output", output)
         assert (result.code, len(result.out)) == (0, 2)
         assert result.err == [
-            f"what an earlier run left is kept as {kept}",
+            f"the part file of an earlier run is kept as {kept}",
             f"wrote {output} (2 photos)",
         ]
         assert not part.exists()

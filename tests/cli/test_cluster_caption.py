@@ -46,7 +46,7 @@ def test_options_are_passed_on(run: CommandLine, calls: dict[str, Any]) -> None:
         "cores": 2, "device": "auto", "precision": "fp32", "n_best": 2,
     }  # fmt: skip
     assert result.out == []
-    assert result.err == ["s3://b/out: 7 captions in 5 new parts, 0 parts were there"]
+    assert result.err == ["s3://b/out: 7 captions in 5 new parts, 0 parts existed already"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from tests.commandline import CommandLine
 from tests.images.metadata.test_xmp_files import mpo
 
 REX = Words("Rex.", "en", "Ada")
-NOT_REPLACED = "has a description by somebody else; --replace-description replaces it"
+NOT_REPLACED = "has a description by others; --replace-description replaces it"
 
 
 def by_a_person(sidecar: Path) -> Path:
@@ -47,7 +47,7 @@ def test_sidecars_are_written_once(run: CommandLine, folder: Path) -> None:
     assert (result.code, result.out) == (0, [])
     assert result.err == [
         "2 of 3 photos have their description already; --overwrite replaces it",
-        "1 of 3 photos have a description by somebody else; --replace-description replaces it",
+        "1 of 3 photos have a description by others; --replace-description replaces it",
     ]
     result = run.caption(folder, "--recursive", "--xmp", "--overwrite")
     assert (result.code, len(result.out)) == (0, 2)

@@ -53,7 +53,7 @@ def test_captions_of_something_else_are_forced(
     assert other["provenance"]["model"]["weights"] == human["provenance"]["model"]["weights"]
     assert other["provenance"]["data"]["captions"] != human["provenance"]["data"]["captions"]
     both = ("--captions", tmp_path / "captions.json", "--results", tmp_path / "results.json")
-    assert "give one of them" in run.refused("ground", *data, *both)
+    assert "use one of them" in run.refused("ground", *data, *both)
     beam = ("--results", tmp_path / "results.json", "--beam-size", 2)
     assert "leave --beam-size out" in run.refused("ground", *data, *beam)
     (tmp_path / "results.json").write_text(json.dumps(rows[2:]))

@@ -94,8 +94,8 @@ def test_the_command(run: CommandLine, tmp_path: Path, grey: list[Path]) -> None
     (said,) = run("info", "--cache", folder, "--prune", "--days", "0").err
     assert said.startswith(f"deleted {place} (")
     assert not place.exists()
-    assert run("info", "--cache", folder).err == [f"{folder}: no features are kept there"]
+    assert run("info", "--cache", folder).err == [f"{folder}: no features are cached there"]
     assert "no cache there" in run.refused("info", "--cache", tmp_path / "nowhere")
     assert "give that too" in run.refused("info", "--prune")
-    assert "--days is about --prune" in run.refused("info", "--cache", folder, "--days", "3")
+    assert "--days is for --prune" in run.refused("info", "--cache", folder, "--days", "3")
     assert "--model" in run.refused("info", "--cache", "--model", "x")

@@ -76,7 +76,7 @@ def test_an_epoch_goes_on_from_any_batch(start: int) -> None:
 def test_captions_are_padded_cut_and_counted() -> None:
     found = [
         Record(0, Path("0"), ("A dog runs.", "Zebra!", "A dog runs a dog runs"), "train"),
-        Record(1, Path("1"), ("?!", "dog"), "train"),  # the first holds no word
+        Record(1, Path("1"), ("?!", "dog"), "train"),  # the first has no words
     ]
     (batch,) = loader(found, max_length=4).batches()
     assert batch.captions.tolist() == [
@@ -99,7 +99,7 @@ def test_captions_are_padded_cut_and_counted() -> None:
 def test_a_split_without_images_or_words_is_refused() -> None:
     with pytest.raises(DataError, match="holds no images"):
         CaptionLoader([], Numbers(), VOCABULARY, batch_size=1)
-    with pytest.raises(DataError, match=r"1\.jpg: its captions hold no word"):
+    with pytest.raises(DataError, match=r"1\.jpg: its captions have no words"):
         loader([*records(1), Record(1, Path("1.jpg"), ("?!",), "train")])
 
 

@@ -43,7 +43,7 @@ def test_patterns_name_shards_of_the_index(tmp_path: Path) -> None:
     [
         ("{0}/train-{{1..7}}.tar", r"train-3\.tar: no such shard in .*index\.json, which lists 3"),
         ("{0}/other-*.tar", r"other-\*\.tar: no such shard"),
-        ("{0}/none/*.tar", r"no readable index\.json beside the shards.*--shards.*no such file"),
+        ("{0}/none/*.tar", r"no readable index\.json next to the shards.*--shards.*no such file"),
         ("{0}/{{a,b}}/*.tar", "in several folders"),
         ("{0}/*/train-0.tar", "in several folders"),
     ],
@@ -64,7 +64,7 @@ def test_what_a_pattern_does_not_find_is_named(pattern: str, reason: str, tmp_pa
         ([entry("a.tar", images=10**12)], {}, "000,000 images and 9 captions in 10,240"),
         ([entry("../a.tar")], {}, r"'\.\./a\.tar' is not that of a file in this folder"),
         ([entry("a\n.tar")], {}, "is not that of a file in this folder"),
-        ([entry("a.tar", sha256=3)], {}, "a digest is no text"),
+        ([entry("a.tar", sha256=3)], {}, "a digest is not text"),
         ([entry("a.tar")], {"format": "other"}, "its format is not"),
         ([entry("a.tar")], {"training words": {"a": "x"}}, "training words"),
         ([entry("a.tar")], {"training words": [1]}, "damaged"),

@@ -248,6 +248,6 @@ def test_what_cannot_be_is_refused(folder: Path, tmp_path: Path) -> None:
         ShardFiles(index.shards), [(0, 1)], Counter(), 1, Named(), Vocabulary(["dog"]), batch_size=1
     )
     with pytest.raises(
-        DataError, match=r"train-000000\.tar: the captions of sample 0 hold no word"
+        DataError, match=r"train-000000\.tar: the captions of sample 0 have no words"
     ):
         next(stream.batches(0))

@@ -100,7 +100,7 @@ def test_the_command(run: CommandLine, tmp_path: Path) -> None:
     assert result.err[0].startswith(f"wrote {out}: README.md, model.safetensors; ")
     assert result.err[1] == f"to publish it: hf upload USER/NAME {out}"
     assert "--out DIR for ONNX, or --hub DIR" in run.refused("export", "--model", run.model)
-    assert "about --hub" in run.refused("export", "--out", tmp_path / "o", "--license", "mit")
+    assert "for --hub" in run.refused("export", "--out", tmp_path / "o", "--license", "mit")
     assert "--size" in run.refused("export", "--hub", tmp_path / "h", "--size", 64)
 
 

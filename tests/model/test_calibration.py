@@ -111,7 +111,7 @@ def test_a_calibration_of_another_model_is_refused(
     good = Calibration(0.4, strange_to(1280, 64)).to_dict()
     other = {"familiarity.basis": torch.zeros(7, 4)}
     checkpoints.save_calibration(file, replace(checkpoint, weights=other, calibration=good))
-    refused(tmp_path, "its calibration is of another model")
+    refused(tmp_path, "its calibration belongs to another model")
     basis = {"familiarity.basis": torch.zeros(1280, 4)}
     for wrong, message in (
         ({"size": 64}, "familiarity has no residuals"),

@@ -192,7 +192,7 @@ def test_a_change_in_one_corner_shows_in_that_corner_of_both_parts() -> None:
         ("torchvision:resnet18", "layer4", "its grid is 2x2, no finer than the last one's 2x2"),
         ("efficientnet_lite0", "blocks.6", "blocks.6 beside its last stage: its grid is 2x2"),
         ("timm:vit_tiny_patch16_224", "blocks.4", "Vision Transformer have the same grid"),
-        ("timm:hrnet_w18_small", "stage4", "its output is no square map"),
+        ("timm:hrnet_w18_small", "stage4", "its output is not a square map"),
     ],
 )
 def test_a_stage_that_cannot_stand_beside_is_refused(name: str, stage: str, message: str) -> None:

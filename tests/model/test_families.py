@@ -95,6 +95,6 @@ def test_a_grid_that_needs_more_memory_than_there_is_is_refused(toy: Path, tmp_p
                  "beside": "stages.0"},
         train={"batch_size": 100_000},
     )  # fmt: skip
-    with pytest.raises(UserError, match=r"grid of 64x64 needs about .* GB a step") as caught:
+    with pytest.raises(UserError, match=r"grid of 64x64 needs about .* GB per step") as caught:
         train(config, Silent())
     assert "train.batch_size" in str(caught.value)

@@ -74,8 +74,8 @@ def test_what_is_supported(checked, text: str, kept: str | None) -> None:  # typ
         ("CIDEr is 0.656.", None, "has no row for it (0.656)"),
         ("It takes 3 minutes.", None, "has no row for it (3 minutes)"),
         ("CIDEr is 0.656.", "[other](#records)", "there is no record other"),
-        ("CIDEr is 0.656.", "measured once", "a reason that is none: measured once"),
-        ("CIDEr is 0.656.", "before records were kept", "has to say that there is no record"),
+        ("CIDEr is 0.656.", "measured once", "an unknown reason: measured once"),
+        ("CIDEr is 0.656.", "before records were kept", "must say that there is no record"),
         ("0.1 and 0.2", "quoted from a paper: 0.1", "no record says 0.2"),
     ],
 )

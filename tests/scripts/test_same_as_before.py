@@ -93,5 +93,5 @@ def test_mistakes_are_one_line(
     command = ["no-such-commit", "--model", str(model), "--images", str(photo.parent)]
     assert script.main(command) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: no-such-commit: no checkout of showattend, and no commit of")
+    assert told.startswith("error: no-such-commit: neither a checkout of showattend nor a commit")
     assert told.count("\n") == 1

@@ -165,9 +165,7 @@ def test_a_token_that_is_not_kept_is_gone(
     token = post(client, photo, n_best=1).json()["token"]
     assert "not both" in refused(post(client, photo, token=token), 422)
     assert refused(again(client, token, preview="true"), 422).startswith("preview: ")
-    assert refused(again(client, token, text="?!"), 400).startswith(
-        "the caption '?!' holds no word"
-    )
+    assert refused(again(client, token, text="?!"), 400).startswith("the caption '?!' has no words")
     with TestClient(create_app(untrained, recent=Recent(0))) as forgetful:
         assert post(forgetful, photo, n_best=1).json()["token"] is None
 

@@ -62,7 +62,7 @@ def test_a_large_photo_is_shrunk_before_it_is_drawn(
         (" \n ", "give 1 to 2 captions"),
         ("a\nb\nc", "give 1 to 2 captions, one per line, not 3"),
         ("dog " * (MOST_WORDS + 1), "at most 60 words"),
-        ("!?", "holds no word"),
+        ("!?", "has no words"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(

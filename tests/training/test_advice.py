@@ -104,7 +104,7 @@ def test_another_folder_for_a_run(data: Path, tmp_path: Path) -> None:
 
 def test_no_data_set_is_named(data: Path) -> None:
     advice(
-        "give a dataset.jsonl of `showattend prepare` or toy",
+        "give a dataset.jsonl from `showattend prepare`, or toy",
         lambda: train(settings(data, path="")),
     )
     missing = str(data.parent / "none.jsonl")

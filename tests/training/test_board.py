@@ -165,8 +165,8 @@ def test_a_full_disk_is_one_message_and_the_run_goes_on(tmp_path: Path) -> None:
     for _ in range(3):
         board.epoch(ENTRY, lambda: pytest.fail("nobody needs the model"))
     assert log.messages[1:] == [
-        f"TensorBoard: {tmp_path / 'board'}: cannot be written (No space left on device); the run "
-        "goes on without it"
+        f"TensorBoard: {tmp_path / 'board'}: cannot be written (No space left on device); training "
+        "continues without it"
     ]
     assert board.writer.closed
 

@@ -360,7 +360,22 @@ def test_a_finished_run_of_another_config_is_not_taken_for_this_one(
     assert f"- Failed: {warned[0]}\n" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("content", ['{"metrics": ', "[]", '{"metrics": {}}'])
+RESULTS: dict[str, Any] = {
+    "metrics": {"CIDEr": 0.5}, "best": {"epoch": 1}, "epochs": 1, "seconds": 1.5, "wording": {},
+    "machine": {}, "config": {}, "evaluation": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('{"metrics": ', "[]", '{"metrics": {}}'),
+        json.dumps(RESULTS | {"metrics": {"CIDEr": "high"}}),
+        json.dumps(RESULTS | {"best": None}),
+        json.dumps(RESULTS | {"config": []}),
+        json.dumps(RESULTS | {"evaluation": "val"}),
+    ],
+)
 def test_damaged_results_are_named(
     content: str,
     invented: list[str],
@@ -543,7 +558,7 @@ def test_an_interrupted_command_says_what_is_there(
     show_log()
     with pytest.raises(KeyboardInterrupt):
         compare_command.compare([str(config("base")), str(config("other"))], tmp_path / "out")
-    assert f"what is done is in {tmp_path / 'out/comparison.md'}" in capsys.readouterr().err
+    assert f"the results so far are in {tmp_path / 'out/comparison.md'}" in capsys.readouterr().err
     assert table(tmp_path / "out")["other"][1] == "-"
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from showattend.captioner import Captioner
 from showattend.data.readers import read_dataset
@@ -18,7 +23,9 @@ from showattend.evaluation.evaluate import evaluate
 from showattend.evaluation.scores import java
 from showattend.exceptions import CheckpointError, ConfigError, DataError, UserError
 from showattend.model import checkpoint as checkpoints
+from showattend.system.files import name_aside
 from showattend.training import finetune as finetuning
+from showattend.training.display import Display
 from showattend.training.finetune import finetune, validation_count
 from showattend.training.recipe import CACHE_NAME
 from showattend.training.trainer import Silent, train
@@ -287,6 +294,77 @@ def test_the_cache_is_removed_and_nothing_else(
     finetune(tmp_path / "some", out, model=str(model), overrides=FAST, resume=True)
     assert not (out / CACHE_NAME).exists()
     assert (out / "cache" / "precious").read_text() == "mine"
+
+
+# Files that are damaged ------------------------------------------------------------------------
+
+FINISHED: dict[str, Any] = {
+    "images": {"train": 4, "val": 1}, "kept": "trained", "before": {"CIDEr": 0.5},
+    "after": {"CIDEr": 0.75}, "gain": [0.25, None], "examples": [], "skipped": [], "unread": 0,
+    "evaluate": ["--annotations", "a.jsonl"], "notes": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kept": 1}, "kept is 1"),
+        ({"kept": "trained", "before": None}, "before is None"),
+        ({"before": {"CIDEr": "x"}}, 'before.CIDEr is "x"'),
+        ({"gain": [1]}, "gain is"),
+        ({"examples": [{"photo": 3}]}, "has no before|photo is 3"),
+        ({"images": {}}, "images has no val"),
+        ({"notes": "none"}, "notes is"),
+        ({"temperature": "hot"}, 'temperature is "hot"'),
+    ],
+)
+def test_a_damaged_report_is_one_line(
+    change: dict[str, Any], said: str, some: Callable[[int], Path], tmp_path: Path
+) -> None:
+    source, out = some(1), tmp_path / "mine"
+    given = {"source": os.path.realpath(source), "model": "flickr8k"}
+    out.mkdir()
+    path = out / finetuning.REPORT_NAME
+    path.write_text(json.dumps(given | FINISHED))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    aside = name_aside(path).name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")
+    (out / "data").mkdir()
+    left = [out / aside, out / "data" / aside]
+    for each in left:
+        each.touch()
+    assert finetune(source, out, model="flickr8k", resume=True)["kept"] == "trained"
+    assert not any(each.exists() for each in left), "what a killed run left"
+    path.write_text(json.dumps(given | FINISHED | change))
+    before = path.read_text()
+    refused(said, source, out, model="flickr8k", resume=True)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"skipped": 3}', '{"skipped": [null]}', "{"])
+def test_a_damaged_report_of_the_data_is_one_line(content: str, tmp_path: Path) -> None:
+    data = tmp_path / "mine" / "data"
+    data.mkdir(parents=True)
+    (data / "dataset.jsonl").touch()
+    (data / "report.json").write_text(content)
+    with pytest.raises(DataError, match=r"report\.json") as caught:
+        finetuning._gather(tmp_path, None, tmp_path / "mine", True, Log())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names without control characters there")
+def test_names_of_photographs_reach_the_terminal_escaped(
+    some: Callable[[int], Path], tmp_path: Path
+) -> None:
+    source, stream = some(8), io.StringIO()
+    odd = source / "owned \x1b[2J\u202egpj.jpg"
+    shutil.copy(next(source.glob("*.jpg")), odd)
+    with Display(Console(file=stream, force_terminal=True, width=80)) as display:
+        finetuning._gather(source, None, tmp_path / "mine", False, display)
+    shown = stream.getvalue()
+    assert "owned \\x1b[2J\\u202egpj.jpg: no caption in" in shown
+    assert "\u202e" not in shown
+    assert "\x1b[2J" not in shown
 
 
 # What a user gets wrong ------------------------------------------------------------------------

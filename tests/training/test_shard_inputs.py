@@ -104,7 +104,7 @@ def test_features_of_another_encoder_are_not_used(config: Make) -> None:
     assert isinstance(found, ShardFeatures)
     for sections, reason in (
         ({"encoder": {"size": 96}}, "their size is 64, that of this run 96"),
-        ({"data": {"mirror": True}}, "data.mirror or data.crops asks for other views"),
+        ({"data": {"mirror": True}}, "data.mirror or data.crops needs other views"),
         ({"encoder": {"finetune_from": "blocks.6"}}, "their encoder is 'efficientnet_lite0', "),
     ):
         found, messages = inputs(**sections)

@@ -780,7 +780,7 @@ def test_an_image_without_a_word_is_named_before_features_are_computed(
     first, *others = copied.read_text().splitlines()
     copied.write_text("\n".join([json.dumps(json.loads(first) | {"captions": ["!"]}), *others]))
     cache = tmp_path / "cache"
-    with pytest.raises(DataError, match="its captions hold no word"):
+    with pytest.raises(DataError, match="its captions have no words"):
         Trainer(config(tmp_path, data={"path": str(copied), "cache": str(cache)}))
     assert not cache.exists()
 

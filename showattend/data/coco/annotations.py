@@ -86,7 +86,7 @@ def read_entries(paths: Sequence[Path], kind: str | None, restval: bool) -> tupl
         The images with captions, each once, and the kind of the files.
 
     Raises:
-        DataError: A file cannot be read, has not the format that ``kind`` requires, two files have
+        DataError: A file cannot be read or lacks the format that ``kind`` requires, two files have
             different formats, or an image is in two of them.
     """
     entries: list[Entry] = []
@@ -125,7 +125,7 @@ def _karpathy(data: Any, path: Path, restval: bool) -> list[Entry]:
 
 
 def _entry(record: Record, source: Path, url: Any = None) -> Entry:
-    name = PurePosixPath(record.path.as_posix().replace("\\", "/"))  # a path of Windows
+    name = PurePosixPath(record.path.as_posix().replace("\\", "/"))  # a Windows path
     remote = _remote(name, source, url)
     for each in (name, PurePosixPath(remote or "")):
         absolute = each.is_absolute() or PureWindowsPath(each).is_absolute()

@@ -1,4 +1,4 @@
-"""Zip archives of annotations: looked at as a whole, one file taken out at a time, safely."""
+"""Zip archives of annotations: checked as a whole, and safely extracted one file at a time."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def check_zip(path: Path) -> None:
 def extract(archive: Path, name: str, path: Path) -> None:
     """Extract one file, whatever folder of the archive it is in, to exactly ``path``.
 
-    It is written aside and renamed: what has its name is whole.
+    It is written under a temporary name and renamed, so a file with its final name is complete.
 
     Raises:
-        DataError: The archive is damaged, does not hold it, or holds one of absurd size; or it
+        DataError: The archive is damaged, lacks the file, or holds one of absurd size; or the file
             cannot be written.
     """
     part, tag = aside(path)

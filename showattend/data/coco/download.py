@@ -1,12 +1,12 @@
-"""Downloading files, in parallel and again after a failure, so that what has its name is whole.
+"""Downloading files in parallel, with retries; a file with its final name is complete.
 
-The HTTP client is httpx2, which timm brings along by way of huggingface_hub; it keeps connections
-open from file to file and knows proxies and redirects. What it does not do is here: waiting and
-asking again, continuing a large file that broke off, and many files at once.
+The HTTP client is httpx2, which timm brings along through huggingface_hub; it keeps connections
+open from file to file and supports proxies and redirects. This module adds the rest: waiting and
+retrying, resuming large files, and many files at once.
 
-A file grows aside as ``.name.part`` and takes its name when its size and the caller's check agree.
-A large one goes on by a range request, in this run or the next, if the server's validator (ETag
-or date) says that it is still the same file.
+A file grows as ``.name.part`` and gets its name once its size and the caller's check are right. A
+large one is resumed by a range request, in this run or the next, if the server's validator (ETag or
+date) shows that it is still the same file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from showattend import __version__
 from showattend.exceptions import DataError, UserError
 
 Check = Callable[[Path], object]
-"""Opens a file, and raises a ``UserError`` if that is not what it should be."""
+"""Opens a file, and raises a ``UserError`` if it is not what it should be."""
 OnBytes = Callable[[int, int | None], object]
-"""Called with the bytes of a file that are there, and all of them if the server says so."""
+"""Called with the bytes of a file received so far, and the total if the server states it."""
 
 _RESUMABLE = 1 << 20  # a file of more bytes is continued after a failure; a smaller one starts over
 _LONGEST_PAUSE = 60.0
@@ -39,11 +39,11 @@ _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 class DownloadError(DataError):
-    """A file that did not come, though it was asked for several times; a later run may get it."""
+    """A file that failed after several attempts; a later run may get it."""
 
 
 class MissingError(DownloadError):
-    """A file that the server does not have, or does not give, or whose address is none."""
+    """A file that the server lacks or refuses, or whose address is invalid."""
 
 
 class UnreachableError(DownloadError):
@@ -51,12 +51,12 @@ class UnreachableError(DownloadError):
 
 
 class _BrokenOffError(Exception):
-    """A transfer to be tried again.
+    """A transfer to retry.
 
     Args:
-        reason: What happened.
-        wish: Seconds that the server asks to wait.
-        unreachable: Whether there was no server at all.
+        reason: What went wrong.
+        wish: Seconds that the server asks us to wait.
+        unreachable: Whether no server answered.
     """
 
     def __init__(self, reason: str, wish: float | None = None, unreachable: bool = False) -> None:
@@ -65,7 +65,7 @@ class _BrokenOffError(Exception):
 
 
 class _StoppedError(Exception):
-    """The downloads were ended from outside."""
+    """The downloads were stopped by the caller."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class Job:
 
 
 class Downloader:
-    """Fetches files, politely: few at a time, waiting longer after every failure.
+    """Fetches files politely: few at a time, waiting longer after every failure.
 
     Args:
-        workers: Files at once.
-        attempts: How often a file is asked for before it counts as failed.
+        workers: The number of files at once.
+        attempts: The number of attempts before a file counts as failed.
         timeout: Seconds without a byte that count as a failure.
-        sleep: What waits between attempts; if None, a wait that ends with the downloads.
+        sleep: Waits between attempts; None waits until the downloads end at the latest.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Downloader:
         self._sleep = self._stop.wait if sleep is None else sleep
 
     def size(self, url: str) -> int | None:
-        """The bytes of a file; None if the server does not say, or does not have it.
+        """The bytes of a file; None if the server does not state them, or lacks the file.
 
         Raises:
             UnreachableError: There is no server.
@@ -130,18 +130,18 @@ class Downloader:
         """Fetch one file; its folder must exist.
 
         Args:
-            url: Where it is.
-            path: Where it goes, replacing what is there.
-            check: Opens it before it takes its name; what it refuses is fetched again.
+            url: The address of the file.
+            path: The path to write to; a file there is replaced.
+            check: Opens the file before it gets its name; a refused one is fetched again.
             on_bytes: Called as it grows.
 
         Returns:
             Its bytes.
 
         Raises:
-            MissingError: The server does not have it, or the address is none.
+            MissingError: The server lacks it, or the address is invalid.
             UnreachableError: There is no server.
-            DownloadError: It broke off, or did not pass the check, as often as it was asked for.
+            DownloadError: Every attempt broke off or failed the check.
             DataError: It cannot be written.
         """
         part, tag = aside(path)
@@ -167,15 +167,14 @@ class Downloader:
     ) -> Generator[tuple[Job, int | DownloadError], None, None]:
         """Fetch many files, several at once, as `fetch` does.
 
-        The last use of a downloader: when the iterator ends or is closed, transfers stop where
-        they are.
+        The last use of a downloader: when the iterator ends or is closed, transfers stop.
 
         Args:
             jobs: The files; their folders must exist.
             check: See `fetch`.
 
         Yields:
-            Each file as it is done, with its bytes or what was wrong.
+            Each file once it is done, with its bytes or the error.
 
         Raises:
             DataError: A file cannot be written.
@@ -202,8 +201,8 @@ class Downloader:
                     outcome = error
                 done.put((job, outcome))
 
-        # Daemons, and no executor, which waits for its threads when the program ends: a server
-        # that keeps silent must not hold that up.
+        # Daemons, not an executor, which waits for its threads when the program ends: a silent
+        # server must not delay that.
         threads = [
             threading.Thread(target=work, name="download", daemon=True)
             for _ in range(min(self.workers, count))
@@ -232,7 +231,7 @@ class Downloader:
     def _ask(
         self, method: str, url: str, headers: dict[str, str] | None = None
     ) -> Iterator[httpx2.Response]:
-        """The server's answer, if it is a good one, or a 416 where a range was asked for."""
+        """The server's answer, if successful, or a 416 if a range was requested."""
         try:
             with self._client.stream(method, url, headers=headers) as response:
                 status = response.status_code
@@ -250,14 +249,14 @@ class Downloader:
             raise _BrokenOffError(said(error)) from None
 
     def _transfer(self, url: str, part: Path, tag: Path, on_bytes: OnBytes | None) -> int:
-        """Bring the part file to its full size; returns that."""
+        """Complete the part file, and return its size."""
         have = _resumable(part, tag)
         headers: dict[str, str] = {}
         if have:
             headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
         with self._ask("GET", url, headers) as response:
             sent = response.headers.get("Content-Range") or ""
-            if response.status_code == 416:  # nothing to send after what there is
+            if response.status_code == 416:  # the part is already complete
                 if sent == f"bytes */{have}":
                     return have
                 _forget(part, tag)
@@ -302,7 +301,7 @@ class Downloader:
 
 
 def aside(path: Path) -> tuple[Path, Path]:
-    """The part file, and the one with the validator of what the part is of."""
+    """The part file, and the file with its validator."""
     return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.tag")
 
 
@@ -327,7 +326,7 @@ def _pass(check: Check, part: Path, tag: Path) -> None:
 
 
 def rename(part: Path, tag: Path, path: Path) -> None:
-    """Give a whole part file its name.
+    """Rename a complete part file.
 
     Raises:
         DataError: It cannot be renamed.
@@ -339,7 +338,7 @@ def rename(part: Path, tag: Path, path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name the file in disk errors, which trying again does not fix.
+    """Name the file in disk errors, which retrying does not fix.
 
     Raises:
         DataError: In place of an ``OSError``.
@@ -356,7 +355,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _next(done: queue.SimpleQueue[Any]) -> Any:
-    """The next result; Windows takes Ctrl-C only between waits."""
+    """The next result; Windows handles Ctrl-C only between waits."""
     while True:
         try:
             return done.get(timeout=0.5)
@@ -369,7 +368,7 @@ def _number(text: str | None) -> int | None:
 
 
 def _validator(response: httpx2.Response) -> str | None:
-    """What says that the file is still the same: a strong ETag, else its date."""
+    """The validator of a file: a strong ETag, otherwise its date."""
     etag: str | None = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
         return etag
@@ -377,6 +376,6 @@ def _validator(response: httpx2.Response) -> str | None:
 
 
 def said(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """An error's message in one line."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(reason.split()).rstrip(".") or type(error).__name__

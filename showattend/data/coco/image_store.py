@@ -238,7 +238,7 @@ def check_room(folder: Path, size: float) -> None:
     """Check that the disk has enough free space.
 
     Raises:
-        DataError: It has not.
+        DataError: It has too little.
     """
     while not folder.exists():
         folder = folder.parent

@@ -52,7 +52,7 @@ def keep_other_draw(out: Path, before: dict[str, Any] | None, about: dict[str, A
         about: What is about to be prepared (`describe`).
 
     Returns:
-        The new path of the data set that was there; None if there is no other one.
+        The new path of the earlier data set; None if there was no other.
 
     Raises:
         DataError: It cannot be renamed.
@@ -75,7 +75,7 @@ def keep_other_draw(out: Path, before: dict[str, Any] | None, about: dict[str, A
 
 
 def changed_images(before: dict[str, Any] | None, images: Sequence[dict[str, Any]]) -> list[str]:
-    """The files whose content is not what the manifest of the folder says."""
+    """The files whose content differs from the folder's manifest."""
     listed = (before or {}).get("images", [])
     known = {each.get("file"): each.get("sha256") for each in listed if each.get("sha256")}
     return [

@@ -32,7 +32,7 @@ def faithfulness(curve: Mapping[str, float]) -> float:
 
 
 def dependence(word: Word, order: str, fractions: Fractions) -> float:
-    """Faithfulness with the sign of each drop ignored: whatever changes the word counts."""
+    """Faithfulness with the sign of each drop ignored: any change of the word counts."""
     drops = np.abs(word["curves"][order]["drops"])
     return faithfulness(curve_of(drops, abs(word["total"]), fractions))
 
@@ -41,15 +41,15 @@ def summarise(rows: Rows) -> dict[str, Any]:
     """Summarise the measurements of captions.
 
     Args:
-        rows: Captions with image_id and words, as `faithfulness.faithful` measures them.
+        rows: Captions with image_id and words, measured by `faithfulness.faithful`.
 
     Returns:
         words and images counted;
         orders: of content words, by order: see `compare_orders`;
-        pixels: the same on pixels, None if none was measured;
+        pixels: the same on pixels; None if not measured;
         pointing: by explanation its words, images, pointing and mass, and its lead over attention;
         classes: by class of words, see `describe`;
-        trust: the same for words by what the model says of them;
+        trust: the same for words by the model's own signs;
         beta: Spearman's correlation of the gate with the change of the word's log-probability
         with all cells replaced, over all words and over content words, with intervals; None
         without a gate.
@@ -88,7 +88,7 @@ def is_content(word: Word) -> bool:
 
 
 def _trust(words: Sequence[Word]) -> dict[str, Selected]:
-    """What to divide content words by: what a figure shows of them, and what it cannot show."""
+    """Criteria to divide content words by, whether a figure shows them or not."""
     content = [word for word in words if is_content(word)]
     found: dict[str, Selected] = {
         "looked somewhere": lambda w: w["looked_somewhere"],
@@ -121,7 +121,7 @@ def _on_pixels(word: Word) -> Word:
 def _grouped(
     rows: Rows, selected: Selected, change: Callable[[Word], Word] = dict
 ) -> list[list[Word]]:
-    """The selected words of each image that has some."""
+    """The selected words of each image that has any."""
     images: dict[Any, list[Word]] = {}
     for row in rows:
         images.setdefault(row["image_id"], []).extend(
@@ -211,7 +211,7 @@ def _pointing(rows: Rows) -> dict[str, Any]:
 
 
 def describe(images: Sequence[Sequence[Word]]) -> dict[str, Any]:
-    """Describe a group of words: how much they depend on the image, and on where attention is.
+    """Describe a group of words: how much they depend on the image, and on the attended cells.
 
     Args:
         images: The words of each image.

@@ -13,7 +13,7 @@ class Table(NamedTuple):
     """A table as text.
 
     Attributes:
-        title: What it measures.
+        title: Its title.
         header: The names of its columns.
         rows: Its cells.
     """
@@ -125,12 +125,12 @@ _PLURAL = {
 
 
 def title_of(order: str) -> str:
-    """What an order of removal is called."""
+    """The name of an order of removal."""
     return NAMES.get(order, order)
 
 
 def beta_line(found: Mapping[str, Any]) -> str:
-    """What the gate says of the change with all cells replaced; empty without a gate."""
+    """The correlation of the gate with the change with all cells replaced; empty without a gate."""
     said: Sequence[str] = [
         f"{each['spearman']:.2f} ({span(each['interval'])}) over {group} ({each['words']:,})"
         for group, each in found["beta"].items()

@@ -49,15 +49,15 @@ _LEXICONS = {"object": "noun", "colour": "colour", "activity": "verb"}
 
 
 class Removal(NamedTuple):
-    """What is asked of `Faithfulness`.
+    """The options of `Faithfulness`.
 
     Attributes:
-        replace: What removed cells have on the feature grid: "mean", the image's mean annotation;
-            "other", the annotation at the same place of the next image.
-        pixels: How many images to measure on pixels too, evenly chosen.
+        replace: The replacement of removed cells on the feature grid: "mean", the image's mean
+            annotation; "other", the annotation at the same place of the next image.
+        pixels: The number of images to measure on pixels too, evenly spaced.
         kinds: The explanations, of `explaining.KINDS`.
-        kept: Where each image's measurements are saved as they come; None: nowhere.
-        resume: Continue what an interrupted run left there.
+        kept: The file for each image's measurements; None saves nothing.
+        resume: Continue an interrupted run from there.
     """
 
     replace: str = "mean"
@@ -82,7 +82,7 @@ class Faithfulness:
         annotations: The file of objects, in COCO's instances format.
         instances: Its content.
         image_ids: The images that will be added.
-        asked: What to measure.
+        asked: The options.
         sigma: Blur before peaks are located; see `ground.ground`.
 
     Raises:
@@ -124,12 +124,12 @@ class Faithfulness:
     def add(
         self, image_id: int | str, image: PhotoFile, caption: Caption, features: torch.Tensor
     ) -> None:
-        """Measure an image, once the next one is there: its annotations may replace this one's.
+        """Measure an image once the next one is known, whose annotations may replace this one's.
 
         Args:
-            image_id: The image, of those announced.
+            image_id: The image, one of those announced.
             image: Its file.
-            caption: What is said of it.
+            caption: Its caption.
             features: Its annotations [1, H, W, D].
 
         Raises:
@@ -162,7 +162,7 @@ class Faithfulness:
         return {**summarise(self._rows), "captions": self._rows, "settings": self._settings()}
 
     def close(self) -> None:
-        """Close the file of what is saved, and leave it."""
+        """Close the file of saved measurements, and keep it."""
         self._kept.close()
 
     def _settings(self) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class Faithfulness:
         }
 
     def _about(self) -> dict[str, Any]:
-        """What the rows depend on besides the images and their captions."""
+        """What the rows depend on, apart from the images and their captions."""
         model = self.captioner
         return {
             "model": model.digests(),
@@ -207,9 +207,9 @@ class Faithfulness:
 def classes_of(words: Sequence[str], nouns: NounTable | None = None) -> list[str]:
     """The class of each word of a caption: one of `faithful_summary.CLASSES`.
 
-    Function words are those of `FUNCTION_WORDS`; nouns, colours and verbs are those of the
-    lexicons that ``showattend errors`` uses, and the nouns of ``nouns``. Counts, most adjectives
-    and what the lexicons do not hold are "other".
+    Function words are those of `FUNCTION_WORDS`; nouns, colours and verbs are those of the lexicons
+    of ``showattend errors``, and the nouns of ``nouns``. Counts, most adjectives and words outside
+    the lexicons are "other".
     """
     found = ["function" if word in FUNCTION_WORDS else "other" for word in words]
     for lexicon in lexicons():

@@ -170,8 +170,8 @@ def ground(
         captioner: The model.
         captions: Human captions of these images, in any format of ``read_dataset``, which are
             forced on the model. None measures the model on its own captions.
-        results: One caption for each of some images, made by something else, in any format of
-            `read_results`; they are forced on the model like human ones.
+        results: Captions from another model, one per image, in any format of `read_results`; they
+            are forced on the model like human ones.
         sigma: Standard deviation of the Gaussian blur before peaks are located, as a fraction of
             the image's sides; the default is that of the paper's figures. Mass is not blurred.
         beam_size: Beam size for the model's own captions; None uses the model's default.
@@ -179,17 +179,16 @@ def ground(
         progress: Called with a label, the number of images done, and the total.
         watch: Called with each caption, its measured words, and the masks.
         outputs: Files that the caller will write afterwards; none may be one of the images.
-        faithful: Whether the words depend on what their maps show, measured in the same pass on
-            the first caption of each image that has one. None: that is not measured.
+        faithful: Options to measure whether words depend on what their maps show, in the same pass,
+            on the first caption of each image that has one; None does not measure it.
 
     Returns:
         Plain values: words and images counted; the values of ``MAPS`` for each of ``MEASURES``;
-        interval; categories; where, what right and wrong words look at
-        (``wrong_words.summary``); captions, each with image_id, caption, words
-        (``ground_caption``), named and big (``wrong_words.judge_caption``); skipped, the images
-        that could not be opened; notes, one line for each thing that a reader should know;
-        settings; provenance (`showattend.system.provenance.stamp`); faithful, if asked for
-        (`faithfulness.Faithfulness.result`).
+        interval; categories; where, what right and wrong words look at (``wrong_words.summary``);
+        captions, each with image_id, caption, words (``ground_caption``), named and big
+        (``wrong_words.judge_caption``); skipped, the images that could not be opened; notes, one
+        line for each caveat; settings; provenance (`showattend.system.provenance.stamp`); faithful,
+        if requested (`faithfulness.Faithfulness.result`).
 
     Raises:
         DataError: The annotations cannot be read, none of their images can be opened, or no word
@@ -298,7 +297,7 @@ def _measured(
 
 
 def _counted(found_in: Iterable[_Found], total: int, progress: Progress | None) -> Iterator[_Found]:
-    """Report each image when it has been measured: when the next one is asked for."""
+    """Report each image once it is measured: when the next one is requested."""
     for done, found in enumerate(found_in, 1):
         yield found
         if progress is not None:
@@ -364,7 +363,7 @@ def _means(words: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 _Found = tuple[int | str, PhotoFile, list[Caption] | ImageError, torch.Tensor | None]
-"""An image's id, its file, its captions or why there are none, and annotations if asked for."""
+"""An image's id, its file, its captions or why there are none, and annotations if requested."""
 
 
 def _own(

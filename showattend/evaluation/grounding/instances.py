@@ -52,7 +52,7 @@ class Instances:
             ) from error
         seen = {i: image for i, image in images.items() if i in objects}
         if not seen:
-            raise DataError(f"{path}: names no object in any image")
+            raise DataError(f"{path}: lists no object in any image")
         for image_id, image in seen.items():
             _check_image(image, f"{path}: image {shown(image_id)}")
         for name in categories.values():

@@ -12,17 +12,17 @@ from showattend.system.files import hold, unwritable
 
 
 class KeptRows:
-    """Rows of plain values by a key, in a file of JSON Lines: what they depend on, then the rows.
+    """Rows of plain values by key, in a file of JSON Lines that begins with what they depend on.
 
     Args:
-        path: The file; None: nothing is saved.
-        about: What the rows depend on besides their keys, as plain values.
-        resume: Find the rows that an interrupted run left there.
+        path: The file; None saves nothing.
+        about: What the rows depend on, apart from their keys, as plain values.
+        resume: Read the rows of an interrupted run.
 
     Raises:
         UserError: The file cannot be written, another run is writing it, it holds rows and
             ``resume`` is false, or its rows depend on something else.
-        DataError: The file holds something else.
+        DataError: The file has other content.
     """
 
     def __init__(self, path: Path | None, about: Mapping[str, Any], resume: bool = False) -> None:
@@ -94,7 +94,7 @@ class KeptRows:
                 raise unwritable(self.path, error) from error
 
     def close(self) -> None:
-        """Close the file, and leave it: who has written what was made of the rows removes it."""
+        """Close the file, and keep it: the caller removes it after writing the results."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -112,7 +112,7 @@ _NOUNS = {
     "toothbrush": "tooth brush",
 }
 
-# Phrases that hold a noun of the table and mean something else.
+# Phrases that contain a noun of the table but mean something else.
 _NOT_THESE = (
     "cutting board, guinea pig, car park, cat food, dog food, dog house, bus stop, bus station,"
     "bus terminal, train station, train track, train platform, subway station, boat house,"

@@ -1,4 +1,4 @@
-"""What a word loses as parts of the image are taken away, most important first.
+"""What a word loses as parts of the image are removed, most important first.
 
 An explanation of a word is an order of the grid's cells. Two curves judge it (Petsiuk et al. 2018,
 "RISE"; Samek et al. 2017): *deletion* replaces the cells in this order, beginning with the whole
@@ -6,9 +6,9 @@ image, and *insertion* puts them back in this order, beginning with nothing. Bot
 of the word's log-probability in nats, with the rest of the caption forced. An order that the word
 depends on makes the drop large early in deletion, and small early in insertion.
 
-On the feature grid, a cell loses its annotation to the mean annotation or to another image's; the
-encoder is not run again, so nothing else changes. On pixels, the cell's square of the input is
-blurred, and the encoder runs again: a cell's annotation has seen more than its square.
+On the feature grid, a cell's annotation is replaced by the mean or by another image's; the encoder
+does not run again, so nothing else changes. On pixels, the cell's square of the input is blurred,
+and the encoder runs again: a cell's annotation has seen more than its square.
 
 Shape suffixes: N grids, T words, L locations, F fractions, D feature.
 """
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from showattend.captioner import Captioner
 
 FRACTIONS = (0.1, 0.2, 0.5, 0.8, 0.9)
-"""The shares of the cells at which curves on the feature grid are measured, besides 0 and 1. They
-are symmetric, so that a deletion curve read from its end is the insertion curve of the reverse."""
+"""The shares of cells, in addition to 0 and 1, at which curves on the feature grid are measured.
+They are symmetric, so that a deletion curve read backwards is the insertion curve of the reverse.
+"""
 PIXEL_FRACTIONS = (0.2, 0.5, 0.8)
 BLUR = PAPER_SIGMA
 """Sigma of the blur of pixels, as a fraction of the input's side."""
@@ -53,7 +54,7 @@ def feature_probe(
     Args:
         captioner: The model.
         features: The photo's annotations [1, H, W, D].
-        replacement: What removed cells have instead [1, H, W, D]; None: the mean annotation.
+        replacement: The annotations for removed cells [1, H, W, D]; None: the mean annotation.
     """
     other = mean_grid(features) if replacement is None else replacement
 
@@ -98,7 +99,7 @@ def pixel_probe(captioner: Captioner, image: ImageSource) -> Probe:
 
 
 def order_of(scores_L: np.ndarray) -> np.ndarray:
-    """The cells in the order of their scores [L], most important first; equal ones as they lie."""
+    """The cells in the order of their scores [L], most important first; ties in grid order."""
     return np.argsort(-scores_L, kind="stable")
 
 
@@ -110,7 +111,7 @@ def centre_order(grid: tuple[int, int]) -> np.ndarray:
 
 
 def presences(order_L: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
-    """Which cells are there at each point of both curves.
+    """The cells present at each point of both curves.
 
     Args:
         order_L: The cells, most important first.
@@ -161,19 +162,19 @@ def removal_curves(
 ) -> list[dict[str, object]]:
     """Measure all orders for some words of a caption.
 
-    Besides the given explanations these are: "random" (the mean over some random orders),
+    In addition to the given explanations, these are: "random" (the mean over some random orders),
     "centre" (from the centre outwards), and for attention "another word" (the mean over the maps
     of the caption's other words) and "least attended" (attention, reversed).
 
     Args:
-        probe: Where to remove.
+        probe: Removes cells, on the grid or on pixels.
         words: The caption, T word numbers.
-        scores: For each explanation the scores [L] of words, by their place. Those of "attention"
+        scores: For each explanation, the scores [L] of words, by position. Those of "attention"
             are needed for all T words, the others for those of ``wanted`` that they explain.
         wanted: The words to measure.
         grid: Rows and columns.
         fractions: Points of the curves.
-        draws: How many random orders.
+        draws: The number of random orders.
         seed: The same seed draws the same random orders.
 
     Returns:

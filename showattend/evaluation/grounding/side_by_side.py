@@ -1,8 +1,7 @@
 """Markdown tables that compare the grounding of several models, with paired differences.
 
-Two models are compared on the same images: the bootstrap draws images, and each draw takes all
-words that either model said about them. If both were forced to the same captions, the words are the
-same too.
+Two models are compared on the same images: the bootstrap draws images, with all words that either
+model used for them. If both were forced to the same captions, the words are the same too.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ def difference(one: Rows, other: Rows, measure: str) -> dict[str, Any]:
 
     Returns:
         difference: the mean over the first model's words minus the mean over the second's;
-        interval: its 95 % interval [low, high] from a bootstrap over images; images: how many have
-        a word.
+        interval: its 95 % interval [low, high] from a bootstrap over images; images: the number
+            with a word.
     """
     tables = [_sums(rows, measure) for rows in (one, other)]
     images = sorted(set().union(*tables), key=str)
@@ -144,7 +143,7 @@ def wrong_words_table(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def confusion_table(found: Mapping[str, Any], most: int = 8) -> str:
-    """Tabulate what one model looked at when it said a wrong word, the most common pairs first.
+    """Tabulate what one model looked at for wrong words, the most common pairs first.
 
     Args:
         found: The result of `ground.ground`.

@@ -298,15 +298,15 @@ def _objects(images: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
 
 def confusions(wrong: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Count what the model looked at when it said wrong words.
+    """Count what the model looked at for wrong words.
 
     Args:
         wrong: The wrong words, from ``named`` of ``judge_caption``.
 
     Returns:
         For each pair, the most common first: said (the category, or the word itself if it may name
-        several), at (the category at the peak), words (how many), uniform and centre (how many
-        such peaks these maps would have).
+        several), at (the category at the peak), words (the number), uniform and centre (the number
+        of such peaks in these maps).
     """
     said: dict[str, list[Mapping[str, Any]]] = {}
     for word in wrong:

@@ -1,4 +1,4 @@
-"""How often the words of captions are wrong, by the probability that the model gave them.
+"""How often the words of captions are wrong, by their probability.
 
 A word is judged if it is in the lexicon (objects, counts, colours, activities). It counts as absent
 if no human caption of the photo names the same thing or a kind of it, although the thing may be

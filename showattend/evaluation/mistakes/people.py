@@ -1,8 +1,8 @@
 """Whether a caption mentions people, and how often a model invents them or leaves them out.
 
 A caption names people if it has a noun for a person ("man", "skiers"). It hints at them if it has
-none but may mean somebody: a hand or a lap, "he" in a caption without an animal, a ball game, a
-crowded street, a statue or a painting of people. Otherwise it mentions none.
+none but may mean one: a hand or a lap, "he" in a caption without an animal, a ball game, a crowded
+street, a statue or a painting of people. Otherwise it mentions none.
 
 The model gets the benefit of the doubt: a photograph counts as one without people only if no human
 caption names or hints at any, and the model invents people only if it names one. Words that only

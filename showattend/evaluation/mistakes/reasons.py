@@ -2,15 +2,15 @@
 
 There are three kinds of error, checked in this order:
 
-- *habit*: the word barely depends on the photo. After the same words before it, this photo makes
+- *habit*: the word barely depends on the photo. Given the same words before it, this photo makes
   the word less than `LEAST_GAIN` times as likely as other photos do on average.
-- *mistook*: the model looked at a thing and called it something else. The peak of the word's map
-  lies on a thing that is there.
-- *misplaced*: the peak lies on nothing that is named, or the map has no peak to speak of.
+- *mistook*: the model looked at an object and called it something else. The peak of the word's map
+  lies on an object in the photo.
+- *misplaced*: the peak lies on no named object, or the map has no clear peak.
 
-What is there is known from masks (`showattend.evaluation.grounding`), or else from human captions:
-the model is made to say them, and the cells that hold half of a noun's attention are taken for the
-noun's place. That is the model's own idea of the place, and it can be wrong.
+Objects are known from masks (`showattend.evaluation.grounding`), or else from human captions: they
+are forced on the model, and the cells that hold half of a noun's attention are taken for the noun's
+place. That is the model's own view, and it can be wrong.
 
 Shape suffixes: K photos, T words, H and W the grid.
 """
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 HABIT, MISTOOK, MISPLACED = "language habit", "took it for something else", "wrong place"
 KINDS = {
     HABIT: "the word barely depends on the photo: other photos make it about as likely",
-    MISTOOK: "the model looked at a thing that is there, and called it something else",
-    MISPLACED: "the model looked where nothing is that anybody names, or nowhere in particular",
+    MISTOOK: "the model looked at an object in the photo, and called it something else",
+    MISPLACED: "the model looked where nobody names an object, or nowhere in particular",
 }
-"""The kinds of error, and what they mean."""
+"""The kinds of error, and their meanings."""
 LEAST_GAIN = 2.0
 """A word is a habit if the photo does not make it this many times as likely as others do."""
 MUCH = 1000
-"""How many times as likely is said as "over" so many."""
+"""Larger factors are reported as "over" this many."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class WrongWord:
     Attributes:
         start: Index of its first word.
         stop: Index after its last word.
-        instead: What people say who describe the photo, or what is annotated; may be empty.
-        at: The thing on which the word's peak lies, if masks show it; None for none.
-        masked: Whether masks were looked at.
+        instead: What people say about the photo, or what is annotated; may be empty.
+        at: The object on which the word's peak lies, if masks show it; None for none.
+        masked: Whether masks were used.
     """
 
     start: int
@@ -67,13 +67,13 @@ class WrongWord:
 
 
 class Reason(NamedTuple):
-    """Why a wrong word was said.
+    """The reason for a wrong word.
 
     Attributes:
         wrong: The word.
         kind: One of `KINDS`.
-        gain: How many times as likely this photo makes the word as others do on average.
-        at: The thing that the model looked at; None for none.
+        gain: The factor by which this photo makes the word likelier than others do on average.
+        at: The object that the model looked at; None for none.
         pointed: Whether its map points to a place.
     """
 
@@ -85,7 +85,7 @@ class Reason(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the model looks for a thing that people name.
+    """Where the model looks for an object that people name.
 
     Attributes:
         name: The word that people use.
@@ -101,11 +101,11 @@ class Case:
     """A photograph whose caption is to be explained.
 
     Attributes:
-        looked: What the encoder made of it.
+        looked: Its features.
         words: The words of the caption.
         wrong: Its wrong words.
-        references: What people say.
-        reasons: Why each of the wrong words was said; written by `explain`.
+        references: The human captions.
+        reasons: The reason for each wrong word; set by `explain`.
     """
 
     looked: Looked
@@ -152,13 +152,13 @@ def _is_person(concept: str, lexicon: Lexicon) -> bool:
 def explain(
     captioner: Captioner, cases: Sequence[Case], others: Sequence[Looked], somewhere: float
 ) -> list[Caption]:
-    """Find out why the wrong words of captions were said, and write it into the cases.
+    """Find the reasons for captions' wrong words, and store them in the cases.
 
     Args:
-        captioner: The model that says the captions.
+        captioner: The model, on which the captions are forced.
         cases: The photographs with their captions.
         others: Other photographs, which show how likely the words are anyway. One that is also a
-            case does not count for itself, if it is the same object.
+            case (the same object) is not compared with itself.
         somewhere: The largest share of the grid that half of a map may take for the map to point
             to a place.
 
@@ -184,9 +184,9 @@ def explain(
 def gain_of(
     here_T: Sequence[float], others_KT: Sequence[Sequence[float]], start: int, stop: int
 ) -> float:
-    """How many times as likely a photo makes some words as other photos do on average.
+    """The factor by which a photo makes some words likelier than other photos do on average.
 
-    Words that follow each other count as one: their probabilities are multiplied.
+    Consecutive words count as one: their probabilities are multiplied.
 
     Args:
         here_T: Log-probabilities of a caption's words given the photo and the words before.
@@ -198,19 +198,19 @@ def gain_of(
         return math.inf
     here = math.fsum(here_T[start:stop])
     usual_K = [math.fsum(each[start:stop]) for each in others_KT]
-    # The mean of probabilities as small as these is taken in logarithms.
+    # The mean of such small probabilities is computed in logarithms.
     most = max(usual_K)
     usual = most + math.log(sum(math.exp(each - most) for each in usual_K) / len(usual_K))
     return math.exp(min(here - usual, 700.0))
 
 
 def places_of(captioner: Captioner, case: Case, somewhere: float) -> list[Place]:
-    """Where the model looks for the things that people name in a photo.
+    """Where the model looks for the objects that people name in a photo.
 
     Args:
         captioner: The model.
         case: The photo with its human captions.
-        somewhere: See `explain`; things without a place are left out.
+        somewhere: See `explain`; objects without a place are left out.
     """
     objects = lexicons()[0]
     said = [words for each in case.references if (words := tuple(tokenize(each)))]
@@ -230,13 +230,13 @@ def reason_of(
     places: Sequence[Place],
     somewhere: float,
 ) -> Reason:
-    """Tell which kind of error a wrong word is.
+    """Classify a wrong word.
 
     Args:
         wrong: The word.
         caption: Its caption, with maps.
         others_KT: The log-probabilities of its words given other photos.
-        places: The result of `places_of`; not used if masks were looked at.
+        places: The result of `places_of`; not used with masks.
         somewhere: See `explain`.
     """
     map_HW = caption.attention[wrong.start : wrong.stop].mean(0)
@@ -245,7 +245,7 @@ def reason_of(
     if not wrong.masked:
         peak = np.unravel_index(int(map_HW.argmax()), map_HW.shape)
         hit = [each for each in places if each.core[peak]]
-        # The most compact place that the peak lies in says best what is there.
+        # The most compact place around the peak is the best guess of what is there.
         at = min(hit, key=lambda each: each.core.sum()).name if hit and pointed else None
     kind = HABIT if gain < LEAST_GAIN else MISPLACED if at is None else MISTOOK
     return Reason(wrong, kind, gain, at, pointed)
@@ -262,11 +262,11 @@ def core_of(map_HW: np.ndarray) -> np.ndarray:
 
 
 def sentence_of(reason: Reason, photos: int) -> str:
-    """Say in one line why a word was said.
+    """Describe the reason for a word in one line.
 
     Args:
-        reason: Why.
-        photos: With how many other photos its probability was compared.
+        reason: The reason.
+        photos: The number of other photos with which its probability was compared.
     """
     instead = reason.wrong.instead
     parts = []

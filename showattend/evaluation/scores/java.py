@@ -113,7 +113,7 @@ def _tokenize(lines: Sequence[str]) -> list[str]:
         global _batches
         _batches += 1
         mark, earlier = f"{_MARK}{_batches}", f"{_MARK}{_batches - 1}"
-        # It reads and writes in blocks of 8 kB: without the rest, the last lines would stay inside.
+        # It reads and writes in blocks of 8 kB: without padding, the last lines would stay inside.
         rest = [mark] + [mark + "x" * 1000] * 40
         answers = (each for each in program.ask([*lines, *rest]) if not each.startswith(earlier))
         return list(itertools.takewhile(lambda each: each != mark, answers))
@@ -137,9 +137,9 @@ _batches = 0
 
 
 def begin_meteor() -> None:
-    """Start METEOR, which takes seconds to load its tables, while something else is done.
+    """Start METEOR in the background, since it takes seconds to load its tables.
 
-    Whatever hinders it is for `meteor` to say.
+    Errors are left for `meteor` to report.
     """
     with contextlib.suppress(OSError, JavaError):
         java_programs.begin("METEOR", *_meteor_command())
@@ -147,7 +147,7 @@ def begin_meteor() -> None:
 
 def _meteor_command() -> tuple[list[str], Path]:
     jar = _package_file("meteor/meteor-1.5.jar")
-    # The collector that takes half of the memory of the usual one, since the program stays.
+    # A garbage collector that takes half of the usual memory, since the program keeps running.
     command = [str(find_java()), *_JVM_FLAGS, "-XX:+UseSerialGC", "-Xmx2G", "-jar", jar.name]
     return [*command, "-", "-", "-stdio", "-l", "en", "-norm"], jar.parent
 

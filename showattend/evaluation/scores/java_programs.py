@@ -1,8 +1,8 @@
-"""Java programs that answer line by line, started once and asked by every scorer of a process.
+"""Java programs that answer line by line, started once and shared by all scorers of a process.
 
 Starting METEOR takes seven seconds of processor time, and scoring a thousand captions three. A
-program is stopped when it has not been asked for two minutes, and with this process: at its end,
-or, where that comes without warning (SIGKILL), because nobody holds its input open.
+program is stopped after two idle minutes, and at the end of this process, or, if that comes without
+warning (SIGKILL), because its input closes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TypeVar, cast
 T = TypeVar("T")
 
 IDLE = 120.0
-"""Seconds after which programs that nobody asks are stopped."""
+"""Seconds after which idle programs are stopped."""
 
 
 class JavaProgram:
@@ -31,7 +31,7 @@ class JavaProgram:
         folder: Its working directory.
 
     Attributes:
-        complaints: The lines of its standard error so far; all of them once it is stopped.
+        complaints: The lines of its standard error so far; complete once it is stopped.
 
     Raises:
         OSError: It cannot be started.
@@ -56,7 +56,7 @@ class JavaProgram:
 
     @property
     def runs(self) -> bool:
-        """Whether it can be asked. Ctrl-C reaches all processes of a terminal and may end it."""
+        """Whether it is running. Ctrl-C reaches all processes of a terminal and may end it."""
         return self._process.poll() is None
 
     @property
@@ -71,7 +71,7 @@ class JavaProgram:
         not read beyond the last answer.
 
         Args:
-            questions: Lines without line breaks. What cannot be encoded is sent as "?".
+            questions: Lines without line breaks. Characters that cannot be encoded are sent as "?".
 
         Returns:
             An iterator over its answers, without line breaks.
@@ -90,15 +90,15 @@ class JavaProgram:
         self._process.kill()
         self._process.wait()
         self._listener.join()
-        with self._sending:  # what was being sent has failed by now
+        with self._sending:  # sending has failed by now
             self._to.close()
         self._from.close()
         self._errors.close()
 
     def leave(self) -> None:
-        """Close our end of its input, in a forked process, where it is not ours to end."""
+        """Close our end of its input in a forked process, which does not own the program."""
         self._to.close()
-        self._process.returncode = 0  # or Python would warn that it still runs
+        self._process.returncode = 0  # otherwise Python warns that it still runs
 
     def _send(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -121,16 +121,16 @@ _used = 0.0
 
 
 def asked(name: str, command: Sequence[str], folder: Path, work: Callable[[JavaProgram], T]) -> T:
-    """Use a program, which is started unless it runs already.
+    """Use a program, starting it unless it is running.
 
     Args:
-        name: What it is called here.
+        name: Its name here.
         command: Its command line; a program of that name with another one is stopped.
         folder: Its working directory.
-        work: Asks it. If this fails, the program is stopped.
+        work: Uses it. If this fails, the program is stopped.
 
     Returns:
-        What ``work`` returns.
+        The result of ``work``.
 
     Raises:
         OSError: It cannot be started.
@@ -148,7 +148,7 @@ def asked(name: str, command: Sequence[str], folder: Path, work: Callable[[JavaP
 
 
 def begin(name: str, command: Sequence[str], folder: Path) -> None:
-    """Start a program that will be asked soon, so that it loads in the meantime.
+    """Start a program that will be needed soon, so that it loads in the meantime.
 
     Raises:
         OSError: It cannot be started.
@@ -159,7 +159,7 @@ def begin(name: str, command: Sequence[str], folder: Path) -> None:
 
 
 def stop_all() -> None:
-    """Stop all programs that run."""
+    """Stop all running programs."""
     global _clock
     with _lock:
         if _clock is not None:
@@ -181,7 +181,7 @@ def _started(name: str, command: Sequence[str], folder: Path) -> JavaProgram:
 
 
 def _wind() -> None:
-    """Let the clock run for another `IDLE` seconds."""
+    """Restart the timer of `IDLE` seconds."""
     global _clock, _used
     _used = time.monotonic()
     if _clock is None and _running:
@@ -196,7 +196,7 @@ def _timer(seconds: float) -> threading.Timer:
 
 
 def _struck() -> None:
-    """Stop what nobody asked for so long, or wait for the rest of that time."""
+    """Stop programs that were idle for this long, or wait for the rest of that time."""
     global _clock
     with _lock:
         left = _used + IDLE - time.monotonic()
@@ -212,7 +212,7 @@ def _forked() -> None:
     while _running:
         program = _running.popitem()[1]
         program.leave()
-        _inherited.append(program)  # its pipes may be locked for good by threads of the parent
+        _inherited.append(program)  # the parent's threads may have locked its pipes for good
 
 
 atexit.register(stop_all)

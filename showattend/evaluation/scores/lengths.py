@@ -1,9 +1,9 @@
 """Scores by length, which show whether a model fails on long captions.
 
 Bahdanau et al. (2015, figure 2) show that a fixed context vector does worse the longer a sentence
-is, and that attention does not. For captions there are two measures. The scores of the images
-whose human captions are long are those of what the model says itself, which may be short. The
-log-probability that it gives to human captions is that of sentences of a known length.
+is, and that attention does not. There are two measures for captions. Scores of the images with long
+human captions judge the model's own captions, which may be short. The log-probability of human
+captions judges sentences of known length.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def scores_by_length(captions: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     """CIDEr and BLEU-4 of the images whose human captions have some mean length.
 
     Args:
-        captions: As `evaluate` returns them: ``scores``, ``bleu`` and ``reference_words`` of each
-            image.
+        captions: The captions from `evaluate`, with ``scores``, ``bleu`` and ``reference_words`` of
+            each image.
 
     Returns:
         For each range of lengths that holds images: from, to (exclusive; None is no limit),
-        images, CIDEr, BLEU-4, and words, the mean length of what the model says there.
+        images, CIDEr, BLEU-4, and words, the mean length of the model's captions.
     """
     lengths = np.array([each["reference_words"] for each in captions])
     found = []
@@ -57,7 +57,7 @@ def scores_by_length(captions: Sequence[Mapping[str, Any]]) -> list[dict[str, An
 def likelihood_by_length(
     sentences: Iterable[tuple[int, Sequence[float]]],
 ) -> list[dict[str, Any]]:
-    """The mean log-probability of a word of human captions that a model is made to say.
+    """The mean log-probability per word of human captions that are forced on a model.
 
     Args:
         sentences: For each caption its number of words, and the log-probabilities (nats) of its
@@ -83,7 +83,7 @@ def likelihood_by_length(
 
 
 def range_text(each: Mapping[str, Any], whole: bool) -> str:
-    """A range of lengths for people: "8 to 9", "9 to 10", "20 or more"."""
+    """A range of lengths as text: "8 to 9", "9 to 10", "20 or more"."""
     low, high = each["from"], each["to"]
     if high is None:
         return f"{low:g} or more"

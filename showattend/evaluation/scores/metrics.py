@@ -34,7 +34,7 @@ class Scores:
         bleu: The BLEU counts of each image (`statistics.BLEU_COUNTS`).
         reference_words: The mean number of tokens of each image's references.
         tokenizer: "PTB", or "showattend" if Java is missing.
-        missing: One line for each thing that could not be reported, with the remedy.
+        missing: One line for each omission, with the remedy.
     """
 
     metrics: dict[str, float]
@@ -200,7 +200,7 @@ def _some(ids: Sequence[ImageId]) -> str:
 
 
 def _bleu_counts(references: Sequence[str], candidate: str) -> list[int]:
-    """What BLEU counts of one image: `statistics.BLEU_COUNTS`."""
+    """The BLEU counts of one image: `statistics.BLEU_COUNTS`."""
     from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
 
     found = cook_test(candidate, cook_refs(list(references)), eff=None)

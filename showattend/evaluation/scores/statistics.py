@@ -1,4 +1,4 @@
-"""How far a difference of scores can be believed: intervals over seeds and over images.
+"""Intervals of scores and their differences, over seeds and over images.
 
 Shape suffixes: I images, R resamples.
 """
@@ -16,16 +16,17 @@ RESAMPLES = 2000
 SEED = 0
 LEVEL = 0.95
 BLEU_COUNTS = ("words", "reference_words", "correct_1", "correct_2", "correct_3", "correct_4")
-"""What a corpus BLEU is made of, for each image: words of the candidate, words of the reference
-that is closest in length, and the n-grams of the candidate that a reference has."""
+"""The counts of a corpus BLEU, for each image: words of the candidate, words of the reference
+closest in length, and the candidate's n-grams that a reference has.
+"""
 METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     """n, mean, standard deviation and 95 % confidence interval of the mean of a few runs.
 
-    The interval is Student's, for runs whose scores are normally distributed; it says what chance
-    does between runs, and nothing of the images.
+    The interval is Student's, for runs whose scores are normally distributed; it covers chance
+    between runs, not the choice of images.
 
     Returns:
         {"n", "mean", "sd", "interval"}; sd (with n - 1) and interval are None for one run.
@@ -39,10 +40,10 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
 
 
 def student_quantile(share: float, freedom: int) -> float:
-    """The value that Student's t with so many degrees of freedom stays below in this share.
+    """The quantile of Student's t with this many degrees of freedom.
 
     Args:
-        share: From 0.5 to below 1.
+        share: The share, from 0.5 to below 1.
         freedom: Degrees of freedom, 1 or more.
     """
     # P(T <= t) = 1/2 + c * integral of cos^(freedom - 1) from 0 to atan(t / sqrt(freedom)).
@@ -77,7 +78,7 @@ def bleu_table(counts: Sequence[Sequence[int]]) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def resamples(images: int) -> np.ndarray:
-    """How often each image is drawn, [R, I]: the same draws for whatever is compared."""
+    """How often each image is drawn, [R, I]: the same draws for all comparisons."""
     draw = np.random.default_rng(SEED)
     times = np.stack(
         [
@@ -99,10 +100,10 @@ def paired_difference(
 
     Args:
         one: For each image its ``scores`` by metric and its ``bleu`` (`BLEU_COUNTS`), and its
-            ``set`` where there are several data sets: the difference is then their mean.
+            ``set`` if there are several data sets: the difference is then their mean.
         other: The same images in the same order.
-        comparisons: With so many differences looked at, each interval is widened until all of them
-            hold together in 95 % of cases (Bonferroni).
+        comparisons: The number of differences considered; each interval is widened so that all of
+            them hold together in 95 % of cases (Bonferroni).
 
     Returns:
         By metric: "difference", "interval" [low, high], "level" of the one interval, "clear":

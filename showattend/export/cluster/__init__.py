@@ -1,6 +1,6 @@
 """Captioning on many machines with Ray (the extra ``cluster``).
 
-`caption_many` is ``showattend caption --engine ray``; `CaptionBatch` is a step of anybody's own Ray
+`caption_many` is ``showattend caption --engine ray``; `CaptionBatch` is a step for your own Ray
 Data pipeline.
 """
 

@@ -1,4 +1,4 @@
-"""Captions as a step of somebody's own Ray Data pipeline; Ray itself is not needed here."""
+"""Captions as a step in a user's Ray Data pipeline; this module does not need Ray."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from showattend.images.sources import ImageSource
 
 COLUMNS = ("caption", "words", "log_prob", "confidence", "note", "error")
-"""What is added to a batch."""
+"""The columns added to a batch."""
 
 
 class CaptionBatch:
     """Captions the batches of a data set: a class for ``map_batches``, whose actors hold the model.
 
-    A batch keeps its columns but for the images themselves, and gets ``caption``, ``words``
-    (separated by blanks, as the scorers take them), ``log_prob``, ``confidence``, ``note`` and
-    ``error``. A bad image has no caption, and its ``error`` says why; the others have ``error``
-    None. With ``n_best`` there is also ``alternatives``, the texts of the runners-up by line.
+    A batch keeps its columns except for the images themselves, and gets ``caption``, ``words``
+    (separated by spaces, as the scorers expect), ``log_prob``, ``confidence``, ``note`` and
+    ``error``. A bad image has no caption, and its ``error`` says why; for the others ``error`` is
+    None. With ``n_best`` there is also ``alternatives``, the texts of the runners-up, one per line.
 
     Args:
         model: See `Captioner.from_pretrained`; loaded once in every actor.
         images: The column of images: contents of files, paths, or arrays [H, W, 3].
-        names: The column that names them in errors; it need not be there.
+        names: The column of their names for errors; optional.
         keep_images: Keep that column.
         device: See `Captioner.from_pretrained`.
         precision: See there.
         size: See there.
-        threads: Cores to compute with; None leaves it to PyTorch, which sees what Ray reserves.
+        threads: The number of threads; None leaves it to PyTorch, which sees what Ray reserves.
         **options: Options of `Captioner.caption`.
 
     Raises:
@@ -129,7 +129,7 @@ class CaptionBatch:
 def load_worker(
     model: str | None, device: str, precision: str, size: int | None, threads: int | None
 ) -> Captioner:
-    """Load the model in a process that does nothing else.
+    """Load the model in a dedicated process.
 
     Raises:
         UserError: See `Captioner.from_pretrained`.

@@ -1,4 +1,4 @@
-"""Which images a job has: files, folders, patterns, tar shards; here or in an object store."""
+"""The images of a job: files, folders, patterns, tar shards; local or in an object store."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from showattend.system.threads import in_order
 
 READERS = 8
 """Threads of a worker that fetch images ahead of the model."""
-_REMEMBERED = 10_000  # names left out, to count one that two inputs have once
+_REMEMBERED = 10_000  # names left out, to count one in two inputs once
 
 
 class _LeftOut:
-    """What was left out: how much it is, and the first of it."""
+    """The names left out: their number, and the first of them."""
 
     def __init__(self) -> None:
         self.places: dict[str, None] = {}
@@ -43,14 +43,14 @@ class _LeftOut:
 def list_inputs(inputs: Sequence[str], recursive: bool, problems: list[str]) -> Iterator[Input]:
     """List images and shards, each once, as they are found.
 
-    Files and folders of this machine are found as by ``showattend caption``. Below an address
-    everything is taken: object stores have no folders. Hidden names, and folders of thumbnails and
-    deleted files, are left out in both unless they are named, and a warning is logged.
+    Local files and folders are found as by ``showattend caption``. Below an address everything is
+    used: object stores have no folders. Hidden names, and folders of thumbnails and deleted files,
+    are left out in both unless they are named, and a warning is logged.
 
     Args:
         inputs: Files, folders, patterns, addresses, and patterns of tar shards.
         recursive: Look into subfolders of this machine.
-        problems: Grows by a line for each input that has no images.
+        problems: Gets a line for each input without images.
 
     Raises:
         DataError: An object store cannot be listed to its end, or there are no such shards.
@@ -59,7 +59,7 @@ def list_inputs(inputs: Sequence[str], recursive: bool, problems: list[str]) -> 
     found, said = find_images(local, recursive) if local else ([], [])
     problems += said
     yield from (Input(str(path)) for path in found)
-    # What is below one address is found once; only several may overlap, or folders within folders.
+    # The images below one address are found once; only several, or nested folders, may overlap.
     others = [each for each in dict.fromkeys(inputs) if each not in local]
     seen: set[str] | None = set() if len(others) > 1 or "**" in "".join(others) else None
     left_out = _LeftOut()
@@ -82,7 +82,7 @@ def _shards(pattern: str) -> Iterator[Input]:
 
 
 def _below(address: str, left_out: _LeftOut, problems: list[str]) -> Iterator[Input]:
-    """The images that an address or a pattern of addresses stands for."""
+    """The images at an address or a pattern of addresses."""
     if not is_remote(address):
         found, said = find_images([local_path(address)], recursive=True)
         problems += said
@@ -119,13 +119,13 @@ def _below(address: str, left_out: _LeftOut, problems: list[str]) -> Iterator[In
 
 
 def _named(address: str) -> Entry | None:
-    """What an address stands for; None if there is nothing."""
+    """The file or folder at an address; None if there is nothing."""
     system, path = file_system(address)
     try:
         kind = system.info(path)["type"]
     except FileNotFoundError:
         return None
-    except Exception as error:  # each kind of connection has errors of its own
+    except Exception as error:  # each kind of connection has its own errors
         raise DataError(f"{address}: cannot be listed ({one_line(error)})") from None
     return Entry(system.unstrip_protocol(path), kind == "directory")
 
@@ -139,12 +139,12 @@ def _is_image(path: str) -> bool:
 
 
 def contents(part: Part, folder: str, ahead: int) -> Iterator[tuple[str, bytes | ImageError]]:
-    """The images of a part, fetched ahead: name and content, or what is wrong with it.
+    """The images of a part, fetched ahead: name, and content or error.
 
     Args:
         part: The part.
         folder: The folder that relative paths start from.
-        ahead: How many images are fetched before they are asked for.
+        ahead: The number of images to fetch ahead.
 
     Raises:
         DataError: An image or the shard could not be reached, or the shard is damaged.

@@ -1,7 +1,7 @@
-"""Which worker gets which part: once each, again if its worker is lost, twice if it is slow.
+"""Assigns parts to workers: once each, again if the worker is lost, twice if it is slow.
 
-Nothing here knows Ray: `showattend.export.cluster.ray_engine` asks with real workers, and
-``scripts/benchmark/simulate_cluster.py`` with simulated ones.
+This module does not depend on Ray: `showattend.export.cluster.ray_engine` uses it with real
+workers, and ``scripts/benchmark/simulate_cluster.py`` with simulated ones.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import NamedTuple
 from showattend.export.cluster.partition import Part
 
 LIVES = 4
-"""Workers that one part may cost before it is given up: its images may be what ends them."""
+"""Workers that one part may cost before it is given up: its images may be the cause."""
 LATE = 1.5
-"""When all parts are given out, one that takes so many times the median is begun once more."""
+"""Once all parts are assigned, one that takes this many times the median is started again."""
 
 
 class _Running(NamedTuple):
@@ -28,9 +28,9 @@ class Dispatcher:
     """Gives parts to workers.
 
     Args:
-        parts: The parts that are to be done; read as they are given out.
-        twice: Whether a late part is begun a second time by a worker that has nothing to do, as
-            MapReduce does (Dean and Ghemawat 2004, section 3.6). Both write the same file.
+        parts: The parts to do; read as they are assigned.
+        twice: Whether an idle worker starts a late part a second time, as in MapReduce (Dean and
+            Ghemawat 2004, section 3.6). Both write the same file.
 
     Attributes:
         given_up: Parts that were lost with `LIVES` workers.
@@ -43,16 +43,16 @@ class Dispatcher:
         self._again: deque[Part] = deque()
         self._running: dict[Hashable, _Running] = {}
         self._copies: Counter[int] = Counter()  # workers that have a part, by its number
-        self._done: set[int] = set()  # of the parts that another worker still has
+        self._done: set[int] = set()  # of parts that another worker still has
         self._losses: Counter[int] = Counter()
         self._seconds: deque[float] = deque(maxlen=500)
 
     def give(self, worker: Hashable, now: float) -> Part | None:
-        """The next part for a worker that has none; None if there is nothing for it now.
+        """The next part for an idle worker; None if there is none now.
 
         Args:
-            worker: Who asks.
-            now: The time in seconds, of any clock that does not go back.
+            worker: The worker.
+            now: The time in seconds, from any monotonic clock.
         """
         part = self._next() or self._late(now)
         if part is not None:
@@ -76,7 +76,7 @@ class Dispatcher:
         return part if first else None
 
     def lose(self, worker: Hashable) -> Part | None:
-        """A worker is gone; its part, if nobody else has it, is done by another.
+        """A worker is lost; its part goes to another, unless another already has it.
 
         Returns:
             The part that it had.

@@ -34,16 +34,16 @@ _log = logging.getLogger(__name__)
 
 
 class Summary(NamedTuple):
-    """What a run has done, and what is there now.
+    """The results of a run, and of earlier ones.
 
     Attributes:
         captions: Captions made by this run.
-        before: Parts that were there already.
+        before: Parts that existed already.
         made: Parts made by this run.
-        bad: Bad images, of all parts that are there.
+        bad: Bad images in all existing parts.
         failures: A line for each part that could not be made.
         problems: A line for each input that has no images.
-        is_empty: Whether no part that is there has a caption.
+        is_empty: Whether no existing part has a caption.
     """
 
     captions: int
@@ -75,7 +75,7 @@ def caption_many(
     """Caption images with actors of Ray, each exactly once, into files of a folder or bucket.
 
     The images are listed once, in ``images.jsonl`` next to the results. Called again with the same
-    arguments it makes the parts that are missing.
+    arguments, it makes the missing parts.
 
     Args:
         inputs: Files, folders and patterns; addresses such as ``s3://bucket/photos`` or patterns of
@@ -84,21 +84,22 @@ def caption_many(
         recursive: Look into subfolders of this machine.
         model: See `Captioner.from_pretrained`; a path must be valid on all machines.
         parts: ``parquet`` or ``jsonl``.
-        part_size: Images per part; None is 1,000, or fewer where there are few images.
-        workers: How many workers; None is as many as the cluster has room for.
+        part_size: Images per part; None is 1,000, or fewer if there are few images.
+        workers: The number of workers; None is as many as the cluster has room for.
         cores: Cores per worker.
-        device: See `Captioner.from_pretrained`; with ``auto``, each worker gets a GPU if there are.
+        device: See `Captioner.from_pretrained`; with ``auto``, each worker gets a GPU if there are
+            any.
         precision: See `Captioner.from_pretrained`.
         size: See `Captioner.from_pretrained`.
-        batch_size: Images a model sees at once.
-        progress: Is called with the parts that are done, and their number.
+        batch_size: Images the model sees at once.
+        progress: Called with the number of finished parts, and the total.
         **search: ``beam_size``, ``n_best`` and the other options of `Captioner.caption`.
 
     Returns:
-        What was done.
+        A summary of the run.
 
     Raises:
-        UserError: A package is missing, an option is invalid, the output was begun with other
+        UserError: A package is missing, an option is invalid, the output was started with other
             options, or another run is writing it.
         DataError: An object store cannot be listed, or the list of an earlier run is damaged.
     """
@@ -171,7 +172,7 @@ def caption_many(
 
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    """Keep a second run out of a folder; in a bucket, both would write the same files."""
+    """Lock a folder against a second run; in a bucket, both would write the same files."""
     if not store.is_folder:
         yield
         return

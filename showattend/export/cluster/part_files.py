@@ -1,7 +1,7 @@
 """The files of a part: captions as Parquet or JSON Lines, and images that could not be captioned.
 
-``part-000017-0b1d2c3e.parquet`` has a row per caption, and says by being there that its part is
-done. ``bad-000017-0b1d2c3e.jsonl`` is written before it, where there are bad images.
+``part-000017-0b1d2c3e.parquet`` has a row per caption; it exists once its part is done.
+``bad-000017-0b1d2c3e.jsonl`` is written before it, if there are bad images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write_part(
     """Write a part; its captions come last, and appear when they are complete.
 
     Args:
-        store: Where it is written.
+        store: The store for it.
         part: The part.
         kind: ``parquet`` or ``jsonl``.
         rows: One per caption, as `Caption.to_dict` gives it.
@@ -46,13 +46,13 @@ def write_part(
     """
     if bad:
         store.write(bad_file_of(part), _lines(bad))
-    else:  # of an earlier attempt, that saw an image before it was whole
+    else:  # from an earlier attempt that saw an incomplete image
         store.remove(bad_file_of(part))
     store.write(file_of(part, kind), _parquet(rows) if kind == "parquet" else _lines(rows))
 
 
 def count_part(store: Store, part: Part, kind: str) -> tuple[int, int]:
-    """The number of captions and of bad images of a part that is written.
+    """The number of captions and of bad images in a finished part.
 
     Raises:
         DataError: A file is damaged or cannot be read.
@@ -113,5 +113,5 @@ def _parquet(rows: Sequence[Row]) -> bytes:
 
 
 def _printable(name: str) -> str:
-    """A name that is not UTF-8 as JSON Lines has it, with its bytes escaped."""
+    """A name that is not UTF-8, with its bytes escaped as in JSON Lines."""
     return name.encode("utf-8", "backslashreplace").decode()

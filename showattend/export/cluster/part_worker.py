@@ -1,4 +1,4 @@
-"""What a worker does: caption the images of a part, and write its files."""
+"""The work of a worker: captioning the images of a part, and writing its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What has become of a part.
+    """The outcome of a part.
 
     Attributes:
         part: Its number.
@@ -38,7 +38,7 @@ class PartWorker:
 
     Args:
         captioner: The model.
-        store: Where the parts are written.
+        store: The store for the parts.
         kind: ``parquet`` or ``jsonl``.
         folder: The folder that relative paths start from.
         batch_size: Images the model sees at once.
@@ -58,9 +58,9 @@ class PartWorker:
         self.folder, self.batch_size, self.options = folder, batch_size, options
 
     def __call__(self, part: Part) -> Outcome:
-        """Caption a part, unless it is there already, and write it."""
+        """Caption a part and write it, unless it exists."""
         try:
-            if self.store.has(file_of(part, self.kind)):  # by a worker that was taken for dead
+            if self.store.has(file_of(part, self.kind)):  # by a worker that was presumed lost
                 return Outcome(part.number, *count_part(self.store, part, self.kind))
             rows, bad = self._captions(part)
             write_part(self.store, part, self.kind, rows, bad)
@@ -92,13 +92,13 @@ class PartWorker:
 
 
 def _named(row: Row, name: str) -> Row:
-    """A row by the image's own name; as a path, an address would have one of its slashes."""
+    """A row with the image's own name; as a path, an address would lose a slash."""
     others = [_named(each, name) for each in row.get("alternatives", ())]
     return row | {"image": name} | ({"alternatives": others} if others else {})
 
 
 def _reason(error: ImageError, *names: str) -> str:
-    """What is wrong with an image, without its name."""
+    """The reason why an image is bad, without its name."""
     reason = str(error)
     for name in names:
         reason = reason.removeprefix(f"{name}: ")

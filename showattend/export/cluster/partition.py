@@ -1,7 +1,7 @@
-"""What a job consists of: parts of images, in a list that is made once and kept with the results.
+"""The parts of a job, in a list that is made once and kept with the results.
 
-Every image is in one part, and every part has one name, so a part that is made twice (because its
-worker was taken for dead) is the same file, and what is there says what is left to do.
+Every image is in one part, and every part has one name, so a part made twice (because its worker
+was presumed lost) is the same file, and the existing files show what is left to do.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from showattend.system.files import name_aside, remove_stale, unwritable
 LIST = "images.jsonl"
 """The list: a header, one line per part, and the totals."""
 MOST = 1000
-"""Images of a part where there are enough for all workers; a killed worker loses at most these."""
+"""Images per part, if there are enough for all workers; a killed worker loses at most these."""
 LEAST = 16
 SHARES = 4
-"""Parts per worker where there are few images, so that workers end at about the same time."""
+"""Parts per worker if there are few images, so that workers end at about the same time."""
 _FORMAT = 1
 _END = b'{"parts"'
 _LONGEST = 1 << 20  # bytes of the last line; it has the problems
-_PROBLEMS, _PROBLEM = 100, 400  # of which so many are kept, and so many signs of each
+_PROBLEMS, _PROBLEM = 100, 400  # problems kept, and characters of each
 
 OPTIONS = {
     "inputs": "the inputs",
@@ -42,7 +42,7 @@ OPTIONS = {
     "beam_size": "--beam-size",
     "n_best": "--n-best",
 }
-"""What the parts depend on, and how a message names it."""
+"""The options that the parts depend on, and their names in messages."""
 
 
 class Input(NamedTuple):
@@ -50,7 +50,7 @@ class Input(NamedTuple):
 
     Attributes:
         name: Its path or address.
-        is_shard: Which of them it is.
+        is_shard: Whether it is a shard.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Part(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its number, and a digest of what is in it: 000017-0b1d2c3e."""
+        """Its number, and a digest of its content: 000017-0b1d2c3e."""
         content = json.dumps([self.number, self.images, self.shard]).encode()
         return f"{self.number:06d}-{hashlib.sha256(content).hexdigest()[:8]}"
 
@@ -113,12 +113,12 @@ def _is_texts(value: object) -> bool:
 
 
 def divide(inputs: Iterable[Input], size: int | None, workers: int) -> Iterator[Part]:
-    """Divide images into parts, in their order; a shard is a part of its own.
+    """Divide images into parts, in order; a shard is a part of its own.
 
     Args:
-        inputs: Images and shards, each once; read as the parts are taken.
-        size: Images per part; None is `MOST`, or less where that would leave workers idle.
-        workers: How many workers there will be.
+        inputs: Images and shards, each once; read lazily.
+        size: Images per part; None is `MOST`, or less if that would leave workers idle.
+        workers: The number of workers.
     """
     stream = iter(inputs)
     if size is None:
@@ -144,11 +144,11 @@ def divide(inputs: Iterable[Input], size: int | None, workers: int) -> Iterator[
 
 
 class Totals(NamedTuple):
-    """How much a list holds.
+    """The totals of a list.
 
     Attributes:
-        parts: Its parts.
-        images: Its image files; those within shards are not counted.
+        parts: The number of its parts.
+        images: The number of its image files, without those in shards.
         problems: A line for each input that has no images.
     """
 
@@ -158,14 +158,14 @@ class Totals(NamedTuple):
 
 
 class ImageList:
-    """The list of a job's parts, which stays on the disk.
+    """The list of a job's parts, which stays on disk.
 
     Args:
-        store: Where the results go; the list is there already.
+        store: The store for the results, which contains the list.
 
     Attributes:
         folder: The folder that relative paths start from.
-        options: What the parts depend on (`OPTIONS`).
+        options: The options that the parts depend on (`OPTIONS`).
 
     Raises:
         DataError: The list is damaged, or of another version.
@@ -205,7 +205,7 @@ class ImageList:
         raise self._damaged(0)
 
     def totals(self) -> Totals:
-        """How much it holds.
+        """Its totals.
 
         Raises:
             DataError: The list is damaged.
@@ -273,11 +273,11 @@ def write_list(
     """Write the list of a new job; it appears when it is complete.
 
     Args:
-        store: Where the results go.
-        parts: The parts; with none of them nothing is written.
+        store: The store for the results.
+        parts: The parts; if there are none, nothing is written.
         folder: The folder that relative paths start from.
-        options: What the parts depend on.
-        problems: Lines about inputs without images; read when the parts have been.
+        options: The options that the parts depend on.
+        problems: Lines about inputs without images; read after the parts.
 
     Returns:
         The number of parts.
@@ -297,7 +297,7 @@ def write_list(
                 count, images = count + 1, images + len(part.images)
             kept = [str(UserError(each))[:_PROBLEM] for each in problems[:_PROBLEMS]]
             if len(problems) > _PROBLEMS:
-                kept.append(f"{len(problems) - _PROBLEMS:,} more of such inputs")
+                kept.append(f"{len(problems) - _PROBLEMS:,} more such problems")
             totals = {"parts": count, "images": images, "problems": kept}
             file.write(json.dumps(totals) + "\n")
         if count:
@@ -310,5 +310,5 @@ def write_list(
 
 
 def absolute(inputs: Iterable[str]) -> list[str]:
-    """The inputs as they are compared between runs: paths from the root, addresses as they are."""
+    """The inputs as compared between runs: absolute paths, and addresses unchanged."""
     return [each if is_address(each) else str(Path(each).absolute()) for each in inputs]

@@ -1,8 +1,8 @@
-"""Parts done by actors of Ray, on one machine or many.
+"""Captions parts with Ray actors, on one machine or many.
 
-Ray Data's own pool waits for a lost actor to start again, with the work it was given: where a
-machine is gone for good, that is never. So the parts are given out here (`Dispatcher`), and a lost
-one goes to the next worker that is free.
+Ray Data's own pool keeps a lost actor's work until the actor restarts, which it never does if its
+machine is gone for good. So the parts are assigned here (`Dispatcher`), and a lost one goes to the
+next free worker.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from showattend.export.cluster.stores import Store, adopt_settings, settings_of
 
 _log = logging.getLogger(__name__)
 LOOK = 2.0
-"""Seconds after which the workers are looked at, if none has reported."""
+"""Seconds after which the workers are checked, if none has reported."""
 
 
 class Work(NamedTuple):
-    """What workers need to know; it travels to them.
+    """The settings that are sent to workers.
 
     Attributes:
         model: The model, as a name or path that all machines know.
-        digest: Digest of its files; a machine that has others is not used.
-        store: Where the parts are written.
+        digest: The digest of its files; a machine with other files is not used.
+        store: The store for the parts.
         kind: ``parquet`` or ``jsonl``.
         folder: The folder that relative paths start from.
         device: See `Captioner.from_pretrained`.
@@ -65,7 +65,7 @@ class _Actor:
         self._worker: PartWorker | None = None
 
     def load(self) -> str:
-        """Load the model; what is wrong comes back as a line, as actors' errors are long."""
+        """Load the model; returns any error as a line, since actors' errors are long."""
         from showattend.export.cluster.caption_batch import load_worker
         from showattend.model.checkpoint import files_digest
 
@@ -109,7 +109,7 @@ def connected() -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"Ray cannot be started or reached ({one_line(error)})") from None
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in place
+        signal.signal(signal.SIGTERM, handler)  # Ray installs its own
     try:
         yield ray
     finally:
@@ -117,7 +117,7 @@ def connected() -> Iterator[Any]:
 
 
 def count_workers(ray: Any, wanted: int | None, cores: int, device: str) -> tuple[int, bool]:
-    """How many workers there will be, and whether each has a GPU.
+    """The number of workers, and whether each has a GPU.
 
     Raises:
         UserError: No machine of the cluster has room for one.
@@ -136,7 +136,7 @@ def count_workers(ray: Any, wanted: int | None, cores: int, device: str) -> tupl
 
 
 class _Report(NamedTuple):
-    """The end of a call: that a worker has loaded, that it has done its part, or neither."""
+    """The result of a call: a worker has loaded, has done its part, or neither."""
 
     actor: Any
     was_loading: bool
@@ -146,7 +146,7 @@ class _Report(NamedTuple):
 
 
 class _Fleet:
-    """The workers: those that are loading, those that wait for a part, those that have one."""
+    """The workers: those loading, those idle, and those with a part."""
 
     def __init__(self, ray: Any, work: Work, count: int, with_gpu: bool) -> None:
         self.ray = ray
@@ -163,7 +163,7 @@ class _Fleet:
             self.hire()
 
     def hire(self) -> None:
-        """Start one more actor; it waits until a machine has room."""
+        """Start another actor; it waits until a machine has room."""
         actor = self._kind.remote(*self._arguments)
         call = actor.load.remote()
         self.calls[call] = actor
@@ -174,14 +174,14 @@ class _Fleet:
         self.calls[actor.caption.remote(part)] = actor
 
     def reports(self) -> list[Any]:
-        """The calls that have ended by now; waits for the first of them, `LOOK` at most."""
+        """The calls that have ended; waits for the first of them, for at most `LOOK`."""
         ended, _ = self.ray.wait(list(self.calls), num_returns=1, timeout=LOOK)
         if ended:
             ended, _ = self.ray.wait(list(self.calls), num_returns=len(self.calls), timeout=0)
         return list(ended)
 
     def report(self, call: Any) -> _Report:
-        """What a call that has ended says."""
+        """The result of a call that has ended."""
         actor, was_loading = self.calls.pop(call), call in self.loading
         self.loading.discard(call)
         try:
@@ -198,7 +198,7 @@ class _Fleet:
         """Start another worker for one that is lost or cannot load the model.
 
         Raises:
-            UserError: So many could not load it that another would not either.
+            UserError: Too many have failed to load it.
         """
         if not report.is_lost:
             self.ray.kill(report.actor)
@@ -225,14 +225,14 @@ def run_parts(
 ) -> Generator[Outcome, None, None]:
     """Let actors caption all parts, and report each as it is done.
 
-    A worker that is lost costs the part that it had, which another does from its beginning. A part
-    that was lost with several workers is reported as a failure.
+    The part of a lost worker is started again by another. A part lost with several workers is
+    reported as a failure.
 
     Args:
         ray: The module, connected.
-        dispatcher: Has the parts.
-        work: What the workers need to know.
-        workers: How many; those that have no room yet start when they have.
+        dispatcher: Assigns the parts.
+        work: The workers' settings.
+        workers: Their number; those without room start once there is some.
         with_gpu: Whether each gets a GPU.
 
     Raises:
@@ -267,7 +267,7 @@ def run_parts(
     finally:
         fleet.dismiss()
     for part in dispatcher.given_up:
-        reason = "its worker ended each time that it was tried; an image may need too much memory"
+        reason = "its worker ended at every attempt; an image may need too much memory"
         yield Outcome(part.number, 0, 0, f"part {part.name}: {reason}")
 
 

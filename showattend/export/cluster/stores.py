@@ -1,4 +1,4 @@
-"""Where images come from and results go: a folder, or an address that fsspec knows (s3://...)."""
+"""The places of images and results: a folder, or an address that fsspec knows (s3://...)."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def check_packages(*packages: str) -> None:
 
 
 def settings_of(environment: dict[str, str]) -> dict[str, str]:
-    """The part of an environment that object stores are reached with."""
+    """The environment variables that give access to object stores."""
     return {key: value for key, value in environment.items() if key.startswith(SETTINGS)}
 
 
 def adopt_settings(settings: dict[str, str]) -> None:
-    """Reach object stores as another process does, whose `settings_of` these are."""
+    """Access object stores with another process's `settings_of`."""
     os.environ.update(settings)
     if any(key.startswith("FSSPEC_") for key in settings):
         from fsspec.config import conf, set_conf_env
@@ -52,13 +52,13 @@ def adopt_settings(settings: dict[str, str]) -> None:
 def read_image(name: str, folder: str = "", pause: float = 1.0) -> bytes:
     """The content of an image file.
 
-    Trouble on the way is not the image's fault: it is tried again, and then raised as an error of
-    its own, so that an hour without network does not make a million images bad.
+    Network trouble is not the image's fault: reading is retried, and then raises another error, so
+    that an hour without network does not make a million images bad.
 
     Args:
         name: A path or an address.
         folder: The folder that relative paths start from.
-        pause: Seconds before the second attempt; they double with each.
+        pause: Seconds before the second attempt; doubled for each further one.
 
     Raises:
         ImageError: There is no such file, it may not be read, or it is too large.
@@ -96,10 +96,9 @@ def _read_address(name: str) -> bytes:
 
 
 class Store:
-    """A folder, or an address of an object store, that the parts of a result are written to.
+    """A folder or an address of an object store for the parts of a result.
 
-    Files appear when they are complete: a file is renamed, an object is there when its upload has
-    ended.
+    Files appear when complete: a file is renamed, an object exists once its upload has ended.
 
     Args:
         place: A path, or an address such as ``s3://bucket/captions``.
@@ -121,11 +120,11 @@ class Store:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder of this machine, or of a disk that machines share."""
+        """Whether it is a folder, local or on a shared disk."""
         return self._system is None
 
     def prepare(self) -> None:
-        """Create the folder, and remove what killed processes left half written in it.
+        """Create the folder, and remove partial files of killed processes.
 
         Raises:
             UserError: It cannot be created, or is a file.
@@ -157,7 +156,7 @@ class Store:
         """Whether it has this file.
 
         Raises:
-            DataError: That cannot be found out.
+            DataError: The place cannot be reached.
         """
         if self.is_folder:
             return (self.folder / name).is_file()

@@ -1,7 +1,7 @@
 """Descriptions of photographs: found in the photo or next to it, and written there.
 
-A description is looked for in XMP, EXIF (ImageDescription), IPTC (Caption-Abstract) and PNG's text.
-It is written as XMP, which all photo managers read and which knows languages.
+Descriptions are read from XMP, EXIF (ImageDescription), IPTC (Caption-Abstract) and PNG's text, and
+written as XMP, which all photo managers read and which supports languages.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Words(NamedTuple):
 
     Attributes:
         text: The sentence.
-        language: Its language, as BCP 47 names it.
+        language: Its language, a BCP 47 tag.
         writer: Who wrote it: this program, its version and the model.
     """
 
@@ -78,7 +78,7 @@ def description_in(photo: Path) -> Description:
             found = image.info.get("xmp", b"")
             packet = found if isinstance(found, bytes) else str(found).encode()
             within = _other_description(image)
-    except Exception:  # whatever is wrong with it, captioning will say
+    except Exception:  # captioning will report what is wrong with it
         return NOBODY
     try:
         described = read_description(packet)
@@ -121,16 +121,16 @@ def check_embedding(photo: Path) -> None:
 
 
 def write_next_to(sidecar: Path, words: Words, replace: bool = False) -> None:
-    """Write a description to a sidecar; one that exists keeps everything else that is in it.
+    """Write a description to a sidecar; an existing one keeps everything else.
 
     Args:
         sidecar: The file.
         words: The description.
-        replace: Replace a description by somebody else.
+        replace: Replace a description by others.
 
     Raises:
         DataError: The sidecar is not XMP, or is not safe to parse.
-        UserError: It has a description by somebody else, or cannot be written.
+        UserError: It has a description by others, or cannot be written.
     """
     before = _read_sidecar(sidecar)
     _refuse_others(sidecar, description_next_to(sidecar), replace)
@@ -145,12 +145,12 @@ def write_into(photo: Path, words: Words, replace: bool = False) -> None:
     Args:
         photo: A JPEG, PNG, WebP or TIFF file.
         words: The description.
-        replace: Replace a description by somebody else. Those in EXIF and IPTC stay.
+        replace: Replace a description by others. Those in EXIF and IPTC stay.
 
     Raises:
         DataError: The photo's format cannot hold it, its metadata is not safe to parse, or there
             is no room.
-        UserError: It has a description by somebody else, or cannot be read or written.
+        UserError: It has a description by others, or cannot be read or written.
     """
     try:
         data = photo.read_bytes()
@@ -170,7 +170,7 @@ def write_into(photo: Path, words: Words, replace: bool = False) -> None:
 
 def by_somebody_else(path: Path) -> str:
     """The line for a file whose description is kept."""
-    return f"{path}: has a description by somebody else; --replace-description replaces it"
+    return f"{path}: has a description by others; --replace-description replaces it"
 
 
 def _refuse_others(path: Path, described: Description, replace: bool) -> None:
@@ -197,7 +197,7 @@ def _other_description_in(data: bytes) -> Description:
 
 
 def _other_description(image: ImageFile.ImageFile) -> Description:
-    """A description in EXIF, IPTC or PNG's text; one that a camera writes is none."""
+    """A description in EXIF, IPTC or PNG's text; one written by a camera does not count."""
     texts: list[object] = [image.getexif().get(IMAGE_DESCRIPTION)]
     try:
         texts.append((IptcImagePlugin.getiptcinfo(cast(Any, image)) or {}).get(CAPTION_ABSTRACT))

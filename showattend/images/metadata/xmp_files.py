@@ -1,8 +1,8 @@
 """XMP packets in JPEG, PNG, WebP and TIFF files, written without decoding a pixel.
 
-Where a packet goes in each format is said by ISO 16684-3 (XMP Specification Part 3). Everything
-else of a file keeps its bytes, except what counts or points: lengths, the offsets of a
-multi-picture JPEG, the flags of a WebP header and the first directory of a TIFF.
+ISO 16684-3 (XMP Specification Part 3) defines the place of a packet in each format. Everything else
+in a file keeps its bytes, except lengths and pointers: the offsets of a multi-picture JPEG, the
+flags of a WebP header and the first directory of a TIFF.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class _Jpeg:
                 size, offset = _numbers(data, header, at)
                 if is_first:
                     size += more
-                elif header < end:  # the header stays where it is, and the picture moves
+                elif header < end:  # the header stays, and the picture moves
                     offset += more
                 if not (0 <= size < 1 << 32 and 0 <= offset < 1 << 32):
                     raise DataError("its index of pictures is damaged")
@@ -120,7 +120,7 @@ def _numbers(data: bytes, header: int, at: int) -> tuple[int, int]:
 
 
 def _pictures(data: bytes, header: int, close: int) -> Iterator[tuple[int, bool]]:
-    """Where the size and offset of each picture are, and whether it is the first."""
+    """The positions of each picture's size and offset, and whether it is the first."""
     order = _order(data, header)
     try:
         (directory,) = struct.unpack_from(f"{order}I", data, header + 4)
@@ -260,10 +260,10 @@ class _Tiff:
     points to the copy, so that nothing else moves. What an earlier call added there is replaced.
     """
 
-    tag = 700
+    tag, places = 700, (273, 324)  # StripOffsets, TileOffsets
 
     class Directory(NamedTuple):
-        """The first directory: its place, its entries as they are stored, what comes after."""
+        """The first directory: its place, its entries as stored, and what follows."""
 
         start: int
         end: int
@@ -275,26 +275,56 @@ class _Tiff:
         self.count, self.width = ("Q", 20) if big else ("H", 12)
         self.at, self.most = (8, 2**64) if big else (4, 2**32)  # where the header points from
 
-    def directory(self, data: bytes) -> Directory:
-        """The first directory."""
+    def directory(self, data: bytes, at: int | None = None) -> Directory:
+        """The first directory, or the one to which the bytes here point."""
         try:
-            (start,) = struct.unpack_from(self.order + self.pointer, data, self.at)
+            (start,) = struct.unpack_from(
+                self.order + self.pointer, data, self.at if at is None else at
+            )
             (count,) = struct.unpack_from(self.order + self.count, data, start)
         except (struct.error, OverflowError):
             raise DataError("is not a complete TIFF file") from None
         first = start + struct.calcsize(self.order + self.count)
         last = first + count * self.width
         end = last + struct.calcsize(self.order + self.pointer)
-        if end > len(data):
+        if end > len(data) or start < self.at:  # 0 is none
             raise DataError("is not a complete TIFF file")
         entries = [data[at : at + self.width] for at in range(first, last, self.width)]
         return self.Directory(start, end, entries, data[last:end])
+
+    def _check_pixels(self, data: bytes) -> None:
+        """Refuse a file that claims that pixels begin in its header, which will be changed."""
+        at, before = self.at, set[int]()
+        end = self.at + struct.calcsize(self.pointer)
+        while at not in before and len(before) < 1000:
+            before.add(at)
+            try:
+                found = self.directory(data, at)
+            except DataError:  # after the last one
+                return
+            for entry in found.entries:
+                if self._tag(entry) in self.places and min(self._numbers(data, entry)) < end:
+                    raise DataError("is not a sound TIFF file (its pixels begin in its header)")
+            at = found.end - struct.calcsize(self.pointer)
+
+    def _numbers(self, data: bytes, entry: bytes) -> tuple[int, ...]:
+        """The whole numbers of an entry, which are in it or elsewhere."""
+        shape = f"{self.order}HH{self.pointer}"
+        _, kind, count = struct.unpack_from(shape, entry)
+        form = {3: "H", 4: "I", 13: "I", 16: "Q"}.get(kind, "B")
+        field, size = entry[struct.calcsize(shape) :], count * struct.calcsize(form)
+        if size > len(field):
+            (start,) = struct.unpack(self.order + self.pointer, field)
+            field = data[start : start + size]
+        if not size or len(field) < size:
+            return (len(data),)
+        return struct.unpack(f"{self.order}{count}{form}", field[:size])
 
     def _tag(self, entry: bytes) -> int:
         return int(struct.unpack_from(f"{self.order}H", entry)[0])
 
     def _place(self, directory: Directory) -> tuple[int, int] | None:
-        """Where the packet is, and its length."""
+        """The position of the packet, and its length."""
         for entry in directory.entries:
             if self._tag(entry) == self.tag:
                 shape = f"{self.order}HH{self.pointer}{self.pointer}"
@@ -310,6 +340,7 @@ class _Tiff:
     def write(self, data: bytes, packet: bytes) -> bytes:
         """The file with another packet."""
         old = self.directory(data)
+        self._check_pixels(data)
         place = self._place(old)
         kept = len(data)
         if place and old.end == len(data) and place[0] + place[1] + place[1] % 2 == old.start:
@@ -332,7 +363,7 @@ class _Tiff:
 
 
 def _without_padding(packet: bytes) -> bytes:
-    """A packet without the blanks before its end, which are room to grow (ISO 16684-1, 7.3.3)."""
+    """A packet without its padding, which is room to grow (ISO 16684-1, 7.3.3)."""
     before, end, rest = packet.rpartition(b"<?xpacket end=")
     return before.rstrip() + b"\n" + end + rest if end else packet.rstrip()
 
@@ -355,7 +386,7 @@ def _format_of(data: bytes) -> _Format:
 
 
 _OUTSIDE = (struct.error, IndexError, OverflowError)
-"""What a number raises that leads out of the file, or out of its own bytes."""
+"""Raised by numbers that point outside the file, or do not fit into their bytes."""
 _DAMAGED = "its metadata is damaged"
 
 

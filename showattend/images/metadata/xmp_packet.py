@@ -1,11 +1,11 @@
 """The description in an XMP packet: read, and written without changing the rest of the packet.
 
-A packet is XML (ISO 16684-1). It is parsed to find where things are, and then edited as text: what
-is not replaced keeps every byte, with its prefixes, comments, processing instructions and padding.
+A packet is XML (ISO 16684-1). It is parsed to find positions, and then edited as text: whatever is
+not replaced keeps every byte, with its prefixes, comments, processing instructions and padding.
 
 The description is ``dc:description``, an ``rdf:Alt`` of languages. Two more properties record that
 this program wrote it: ``photoshop:CaptionWriter``, the IPTC's field for who wrote the description,
-and the text itself in a namespace of our own. If the two texts differ, somebody has edited the
+and the text itself in our own namespace. If the two texts differ, someone has edited the
 description since, and it is theirs.
 """
 
@@ -32,11 +32,13 @@ MAX_BYTES = 16_000_000
 
 MOST_ELEMENTS = 500_000
 """Packets with more are refused: each takes a hundred times the memory of its four bytes."""
+MOST_ATTRIBUTES = 100_000
+"""Elements with more are refused: each takes over a kilobyte while it is parsed."""
 ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso8859-1", "ascii")
-"""Others are refused: some of Python's take minutes for what is allowed here."""
+"""Others are refused: some of Python's need minutes for a packet of the allowed size."""
 
 WRITER = "showattend"
-"""How ``photoshop:CaptionWriter`` begins in packets of this program."""
+"""The beginning of ``photoshop:CaptionWriter`` in this program's packets."""
 
 _START_TAG = re.compile(rb"""<(?P<name>[^\s<>/="']+)(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 _ATTRIBUTE = re.compile(rb"""\s+(?P<name>[^\s=]+)(?P<value>\s*=\s*(?:"[^"]*"|'[^']*'))""")
@@ -64,7 +66,7 @@ class Description(NamedTuple):
 
     Attributes:
         text: The text in the default language.
-        ours: Whether this program wrote it, and nobody has changed it since.
+        ours: Whether this program wrote it, and it is unchanged since.
     """
 
     text: str
@@ -72,16 +74,16 @@ class Description(NamedTuple):
 
 
 class _Element:
-    """An element, and where it is in the packet.
+    """An element, and its position in the packet.
 
     Attributes:
-        name: The namespace and the local name, with a blank between them.
+        name: The namespace and the local name, separated by a space.
         attributes: The attributes' values by such names.
         start: The offset of its start tag.
         inside: The offset after its start tag.
         close: The offset of its end tag; None if the element is one empty tag.
         end: The offset after the element.
-        pieces: Its own text, as the parser came upon it.
+        pieces: Its own text, in the pieces that the parser found.
     """
 
     __slots__ = ("attributes", "children", "close", "end", "inside", "name", "pieces", "start")
@@ -95,11 +97,11 @@ class _Element:
 
     @property
     def text(self) -> str:
-        """Its own text, without that of the elements within it."""
+        """Its own text, without that of its children."""
         return "".join(self.pieces)
 
     def walk(self) -> Iterator[_Element]:
-        """The element and all elements within it, in the order of the document."""
+        """The element and all elements within it, in document order."""
         waiting = [self]
         while waiting:
             each = waiting.pop()
@@ -141,6 +143,8 @@ class _Packet:
         self.blocks = found.named(f"{RDF} Description")
 
     def _parse(self) -> _Element:
+        if max(piece.count(b"=") for piece in self.content.split(b"<")) > MOST_ATTRIBUTES:
+            raise DataError(f"its XMP has more than {MOST_ATTRIBUTES:,} attributes in one element")
         open_elements = [_Element("", {}, 0, 0)]
         parser = expat.ParserCreate("utf-8", " ")
         parser.buffer_text = True
@@ -199,7 +203,7 @@ class _Packet:
         return found and found[1]
 
     def set_plain(self, space: str, local: str, value: str) -> str:
-        """Set a property; what has to be added for one that is missing is returned."""
+        """Set a property; returns what must be added if it is missing."""
         written = _property(space, local, escape(value))
         if element := self.element(space, local):
             self.edits.append((element.start, element.end, written.strip()))
@@ -240,7 +244,7 @@ class _Packet:
         return (self.plain(DC, "description") or "").strip()
 
     def set_description(self, text: str, language: str) -> str:
-        """Set the description; what has to be added for one that is missing is returned."""
+        """Set the description; returns what must be added if it is missing."""
         texts, element = self.alternatives(), self.element(DC, "description")
         if element is None or not texts:
             written = _property(DC, "description", _languages(text, language))
@@ -266,7 +270,7 @@ class _Packet:
         return ""
 
     def add(self, properties: str) -> None:
-        """Add properties in a block of their own, about the same thing as the others."""
+        """Add properties in a block of their own, with the same rdf:about as the others."""
         about = next(
             (
                 each.attributes[name]
@@ -341,7 +345,7 @@ def read_description(packet: bytes) -> Description:
     """Read the description of a packet.
 
     Args:
-        packet: The packet, or nothing but blanks.
+        packet: The packet, or only white space.
 
     Returns:
         The description; its text is empty if there is none.
@@ -353,7 +357,7 @@ def read_description(packet: bytes) -> Description:
         return Description("", ours=False)
     parsed = _Packet(packet)
     text, written = parsed.description(), (parsed.plain(OURS, "Caption") or "").strip()
-    # One text that somebody has added, in whatever language, makes it theirs.
+    # Any text that someone has added, in any language, makes it theirs.
     texts = {text, *(each.text.strip() for each in parsed.alternatives())}
     return Description(text, ours=bool(text) and texts == {written})
 
@@ -362,9 +366,9 @@ def with_description(packet: bytes, text: str, language: str, writer: str) -> by
     """Set the description of a packet; other languages and everything else stay.
 
     Args:
-        packet: The packet; a new one is made if there is nothing but blanks.
+        packet: The packet; if it is only white space, a new one is made.
         text: The description.
-        language: Its language, as BCP 47 names it: en, pt-BR.
+        language: Its language, a BCP 47 tag: en, pt-BR.
         writer: Who wrote it: this program, its version and the model.
 
     Raises:

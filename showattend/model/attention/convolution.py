@@ -35,7 +35,7 @@ class ConvolutionAttention(ScoredAttention):
     """
 
     why_not: ClassVar[Mapping[str, str]] = {
-        "sentinel": "it scores what lies near the last place, and a sentinel has no place"
+        "sentinel": "it scores what is near the last place, and a sentinel has no place"
     }
     needs_last: ClassVar[bool] = True
 

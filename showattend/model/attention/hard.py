@@ -20,18 +20,13 @@ KEPT = 0.9
 
 Sampled = Annotated[
     float,
-    Option(
-        "mode hard: share of images with sampled locations; the others are soft",
-        0,
-        1,
-        training=True,
-    ),
+    Option("share of images with sampled locations, in mode hard", 0, 1, training=True),
 ]
 Reward = Annotated[
-    float, Option("mode hard: lambda_r, weight of the REINFORCE term", 0, 1e6, training=True)
+    float, Option("lambda_r, weight of the REINFORCE term, in mode hard", 0, 1e6, training=True)
 ]
 Entropy = Annotated[
-    float, Option("mode hard: lambda_e, weight of the maps' entropy", 0, 1e6, training=True)
+    float, Option("lambda_e, weight of the maps' entropy, in mode hard", 0, 1e6, training=True)
 ]
 
 

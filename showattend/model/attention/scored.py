@@ -17,7 +17,7 @@ from showattend.model.attention.contract import (
     softmax,
 )
 from showattend.model.attention.hard import Entropy, HardChoice, Reward, Sampled
-from showattend.model.kinds import Option, options_of
+from showattend.model.kinds import Option, check_options, options_of
 from showattend.model.layers import Linear
 
 Mode = Annotated[
@@ -57,7 +57,7 @@ class ScoredAttention(Attention):
         entropy: In hard mode, lambda_e.
 
     Raises:
-        ConfigError: ``mode`` does not allow another option.
+        ConfigError: ``mode`` is invalid, or does not allow another option.
     """
 
     def __init__(
@@ -73,10 +73,11 @@ class ScoredAttention(Attention):
         entropy: Entropy = 0.01,
     ) -> None:
         super().__init__(feature_dim=feature_dim, query_dim=query_dim, attention_dim=attention_dim)
+        check_options("attention", ScoredAttention, mode=mode)
         if mode == "hard" and sentinel:
             raise ConfigError(
-                "attention.mode hard samples a location of the image, and attention.sentinel is "
-                "none; use one of the two"
+                "attention.mode hard samples a location of the image, which attention.sentinel is "
+                "not; use one of the two"
             )
         choice = {"sampled": sampled, "reward": reward, "entropy": entropy}
         for name, value in choice.items():

@@ -18,7 +18,7 @@ ProjectionDim = Annotated[
         "width of a ReLU layer that the annotation vectors pass through first; 0: no such layer", 0
     ),
 ]
-Gate = Annotated[str, Option("beta: scalar (the paper), vector or none", among=GATES)]
+Gate = Annotated[str, Option("gate beta, scalar (the paper), vector or none", among=GATES)]
 AttendWith = Annotated[
     str, Option("previous (the paper's h_{t-1}) or current (h_t)", among=ATTEND_WITH)
 ]

@@ -56,8 +56,8 @@ class MaskedDecoder(Transformer):
       model that starts from an empty sentence must have seen all shares.) ``<end>`` is visible, so
       the length is known. `fill` uses sentences like these.
     * Openings: a uniformly drawn number of the first words, then `AHEAD` masks and no ``<end>``, so
-      the length is open. `step` uses sentences like these, and so search writes captions from left
-      to right as with any decoder, with p(y_t | y_<t, masks, a). In training, the further masks are
+      the length is open. `step` uses sentences like these, so search writes captions from left to
+      right as with any decoder, with p(y_t | y_<t, masks, a). In training, the further masks are
       predicted too, if the caption has words there.
 
     In eval mode, teacher forcing runs step by step, with the same log-probabilities as search.

@@ -1,9 +1,9 @@
 """EfficientNet-Lite (Tan and Le 2019, with ReLU6 and no squeeze-and-excitation) without timm.
 
-Importing timm imports torchvision and PyTorch's compiler, for which a single caption would wait
-longer than for all its arithmetic. The plain twin is timm's ``tf_efficientnet_lite*``: weights have
-the same names and order, the same operations run in the same order, and random weights take the
-same random numbers, so that results agree bit for bit.
+Importing timm imports torchvision and PyTorch's compiler, which takes longer than all the
+arithmetic of a single caption. The plain twin is timm's ``tf_efficientnet_lite*``: weights have the
+same names and order, the same operations run in the same order, and random weights take the same
+random numbers, so that results agree bit for bit.
 
 Shape suffixes: B images, H and W rows and columns, C channels.
 """
@@ -142,8 +142,8 @@ class LiteNetwork(nn.Module):
         channels = 32
         self.conv_stem = _Convolution(3, channels, 3, stride=2)
         self.bn1 = _Normalised(channels)
-        # timm's builder makes such a pair here to see whether it can, and drops it. Whatever is
-        # built next, such as a decoder, starts from the same random numbers with either network.
+        # timm's builder makes such a pair here as a trial, and drops it. So a decoder built next
+        # starts from the same random numbers with either network.
         nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
         stages = []
         for number, stage in enumerate(_STAGES):
@@ -192,12 +192,12 @@ class LiteNetwork(nn.Module):
 
 
 def lite_network(name: str) -> LiteNetwork | None:
-    """The network that timm calls ``name``, with random weights; None if it is of another kind."""
+    """The network named ``name`` in timm, with random weights; None if it is of another kind."""
     sizes = WIDTH_AND_DEPTH.get(name)
     return None if sizes is None else LiteNetwork(*sizes)
 
 
 def _multiple_of_8(channels: float) -> int:
-    """Round to a multiple of 8 that is at least 8, and at least nine tenths of what was asked."""
+    """Round to a multiple of 8 that is at least 8, and at least nine tenths of the value."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8

@@ -1,4 +1,4 @@
-"""Modules without their first weights, for those that are loaded next."""
+"""Modules without initial weights, whose weights are loaded next."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leave out what `torch.nn.init` does.
+    """Skip `torch.nn.init`.
 
-    On the device "meta" there is nothing to fill, but PyTorch imports its compiler, which takes
-    seconds, to find that out for random numbers.
+    On the device "meta" there is nothing to fill, but PyTorch imports its compiler to find that out
+    for random numbers, which takes seconds.
     """
 
     def __torch_function__(
@@ -33,7 +33,7 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Within it, modules are built on the device "meta", and take no random numbers.
+    """Build modules on the device "meta", without using random numbers.
 
     PyTorch 2.8 imports its compiler even so; there, weights are drawn without effect on later ones.
     Their weights are then assigned: ``load_state_dict(weights, assign=True)``.

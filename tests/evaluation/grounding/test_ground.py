@@ -364,7 +364,7 @@ def test_objects_of_one_category_are_joined(world):
         ("{", "broken JSON"),
         ("[]", "not a COCO instances file"),
         ('{"images": [{"id": 1}], "annotations": [{"image_id": 1}]}', "not a COCO instances file"),
-        ('{"images": [], "annotations": [], "categories": []}', "names no object"),
+        ('{"images": [], "annotations": [], "categories": []}', "lists no object"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):

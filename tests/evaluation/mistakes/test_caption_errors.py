@@ -377,7 +377,7 @@ def test_only_a_few_of_many_unreadable_photos_are_listed(run: CommandLine, files
         (("--model", "everyday"), "--model is for a page"),
         (("--output", "page.html", "--worst", "401"), "has room for 400 photographs, not 401"),
         (("--gallery", "worst.gif"), "ends in .png or .pdf"),
-        (("--images", "photos"), "give --gallery too"),
+        (("--images", "photos"), "--images needs --gallery"),
         (("--split", "nowhere"), "no split"),
         (("--gallery", "worst.png", "--worst", "117"), "--worst 117: .* room for 116 captions"),
     ],

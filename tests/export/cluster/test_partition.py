@@ -192,7 +192,7 @@ def test_a_list_of_many_problems_can_be_read(store: Store) -> None:
     write_list(store, [Part(0, ("a",))], "/here", OPTIONS, problems)
     said = ImageList(store).totals().problems
     assert said[0].startswith("photo 0 é")
-    assert said[-1] == "2,900 more of such inputs"
+    assert said[-1] == "2,900 more such problems"
     assert all(each.isprintable() for each in said)
 
 

@@ -146,7 +146,7 @@ def test_a_part_that_ends_every_worker_is_named() -> None:
     found = run(FakeRay(answer), 5)
     (bad,) = [each for each in found if each.failure]
     assert bad.part == 2
-    assert "its worker ended each time" in bad.failure
+    assert "its worker ended at every attempt" in bad.failure
     assert sorted(each.part for each in found) == list(range(5))
 
 

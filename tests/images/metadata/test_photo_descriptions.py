@@ -21,7 +21,7 @@ from showattend.images.metadata.photo_descriptions import (
 )
 
 WORDS = Words("A dog.", "en", "showattend 0.1.0 (everyday)")
-THEIRS = "has a description by somebody else; --replace-description replaces it"
+THEIRS = "has a description by others; --replace-description replaces it"
 
 
 def photo(path: Path, description: str = "", **options: object) -> Path:

@@ -346,6 +346,23 @@ def test_numbers_that_lead_out_of_the_file_are_refused(name: str) -> None:
         with_packet(data, with_description(packet_in(data), TEXT, "en", "showattend"))
 
 
+def strips_at(place: int, data: bytes) -> bytes:
+    """A TIFF whose pixels begin there."""
+    (start,) = struct.unpack_from("<I", data, 4)
+    return tiff(data.index(struct.pack("<HHI", 273, 4, 1), start) + 8, "<I", place, data)
+
+
+@pytest.mark.parametrize("place", [0, 7])
+def test_a_tiff_whose_pixels_begin_in_its_header_is_refused(place: int) -> None:
+    """The header points to the directory, which moves."""
+    data = saved("TIFF")
+    assert every_pixel(described(strips_at(8, data))) == every_pixel(strips_at(8, data))
+    large = data + bytes(1_000_000)  # the last directory is followed by number 0: none
+    assert every_pixel(described(large)) == every_pixel(data)
+    with pytest.raises(DataError, match="its pixels begin in its header"):
+        described(strips_at(place, data))
+
+
 def test_a_list_of_pictures_ends_with_its_segment() -> None:
     data = mpo(0, 1000, tags=65535)
     began = time.process_time()

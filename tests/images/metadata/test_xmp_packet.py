@@ -217,6 +217,9 @@ def test_many_elements_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_description(people("<d:a/>" * 990)).text == ""
     with pytest.raises(DataError, match="more than 1,000 elements"):
         read_description(people("<d:a/>" * 1001))
+    monkeypatch.setattr(xmp_packet, "MOST_ATTRIBUTES", 100)
+    with pytest.raises(DataError, match="more than 100 attributes in one element"):
+        read_description(people(f"<d:a {' '.join(f'a{n}=1' for n in range(101))}/>"))
 
 
 def test_the_time_grows_with_the_length() -> None:
