@@ -13,27 +13,14 @@ _MOST = 2000
 """The most characters of a message, which may quote a file's content of any length."""
 
 
-CONTROLS = frozenset(
-    map(
-        chr,
-        (
-            *range(32),
-            *range(127, 160),
-            0x2028,
-            0x2029,
-            *range(0x202A, 0x202F),
-            *range(0x2066, 0x206A),
-        ),
-    )
-)
-"""Characters that a terminal obeys instead of showing: control characters, separators of lines
+CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys instead of showing them: control characters, separators of lines
 and paragraphs, and marks that reverse the direction of the text around them."""
-_ESCAPES = {ord(sign): ascii(sign)[1:-1] for sign in CONTROLS}
 
 
 def escaped(text: str) -> str:
     r"""Text with each of `CONTROLS` as an escape sequence: ``\x1b``."""
-    return text.translate(_ESCAPES)
+    return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class UserError(Exception):

@@ -138,7 +138,8 @@ def _entries_elsewhere(folder: str) -> list[Entry]:
     found = []
     for each in system.ls(path, detail=True):
         name, is_folder = each["name"].rstrip("/"), each["type"] == "directory"
-        if not is_folder or name != path.rstrip("/"):  # a folder may also be an object
+        is_marker = is_folder or each["name"].endswith("/")  # a folder may also be an object
+        if not is_marker or name != path.rstrip("/"):
             found.append(Entry(system.unstrip_protocol(name), is_folder))
     return found
 

@@ -12,10 +12,8 @@ def is_word(text: object) -> bool:
     return (
         isinstance(text, str)
         and text != ""
-        and not any(
-            sign.isspace() or sign in CONTROLS or unicodedata.category(sign) == "Cs"
-            for sign in text
-        )
+        and not CONTROLS.search(text)
+        and not any(sign.isspace() or unicodedata.category(sign) == "Cs" for sign in text)
     )
 
 

@@ -42,7 +42,7 @@ _FINISHED = section(
         **dict.fromkeys(("wording", "machine", "config", "evaluation"), section({})),
     }
 )
-"""What `RESULTS` holds at least."""
+"""The required content of `RESULTS`."""
 
 Watch = Callable[[str], AbstractContextManager[Reporter]]
 
@@ -195,7 +195,8 @@ def read_finished(config: Config) -> dict[str, Any] | None:
         _FINISHED(found, "it")
     except ValueError as error:
         raise DataError(
-            f"{path}: holds no results of a run ({error}); delete it to score the model again"
+            f"{path}: does not hold the results of a run ({error}); "
+            "delete it to score the model again"
         ) from None
     # With another patience it might have ended elsewhere; no digest of its data is kept.
     free = FREE - {"train.patience", "data.path", "data.images"}

@@ -63,7 +63,7 @@ def test_another_version_is_run(
     command = [str(other), "--model", str(model), "--images", str(tmp_path / "photos")]
     assert script.main([*command, "--output", str(output)]) == 0
     assert (
-        "the same pixels of 1, the same words for 1, and the same maps to 1e-06 for 1"
+        "the same pixels for 1, the same words for 1, and the same maps to 1e-06 for 1"
         in capsys.readouterr().out
     )
     record = json.loads(output.read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def test_another_version_is_run(
     )
     changed.write_text(text, encoding="utf-8")
     assert script.main(command) == 1
-    assert "the same pixels of 0" in capsys.readouterr().out
+    assert "the same pixels for 0" in capsys.readouterr().out
 
     (other / "showattend" / "captioner.py").unlink()
     assert script.main(command) == 2

@@ -150,7 +150,7 @@ def test_the_object_of_a_folder_is_not_within_it(monkeypatch: pytest.MonkeyPatch
 
     class System:
         def ls(self, path: str, detail: bool) -> list[dict[str, str]]:
-            found = {"b/x": ["directory", "b/x/"], "b/x/y": ["directory", "b/x/y/"]}
+            found = {"b/x": ["directory", "b/x"], "b/x/y": ["file", "b/x/y/"]}
             assert detail
             inner = [{"name": "b/x/y/", "type": "directory"}] if path == "b/x" else []
             kind, name = found[path]

@@ -27,20 +27,20 @@ def test_control_characters_are_shown_as_escape_sequences() -> None:
     assert visible("a b\x1b[31m\nc\u202e") == "a b\\x1b[31m\\nc\\u202e"
 
 
-@pytest.mark.parametrize("sign", sorted(CONTROLS), ids=ascii)
+@pytest.mark.parametrize("sign", CONTROLS.findall("".join(map(chr, range(0x3000)))), ids=ascii)
 def test_one_list_holds_for_words_lines_and_errors(
     sign: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = f"a{sign}b"
     assert not is_word(text)
     for shown in (printable(text), visible(text), str(UserError(text))):
-        assert not CONTROLS & set(shown)
+        assert not CONTROLS.search(shown)
     show_log()
     log.info("%s", text)
     table(text, [[text]])
     NotebookDisplay().message(text)
     for stream in capsys.readouterr():
-        assert not CONTROLS & set(stream.replace("\n", ""))
+        assert not CONTROLS.search(stream.replace("\n", ""))
 
 
 def test_names_that_are_not_text_keep_their_bytes_in_a_line() -> None:

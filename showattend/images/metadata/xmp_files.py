@@ -293,7 +293,7 @@ class _Tiff:
         return self.Directory(start, end, entries, data[last:end])
 
     def _check_pixels(self, data: bytes) -> None:
-        """Refuse a file that claims that pixels begin in its header, which will be changed."""
+        """Refuse a file whose pixels would begin in its header, which is about to change."""
         at, before = self.at, set[int]()
         end = self.at + struct.calcsize(self.pointer)
         while at not in before and len(before) < 1000:
@@ -308,7 +308,7 @@ class _Tiff:
             at = found.end - struct.calcsize(self.pointer)
 
     def _numbers(self, data: bytes, entry: bytes) -> tuple[int, ...]:
-        """The whole numbers of an entry, which are in it or elsewhere."""
+        """The integers of an entry, stored in it or elsewhere."""
         shape = f"{self.order}HH{self.pointer}"
         _, kind, count = struct.unpack_from(shape, entry)
         form = {3: "H", 4: "I", 13: "I", 16: "Q"}.get(kind, "B")

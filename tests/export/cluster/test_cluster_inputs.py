@@ -143,6 +143,42 @@ def test_addresses_of_this_machine_are_listed_like_its_folders(photographs: Path
     ]
 
 
+@pytest.mark.filterwarnings("ignore")  # the server of the test leaves sockets open
+def test_a_bucket_of_an_s3_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its console makes an object for a folder, and it refuses a part of an empty object."""
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "none")
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
+        system = fsspec.filesystem("s3")
+        system.mkdir("bucket")
+        names = ("a.jpg", "empty.jpg", "x/", "x/b.jpg", "x/.trash/c.jpg", "x/y/d.png", "x/y/e.txt")
+        for name in names:
+            content = b"" if name in ("empty.jpg", "x/") else name.encode()
+            system.call_s3("put_object", Bucket="bucket", Key=name, Body=content)
+        expected = [
+            f"s3://bucket/{name}" for name in ("a.jpg", "empty.jpg", "x/b.jpg", "x/y/d.png")
+        ]
+        assert listed("s3://bucket") == (expected, [])
+        assert listed("s3://bucket/x/") == (expected[2:], [])
+        assert listed("s3://bucket/**/*.png") == (expected[3:], [])
+        assert listed("s3://bucket/x/y/d.png") == (expected[3:], [])
+        assert listed("s3://bucket/nowhere") == ([], ["s3://bucket/nowhere: no images there"])
+        found = dict(contents(Part(0, (*expected, "s3://bucket/gone.jpg")), "", 2))
+        assert [found[name] for name in expected] == [b"a.jpg", b"", b"x/b.jpg", b"x/y/d.png"]
+        assert "no such file" in str(found["s3://bucket/gone.jpg"])
+        store = Store("s3://bucket/x")
+        assert store.names() == {"b.jpg", ".trash", "y"}
+        assert (store.has("b.jpg"), store.has("gone")) == (True, False)
+    finally:
+        server.stop()
+
+
 # Shards ----------------------------------------------------------------------------------------
 
 
