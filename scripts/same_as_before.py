@@ -22,7 +22,9 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +74,11 @@ def caption(job: Path) -> None:
     (job / "captions.json").write_text(json.dumps({"about": about, "captions": entries}))
 
 
-def run(tree: Path, model: Path, photographs: Sequence[Path], job: Path) -> dict[str, Any]:
+def run(model: Path, photographs: Sequence[Path], tree: Path, job: Path) -> dict[str, Any]:
     """Run `caption` in a process that imports showattend from a folder.
 
     Returns:
-        about: package, search, size; captions: an entry for each photograph, with its map.
+        about: package, search, size; captions: an entry for each photograph, with its maps.
 
     Raises:
         UserError: It failed, or imported another version.
@@ -221,10 +223,9 @@ def measure(
     settings = caption_settings(captioner)
     with checkout(other) as (tree, commit), tempfile.TemporaryDirectory() as folder:
         chosen = file.parent if file.name == FILE_NAME else file
-        before, now = (
-            run(each, chosen, paths, Path(folder) / name)
-            for name, each in (("before", tree), ("now", ROOT))
-        )
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [Path(folder) / name for name in ("before", "now")]
+            before, now = pool.map(partial(run, chosen, paths), (tree, ROOT), jobs)
     asked = ("search", "size")
     if any(before["about"][key] != now["about"][key] for key in asked):
         found = [{key: each["about"][key] for key in asked} for each in (before, now)]

@@ -65,7 +65,9 @@ class PageFile:
         self.path, self.height = Path(path), height
 
     def _repr_html_(self) -> str:
-        return _frame(self.path.read_text(encoding="utf-8"), self.path.name, self.height)
+        return _frame(
+            self.path.read_text(encoding="utf-8"), html.escape(self.path.name), self.height
+        )
 
 
 def _frame(page: str, title: str, height: int) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from showattend.caption_forms import Captions
+from showattend.visualize.notebook_forms import PageFile
+from showattend.visualize.page import write_page
 from tests.test_caption import make
 from tests.visualize.pages import Visit, candidates, caption_of, photograph
 
@@ -44,6 +46,16 @@ def test_a_list_is_a_gallery(photograph: Path) -> None:
     page = page_in(captions._repr_html_() or "")
     assert page.count('class="card"') == 2
     assert not re.search(r"""(src|href)=["']https?:""", page)
+
+
+def test_a_page_that_a_command_wrote_is_shown(photograph: Path, tmp_path: Path) -> None:
+    write_page(tmp_path / "a <page>.html", [caption_of(photograph, "a dog")])
+    form = PageFile(tmp_path / "a <page>.html", height=300)._repr_html_()
+    assert page_in(form) == (tmp_path / "a <page>.html").read_text(encoding="utf-8")
+    outside = re.sub(r'srcdoc="[^"]*"', "", form)
+    assert 'sandbox="allow-scripts"' in outside
+    assert 'title="a &lt;page&gt;.html"' in outside
+    assert "height: 300px" in outside
 
 
 def test_what_cannot_be_shown_is_text(tmp_path: Path) -> None:

@@ -47,5 +47,6 @@ def test_others(tmp_path: Path, content: str) -> None:
 
 
 def test_an_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
-        write_manifest(tmp_path / "none", {"format": ""}, IMAGES, complete=True)
+        write_manifest(tmp_path / "file", {"format": ""}, IMAGES, complete=True)
