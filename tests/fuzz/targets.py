@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from importlib import import_module
@@ -413,6 +414,17 @@ def show_record(content: bytes, folder: Path) -> None:
     assert "\x1b" not in shown.getvalue()
 
 
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Nothing of the command's log on the terminal, where another test has set it up."""
+    log = logging.getLogger("showattend")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
 def read_reports(content: bytes, folder: Path) -> None:
     """What `finetune --resume` reads: its own report, and that of the data set."""
     from showattend.cli.finetune_command import _print
@@ -428,7 +440,7 @@ def read_reports(content: bytes, folder: Path) -> None:
     try:
         found = _begin(out, source, given, True)
         if "kept" in found:
-            with contextlib.redirect_stdout(shown):
+            with contextlib.redirect_stdout(shown), unlogged():
                 _print(found, out)
     except DataError as error:
         errors.append(error)
