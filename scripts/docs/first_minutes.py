@@ -93,7 +93,7 @@ class Trial:
 
     Attributes:
         steps: By name: seconds by the clock, and of processor time of the commands.
-        megabytes: What the environment takes on the disk.
+        megabytes: What the environment takes on the disk, of 2^20 bytes each as `du -m` counts.
         version: Its Python.
     """
 

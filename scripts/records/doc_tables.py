@@ -338,11 +338,11 @@ def first_minutes(records: Records) -> str:
         anchor = anchors.get(name, name.replace(" ", "-"))
         lines.append([f"[{name}](#{anchor})", f"{step['seconds']:.0f} s"])
         lines[-1].append(f"{step['processor_seconds']:.0f} s")
-    served = found["steps"]["in the browser"]
+    served, size = found["steps"]["in the browser"], found["megabytes"] * 2**20
     return "\n\n".join(
         [
             _table(["step", "by the clock", "processor time"], lines, 1),
-            f"Python {found['python']}; the environment takes {found['megabytes'] / 1000:.1f} GB. "
+            f"Python {found['python']}; the environment takes {size / 1e9:.1f} GB. "
             f"The page of `serve` is there after {served['seconds']:.0f} s, and the first caption "
             f"{served['caption_seconds']:.1f} s after the photograph was sent. "
             f"{found['photographs']} photographs were fine-tuned on.",
