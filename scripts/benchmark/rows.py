@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import tempfile
 from collections.abc import Callable
@@ -133,6 +134,23 @@ def our_step(decoder: LSTMDecoder, batch: tuple[torch.Tensor, ...]) -> Callable[
     return step
 
 
+def in_plain_code(work: Callable[[], Any]) -> Callable[[], Any]:
+    """The same work with SHOWATTEND_PLAIN set, for the parts that are chosen when they run."""
+
+    def run_plain() -> Any:
+        before = os.environ.get("SHOWATTEND_PLAIN")
+        os.environ["SHOWATTEND_PLAIN"] = "1"
+        try:
+            return work()
+        finally:
+            if before is None:
+                del os.environ["SHOWATTEND_PLAIN"]
+            else:
+                os.environ["SHOWATTEND_PLAIN"] = before
+
+    return run_plain
+
+
 def usual_step(usual: UsualDecoder, batch: tuple[torch.Tensor, ...]) -> Callable[[], float]:
     """The training step of the usual implementation, which takes repeated features."""
     features, captions, lengths = batch
@@ -194,7 +212,7 @@ def training(setting: Setting) -> list[Row]:
         "usual": usual_step(UsualDecoder.like(decoder), batch),
         "fp32": our_step(decoder, batch),
         "bf16": our_step(sizes.decoder().train(), low),
-        "plain": our_step(sizes.decoder(plain=True).train(), batch),
+        "plain": in_plain_code(our_step(sizes.decoder(plain=True).train(), batch)),
     }
     compiled = sizes.decoder().train()
     trouble = None if not setting.quick else "not in a quick run"
@@ -262,7 +280,7 @@ def searching(setting: Setting) -> list[Row]:
             "usual": one_by_one,
             "fp32": partial(ours, "fp32", decoder, features),
             "bf16": partial(ours, "bf16", rough, low),
-            "plain": partial(ours, "plain", plain, features),
+            "plain": in_plain_code(partial(ours, "plain", plain, features)),
         },
         setting.repeats,
         warm=0 if setting.repeats > 1 and not setting.quick else 1,
