@@ -46,7 +46,7 @@ def test_what_is_cut_off_or_damaged_is_refused(kind: str) -> None:
     whole = KINDS[kind](random.Random(0).randbytes(5000))
     for length in (len(whole) - 1, len(whole) // 2, 12):
         if kind == "lzma" and length == len(whole) - 1:
-            continue  # its end is told by its header
+            continue  # its header gives its end
         with pytest.raises(UnpackError, match="cut off"):
             read(whole[:length], 1000)
     damaged = bytearray(whole)
