@@ -6,6 +6,7 @@ complete, while the others are computed.
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -35,6 +36,7 @@ class SharedGradients:
         """Prepare messages for these modules; the first process sends its weights to the others."""
         if self.processes.count == 1 or list(modules) == self._modules:
             return
+        self.close()
         self._modules = list(modules)
         from torch import _dynamo  # slow to import
 
@@ -46,6 +48,16 @@ class SharedGradients:
             self._model = nn.parallel.DistributedDataParallel(
                 _Called(modules), broadcast_buffers=False, gradient_as_bucket_view=True
             )
+
+    def close(self) -> None:
+        """Free what sends messages; `backward` prepares it again.
+
+        ``DistributedDataParallel`` is part of a reference cycle, and holds the process group and
+        its threads until the cycle is collected.
+        """
+        if self._model is not None:
+            self._modules, self._model = [], None
+            gc.collect()
 
     def backward(
         self,

@@ -170,6 +170,7 @@ class Trainer:
                     self._go_through_phase()
         finally:
             torch.set_flush_denormal(False)
+            self.gradients.close()
         if trouble := complain_of_maps(now.best_entry):
             self.reporter.message(f"warning: {trouble}")
         self._write_record()

@@ -55,10 +55,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 ONE_OF_THEM = """
+import gc
 import sys
 import time
 from pathlib import Path
 from showattend.cli import main
+gc.disable()  # nothing may depend on when it runs
 code = main()
 def name(task):
     try:
