@@ -85,33 +85,54 @@ WRITERS = {
         *("--shards", "{disk}/shards"),
     ],
     "a folder for the Hub": ["export", "--hub", "{disk}/hub"],
+    "an export": ["export", "--out", "{disk}/onnx"],
+    "a training": ["train", "{config}", "train.out={disk}/run"],
+    "a comparison": ["compare", "{config}", "--out", "{disk}/runs"],
+    "a fine-tuned model": ["finetune", "{photos}", "--out", "{disk}/mine"],
     "a report": ["errors", "{given}", "--output", "{disk}/errors.md"],
 }
 
+CONFIG = """
+data: {{path: "{folder}/data/dataset.jsonl", cache: "{folder}/cache", min_count: 1}}
+encoder: {{size: 64}}
+decoder: {{embedding_dim: 8, hidden_dim: 8, attention_dim: 8}}
+train: {{epochs: 1, batch_size: 4, precision: fp32, device: cpu}}
+"""
 
-@pytest.mark.parametrize("name", WRITERS)
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "an export" else ()) for n in WRITERS],
+)
 def test_nothing_can_be_written(
     name: str, disk: Path, run: CommandLine, photo: Path, tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    picture(photos / "a.png")
-    (photos / "a.txt").write_text("A dog.\n")
+    for each in "abcde":
+        picture(photos / f"{each}.png")
+        (photos / f"{each}.txt").write_text("A dog.\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    if "{config}" in WRITERS[name]:
+        prepare_folder(photos, tmp_path / "data", min_count=1)
     before = {path: path.read_bytes() for path in disk.iterdir()}
     args: list[object] = []
     for each in WRITERS[name]:
         if each == "{given}":
             args += [str(x) for pair in annotations(tmp_path).items() for x in pair]
         else:
-            args.append(each.format(photo=photo, photos=photos, disk=disk, out=tmp_path / "out"))
-    if args[0] in ("caption", "attend", "export"):
+            given = {"photo": photo, "photos": photos, "disk": disk, "config": config}
+            args.append(each.format(**given, out=tmp_path / "out"))
+    if args[0] in ("caption", "attend", "export", "finetune"):
         args += ["--model", run.model]
     result = run(*args)
     assert result.code in (1, 2)
     complaints = [line for line in result.err if line.startswith("showattend: ")]
-    assert len(complaints) == 1, result.err
-    assert re.search("cannot be written|no description can be written", complaints[0])
-    assert str(disk) in complaints[0]
+    assert len(complaints) <= (2 if name == "a comparison" else 1), result.err  # one for each run
+    wanted = "cannot be (written|created)|no description can be written"
+    assert complaints
+    assert all(re.search(wanted, line) and str(disk) in line for line in complaints)
     assert not any("Traceback" in line for line in result.err)
     now = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
     assert now == before, "a file was lost, or half of one was left"

@@ -56,14 +56,14 @@ def finetune(
             again = "the same command" if resume else "the same command with --resume"
             log.info(f"the state of the run is kept in {out}; {again} continues it")
         raise
-    _print(found, out)
+    _print(found, photos, out)
     if found["skipped"] or found["unread"]:
         raise typer.Exit(1)
 
 
-def _print(found: dict[str, Any], out: Path) -> None:
+def _print(found: dict[str, Any], photos: Path, out: Path) -> None:
     for example in found["examples"]:
-        print(printable(example["photo"]))
+        print(printable(_as_given(example["photo"], photos)))
         for key in ("before", "after", "people"):
             print(f"  {key:<8}{printable(example[key])}")
     images = found["images"]["val"]
@@ -85,11 +85,20 @@ def _print(found: dict[str, Any], out: Path) -> None:
         )
     for note in found["notes"]:
         log.warning(note)
-    photo = found["examples"][0]["photo"] if found["examples"] else "photo.jpg"
+    shown = [_as_given(example["photo"], photos) for example in found["examples"]]
+    photo = shown[0] if shown else "photo.jpg"
     log.info("next:")
     log.info(f"  showattend caption {shlex.quote(photo)} --model {where}")
     arguments = shlex.join(found["evaluate"])
     log.info(f"  showattend evaluate {arguments} --model {where}")
+
+
+def _as_given(photo: str, photos: Path) -> str:
+    """A photograph's path, relative to the working folder if the user gave such a path."""
+    here = Path.cwd()
+    if photos.is_absolute() or not Path(photo).is_relative_to(here):
+        return photo
+    return str(Path(photo).relative_to(here))
 
 
 def _remark(gain: float | None, half: float | None, images: int) -> str:

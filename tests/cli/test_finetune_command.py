@@ -64,6 +64,19 @@ def test_what_is_printed(run: CommandLine, found: dict[str, Any], tmp_path: Path
     ]
 
 
+def test_paths_are_as_the_user_gave_them(
+    run: CommandLine, found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data set holds absolute paths of photographs that lie elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    example = dict(found["examples"][0], photo=str(tmp_path / "photos" / "a.jpg"))
+    found["examples"] = [example]
+    relative = run("finetune", "photos", "--out", "mine")
+    assert relative.out[0] == "photos/a.jpg"
+    assert "  showattend caption photos/a.jpg --model mine" in relative.err
+    assert run("finetune", tmp_path / "photos", "--out", "mine").out[0] == example["photo"]
+
+
 @pytest.mark.parametrize("images", [1, 9, 10])
 def test_few_photographs_are_called_few(
     images: int, run: CommandLine, found: dict[str, Any], tmp_path: Path

@@ -48,7 +48,7 @@ def test_another_figure_changes_the_page(tables: ModuleType, records: dict[str, 
     )
     page = tables.filled("README.md", read("README.md"), other)
     assert "peaks on that object 58%" in page
-    count = tables.people(records, "everyday").count
+    count = load_from("records", "renderers").people(records, "everyday").count
     assert f"it mentions a person in {count + 1} " in page
     for model in tables.MODELS:
         card = f"assets/model/{model}/README.md"
@@ -114,7 +114,8 @@ def test_the_intervals_over_seeds_are_those_of_the_seeds() -> None:
     assert f"worth {found[1]['mean'] - found[0]['mean']:.3f} of CIDEr" in read("docs/results.md")
 
 
-def test_commands_are_shown_without_what_changes_no_figure(tables: ModuleType) -> None:
+def test_commands_are_shown_without_what_changes_no_figure() -> None:
     words = ["showattend", "evaluate", "--device", "cpu", "--model", "m", "--output", "x.json"]
-    assert tables._command(words) == "showattend evaluate --model m"
-    assert tables._command(["a.py", "b c"]) == "python scripts/a.py 'b c'"
+    command = load_from("records", "renderers")._command
+    assert command(words) == "showattend evaluate --model m"
+    assert command(["a.py", "b c"]) == "python scripts/a.py 'b c'"
