@@ -457,12 +457,13 @@ def test_a_photo_is_sent_once_and_small(
 
 def test_the_caption_plays_itself_once(address: str, visit: Visit, photos: list[Path]) -> None:
     tab = visit(address, motion=True)
+    tab.clock.install()
     said = answered(tab, lambda: send(tab, "drop", photos[0]))["captions"][0]["words"]
     tab.wait_for_selector(".telling .word.shown")
     assert tab.locator(".reading").get_attribute("aria-live") == "off"
-    tab.wait_for_function(
-        "(count) => document.querySelectorAll('.word.said').length === count", arg=len(said)
-    )
+    tab.clock.run_for(600 * (len(said) - 1))
+    assert tab.locator(".word.said").count() == len(said)
+    tab.clock.run_for(600)
     tab.wait_for_selector(".sentence:not(.telling)")
     assert tab.locator(".word.shown").count() == 0
     # A photo that is opened again stays still.
