@@ -441,7 +441,7 @@ def read_reports(content: bytes, folder: Path) -> None:
         found = _begin(out, source, given, True)
         if "kept" in found:
             with contextlib.redirect_stdout(shown), unlogged():
-                _print(found, out)
+                _print(found, source, out)
     except DataError as error:
         errors.append(error)
     assert "\x1b" not in shown.getvalue()
