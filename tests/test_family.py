@@ -104,7 +104,8 @@ def test_what_makes_sense_works(
     assert np.isfinite(entry["loss"])
     assert entry["loss"] < np.log(record["data"]["vocabulary"])  # it has learned something
     if combination[2] == "hard":
-        assert entry["estimator_variance"] > 0
+        assert entry["estimator_second_moment"] > 0
+        assert entry["estimator_variance"] >= 0  # zero unless a step has two captions
     if combination[1] == "multi_hop":
         assert entry["hop_overlap"] > 0
 

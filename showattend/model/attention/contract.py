@@ -32,7 +32,7 @@ class Attended(NamedTuple):
             `Attention.part_names` names them. None if there is only one map.
         sentinel: The sentinel's share of the attention, [B, K], from 0 to 1; None without a
             sentinel. ``alpha`` sums to one over the image in either case.
-        aside: Tensors [B, K] that `Attention.loss` needs from this step; None if it needs none.
+        aside: Tensors [B, K, ...] that `Attention.loss` needs from this step, or None.
     """
 
     context: torch.Tensor

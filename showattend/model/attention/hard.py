@@ -85,9 +85,10 @@ class HardChoice(nn.Module):
             is_sampled_B11: The result of `draw_images`.
 
         Returns:
-            The weights [B, K, L], one-hot for sampled images and alpha for the others; and three
-            tensors [B, K]: log p(s), zero for images that are not sampled; the entropy of alpha;
-            and the squared norm of d log p(s) / d e = onehot(s) - alpha, where e are the scores.
+            The weights [B, K, L], one-hot for sampled images and alpha for the others; and four
+            tensors: log p(s) [B, K], zero for images that are not sampled; the entropy of alpha
+            [B, K]; d log p(s) / d e = onehot(s) - alpha [B, K, L], where e are the scores; and
+            whether s was sampled, bool [B, K].
         """
         chosen_BK = torch.multinomial(alpha_BKL.detach().flatten(0, 1), 1).view(alpha_BKL.shape[:2])
         onehot_BKL = nn.functional.one_hot(chosen_BK, alpha_BKL.shape[2]).to(alpha_BKL)
@@ -95,9 +96,9 @@ class HardChoice(nn.Module):
         is_sampled_B1 = is_sampled_B11.squeeze(2)
         log_prob_BK = (onehot_BKL * log_alpha_BKL).sum(2) * is_sampled_B1
         entropy_BK = -(alpha_BKL * log_alpha_BKL).sum(2)
-        length_BK = ((onehot_BKL - alpha_BKL.detach()) ** 2).sum(2) * is_sampled_B1
+        slope_BKL = onehot_BKL - alpha_BKL.detach()
         weights_BKL = torch.where(is_sampled_B11, onehot_BKL, alpha_BKL)
-        return weights_BKL, (log_prob_BK, entropy_BK, length_BK)
+        return weights_BKL, (log_prob_BK, entropy_BK, slope_BKL, is_sampled_B1.expand_as(chosen_BK))
 
     def loss(
         self,
@@ -108,18 +109,17 @@ class HardChoice(nn.Module):
         """Compute a loss with the gradient of REINFORCE's terms; update the baseline in training.
 
         Args:
-            asides: For each step, the three tensors [B, K] that `forward` returned.
+            asides: For each step, the four tensors that `forward` returned.
             log_probs_BKT: The log-probabilities of the words, detached.
             real_BKT: Which steps are not padding, bool.
 
         Returns:
-            The loss of each caption [B, K], and as figures the baseline and
-            ``estimator_variance``: the mean over sampled steps of the squared norm of the
-            estimated gradient with respect to the scores e, lambda_r^2 (R - b)^2
-            ||onehot(s) - alpha||^2. This second moment is an upper bound on the variance.
+            The loss of each caption [B, K]; and as figures the baseline, ``estimator_variance``
+            and ``estimator_second_moment`` (see `spread_of`), where the estimator is the gradient
+            of the reward with respect to a step's scores e, lambda_r (R - b) (onehot(s) - alpha).
         """
-        log_prob_BKT, entropy_BKT, length_BKT = (
-            torch.stack([aside[i] for aside in asides], 2) for i in range(3)
+        log_prob_BKT, entropy_BKT, slope_BKTL, is_sampled_BKT = (
+            torch.stack(each, 2) for each in zip(*asides, strict=True)
         )
         said_BKT = torch.where(real_BKT, log_probs_BKT, 0).to(wide(log_probs_BKT.dtype))
         to_go_BKT = said_BKT.flip(2).cumsum(2).flip(2)
@@ -130,10 +130,40 @@ class HardChoice(nn.Module):
             self.baseline.copy_(KEPT * b + (1 - KEPT) * a_word)
         advantage_BKT = self.reward * (to_go_BKT - b * left_BKT)
         terms_BKT = -advantage_BKT * log_prob_BKT - self.entropy * entropy_BKT
-        sampled_BKT = real_BKT & (length_BKT > 0)
-        squares = (advantage_BKT**2 * length_BKT)[sampled_BKT].sum()
+        gradients_BKTL = advantage_BKT.unsqueeze(3) * slope_BKTL
+        variance, second_moment = spread_of(gradients_BKTL, real_BKT & is_sampled_BKT)
         figures = {
-            "estimator_variance": squares / sampled_BKT.sum().clamp(min=1),
+            "estimator_variance": variance,
+            "estimator_second_moment": second_moment,
             "baseline": b,
         }
         return AttentionLoss(torch.where(real_BKT, terms_BKT, 0).sum(2), figures)
+
+
+def spread_of(
+    gradients_BKTL: torch.Tensor, counts_BKT: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Estimate the variance of a random gradient, and its second moment.
+
+    The variance E ||g - E g||^2 is that of the gradients of one time step, estimated without bias
+    from all captions of the batch, and averaged over time steps. It is what one training step sees,
+    and has two parts: that of sampling, and that of the gradient's mean between captions. So it is
+    an upper bound on the variance of sampling for a given caption, which would need several samples
+    of each, and equals it where all captions are the same. The second moment E ||g||^2 is larger by
+    ||E g||^2.
+
+    Args:
+        gradients_BKTL: A sample of the gradient for each caption and time step.
+        counts_BKT: Which of them count, bool.
+
+    Returns:
+        Two scalars, the variance and the second moment; zero for a batch without two captions, or
+        without any, that count.
+    """
+    counted_BKTL = torch.where(counts_BKT.unsqueeze(3), gradients_BKTL, 0)
+    squares_T = counted_BKTL.square().sum((0, 1, 3))
+    sums_T = counted_BKTL.sum((0, 1)).square().sum(1)
+    count_T = counts_BKT.sum((0, 1))
+    apart = (squares_T - sums_T / count_T.clamp(min=1)).sum().clamp(min=0)
+    freedom = (count_T - 1).clamp(min=0).sum()
+    return apart / freedom.clamp(min=1), squares_T.sum() / count_T.sum().clamp(min=1)

@@ -41,7 +41,7 @@ class Step(NamedTuple):
             only alpha. `Decoder.part_names` names them.
         sentinel: The sentinel's share of the attention, [B, K], from 0 to 1; None for a decoder
             without a sentinel.
-        aside: Tensors [B, K] that ``decoder.attention.loss`` needs from the step
+        aside: Tensors [B, K, ...] that ``decoder.attention.loss`` needs from the step
             (`Attended.aside`); None if the attention has no loss of its own, and in eval mode.
     """
 
