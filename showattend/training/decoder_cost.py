@@ -2,17 +2,22 @@
 
 It is measured on random annotations, so that only the computation of attention and decoder counts,
 not photographs or disks. Times depend on the machine and its load: compare only times from one run.
+Parameters and memory do not.
 """
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
-from collections.abc import Callable
-from pathlib import Path
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from showattend.decoding.beam import search
 from showattend.model.search_options import SearchOptions
@@ -32,14 +37,13 @@ class Cost(NamedTuple):
             captions of `WORDS` words each. The median of `REPEATS`.
         search: Seconds per image of a beam search with `BEAMS` hypotheses for `IMAGES` images,
             until all captions have `WORDS` words.
-        memory: Megabytes that a training step adds to the process; None if the system does not
-            report it.
+        memory: Megabytes of the tensors of a training step, at the moment when they are most.
     """
 
     parameters: int
     step: float
     search: float
-    memory: float | None
+    memory: float
 
 
 class Work(NamedTuple):
@@ -120,24 +124,65 @@ def _median(work: Callable[[], None], device: torch.device) -> float:
     return statistics.median(times[1:])
 
 
-def added_memory(work: Callable[[], None], device: torch.device) -> float | None:
-    """Measure the peak memory of some work, in megabytes; None if the system does not report it."""
+def added_memory(work: Callable[[], None], device: torch.device) -> float:
+    """Measure the most memory that some work needs for tensors at any one time, in megabytes.
+
+    On the CPU the bytes of tensors are counted (`LiveBytes`). The size of the process would say
+    little: once `keep_freed_memory` has been called, a step fits into what earlier ones freed.
+    """
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    work()  # a warm-up, for memory that libraries allocate once
-    try:
-        reset.write_text("5")  # resets the peak to the current memory
-        before = _kilobytes(status, "VmRSS")
+    with LiveBytes() as counted:
         work()
-        return (_kilobytes(status, "VmHWM") - before) / 1024
-    except (OSError, StopIteration, ValueError):
-        return None
+    return counted.peak / 2**20
 
 
-def _kilobytes(status: Path, name: str) -> int:
-    lines = status.read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+class LiveBytes(TorchDispatchMode):
+    """Counts the memory of the tensors that are made while it is active, until they are freed.
+
+    Tensors that existed before, and views, do not count; nor does what an operation allocates and
+    frees by itself. The result is the same in every run.
+
+    Attributes:
+        now: Bytes of the tensors made so far that still exist.
+        peak: The largest value of ``now`` so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known = WeakIdKeyDictionary()  # all memory that was seen, counted or not
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and count the memory of what it returns."""
+        for given, _ in _memory((args, kwargs)):
+            self._known[given] = True
+        found = func(*args, **(kwargs or {}))
+        for made, size in _memory(found):
+            if made not in self._known:
+                self._known[made] = True
+                self.now += size
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(made, self._forget, size)
+        return found
+
+    def _forget(self, size: int) -> None:
+        self.now -= size
+
+
+def _memory(values: Any) -> Iterator[tuple[Any, int]]:
+    """Find what holds the memory of all tensors in nested lists, tuples and dicts, and its bytes.
+
+    Views share a storage. The formats that oneDNN packs weights into have none that can be seen.
+    """
+    for value in tree_leaves(values):
+        if isinstance(value, torch.Tensor):
+            if value.layout == torch.strided:
+                storage = value.untyped_storage()
+                yield storage, storage.nbytes()
+            else:
+                yield value, value.numel() * value.element_size()
