@@ -136,6 +136,7 @@ class Row:
         floor: The least time in seconds for our arithmetic or memory traffic.
         bar: The goal for the ratio; with ``at_most``, the limit for ours divided by usual.
         note: What was checked, and other remarks.
+        extra: Further figures; those of `cost_markdown` put the row into a table of their own.
     """
 
     name: str
@@ -198,6 +199,10 @@ def from_json(values: Mapping[str, Any]) -> Row:
 def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
     """Format a table with a line about the machine."""
     lines = [", ".join(f"{key} {value}" for key, value in about.items()) + ".", ""]
+    costs = [each for each in rows if each.extra]
+    rows = [each for each in rows if not each.extra]
+    if costs and not rows:
+        return "\n".join(lines) + "\n" + cost_markdown(costs)
     lines += [
         "| | ours | usual | ratio | bar | floor | share | |",
         "|---|---|---|---|---|---|---|---|",
@@ -219,6 +224,34 @@ def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
             each.note,
         )
         lines.append("| " + " | ".join(cells) + " |")
+    text = "\n".join(lines) + "\n"
+    return f"{text}\n{cost_markdown(costs)}" if costs else text
+
+
+def cost_markdown(rows: Sequence[Row]) -> str:
+    """Format the cost of decoders: rows whose `Row.extra` has what `family_rows.family` measures.
+
+    Args:
+        rows: Seconds of a training step as ours, and those of the reference as usual.
+    """
+    lines = [
+        "| | training step, ms | against plain additive | search, ms per photograph | MB per step "
+        "| million parameters |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for each in rows:
+        extra, ratio = each.extra, each.ratio
+        search = Spread(**extra["search"])
+        cells = (
+            each.name,
+            f"{1000 * each.ours.median:.0f}",
+            "" if ratio is None else f"{1 / ratio.median:.2f}",
+            f"{1000 * search.median:.1f}",
+            f"{extra['megabytes']:.0f}",
+            f"{extra['parameters'] / 1e6:.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *dict.fromkeys(each.note for each in rows if each.note)]
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,7 @@ from renderers import (
     benchmark,
     errors,
     faithful,
+    family_cost,
     first_minutes,
     half_features,
     history,
@@ -86,6 +87,7 @@ BLOCKS: dict[str, dict[str, Part]] = {
         "faithful human": _faithful("everyday_faithful_human", *_ALL),
         "faithful other": _faithful("everyday_faithful_other", "faithful"),
     },
+    "docs/attention-family.md": {"family cost": Part(("family_cost",), family_cost)},
     "docs/limits.md": {
         "words of everyday": Part(("everyday_calibration",), unsure_words("everyday")),
         "words of flickr8k": Part(("flickr8k_calibration",), unsure_words("flickr8k")),

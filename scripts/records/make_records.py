@@ -11,7 +11,8 @@ the shipped weights is not measured again, unless --again is given.
 
 Then the documents' tables and sentences from records are rewritten (doc_tables.py), and every other
 number that no record supports is listed (doc_numbers.py), with exit status 1. `make benchmark`
-measures speed; its benchmark.json is kept with scripts/keep_record.py.
+measures speed; its benchmark.json is kept with scripts/keep_record.py, and that of `benchmark.py
+family` as family_cost.json.
 """
 
 from __future__ import annotations

@@ -219,6 +219,13 @@ def benchmark(*names: str) -> Render:
     return render
 
 
+def family_cost(records: Records) -> str:
+    """What each kind of attention and decoder costs, by `benchmark.py family`."""
+    found = records["family_cost"]
+    rows = [each for each in map(from_json, found["rows"]) if each.extra]
+    return as_markdown(rows, found["about"]).strip()
+
+
 def errors(name: str) -> Render:
     """A page of `showattend errors`, without its title."""
 

@@ -154,6 +154,35 @@ def test_a_quick_run_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "3 of 3 captions identical" in text
 
 
+def test_the_cost_of_each_kind_has_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against additive attention in plain code, which is another class than the fast one."""
+    family_rows, kinds = script("family_rows"), ("lstm, additive", "lstm, dot", "transformer")
+    every = family_rows.members({"hidden_dim": 8})
+    assert {"lstm, additive, hard", "lstm, additive, sentinel", "masked"} < every.keys()
+    members = family_rows.members
+
+    def few(sizes: dict[str, Any]) -> dict[str, Any]:
+        return {name: each for name, each in members(sizes).items() if name in kinds}
+
+    monkeypatch.setattr(family_rows, "members", few)
+    script("benchmark").main(["family", "--quick", "--repeats", "1", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    fast, plain, dot, transformer = rows
+    assert [row["name"] for row in rows] == [
+        "lstm, additive", "lstm, additive, plain code", "lstm, dot", "transformer",
+    ]  # fmt: skip
+    assert plain["ratio"]["median"] == 1
+    assert fast["extra"]["parameters"] == plain["extra"]["parameters"]
+    assert dot["extra"]["parameters"] < plain["extra"]["parameters"]
+    assert 0 < dot["extra"]["megabytes"] < plain["extra"]["megabytes"]
+    assert all(row["extra"]["search"]["median"] > 0 for row in rows)
+    lines = (tmp_path / "benchmark.md").read_text().splitlines()
+    header = next(line for line in lines if "MB per step" in line)
+    shown = [line for line in lines if line.startswith("| transformer |")]
+    assert [line.count("|") for line in shown] == [header.count("|")]
+    assert f"{transformer['extra']['parameters'] / 1e6:.1f} |" in shown[0]
+
+
 def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
     script("benchmark").main(["--quick", "--growth", "--out", str(tmp_path)])
     found = json.loads((tmp_path / "growth.json").read_text())["milliseconds an image"]

@@ -98,6 +98,26 @@ def test_the_benchmark_fills_its_tables(tables: ModuleType, records: dict[str, A
     assert "≥ 1.5 met" in page
 
 
+def test_a_record_of_the_familys_cost_fills_its_table(
+    tables: ModuleType, records: dict[str, Any]
+) -> None:
+    def row(name: str, seconds: float, megabytes: float) -> dict[str, Any]:
+        spread = {"median": seconds, "low": seconds, "high": seconds, "count": 1}
+        extra = {"search": spread, "megabytes": megabytes, "parameters": 1_240_000}
+        values = {"ours": spread, "usual": spread | {"median": 0.5}, "note": "A note."}
+        ratio = spread | {"median": 0.5 / seconds}
+        return {"name": name, "ratio": ratio, "extra": extra, **values}
+
+    rows = [row("lstm, additive", 0.125, 31.2), row("lstm, dot", 0.25, 20.0)]
+    made = {"about": {"processor": "abacus"}, "rows": rows}
+    page = "docs/attention-family.md"
+    text = tables.filled(page, read(page), records | {"family_cost": made})
+    assert "processor abacus." in text
+    assert "| lstm, additive | 125 | 0.25 | 125.0 | 31 | 1.2 |" in text
+    assert "| lstm, dot | 250 | 0.50 | 250.0 | 20 | 1.2 |" in text
+    assert text.count("A note.") == 1
+
+
 def test_the_intervals_over_seeds_are_those_of_the_seeds() -> None:
     lines = re.findall(
         r"^\| (?:1_plain|flickr8k) \| 3 \|.*$", read("docs/results.md"), re.MULTILINE
