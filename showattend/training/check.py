@@ -11,6 +11,7 @@ from showattend.config import Config, to_dict
 from showattend.exceptions import ConfigError
 from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
+from showattend.model.fast import has_fast_twin
 from showattend.model.search_options import SearchOptions
 from showattend.training.board import check_board
 from showattend.training.optimizer import SCHEDULES
@@ -113,6 +114,13 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"train.compile with decoder.kind {decoder.kind}: only the step of {', '.join(able)} "
             "is compiled; leave it out"
+        )
+    looking = to_dict(config)["attention"]
+    if train.compile and not has_fast_twin(DECODERS[decoder.kind], looking):
+        asked = ", ".join(f"attention.{key} {value}" for key, value in looking.items())
+        raise ConfigError(
+            f"train.compile with {asked}: only the fast step of {decoder.kind} with soft additive "
+            "attention and no sentinel is compiled; leave it out"
         )
     if critical.epochs and config.attention.options.get("mode") == "hard":
         raise ConfigError(

@@ -237,6 +237,22 @@ def test_a_temperature_can_be_fitted(kind: str, runs: Callable[[str], Any], toy:
             "self_critical.epochs with decoder.kind masked",
         ),
         ({"decoder": {"kind": "luong"}, "train": {"compile": True}}, "only the step of lstm"),
+        *[
+            ({"attention": attention, "decoder": decoder, "train": {"compile": True}}, message)
+            for attention, decoder, message in (
+                (
+                    {"kind": "dot"},
+                    {},
+                    "train.compile with attention.kind dot.*: only the fast step",
+                ),
+                ({"mode": "hard"}, {}, "train.compile with .*attention.mode hard.*: only the fast"),
+                (
+                    {"sentinel": True},
+                    {"attend_with": "current", "gate": "none"},
+                    "train.compile with .*attention.sentinel True.*: only the fast",
+                ),
+            )
+        ],
         ({"decoder": {"kind": "gru"}}, "lstm, luong, transformer, masked, updown"),
     ],
 )
@@ -245,6 +261,17 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         check(tiny_run(toy, tmp_path, **sections))
+
+
+@pytest.mark.parametrize("encoder", [{}, OVER_GRID])
+def test_what_has_a_compiled_step_may_be_compiled(
+    encoder: dict[str, Any], toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else is set, and in plain code too, which trains without it and says so."""
+    given = {"attention": {"mode": "soft"}, "encoder": encoder, "train": {"compile": True}}
+    check(tiny_run(toy, tmp_path, **given))
+    monkeypatch.setenv("SHOWATTEND_PLAIN", "1")
+    check(tiny_run(toy, tmp_path, **given))
 
 
 def test_a_refined_model_does_not_start_a_plain_one(

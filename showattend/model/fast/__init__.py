@@ -22,6 +22,19 @@ def is_plain() -> bool:
     return os.environ.get("SHOWATTEND_PLAIN", "0") not in ("", "0")
 
 
+def has_fast_twin(decoder: type, attention: Mapping[str, Any]) -> bool:
+    """Whether there is a faster class for a decoder with this attention.
+
+    Args:
+        decoder: A class in `showattend.model.decoders`.
+        attention: A config's attention section.
+    """
+    from showattend.model.decoders.lstm import LSTMDecoder
+
+    asked = (attention["kind"], attention.get("mode", "soft"), attention.get("sentinel", False))
+    return decoder is LSTMDecoder and asked == ("additive", "soft", False)
+
+
 def fast_twin(decoder: type, attention: Mapping[str, Any]) -> type:
     """Return the faster class for a decoder with this attention; the decoder itself if none exists.
 
@@ -29,14 +42,10 @@ def fast_twin(decoder: type, attention: Mapping[str, Any]) -> type:
         decoder: A class in `showattend.model.decoders`.
         attention: A config's attention section.
     """
-    if is_plain():
+    if is_plain() or not has_fast_twin(decoder, attention):
         return decoder
-    from showattend.model.decoders.lstm import LSTMDecoder
     from showattend.model.fast.fused_lstm import FusedLSTMDecoder
 
-    asked = (attention["kind"], attention.get("mode", "soft"), attention.get("sentinel", False))
-    if decoder is not LSTMDecoder or asked != ("additive", "soft", False):
-        return decoder
     return FusedLSTMDecoder
 
 
