@@ -104,6 +104,20 @@ class Processes:
         """For each flag, whether any process has set it."""
         return [each > 0 for each in self.add([int(flag) for flag in flags])]
 
+    def average(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors by their means over all processes.
+
+        Args:
+            tensors: [...], changed in place; of the same shapes in all processes.
+        """
+        if self.count == 1:
+            return
+        for each in tensors:
+            total = each.to(_device(), copy=True)
+            with others():
+                dist.all_reduce(total, group=self.group)
+            each.copy_(total / self.count)
+
     def sharing(self, folder: Path) -> Processes:
         """Those processes that find the same files in a folder: all, or those of this machine.
 

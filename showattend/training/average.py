@@ -31,7 +31,8 @@ class MovingAverage(nn.Module):
     rises to ``decay``, so that the random initial weights are soon forgotten.
 
     Args:
-        model: The model being trained; only its trainable weights are averaged.
+        model: The model being trained; only its trainable weights are averaged, and its buffers
+            copied.
         decay: The final d.
 
     Attributes:
@@ -55,6 +56,8 @@ class MovingAverage(nn.Module):
         for mine, theirs in zip(self.model.parameters(), model.parameters(), strict=True):
             if theirs.requires_grad:
                 mine.lerp_(theirs, 1 - decay)
+        for copied, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            copied.copy_(buffer)
         self.updates += 1
 
 

@@ -23,6 +23,9 @@ T = TypeVar("T")
 class SharedGradients:
     """Computes losses so that their gradients are those of all processes together.
 
+    Buffers that training changes are averaged over the processes after every step, so that all have
+    the same ones and any of them can save the state.
+
     Args:
         processes: The processes, which all construct and call this together.
     """
@@ -93,7 +96,25 @@ class SharedGradients:
                 found = self._model(compute)
                 # DistributedDataParallel averages gradients over the processes; we need the sum.
                 (total(found) * self.processes.count).backward()
+        if last:
+            self.processes.average(_learned_buffers(modules))
         return found
+
+
+def _learned_buffers(modules: Sequence[nn.Module]) -> list[torch.Tensor]:
+    """The buffers that training changes, such as the baseline of hard attention.
+
+    Each process computes them from its own part of the batch. Those of modules in eval mode, such
+    as the encoder's statistics, do not change.
+    """
+    return [
+        buffer
+        for module in modules
+        for part in module.modules()
+        if part.training
+        for buffer in part.buffers(recurse=False)
+        if buffer.is_floating_point()
+    ]
 
 
 class _Called(nn.Module):

@@ -40,6 +40,18 @@ def test_frozen_parameters_stay_and_nothing_gets_a_gradient() -> None:
     assert not any(parameter.requires_grad for parameter in average.parameters())
 
 
+def test_buffers_are_those_of_the_last_step() -> None:
+    """Such as the baseline of hard attention, which is an average itself."""
+    model = nn.BatchNorm1d(1)
+    average = MovingAverage(model, 0.9)
+    assert model.running_mean is not None
+    model.running_mean.fill_(3.0)
+    average.update(model)
+    assert float(average.model.running_mean) == 3.0  # type: ignore[arg-type]
+    model.running_mean.fill_(4.0)
+    assert float(average.model.running_mean) == 3.0  # type: ignore[arg-type]
+
+
 def test_its_state_travels() -> None:
     model = nn.Linear(2, 2)
     average = MovingAverage(model, 0.99)

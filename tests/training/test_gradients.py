@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from showattend.data.loader import Batch
 from showattend.model.attention import ATTENTIONS
 from showattend.model.build import build_decoder
 from showattend.model.decoders import DECODERS
-from showattend.system.processes import ALONE
+from showattend.system.processes import ALONE, Processes
 from showattend.training.gradients import SharedGradients
 from showattend.training.losses import batch_loss
 from showattend.training.setup import freeze_unused
@@ -63,6 +65,42 @@ def test_every_parameter_has_a_gradient(decoder: str, attention: dict[str, Any])
     assert loss.total.isfinite()
     missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
+
+
+def test_buffers_that_training_changes_are_averaged_after_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not those of a module in eval mode, nor counts, nor in the middle of a step."""
+
+    class WithBuffers(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+            self.register_buffer("baseline", torch.tensor(1.0))
+            self.register_buffer("count", torch.tensor(5))
+            self.frozen = torch.nn.BatchNorm1d(2).eval()
+
+    class Twin(Processes):
+        def average(self, tensors: Sequence[torch.Tensor]) -> None:
+            averaged.append(list(tensors))
+
+    class Called:
+        """In place of what exchanges gradients."""
+
+        no_sync = nullcontext
+
+        def __call__(self, compute: Any) -> Any:
+            return compute()
+
+    averaged: list[list[torch.Tensor]] = []
+    module: Any = WithBuffers()
+    gradients = SharedGradients(Twin(0, 2))
+    monkeypatch.setattr(gradients, "_wrap", lambda _: None)
+    monkeypatch.setattr(gradients, "_model", Called())
+    for last in (False, True):
+        gradients.backward([module], lambda: module.weight.sum(), lambda loss: loss, last=last)
+        assert len(averaged) == last
+    assert [each is module.baseline for each in averaged[0]] == [True]
 
 
 def test_parameters_without_a_part_in_the_features_are_frozen() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from showattend.model.checkpoint import load
 from showattend.training.state import _steps_done
 from showattend.training.trainer import train
 
-from .test_processes import same
+from .test_processes import kill, same
 
 pytestmark = pytest.mark.slow
 BATCH = 4
@@ -89,19 +88,6 @@ def finish(*runs: tuple[subprocess.Popen[str], Path]) -> None:
     finally:
         for run, _ in runs:
             kill(run)
-
-
-def kill(run: subprocess.Popen[str]) -> None:
-    """As if the machine lost its power: the launcher and all that it has started."""
-    workers = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(run.pid)], capture_output=True, text=True
-    ).stdout.split()
-    for pid in (str(run.pid), *workers):
-        try:
-            os.kill(int(pid), signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    run.wait()
 
 
 @pytest.mark.parametrize("path", ["toy/dataset.jsonl", "shards/*.tar"])

@@ -20,6 +20,7 @@ from showattend.exceptions import ConfigError, UserError
 from showattend.model.checkpoint import load, load_tensors
 from showattend.system.processes import Processes, join, others
 from showattend.training.gradients import SharedGradients
+from showattend.training.state import _steps_done
 from showattend.training.trainer import train
 
 STEPS = 20
@@ -93,6 +94,19 @@ def several(config: Path, *overrides: str, wait: bool = True) -> subprocess.Pope
     return run
 
 
+def kill(run: subprocess.Popen[str]) -> None:
+    """As if the machine lost its power: the launcher and all that it has started."""
+    workers = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(run.pid)], capture_output=True, text=True
+    ).stdout.split()
+    for pid in (str(run.pid), *workers):
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    run.wait()
+
+
 def figures(folder: Path) -> dict[str, float]:
     (entry,) = json.loads((folder / "training.json").read_text())["history"]
     return {key: value for key, value in entry.items() if key not in ("phase", "seconds")}
@@ -157,6 +171,16 @@ def test_two_processes_train_other_decoders_as_one_does(
 
 
 @pytest.mark.slow
+def test_two_processes_train_several_maps_as_one_does(config: Path, tmp_path: Path) -> None:
+    """With a loss of the attention's own, averaged over captions."""
+    changes = ["attention.kind=multi_hop", "attention.hops=3", "attention.hop_penalty=0.5"]
+    whole = [f"train.out={tmp_path / 'one'}", f"train.batch_size={2 * BATCH}"]
+    train(load_config(config, [*changes, *whole]))
+    several(config, f"train.out={tmp_path / 'two'}", *changes)
+    same(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
 def test_two_processes_train_stages_of_the_encoder_as_one_does(
     config: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +232,7 @@ def test_a_process_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         lambda: processes.gather(1),
         lambda: processes.add([1, 2]),
         lambda: processes.any([True, False]),
+        lambda: processes.average([torch.ones(2)]),
         lambda: processes.from_first(lambda: 1),
         lambda: SharedGradients(processes).backward([module], gone, gone, last=True),
     ):
@@ -267,18 +292,30 @@ def test_a_process_without_a_gpu_is_told_how_many_there_are(
 
 
 @pytest.mark.slow
-def test_several_processes_go_on_where_they_were_killed(config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["soft", "hard"])
+def test_several_processes_go_on_where_they_were_killed(
+    mode: str, config: Path, tmp_path: Path
+) -> None:
+    """In hard mode with the baseline, which every process computes from its own captions."""
     changes = ("train.epochs=3", "decoder.dropout=0.3", "train.save_every=0")
+    changes += (f"attention.mode={mode}",)
     several(config, f"train.out={tmp_path / 'whole'}", *changes)
     killed = several(config, f"train.out={tmp_path / 'killed'}", *changes, wait=False)
     state = tmp_path / "killed" / "state.safetensors"
-    while not state.exists() and killed.poll() is None:
+    while killed.poll() is None and _steps_done(state.parent) < (0, 5):
         time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
+    kill(killed)
     killed.communicate()
+    assert (0, 5) <= _steps_done(state.parent) < (2, 0)
     several(config, f"train.out={tmp_path / 'killed'}", "--resume", *changes)
     one, other = load(tmp_path / "killed"), load(tmp_path / "whole")
     for key, value in other.weights.items():
         assert torch.equal(one.weights[key], value), key
+    states = [
+        load_tensors(tmp_path / out / state.name, "a state")[0] for out in ("killed", "whole")
+    ]
+    for key, value in states[1].items():
+        if not key.startswith("random."):
+            assert torch.equal(states[0][key], value), key
     with pytest.raises(Exception, match=r"processes was 2, is 1"):
         train(load_config(config, [f"train.out={tmp_path / 'whole'}", *changes]), resume=True)
