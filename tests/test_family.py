@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from showattend.captioner import Captioner
 from showattend.config import Config
@@ -43,13 +44,17 @@ OWN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def sections(decoder: str, kind: str, mode: str, sentinel: bool) -> Sections:
-    """A config's attention and decoder sections; a sentinel needs what it needs."""
+OVER_GRID = {"self_attention": 2, "self_attention_dim": 32, "self_attention_heads": 2}
+
+
+def sections(decoder: str, kind: str, mode: str, sentinel: bool, refined: bool = False) -> Sections:
+    """A config's attention, decoder and encoder sections; a sentinel needs what it needs."""
     with_sentinel = {"attend_with": "current", "gate": "none"} if sentinel else {}
     more = with_sentinel if decoder == "lstm" else OWN if decoder in BLOCKS else {}
     return {
         "attention": {"kind": kind, "mode": mode, "sentinel": sentinel},
         "decoder": {"kind": decoder, **more},
+        "encoder": {"size": 64, **(OVER_GRID if refined else {})},
     }
 
 
@@ -73,22 +78,34 @@ def is_quick(decoder: str, kind: str, mode: str, sentinel: bool) -> bool:
     return kind == "additive" or (mode == "soft" and not sentinel)
 
 
+def is_refined(decoder: str, kind: str, mode: str, sentinel: bool) -> bool:
+    """Whether it is also tried with self-attention over the grid: the LSTM with all, then each."""
+    return decoder == "lstm" or (kind, mode, sentinel) == ("additive", "soft", False)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy(tmp_path_factory.mktemp("toy"), images=24, size=64)
 
 
 @pytest.mark.parametrize(
-    "combination",
+    ("combination", "refined"),
     [
-        pytest.param(each, id="-".join(map(str, each)), marks=() if quick else pytest.mark.slow)
+        pytest.param(
+            each,
+            refined,
+            id="-".join(map(str, each)) + ("-refined" if refined else ""),
+            marks=() if is_quick(*each) and not refined else pytest.mark.slow,
+        )
         for each in EVERY
         if makes_sense(*each)
-        for quick in (is_quick(*each),)
+        for refined in (False, True)
+        if is_refined(*each) or not refined
     ],
 )
 def test_what_makes_sense_works(
     combination: tuple[str, str, str, bool],
+    refined: bool,
     data: Path,
     encoder_once: Callable[..., None],
     photos: list[Path],
@@ -96,7 +113,7 @@ def test_what_makes_sense_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(graphs, "write_graph", encoder_once)
-    given = sections(*combination)
+    given = sections(*combination, refined)
     run = tmp_path / "run"
     config = config_of(data, run, given)
     record = train(config)
@@ -138,15 +155,31 @@ def test_what_makes_sense_works(
     if combination[2] == "hard":  # sampled locations
         assert found.parts is not None
         np.testing.assert_array_equal(found.parts.max((2, 3)), 1)
-    assert captioner.has_self_attention == (combination[0] in BLOCKS)
+    assert captioner.has_self_attention == (refined or combination[0] in BLOCKS)
     if captioner.has_self_attention:
         found = captioner.with_self_attention(found)
-        assert found.self_attention is not None
-        assert found.self_attention.words is not None
-        T = len(found.words) + 1
-        assert found.self_attention.words.shape == (2, 2, T, T)
-        found.save_overlay(tmp_path / "words.png", layout="words")
+        seen = found.self_attention
+        assert seen is not None
+        assert (seen.words is not None) == (combination[0] in BLOCKS)
+        if seen.words is not None:
+            T = len(found.words) + 1
+            assert seen.words.shape == (2, 2, T, T)
+            found.save_overlay(tmp_path / "words.png", layout="words")
+        assert (seen.grid is not None) == refined
+        if seen.grid is not None:
+            assert seen.grid.shape == (2, 2, *2 * (found.attention[0].size,))
+            np.testing.assert_allclose(seen.grid.sum(-1), 1, atol=1e-5)
     found.save_overlay(tmp_path / "figure.png")
+    found.save_overlay(tmp_path / "matrix.png", layout="matrix")
+    if names:
+        found.save_overlay(tmp_path / "parts.png", layout="parts")
+    for picture in tmp_path.glob("*.png"):
+        with Image.open(picture) as drawn:
+            assert drawn.convert("L").getextrema() != (255, 255), picture.name
+    found.save_overlay(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert found.text in page
+    assert all(name in page for name in names)
     found.save_overlay(tmp_path / "maps.npz")
     found.save_overlay(tmp_path / "maps.json")
     maps = np.load(tmp_path / "maps.npz")
@@ -166,6 +199,7 @@ def config_of(data: Path, out: Path, given: Sections) -> Config:
         out,
         attention=given["attention"],
         decoder={"projection_dim": 24, **given["decoder"]},
+        encoder=given["encoder"],
         train={"epochs": 1, "batch_size": 1, "lr": 2e-3, "warmup": 0.0},
     )
 

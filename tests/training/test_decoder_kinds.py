@@ -40,6 +40,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "lstm over a refined grid": {"decoder": {"kind": "lstm"}, "encoder": OVER_GRID},
     "masked over a refined grid": {"decoder": {"kind": "masked", **BLOCKS}, "encoder": OVER_GRID},
 }
+KINDS |= {
+    f"{kind} over a refined grid": {**KINDS[kind], "encoder": OVER_GRID}
+    for kind in ("luong", "updown", "transformer")
+}
+SLOW = list(KINDS)[-3:]
+EVERY = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in KINDS]
 Make = Callable[..., Config]
 
 
@@ -87,7 +93,7 @@ def test_every_kind_is_here() -> None:
     assert {each["decoder"]["kind"] for each in KINDS.values()} == set(DECODERS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_it_learns_in_every_phase(kind: str, runs: Callable[[str], Any]) -> None:
     _, record, log = runs(kind)
     phases = [entry["phase"] for entry in record["history"]]
@@ -99,7 +105,7 @@ def test_it_learns_in_every_phase(kind: str, runs: Callable[[str], Any]) -> None
     assert last < first - 0.3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_kill_and_a_resume_change_nothing(
     kind: str, runs: Callable[[str], Any], config: Make, tmp_path: Path
 ) -> None:
@@ -114,7 +120,7 @@ def test_a_kill_and_a_resume_change_nothing(
     same_weights(out, tmp_path / "killed")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_model_captions_as_it_did_and_says_what_it_is(
     kind: str, runs: Callable[[str], Any], photos: list[str], tmp_path: Path
 ) -> None:
@@ -145,13 +151,13 @@ def test_a_model_captions_as_it_did_and_says_what_it_is(
         assert (tmp_path / f"figure{suffix}").stat().st_size > 300
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_it_looks_at_other_sizes(kind: str, runs: Callable[[str], Any], photos: list[str]) -> None:
     captioner = Captioner.from_pretrained(runs(kind)[0], size=128)
     assert captioner.caption(photos[0]).attention.shape[1:] == (4, 4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_gaps_are_filled(kind: str, runs: Callable[[str], Any], photos: list[str]) -> None:
     captioner = Captioner.from_pretrained(runs(kind)[0])
     caption = captioner.fill(photos[0], "a ___ circle above a ___", candidates=3)
@@ -165,7 +171,7 @@ def test_gaps_are_filled(kind: str, runs: Callable[[str], Any], photos: list[str
         assert all(word in captioner.vocabulary for word, _ in gap.candidates)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_it_goes_on_from_a_model(
     kind: str, runs: Callable[[str], Any], config: Make, tmp_path: Path
 ) -> None:
@@ -177,7 +183,7 @@ def test_it_goes_on_from_a_model(
     assert trainer.validate()["val_loss"] == pytest.approx(kept["val_loss"], abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_bf16_trains_as_fp32_does(kind: str, config: Make, tmp_path: Path) -> None:
     short = {"epochs": 1, "rare_words": 0.0, "ema": 0.0}
     losses = {}
@@ -208,7 +214,7 @@ def test_its_export_says_the_same(
             np.testing.assert_allclose(one.attention, other.attention, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_temperature_can_be_fitted(kind: str, runs: Callable[[str], Any], toy: Path) -> None:
     captioner = Captioner.from_pretrained(runs(kind)[0])
     assert 0.25 <= fit_temperature(captioner, list(read_dataset(toy))[:4]) <= 8
