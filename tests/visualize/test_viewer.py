@@ -241,9 +241,10 @@ def test_small_multiples_show_each_part(visit: Visit, tmp_path: Path) -> None:
     assert picked() == ["all together"]
     multiples.locator("button").nth(2).tap()
     assert picked() == ["layer 1, head 2"]
-    assert "(layer 1, head 2): looked most at the upper right" in tab.locator(
-        ".reading"
-    ).text_content()
+    assert (
+        "(layer 1, head 2): looked most at the upper right"
+        in tab.locator(".reading").text_content()
+    )
     for key in ("ArrowRight", "End", "ArrowRight", "Enter"):
         tab.keyboard.press(key)
     assert picked() == ["layer 2, head 2"]
