@@ -7,7 +7,8 @@ and lets `Captioner.fill` list five candidates: search for a model that writes f
 prediction from both sides for a masked one. Prints how often the hidden word is the first candidate
 and how often it is among the five, for content and for function words. Photographs, captions and
 words are selected with a fixed seed; words that the model does not know are never hidden. Other
-words than the hidden one may be right too. --output keeps the figures and all gaps as a record.
+words than the hidden one may be right too. --output keeps the figures and all gaps as a record,
+without the captions' text.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Hidden(NamedTuple):
     """A caption with one word hidden."""
 
     record: Record
-    sentence: str  # with ___ in the place of the word
+    place: int  # of the word in the sentence
+    sentence: str  # with ___ in that place
     word: str
 
 
@@ -54,7 +56,7 @@ def hide(records: Sequence[Record], known: Vocabulary, most: int) -> list[Hidden
         if places:
             place = draw.choice(places)
             sentence = " ".join([*words[:place], "___", *words[place + 1 :]])
-            found.append(Hidden(record, sentence, words[place]))
+            found.append(Hidden(record, place, sentence, words[place]))
     return found
 
 
@@ -62,8 +64,9 @@ def measure(captioner: Captioner, hidden: Sequence[Hidden]) -> dict[str, Any]:
     """Fill the gaps; count where the hidden words are among the candidates.
 
     Returns:
-        gaps: For each, image, sentence, word, candidates with probabilities, and rank from 1 or
-        None; counts: for each kind of word, and all, the number of gaps, of first and of five.
+        gaps: For each, image, place in the caption, kind, candidates with probabilities, and rank
+        from 1 or None; counts: for each kind of word, and all, the number of gaps, of first and of
+        five.
 
     Raises:
         UserError: There is no caption with a word that the model knows.
@@ -74,23 +77,24 @@ def measure(captioner: Captioner, hidden: Sequence[Hidden]) -> dict[str, Any]:
         [],
         {kind: dict.fromkeys(("gaps", "first", "five"), 0) for kind in ("all", *KINDS)},
     )
-    for record, sentence, word in hidden:
+    for record, place, sentence, word in hidden:
         (gap,) = captioner.fill(record.path, sentence, candidates=FEW).gaps
         listed = [each for each, _ in gap.candidates]
         rank = listed.index(word) + 1 if word in listed else None
+        kind = KINDS[word in FUNCTION_WORDS]
         gaps.append(
             {
                 "image_id": record.image_id,
-                "sentence": sentence,
-                "word": word,
+                "place": place,
+                "kind": kind,
                 "candidates": [list(each) for each in gap.candidates],
                 "rank": rank,
             }
         )
-        for kind in ("all", KINDS[word in FUNCTION_WORDS]):
-            counts[kind]["gaps"] += 1
-            counts[kind]["first"] += rank == FIRST
-            counts[kind]["five"] += rank is not None
+        for each in (counts["all"], counts[kind]):
+            each["gaps"] += 1
+            each["first"] += rank == FIRST
+            each["five"] += rank is not None
     return {"counts": counts, "gaps": gaps}
 
 

@@ -30,7 +30,8 @@ def test_one_known_word_of_each_caption_is_hidden() -> None:
     assert len({each.record.image_id for each in hidden}) == 30
     assert {each.word for each in hidden} == {"a", "brown", "dog", "on", "runs", "the"}
     for each in hidden:
-        assert each.sentence.split().count("___") == 1
+        assert each.sentence.split().index("___") == each.place
+        assert each.sentence.count("___") == 1
         whole = each.sentence.replace("___", each.word)
         assert whole in ("a dog runs on zqxj", "the brown dog runs")
     assert script.hide(records(40), known, 30) == hidden, "repeatable"
@@ -51,9 +52,9 @@ def test_ranks_are_counted_by_kind_of_word() -> None:
 
     (record,) = records(1)
     hidden = [
-        script.Hidden(record, "a ___ runs", "dog"),
-        script.Hidden(record, "a ___ sleeps", "cat"),
-        script.Hidden(record, "___ dog", "a"),
+        script.Hidden(record, 1, "a ___ runs", "dog"),
+        script.Hidden(record, 1, "a ___ sleeps", "cat"),
+        script.Hidden(record, 0, "___ dog", "a"),
     ]
     found = script.measure(SimpleNamespace(fill=fill), hidden)
     assert found["counts"] == {
@@ -80,7 +81,9 @@ def test_a_real_model_and_its_record(
     found = json.loads(output.read_text(encoding="utf-8"))
     (gap,) = found["gaps"]
     captioner = Captioner.from_pretrained("everyday", device="cpu", precision="fp32")
-    (mine,) = captioner.fill(photo, gap["sentence"]).gaps
+    words = ["a", "woman", "is", "standing"]
+    words[gap["place"]] = "___"
+    (mine,) = captioner.fill(photo, " ".join(words)).gaps
     assert [word for word, _ in mine.candidates] == [word for word, _ in gap["candidates"]]
     assert found["provenance"]["command"][0] == "fill_gaps.py"
     assert found["provenance"]["data"]["annotations"]
