@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", help="a shipped model's name, a directory or a file")
     parser.add_argument("annotations", type=Path)
     parser.add_argument("images", type=Path)
-    parser.add_argument("--captions", type=int, default=50, help="maximum, one a photograph")
+    parser.add_argument("--captions", type=int, default=50, help="maximum, one per photograph")
     parser.add_argument("--output", type=Path, help="keep the figures as a record (.json)")
     args = parser.parse_args(arguments)
     remember_command(sys.argv[1:] if arguments is None else arguments, "fill_gaps.py")
