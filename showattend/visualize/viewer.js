@@ -192,6 +192,8 @@ const showattend = (() => {
       this.reading = make("p", { class: "reading", role: "status" });
       this.note = make("p", { class: "note", hidden: true });
       this.gaps = make("ul", { class: "gaps" });
+      this.filling = make("section", { "aria-labelledby": `${this.id}-gaps`, hidden: true },
+        make("h2", { id: `${this.id}-gaps` }, "Words filled in"), this.gaps);
       this.doing = make("div", { class: "buttons doing" });
       this.plain = make("button", { type: "button", click: () => this.pin(null) }, "Photo only");
       this.player = make("button", { type: "button", click: () => this.play() }, "Play");
@@ -217,9 +219,7 @@ const showattend = (() => {
           make("div", { class: "side" }, make("div", { class: "stage" }, this.canvas)),
           make("div", { class: "panel" },
             this.sentence, this.note,
-            make("section", { class: "filled", "aria-labelledby": `${this.id}-gaps` },
-              make("h2", { id: `${this.id}-gaps` }, "Words filled in"), this.gaps),
-            this.reading,
+            this.filling, this.reading,
             make("div", { class: "buttons" }, this.plain, this.player),
             this.doing, this.extra, this.multiples,
             make("div", { class: "sliders" }, this.parts,
@@ -341,7 +341,9 @@ const showattend = (() => {
           }), make("span", {}, each))));
       this.drawn = null;
       this.mark(kept);
-      this.gaps.replaceChildren(...(this.caption.gaps ?? []).map((gap) => this.filled(gap)));
+      const gaps = this.caption.gaps ?? [];
+      this.filling.hidden = !gaps.length;
+      this.gaps.replaceChildren(...gaps.map((gap) => this.filled(gap)));
       this.tabulate();
       this.player.disabled = this.plain.disabled = !this.at.length;
       this.pin(only ? this.at[0] ?? null : null);
