@@ -11,23 +11,23 @@ import pytest
 
 from showattend.model.attention import ATTENTIONS
 from showattend.model.decoders import DECODERS
+from showattend.model.decoders.refined import GridSelfAttention
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "attention-family.md"
-BLOCK = re.compile(r"<!-- code: (\S+) (\w+)\.(\w+) -->\n```python\n(.*?)```\n", re.DOTALL)
+BLOCK = re.compile(r"<!-- code: (\S+) (?:(\w+)\.)?(\w+) -->\n```python\n(.*?)```\n", re.DOTALL)
 BLOCKS = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
 
 
 def code_of(file: str, owner: str, method: str) -> str:
-    """The body of a method without its docstring, as it stands in the source."""
+    """The body of a method, or of a function without an owner, without its docstring."""
     source = (ROOT / "showattend" / file).read_text(encoding="utf-8")
-    (cls,) = (
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef) and node.name == owner
-    )
+    body = ast.parse(source).body
+    if owner:
+        (cls,) = (node for node in body if isinstance(node, ast.ClassDef) and node.name == owner)
+        body = cls.body
     (function,) = (
-        node for node in cls.body if isinstance(node, ast.FunctionDef) and node.name == method
+        node for node in body if isinstance(node, ast.FunctionDef) and node.name == method
     )
     first = function.body[1] if ast.get_docstring(function) else function.body[0]
     lines = source.splitlines()[first.lineno - 1 : function.end_lineno]
@@ -46,7 +46,8 @@ def test_every_kind_is_on_the_page() -> None:
         if not kind.startswith("my_"):  # other tests register examples
             assert re.search(rf"\b{kind}\b", first), kind
     shown = {file for file, *_ in BLOCKS}
-    files = {Path(cls.__module__.replace(".", "/")) for cls in ATTENTIONS.values()}
+    kinds = (*ATTENTIONS.values(), *DECODERS.values(), GridSelfAttention)
+    files = {Path(cls.__module__.replace(".", "/")) for cls in kinds}
     for file in files:
         if file.parts[0] == "showattend":
-            assert file.relative_to("showattend").with_suffix(".py").as_posix() in shown
+            assert file.relative_to("showattend").with_suffix(".py").as_posix() in shown, file

@@ -68,7 +68,8 @@ def compare(
         seeds: The number of seeds; each config is trained with the seeds 0 to ``seeds - 1``.
         overrides: ``section.key=value``, applied to all configs.
         objects: Photographs with object masks, on which every run's maps are measured.
-        samples: The number of validation photographs that the page shows with all rows' captions.
+        samples: The number of validation photographs that the report shows with all rows'
+            captions; the page draws their maps too.
         watch: Makes a context manager from a run's title; it returns the run's reporter.
 
     Returns:
@@ -122,9 +123,12 @@ def compare(
         write(made)
     if made.results:
         try:
-            write_page(made, draw_samples(made, samples))
+            made.samples = draw_samples(made, samples)
+            write_page(made)
         except UserError as error:
             _log.warning(f"{made.out / PAGE}: not written ({error})")
+        if made.samples:
+            write(made)
     return made
 
 

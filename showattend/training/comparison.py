@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from showattend.config import Config
+from showattend.data.records import Record
 from showattend.evaluation.scores.lengths import range_text
 from showattend.evaluation.scores.statistics import METRICS, over_seeds, paired_difference
 from showattend.model.score_settings import describe_settings, search_settings
@@ -46,6 +48,25 @@ class Row:
 
 
 @dataclass
+class Sample:
+    """A validation photograph with its human captions and those of every row.
+
+    Attributes:
+        record: The photograph and its human captions.
+        said: For each row that could caption it: the row's name, caption, and figure as JPEG.
+    """
+
+    record: Record
+    said: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """Convert to plain values, without figures."""
+        said = {name: text for name, text, _ in self.said}
+        people = list(self.record.captions)
+        return {"image": str(self.record.path), "references": people, "captions": said}
+
+
+@dataclass
 class Comparison:
     """The results so far.
 
@@ -57,6 +78,7 @@ class Comparison:
         results: The content of ``results.json`` for each finished run.
         failures: The reason, in one line, for each failed run.
         grounding: The result of `ground_run` for each finished run, if objects were given.
+        samples: Photographs that all rows captioned, once everything else is done.
     """
 
     rows: list[Row]
@@ -66,6 +88,7 @@ class Comparison:
     results: dict[Run, dict[str, Any]] = field(default_factory=dict)
     failures: dict[Run, str] = field(default_factory=dict)
     grounding: dict[Run, dict[str, Any]] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
 
     def of(self, row: Row) -> dict[int, dict[str, Any]]:
         """Return the results of a row's finished runs, by seed."""
@@ -133,6 +156,7 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         "rows": rows,
         "failed": {title(run): problem for run, problem in comparison.failures.items()},
         "notes": notes(comparison),
+        "samples": [each.plain() for each in comparison.samples],
     }
 
 
@@ -320,9 +344,8 @@ def _costs(found: Mapping[str, Any]) -> Table:
 
 
 def _lengths(found: Mapping[str, Any]) -> Iterator[Table]:
-    by_images = (("CIDEr", "CIDEr"), ("BLEU-4", "BLEU-4"))
-    for metric, key in by_images:
-        header, rows = _by_length(found, "scores", key, whole=False)
+    for metric in ("CIDEr", "BLEU-4"):
+        header, rows = _by_length(found, "scores", metric, whole=False)
         note = (
             f"{metric} of images by the mean number of words of their human captions; the last row "
             "has the number of images."
@@ -396,7 +419,7 @@ def _lead(interval: Sequence[float]) -> str:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """Format the report as Markdown: the tables, and how they were made."""
+    """Format the report as Markdown: the tables, how they were made, and what the models say."""
     lines: list[str] = []
     for number, table in enumerate(tables(comparison)):
         words = 3 if number == 0 else 1  # the number of left-aligned columns
@@ -409,7 +432,17 @@ def to_markdown(comparison: Comparison) -> str:
             below = [f"- {line}" for line in notes(comparison)]
             below[0] = f"- Command: `{comparison.command}`"
             lines += [*below, ""]
+    lines += ["## What they say", ""] if comparison.samples else []
+    for each in (sample.plain() for sample in comparison.samples):
+        told = [*each["captions"].items(), *(("a person", text) for text in each["references"])]
+        lines += [f"### {_escaped(Path(each['image']).name)}", ""]
+        lines += [*(f"- {_escaped(name)}: {_escaped(text)}" for name, text in told), ""]
     return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """One line of text with what Markdown would read as its own escaped."""
+    return re.sub(r"([\\`*_<>\[\]#|&])", r"\\\1", " ".join(text.split()))
 
 
 def title(run: Run) -> str:

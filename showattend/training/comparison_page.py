@@ -6,7 +6,6 @@ import base64
 import html
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from showattend.captioner import Captioner
@@ -15,7 +14,7 @@ from showattend.data.records import Record
 from showattend.exceptions import ImageError
 from showattend.model.checkpoint import FILE_NAME
 from showattend.system.files import write_text
-from showattend.training.comparison import Comparison, Table, notes, tables
+from showattend.training.comparison import Comparison, Sample, Table, notes, tables
 from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent
 from showattend.visualize import figure_bytes
@@ -47,19 +46,6 @@ h3 { font-size: 0.95rem; margin: 0 0 4px; overflow-wrap: anywhere; }
 .samples figcaption { padding: 8px 12px; }
 ul.references { color: var(--quiet); margin: 4px 0 12px; padding-left: 20px; }
 """
-
-
-@dataclass
-class Sample:
-    """A validation photograph with its human captions and those of every row.
-
-    Attributes:
-        record: The photograph and its human captions.
-        said: For each row that could caption it: the row's name, caption, and figure as JPEG.
-    """
-
-    record: Record
-    said: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
 def draw_samples(
@@ -107,24 +93,24 @@ def _chosen(comparison: Comparison, count: int) -> list[Record]:
     return random.Random(SEED).sample(records, min(count, len(records)))
 
 
-def write_page(comparison: Comparison, samples: Sequence[Sample]) -> None:
+def write_page(comparison: Comparison) -> None:
     """Write ``comparison.html``, a self-contained file.
 
     Raises:
         UserError: The file cannot be written.
     """
-    write_text(comparison.out / NAME, to_html(comparison, samples))
+    write_text(comparison.out / NAME, to_html(comparison))
 
 
-def to_html(comparison: Comparison, samples: Sequence[Sample]) -> str:
+def to_html(comparison: Comparison) -> str:
     """Format the report as an HTML page."""
     first, *others = tables(comparison) or [Table("Comparison", (), [], "")]
     how = "".join(f"<li>{html.escape(line)}</li>" for line in notes(comparison))
     body = [_section(first, 3), f'<ul class="references">{how}</ul>']
     body += [_section(table, 1) for table in others]
-    if samples:
+    if comparison.samples:
         body.append("<h2>What they say, and where they look</h2>")
-        body += [_sample(sample) for sample in samples]
+        body += [_sample(sample) for sample in comparison.samples]
     foot = "<p>Outlines hold half of a word's attention; grey words looked everywhere.</p>"
     return shell(
         f"Comparison of {len(comparison.rows)} models",

@@ -17,6 +17,7 @@ from showattend.text.tokenizer import pieces
 from showattend.visualize.focus import bright_of, everywhere, looked
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
+    SENTINEL,
     chance_of,
     details_of,
     fitted,
@@ -25,6 +26,7 @@ from showattend.visualize.heat import (
     paint,
     photo_of,
     positions_of,
+    sentinel_of,
 )
 from showattend.visualize.sheet import INK, QUIET, Sheet, pixels_of
 
@@ -177,13 +179,14 @@ class _Bar:
             self.shared = " · ".join(filter(None, (self.shared, common)))
         sheet = self._sheet()
         room = width - 2 * self._px(MARGIN)
-        self.shortage = sheet.wrapped(sheet.letters.shortage, NOTE, room)
+        notes = [sheet.letters.shortage, "" if caption.sentinel is None else SENTINEL]
+        self.below = [line for note in notes for line in sheet.wrapped(note, NOTE, room)]
         self.places = self._place(sheet)
         lines = 1 + max((place.line for place in self.places), default=0)
         self.line = self._px(SAID * SPACING)
         self.top = self._px(MARGIN * 0.6)
         self.said = self.top + lines * self.line  # height of the words' part
-        self.height = self.said + self._px((1 + len(self.shortage)) * NOTE * SPACING + MARGIN)
+        self.height = self.said + self._px((1 + len(self.below)) * NOTE * SPACING + MARGIN)
         # Each word is drawn once dark and once pale; frames are assembled from those.
         self.dark, self.pale = self._words(INK), self._words(PALE)
 
@@ -216,6 +219,7 @@ class _Bar:
         note = bright_of(self.caption)
         if t is not None:
             facts = [f"{t + 1} of {len(self.caption.words)}", chance_of(self.caption, t)]
+            facts.append(sentinel_of(self.caption, t))
             if self.caption.unsure[t]:
                 facts.append("unsure")
             if not looked(self.caption)[t]:
@@ -224,7 +228,7 @@ class _Bar:
                 facts.append(f"{details_of(self.caption, t)} bits")
             note = " · ".join(filter(None, (*facts, self.shared)))
         room = self.width - 2 * self._px(MARGIN)
-        for number, text in enumerate([note, *self.shortage]):
+        for number, text in enumerate([note, *self.below]):
             y = self._px((number * SPACING + 1.2) * NOTE)
             size = float(NOTE)
             while sheet.text_width(text, size) > room and size > 1:
@@ -257,7 +261,7 @@ class _Bar:
         return Sheet(
             self.width,
             f"{self.caption.text} {self.caption.raw} {self.shared} {bright_of(self.caption)} "
-            f"{everywhere(self.caption)} of unsure 0123456789%βH·.",
+            f"{everywhere(self.caption)} of unsure {SENTINEL} 0123456789%βH·.",
             self.unit,
         )
 

@@ -16,7 +16,15 @@ from PIL import Image
 from showattend.caption import Caption
 from showattend.exceptions import UserError
 from showattend.visualize.focus import full_share, sharpest, shown_of
-from showattend.visualize.heat import SCALES, Heat, chance_of, photo_of, positions_of
+from showattend.visualize.heat import (
+    SCALES,
+    SENTINEL,
+    Heat,
+    chance_of,
+    photo_of,
+    positions_of,
+    sentinel_of,
+)
 from showattend.visualize.layout import (
     DEFAULT_WIDTH,
     GAP,
@@ -74,7 +82,7 @@ def draw_parts(
     names = [TOGETHER, *caption.part_names]
     lines = math.ceil(len(names) / ACROSS)
     columns = math.ceil(len(names) / lines)  # rows of even length
-    told = f"{caption.text} {caption.raw} {' '.join(names)} 0123456789%sentinel"
+    told = f"{caption.text} {caption.raw} {' '.join(names)} 0123456789%·{SENTINEL}"
 
     def px(length: float) -> int:
         return round(length * unit)
@@ -90,7 +98,10 @@ def draw_parts(
     strip, row = px(NOTE * 1.7), panel[1] + px(GAP * 0.7)
     block = px(LABEL * 2) + lines * (strip + row) + px(GAP)
     top = px(MARGIN + len(headline) * HEADLINE * 1.35)
-    sheet.set_height(top + len(positions) * block + px(MARGIN * 0.6))
+    note = "" if caption.sentinel is None else SENTINEL
+    notes = sheet.wrapped(note, NOTE, sheet.width - 2 * px(MARGIN))
+    bottom = top + len(positions) * block
+    sheet.set_height(bottom + px(len(notes) * NOTE * 1.5 + MARGIN * 0.6))
     if sheet.height > LONGEST_SIDE:
         raise UserError(
             f"the figure would be {sheet.height} pixels high, more than {LONGEST_SIDE}; "
@@ -102,10 +113,7 @@ def draw_parts(
         y = top + number * block
         sheet.text(px(MARGIN), y + px(LABEL * 1.2), caption.words[t], LABEL, theme.ink, bold=True)
         beside = px(MARGIN) + sheet.text_width(caption.words[t], LABEL, bold=True) + px(12)
-        facts = [chance_of(caption, t)]
-        if caption.sentinel is not None:
-            facts.append(f"{caption.sentinel[t]:.0%} kept for the sentinel")
-        said = " · ".join(filter(None, facts))
+        said = " · ".join(filter(None, (chance_of(caption, t), sentinel_of(caption, t))))
         sheet.text(beside, y + px(LABEL * 1.2), said, NOTE, theme.quiet)
         maps = [caption.attention[t], *caption.parts[t]]
         for index, (name, each) in enumerate(zip(names, maps, strict=True)):
@@ -116,6 +124,9 @@ def draw_parts(
             sheet.text(x, at - px(6), name, NOTE * shrink, theme.quiet)
             full = common if scale == "common" else full_share(each)
             sheet.photo(x, at, photo, panel, Heat(each, caption.geometry, full), **look)
+    for number, line in enumerate(notes):
+        y = bottom + px((number * 1.5 + 0.8) * NOTE)
+        sheet.text(px(MARGIN), y, line, NOTE, theme.quiet)
     return sheet.figure
 
 
@@ -142,7 +153,7 @@ def draw_matrix(
     shares, blocks = region_shares(caption.attention[positions])
     down, across = len(blocks[0]), len(blocks[1])
     labels = [caption.words[t] for t in positions]
-    told = f"{caption.text} {caption.raw} {shown_of(caption)} sentinel 0123456789.%×"
+    told = f"{caption.text} {caption.raw} {shown_of(caption)} {SENTINEL} 0123456789.%×"
     measure = Sheet(100, told, 1.0, theme)
     side = max((measure.text_width(each, LABEL) for each in labels), default=0) + 14
     sentinel = caption.sentinel
@@ -164,7 +175,7 @@ def draw_matrix(
         "black: none."
     )
     if sentinel is not None:
-        note += " The last column: what stayed with the sentinel; white: all."
+        note += f" The last column, white for all of it: {SENTINEL[0].lower()}{SENTINEL[1:]}"
     notes = sheet.wrapped(note, NOTE, room)
     top = px(MARGIN + len(headline) * HEADLINE * 1.35 + GAP * 0.4)
     cell = px(CELL)

@@ -23,6 +23,7 @@ from showattend.visualize.focus import (
 )
 from showattend.visualize.fonts import right_to_left
 from showattend.visualize.heat import (
+    SENTINEL,
     chance_of,
     details_of,
     full_heat,
@@ -30,6 +31,7 @@ from showattend.visualize.heat import (
     paint,
     photo_of,
     positions_of,
+    sentinel_of,
 )
 from showattend.visualize.layout import (
     GAP,
@@ -181,8 +183,8 @@ _SIGNS = "0123456789.,%×"
 
 
 def _beside(caption: Caption, t: int, somewhere: bool, details: bool) -> str:
-    """Return the text next to a word: its probability, and whether to trust word and map."""
-    told = [chance_of(caption, t)]
+    """Return the text next to a word: its numbers, and whether to trust word and map."""
+    told = [chance_of(caption, t), sentinel_of(caption, t)]
     if caption.unsure[t]:
         told.append("unsure")
     if not somewhere:
@@ -203,6 +205,8 @@ def _note(
         return ""
     rows, cols = caption.attention.shape[1:]
     told = [bright_of(caption)]
+    if caption.sentinel is not None:
+        told.append(SENTINEL)
     if scale == "common":
         most = full_heat(caption, 0, scale)
         cell = f"one cell of {rows}×{cols}"

@@ -161,6 +161,17 @@ def chance_of(caption: Caption, t: int) -> str:
     return "" if math.isnan(value) else f"{value:.0%}"
 
 
+SENTINEL = (
+    "Sentinel: the share of the word's attention that went to what the model knew without looking."
+)
+"""The meaning of the numbers by `sentinel_of`; a line in the notes of every figure with them."""
+
+
+def sentinel_of(caption: Caption, t: int) -> str:
+    """The printed share of word ``t`` for the sentinel; empty if the model has none."""
+    return "" if caption.sentinel is None else f"sentinel {caption.sentinel[t]:.0%}"
+
+
 def details_of(caption: Caption, t: int) -> str:
     """Return the gate of word ``t``, if there is one, and its map's entropy, for printing."""
     gate = "" if caption.betas is None else f"β {caption.betas[t]:.2f} · "

@@ -33,7 +33,7 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
 
     Returns:
         Texts, and arrays for the keys that have a shape in docs/maps.md; no gates, parts or
-        sentinel if the model has none.
+        sentinel if the model has none. All gaps are listed, whatever the words.
 
     Raises:
         UserError: A word is not in the caption.
@@ -67,6 +67,14 @@ def raw_maps(caption: Caption, words: Sequence[str] | None = None) -> dict[str, 
         maps["part_names"] = np.array(caption.part_names, dtype=np.str_)
     if caption.sentinel is not None:
         maps["sentinel"] = caption.sentinel[positions].astype(np.float32)
+    if caption.gaps:
+        most = max(len(gap.candidates) for gap in caption.gaps)
+        padded = [
+            [*gap.candidates, *[("", 0.0)] * (most - len(gap.candidates))] for gap in caption.gaps
+        ]
+        maps["gaps"] = np.array([gap.place for gap in caption.gaps], dtype=np.int64)
+        maps["gap_words"] = np.array([[word for word, _ in row] for row in padded], dtype=np.str_)
+        maps["gap_shares"] = np.array([[each for _, each in row] for row in padded], np.float64)
     if (among := caption.self_attention) is not None:
         maps["tokens"] = np.array(among.tokens, dtype=np.str_)
         maps["word_attention"] = among.words

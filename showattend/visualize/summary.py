@@ -29,7 +29,14 @@ from showattend.visualize.focus import (
     shown_of,
 )
 from showattend.visualize.fonts import right_to_left
-from showattend.visualize.heat import chance_of, details_of, heat_for, photo_of, positions_of
+from showattend.visualize.heat import (
+    SENTINEL,
+    chance_of,
+    details_of,
+    heat_for,
+    photo_of,
+    positions_of,
+)
 from showattend.visualize.layout import DEFAULT_WIDTH, LONGEST_SIDE, check_width
 from showattend.visualize.outlines import half_outline
 from showattend.visualize.sheet import Sheet
@@ -47,6 +54,7 @@ MARGIN, GAP = 44, 18
 HEADLINE, LABEL, ON_PHOTO, NOTE = 34, 21, 17, 15  # font sizes
 LABEL_STRIP, DETAILS_LINE = 38, 21  # above each panel, for its word and its numbers
 SPACING = 1.55  # of the headline's lines
+SHARE = 14  # font size of the sentinel's share, below each word
 HIGHEST = 780  # photo and panels together
 NARROWEST_FIGURE, NARROWEST_PANEL = 560, 120
 OUTLINE = 4.0  # thickness
@@ -91,7 +99,7 @@ def draw_summary(
         shown = sharpest(caption, asked, MOST) if words is None else asked[: 2 * MOST]
     photo = photo_of(caption)
     unit = (width or DEFAULT_WIDTH) / DEFAULT_WIDTH
-    written = f"{everywhere(caption)} {label_of(caption)} unsure"
+    written = f"{everywhere(caption)} {label_of(caption)} unsure {SENTINEL}"
     told = f"{caption.text} {caption.raw} 0123456789%·βH.? {written}"
     most = round((width or DEFAULT_WIDTH) - 2 * MARGIN * unit)
     strip = (LABEL_STRIP + (DETAILS_LINE if details else 0)) * unit
@@ -125,6 +133,7 @@ class _Summary:
         self.from_right = right_to_left(caption.text)
         self.label = label_of(caption)
         self.lead = self.px(NOTE * 2) if self.label else 0
+        self.spacing = SPACING if caption.sentinel is None else SPACING + SHARE * 1.3 / HEADLINE
         self.looked, self.unsure = looked(caption), caption.unsure
         # A word that looked everywhere never has a colour: it has no outline either.
         coloured = [t for t in shown if self.looked[t]]
@@ -139,7 +148,7 @@ class _Summary:
         sheet, plan = self.sheet, self.plan
         lines = self._headline()
         notes = sheet.wrapped(self._note(), NOTE, self.content)
-        above = self.lead + self.px(MARGIN * 0.8 + len(lines) * HEADLINE * SPACING + GAP * 0.5)
+        above = self.lead + self.px(MARGIN * 0.8 + len(lines) * HEADLINE * self.spacing + GAP * 0.5)
         below = self.px(GAP + len(notes) * NOTE * 1.5 + MARGIN * 0.6)
         sheet.set_height(above + plan.size[1] + below)
         if sheet.height > LONGEST_SIDE:
@@ -182,14 +191,20 @@ class _Summary:
                 x += blank
                 if t in self.colour and t - 1 in self.colour:
                     x += 0.28 * HEADLINE * sheet.unit  # two colours do not touch
-            if lines[-1] and x + wide > self.content:
+            share = sheet.text_width(self._share(t), SHARE)
+            if lines[-1] and x + max(wide, share) > self.content:
                 lines.append([])
                 x = 0.0
             if not x and t in self.colour:  # its colour begins where the lines do
                 x = 0.16 * HEADLINE * sheet.unit
             lines[-1].append((t, said, stop, x, wide))
-            x += wide
+            x += max(wide, share)
         return lines
+
+    def _share(self, t: int) -> str:
+        """The sentinel's share of word ``t``; empty if the model has none."""
+        kept = self.caption.sentinel
+        return "" if kept is None else f"{kept[t]:.0%}"
 
     def _ends(self, t: int) -> bool:
         return self.caption.words[t].endswith(".")
@@ -204,7 +219,7 @@ class _Summary:
             y = self.lead + self.px(MARGIN * 0.8 + HEADLINE)
             sheet.text(self.margin, y, "(no words)", HEADLINE, theme.quiet)
         for number, line in enumerate(lines):
-            y = self.lead + self.px(MARGIN * 0.8 + (number * SPACING + 1.0) * HEADLINE)
+            y = self.lead + self.px(MARGIN * 0.8 + (number * self.spacing + 1.0) * HEADLINE)
             for t, said, stop, offset, wide in line:
                 room = min(1.0, self.content / wide) if wide else 1.0
                 x = self._left(offset, wide * room)
@@ -216,8 +231,12 @@ class _Summary:
                     under = y + self.px(HEADLINE * 0.22)
                     sheet.line(x, x + wide * room, under, theme.quiet, dotted=True)
                 sheet.text(x, y, said, HEADLINE * room, ink, bold=t in self.colour)
+                more: dict[str, Any] = {"ha": "right"} if self.from_right else {}
+                if share := self._share(t):
+                    edge = x + wide * room if self.from_right else x
+                    under = y + self.px(HEADLINE * 0.4 + SHARE)
+                    sheet.text(edge, under, share, SHARE, theme.quiet, **more)
                 if stop:
-                    more: dict[str, Any] = {"ha": "right"} if self.from_right else {}
                     after = x - self.px(6) if self.from_right else x + wide * room + self.px(6)
                     after = after if t in self.colour else (x if self.from_right else x + wide)
                     sheet.text(after, y, stop, HEADLINE, theme.quiet, **more)
@@ -362,6 +381,8 @@ class _Summary:
             )
         if any(self.unsure):
             told.append("Dashed or dotted: unsure.")
+        if self.caption.sentinel is not None and self.caption.words:
+            told.append(f"Small numbers below the caption: {SENTINEL[0].lower()}{SENTINEL[1:]}")
         if self.details:
             if self.caption.betas is not None:
                 told.append("β: how much the image counted for the word, 0 to 1.")

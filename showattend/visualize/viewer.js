@@ -8,6 +8,7 @@ const showattend = (() => {
     "6a176e7c1d6d8c23699b2964ab2f5ebc3754ca404ad74b3fe25734eb6628f37819f8890cfb9b06fcae12fac42af6d746";
   const GLOW_COVERS = 0.55; // share of the photo at full heat
   const SMALLEST = 480; // minimum longer side of a canvas, so that a tiny photo is visible
+  const SMALL = 128; // longer side of a part's picture
 
   // --- maps -------------------------------------------------------------------------------------
 
@@ -62,18 +63,20 @@ const showattend = (() => {
     return values;
   }
 
+  // The glow in steps from cold to hot: red, green, blue, and how much it covers.
+  const steps = 1024, glow = new Float32Array(4 * (steps + 1));
+  for (let k = 0; k <= steps; k++) {
+    const stops = GLOW.length / 6 - 1, place = (k / steps) * stops;
+    const stop = Math.min(Math.floor(place), stops - 1);
+    for (let c = 0; c < 3; c++) {
+      const [a, b] = [0, 1].map((s) => parseInt(GLOW.substr(6 * (stop + s) + 2 * c, 2), 16));
+      glow[4 * k + c] = a + (b - a) * (place - stop);
+    }
+    glow[4 * k + 3] = GLOW_COVERS * (k / steps) ** 0.75;
+  }
+
   // Draw heat over a photo's pixels: dim and grey where cold, bright and glowing where hot.
   function overlay(photo, values, opacity) {
-    const steps = 1024, glow = new Float32Array(4 * (steps + 1));
-    for (let k = 0; k <= steps; k++) {
-      const stops = GLOW.length / 6 - 1, place = (k / steps) * stops;
-      const stop = Math.min(Math.floor(place), stops - 1);
-      for (let c = 0; c < 3; c++) {
-        const [a, b] = [0, 1].map((s) => parseInt(GLOW.substr(6 * (stop + s) + 2 * c, 2), 16));
-        glow[4 * k + c] = a + (b - a) * (place - stop);
-      }
-      glow[4 * k + 3] = GLOW_COVERS * (k / steps) ** 0.75;
-    }
     const result = new ImageData(photo.width, photo.height);
     const from = photo.data, to = result.data;
     for (let i = 0, p = 0; i < values.length; i++, p += 4) {
@@ -188,6 +191,9 @@ const showattend = (() => {
       });
       this.reading = make("p", { class: "reading", role: "status" });
       this.note = make("p", { class: "note", hidden: true });
+      this.gaps = make("ul", { class: "gaps" });
+      this.filling = make("section", { "aria-labelledby": `${this.id}-gaps`, hidden: true },
+        make("h2", { id: `${this.id}-gaps` }, "Words filled in"), this.gaps);
       this.doing = make("div", { class: "buttons doing" });
       this.plain = make("button", { type: "button", click: () => this.pin(null) }, "Photo only");
       this.player = make("button", { type: "button", click: () => this.play() }, "Play");
@@ -196,7 +202,11 @@ const showattend = (() => {
         change: (event) => { this.common = event.target.checked; this.draw(); },
       });
       this.part = make("select", {
-        id: `${this.id}-part`, change: () => { this.draw(); this.describe(); },
+        id: `${this.id}-part`, change: () => this.select(this.part.selectedIndex),
+      });
+      this.multiples = make("div", {
+        class: "multiples", role: "toolbar", hidden: true, "aria-label": "The word's maps, one by one",
+        keydown: (event) => this.walk(event, [...this.multiples.children]),
       });
       this.parts = make("div", { class: "check", hidden: true },
         make("label", { for: this.part.id }, "Map"), this.part);
@@ -208,9 +218,10 @@ const showattend = (() => {
         make("div", { class: "looking" },
           make("div", { class: "side" }, make("div", { class: "stage" }, this.canvas)),
           make("div", { class: "panel" },
-            this.sentence, this.note, this.reading,
+            this.sentence, this.note,
+            this.filling, this.reading,
             make("div", { class: "buttons" }, this.plain, this.player),
-            this.doing, this.extra,
+            this.doing, this.extra, this.multiples,
             make("div", { class: "sliders" }, this.parts,
               this.slider("Opacity", "opacity"), this.slider("Smoothness", "smoothness"),
               make("div", { class: "check" }, scale,
@@ -281,6 +292,12 @@ const showattend = (() => {
       this.context.imageSmoothingEnabled = times < 4; // a tiny photo keeps its pixels
       this.context.drawImage(image, 0, 0, this.canvas.width, this.canvas.height);
       this.pixels = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
+      const less = SMALL / Math.max(width, height);
+      const sides = [width, height].map((side) => Math.max(1, Math.round(side * less)));
+      const small = make("canvas", { width: sides[0], height: sides[1] }).getContext("2d");
+      small.imageSmoothingQuality = "high";
+      small.drawImage(image, 0, 0, ...sides);
+      this.small = small.getImageData(0, 0, ...sides);
       return true;
     }
 
@@ -315,12 +332,31 @@ const showattend = (() => {
       const names = this.caption.part_names ?? [];
       this.parts.hidden = !names.length;
       const kept = Math.min(Math.max(this.part.selectedIndex, 0), names.length);
-      this.part.replaceChildren(...["all together", ...names].map((each) => make("option", {}, each)));
-      this.part.selectedIndex = kept;
+      const maps = ["all together", ...names];
+      this.part.replaceChildren(...maps.map((each) => make("option", {}, each)));
+      this.multiples.replaceChildren(...(names.length ? maps : []).map((each, k) =>
+        make("button", { type: "button", click: () => this.select(k) },
+          make("canvas", {
+            width: this.small.width, height: this.small.height, "aria-hidden": "true",
+          }), make("span", {}, each))));
+      this.drawn = null;
+      this.mark(kept);
+      const gaps = this.caption.gaps ?? [];
+      this.filling.hidden = !gaps.length;
+      this.gaps.replaceChildren(...gaps.map((gap) => this.filled(gap)));
       this.tabulate();
       this.player.disabled = this.plain.disabled = !this.at.length;
       this.pin(only ? this.at[0] ?? null : null);
       this.chosen(this.caption);
+    }
+
+    // A gap's line: the word that was filled in, and what else it might be.
+    filled({ place, candidates }) {
+      const word = this.caption.words[place], shown = this.words.has(place);
+      const name = shown ? make("button", { type: "button", click: () => this.focus(place) }, word)
+        : make("strong", {}, word);
+      const others = candidates.map(([each, share]) => `${each} ${percent(share)}`);
+      return make("li", {}, name, make("span", { dir: "auto" }, others.join(" · ")));
     }
 
     // Show a word's map until another is pinned; null shows the photo alone.
@@ -332,6 +368,7 @@ const showattend = (() => {
         if (t !== null) word.tabIndex = k === t ? 0 : -1;
       });
       this.plain.setAttribute("aria-pressed", t === null);
+      this.multiples.hidden = t === null || !this.caption.parts;
       this.doing.replaceChildren(...(t === null || this.telling ? [] : this.actions.map((action) =>
         make("button", { type: "button", click: () => action.run(this.caption, t) },
           action.label(this.caption, t)))));
@@ -364,9 +401,14 @@ const showattend = (() => {
     }
 
     move(event) {
-      const last = this.at.length - 1;
-      const at = this.at.findIndex((t) => this.words.get(t) === document.activeElement);
-      const [ahead, back] = getComputedStyle(this.sentence).direction === "rtl"
+      this.walk(event, this.at.map((t) => this.words.get(t)));
+    }
+
+    // Arrow keys, Home and End go from one button to another.
+    walk(event, buttons) {
+      const last = buttons.length - 1;
+      const at = buttons.indexOf(document.activeElement);
+      const [ahead, back] = getComputedStyle(event.currentTarget).direction === "rtl"
         ? ["ArrowLeft", "ArrowRight"] : ["ArrowRight", "ArrowLeft"];
       const to = {
         [ahead]: Math.min(at + 1, last), ArrowDown: Math.min(at + 1, last),
@@ -374,7 +416,7 @@ const showattend = (() => {
       }[event.key];
       if (at < 0 || to === undefined) return;
       event.preventDefault();
-      this.words.get(this.at[to]).focus();
+      buttons[to].focus();
     }
 
     // Go through the words, one after the other; `telling` them, each appears when its turn comes.
@@ -411,30 +453,72 @@ const showattend = (() => {
     // Draw at most once a frame.
     draw() {
       if (this.waiting) return;
-      this.waiting = requestAnimationFrame(() => { this.waiting = 0; this.paint(); });
+      this.waiting = requestAnimationFrame(() => {
+        this.waiting = 0;
+        this.paint();
+        this.paintParts();
+      });
     }
 
     paint() {
       if (!this.pixels) return;
       const { width, height } = this.canvas;
       if (this.shown == null) return this.context.putImageData(this.pixels, 0, 0);
-      const map = this.map(this.shown);
-      const full = this.common ? Math.max(...this.caption.words.map((_, t) => peak(this.map(t))))
-        : peak(map) * Math.max(this.area(this.shown) / this.photo.somewhere, 1) ** 2;
-      const values = heat(map, this.photo.geometry, width, height,
-        { smoothness: this.smoothness, full });
-      this.context.putImageData(overlay(this.pixels, values, this.opacity), 0, 0);
+      this.context.putImageData(this.lit(this.pixels, this.shown, this.part.selectedIndex), 0, 0);
     }
 
-    // A word's map: of all together, or of the selected head, hop or level.
-    map(t) {
-      const part = this.part.selectedIndex - 1;
-      return part < 0 || !this.caption.parts ? this.caption.attention[t] : this.caption.parts[t][part];
+    // The pinned word's maps, each over a small picture.
+    paintParts() {
+      const t = this.pinned;
+      const drawn = [t, this.opacity, this.smoothness, this.common].join();
+      if (!this.pixels || t == null || this.multiples.hidden || drawn === this.drawn) return;
+      this.drawn = drawn;
+      [...this.multiples.children].forEach((button, part) => {
+        const [canvas, name] = button.children;
+        canvas.getContext("2d", { willReadFrequently: true }).putImageData(this.lit(this.small, t, part), 0, 0);
+        button.setAttribute("aria-label", `${name.textContent}: ${this.where(t, part)}`);
+      });
+    }
+
+    // A photo's pixels under a word's map.
+    lit(pixels, t, part) {
+      const map = this.map(t, part), { smoothness } = this;
+      const full = this.common ? Math.max(...this.caption.words.map((_, t) => peak(this.map(t, part))))
+        : peak(map) * Math.max(this.area(t, part) / this.photo.somewhere, 1) ** 2;
+      const values = heat(map, this.photo.geometry, pixels.width, pixels.height, { smoothness, full });
+      return overlay(pixels, values, this.opacity);
+    }
+
+    // Show the map of all together (0), or of a head, hop or level (from 1 on).
+    select(part) {
+      this.mark(part);
+      this.draw();
+      this.describe();
+    }
+
+    mark(part) {
+      this.part.selectedIndex = part;
+      [...this.multiples.children].forEach((button, k) => {
+        button.setAttribute("aria-pressed", k === part);
+        button.tabIndex = k === part ? 0 : -1;
+      });
+    }
+
+    // A word's map: of all together, or of a head, hop or level.
+    map(t, part = this.part.selectedIndex) {
+      return part < 1 || !this.caption.parts ? this.caption.attention[t] : this.caption.parts[t][part - 1];
     }
 
     // The smallest share of the grid that holds half of a word's map, as in the library.
-    area(t) {
-      return this.map(t) === this.caption.attention[t] ? this.caption.half_area[t] : halfArea(this.map(t));
+    area(t, part = this.part.selectedIndex) {
+      const map = this.map(t, part);
+      return map === this.caption.attention[t] ? this.caption.half_area[t] : halfArea(map);
+    }
+
+    // Where a word's map is brightest, in words.
+    where(t, part) {
+      const there = place(this.map(t, part), this.photo.geometry);
+      return this.area(t, part) > this.photo.somewhere ? "nearly everywhere" : `most at the ${there}`;
     }
 
     // Whether a word's attention is spread over the photo.
@@ -468,7 +552,7 @@ const showattend = (() => {
           ".",
         ];
         label += ` Bright: where the model looked for “${words[t]}”, ` +
-          `${this.area(t) > this.photo.somewhere ? "nearly everywhere" : `most at the ${where}`}.`;
+          `${this.where(t)}.`;
       }
       this.reading.replaceChildren(...text);
       this.canvas.setAttribute("aria-label", label);

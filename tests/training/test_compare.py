@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from showattend.cli import compare_command
 from showattend.cli.terminal import show_log
+from showattend.data.records import Record
 from showattend.data.toy import write_toy
 from showattend.evaluation import reproduce
 from showattend.evaluation.evaluate import evaluate
@@ -608,6 +609,20 @@ def test_the_report_says_what_each_row_costs_where_it_looks_and_how_long_caption
     assert html.count("data:image/jpeg") == 2 * 6  # six photographs, two rows
     assert "<strong>" not in html or "**" not in html
     assert html.count("<figcaption>large</figcaption>") == 6
+    samples = summary["samples"]
+    assert len(samples) == 6
+    _, _, said = page.partition("## What they say\n")
+    assert said.count("\n### ") == 6
+    for sample in samples:
+        name = Path(sample["image"]).name
+        assert list(sample["captions"]) == ["small", "large"]
+        assert f"<h3>{name}</h3>" in html
+        assert sample["references"]
+        text = said.partition(f"### {name}\n")[2].partition("\n### ")[0]
+        for row, caption in sample["captions"].items():
+            assert f'<img alt="{caption}"' in html
+            assert f"- {row}: {caption}\n" in text
+        assert text.count("- a person: ") == len(sample["references"])
     assert not re.search(r'(?:src|href)="(?!data:)', html)  # it loads nothing
 
     kept = out / "small/seed-0/grounding.json"
@@ -617,6 +632,23 @@ def test_the_report_says_what_each_row_costs_where_it_looks_and_how_long_caption
     assert again.grounding == made.grounding
     compare([small, large], out, objects=objects._replace(captions=None))
     assert "human" not in json.loads(kept.read_text())  # other objects are measured again
+
+
+def test_captions_in_the_report_are_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever people wrote, Markdown shows it as written, on one line."""
+    monkeypatch.setattr(tables, "tables", lambda _: [])
+    made = tables.Comparison([], tmp_path, 1, "showattend compare")
+    record = Record("1", Path("photos/1_a.jpg"), ("a <b>*dog*</b> |\n# [x](y) `z` \\",), "val")
+    made.samples = [tables.Sample(record, [("one_two", "A *dog*.", b"")])]
+    said = tables.to_markdown(made).partition("## What they say\n")[2].split("\n")
+    assert said == [
+        "",
+        r"### 1\_a.jpg",
+        "",
+        r"- one\_two: A \*dog\*.",
+        r"- a person: a \<b\>\*dog\*\</b\> \| \# \[x\](y) \`z\` \\",
+        "",
+    ]
 
 
 def test_objects_come_whole(config: Callable[..., Path], toy: Path, tmp_path: Path) -> None:

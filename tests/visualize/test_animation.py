@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from showattend.exceptions import UserError
 from showattend.visualize import animation
 from showattend.visualize.animation import BUDGET, animation_bytes, few_colours
 from showattend.visualize.heat import STYLES, fitted
+from showattend.visualize.sheet import Sheet
 from tests.visualize.drawing import CELLS, caption_of, landing, plain, shaded
 
 FORMS = [".gif", ".webp"]
@@ -65,6 +68,25 @@ def test_after_crop_and_padding(suffix: str, fit: str) -> None:
     photo, picture = pictures_of(content, size)
     found = landing(photo, picture, (2, 4), style="heat", fit=fit, aspect=size[0] / size[1])
     assert np.abs(found).max() <= 1
+
+
+def test_the_sentinel_is_beside_every_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    draw = Sheet.text
+
+    def text(self: Sheet, x: float, y: float, text: str, *more: Any, **other: Any) -> None:
+        written.append(text)
+        draw(self, x, y, text, *more, **other)
+
+    monkeypatch.setattr(Sheet, "text", text)
+    caption = caption_of(plain(200, 100), [(3, 3), (1, 1)], words="a dog")
+    plain_frames, _ = frames_of(animation_bytes(caption))
+    assert "sentinel" not in " ".join(written).lower()
+    frames, _ = frames_of(animation_bytes(replace(caption, sentinel=np.array([0.12, 0.34]))))
+    assert any("1 of 2 · 37% · sentinel 12%" in each for each in written)
+    assert any("2 of 2 · 37% · sentinel 34%" in each for each in written)
+    assert "what the model knew without looking" in " ".join(written)
+    assert frames[0].shape[0] > plain_frames[0].shape[0], "with a line that says what it is"
 
 
 @pytest.mark.parametrize("suffix", FORMS)

@@ -67,7 +67,7 @@ def test_many_heads_wrap_and_the_sentinel_is_said() -> None:
     figure = draw_figure(caption, layout="parts", words=["ball"], theme="dark", style="heat")
     assert len(figure.axes) == 17
     assert len({round(axes.get_position().y0, 4) for axes in figure.axes}) == 3
-    assert any("90% kept for the sentinel" in text.get_text() for text in figure.texts)
+    assert any("sentinel 90%" in text.get_text() for text in figure.texts)
     assert figure_bytes(caption, ".svg", layout="parts").count(b"<image") == 1
 
 

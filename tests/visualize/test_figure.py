@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +159,40 @@ def test_a_model_without_a_gate_has_none_in_its_figure() -> None:
     assert "37% · H 0.0" in texts
     assert "β" not in " ".join(texts)
     assert "β" in " ".join(texts_of(caption, details=True))
+
+
+@pytest.mark.parametrize("layout", [each for each in LAYOUTS if each != "words"])
+def test_the_sentinel_is_beside_every_word(layout: str) -> None:
+    """Also of words that have no panel: the model looks least for "of" and "the"."""
+    caption = caption_of(plain(320, 200), [(0, 0), (3, 3), (5, 1)], words="a big dog")
+    parts = caption.attention[:, None]
+    caption = replace(caption, parts=parts, part_names=("head 1",))
+    shares = {"12%": 0.12, "34%": 0.34, "56%": 0.56}
+    kept = replace(caption, sentinel=np.array(list(shares.values()), np.float32))
+    chosen = {"words": caption.words} if layout == "parts" else {}
+    texts = [text.get_text() for text in draw_figure(kept, layout=layout, **chosen).texts]
+    if layout == "matrix":  # as squares
+        assert "sentinel" in texts
+    else:
+        assert all(any(share in text for text in texts) for share in shares)
+    note = " ".join(texts)
+    assert "what the model knew without looking" in note
+    without = [text.get_text() for text in draw_figure(caption, layout=layout, **chosen).texts]
+    assert "sentinel" not in " ".join(without).lower()
+    assert "12%" not in " ".join(without)
+
+
+@pytest.mark.parametrize("text", ["a of in on a of in on the man", "גדול כלב של ילד על"])
+def test_shares_below_short_words_do_not_touch(text: str) -> None:
+    words = text.split()
+    caption = caption_of(plain(320, 200), [(3, 3)] * len(words), words=text)
+    caption = replace(caption, sentinel=np.ones(len(words), np.float32))
+    figure = draw_figure(caption)
+    renderer = figure.canvas.get_renderer()
+    boxes = [each.get_window_extent(renderer) for each in figure.texts if each.get_text() == "100%"]
+    assert len(boxes) == len(words)
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
 
 
 def test_one_scale_leaves_a_flat_map_dim() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from showattend.caption_forms import SelfAttention
+from showattend.caption_forms import Gap, SelfAttention
 from showattend.exceptions import UserError
 from showattend.visualize.raw import FORMAT, json_bytes, npz_bytes, raw_maps, read_maps
 from tests.visualize.drawing import CELLS, GRID, caption_of, plain
@@ -35,6 +35,7 @@ def test_both_forms_hold_what_is_documented() -> None:
     caption = replace(
         caption, parts=parts, part_names=names, sentinel=share, self_attention=among,
         explanation="attention",
+        gaps=(Gap(1, (("dog", 0.75), ("cat", 0.25))), Gap(4, (("ball", 1.0),))),
     )  # fmt: skip
     with np.load(io.BytesIO(npz_bytes(caption))) as loaded:
         arrays = dict(loaded)
@@ -44,6 +45,7 @@ def test_both_forms_hold_what_is_documented() -> None:
     documented = [row for row in documented if row[0] != "explanations"]  # of `--explain all`
     assert [key for key, _ in documented] == list(arrays) == list(plain_values)
     lengths = {"T": 5, "P": 2, "H": 7, "W": 7, "W + 1": 8, "H + 1": 8, "2": 2, "4": 4, "T + 1": 6}
+    lengths |= {"G": 2, "C": 2}
     for key, form in documented:
         axes = re.match(r"\[(.*)\]", form)
         known = (
@@ -66,6 +68,9 @@ def test_both_forms_hold_what_is_documented() -> None:
     assert arrays["entropy"][1] == pytest.approx(np.log2(49))
     assert (raw_maps(caption, ["dog"])["parts"] == parts[1:2]).all()
     assert raw_maps(caption, ["dog"])["sentinel"].tolist() == [0.25]
+    assert raw_maps(caption, ["dog"])["gaps"].tolist() == [1, 4]
+    assert plain_values["gap_words"] == [["dog", "cat"], ["ball", ""]]
+    assert plain_values["gap_shares"] == [[0.75, 0.25], [1.0, 0.0]]
 
 
 def test_a_model_without_a_gate_has_no_betas() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from showattend.caption import Caption
+from showattend.caption_forms import Gap
 from showattend.exceptions import UserError
 from showattend.visualize.focus import full_share, half_area
 from showattend.visualize.heat import Heat, heat_of, overlay
@@ -197,6 +198,92 @@ def test_a_picker_shows_each_part(visit: Visit, tmp_path: Path) -> None:
     assert findings(tab) == []
     plain = opened(visit, tmp_path / "plain.html", [caption_of(image, "a dog", maps)])
     assert not plain.get_by_label("Map", exact=True).is_visible()
+
+
+def test_small_multiples_show_each_part(visit: Visit, tmp_path: Path) -> None:
+    """One small picture for each head; a click or Enter shows it on the photo."""
+    image = saved(tmp_path / "grey.png", (640, 400), color=128)
+    cells = [(1, 1), (5, 5), (1, 5), (5, 1)]
+    maps = one_hot((3, 3), (3, 3))
+    heads = np.stack([one_hot(*cells), one_hot(*cells[::-1])])
+    names = ("all together", *(f"layer {n // 2 + 1}, head {n % 2 + 1}" for n in range(4)))
+    caption = replace(caption_of(image, "a dog", maps), parts=heads, part_names=names[1:])
+    other = caption_of(image, "a cat here", one_hot(*cells[:3]))
+    tab = opened(visit, tmp_path / "page.html", [caption, other], size=NARROW)
+    multiples = tab.get_by_role("toolbar", name="The word's maps")
+    assert not multiples.is_visible(), "no word is chosen"
+    tab.locator(".word").nth(1).tap()
+    assert multiples.locator("button span").all_text_contents() == list(names)
+    assert fits(tab)
+    for button in multiples.locator("button").all():  # nothing hangs out of its button
+        outer, inner = button.bounding_box(), button.locator("span").bounding_box()
+        assert inner["y"] + inner["height"] <= outer["y"] + outer["height"]
+    small = multiples.locator("button canvas")
+    size = [int(small.first.get_attribute(side)) for side in ("width", "height")]
+    assert size == [128, 80]
+    photo = np.full((80, 128, 3), 128, np.uint8)
+    for number, map_HW in enumerate([maps[1], *heads[1]], 1):
+        heat = Heat(map_HW, caption.geometry, full_share(map_HW)).at((128, 80))
+        seen = pixels_of(tab, f".multiples button:nth-child({number}) canvas")
+        assert np.abs(seen - overlay(photo, heat)).mean() < 1.5, number
+    # The middle of cell (5, 5) is in the lower right third, that of (1, 1) in the upper left.
+    labels = [each.get_attribute("aria-label") for each in multiples.locator("button").all()]
+    assert labels[0] == "all together: most at the centre"
+    assert labels[1] == "layer 1, head 1: most at the lower left"
+    assert labels[4] == "layer 2, head 2: most at the upper left"
+
+    def picked() -> list[str]:
+        chosen = multiples.locator("button[aria-pressed=true] span").all_text_contents()
+        (picker,) = tab.get_by_label("Map", exact=True).locator("option:checked").all()
+        assert chosen == [picker.text_content()]
+        return chosen
+
+    assert picked() == ["all together"]
+    multiples.locator("button").nth(2).tap()
+    assert picked() == ["layer 1, head 2"]
+    assert (
+        "(layer 1, head 2): looked most at the upper right"
+        in tab.locator(".reading").text_content()
+    )
+    for key in ("ArrowRight", "End", "ArrowRight", "Enter"):
+        tab.keyboard.press(key)
+    assert picked() == ["layer 2, head 2"]
+    heat = Heat(heads[1, 3], caption.geometry, full_share(heads[1, 3])).at((640, 400))
+    assert np.abs(pixels_of(tab) - overlay(np.full((400, 640, 3), 128, np.uint8), heat)).mean() < 2
+    tab.get_by_label("Map", exact=True).select_option("layer 1, head 1")
+    assert picked() == ["layer 1, head 1"]
+    slide(tab, "Opacity", 0)
+    assert gap(pixels_of(tab, ".multiples button:nth-child(2) canvas"), photo) < 2
+    assert findings(tab) == []
+    # A candidate with one map per word has none, and coming back draws them again.
+    tab.get_by_role("button", name="A cat here.").click()
+    tab.locator(".word").first.click()
+    assert not multiples.is_visible()
+    slide(tab, "Opacity", 100)
+    tab.get_by_role("button", name="A dog.").click()
+    tab.locator(".word").nth(1).click()
+    assert multiples.locator("button").count() == 5
+    assert pixels_of(tab, ".multiples button:nth-child(5) canvas").max() > 150
+
+
+def test_gaps_list_their_candidates(visit: Visit, tmp_path: Path, photograph: Path) -> None:
+    found = (Gap(1, (("dog", 0.62), ("cat", 0.305))), Gap(3, (("ball", 0.9),)))
+    caption = replace(caption_of(photograph, "a dog catches ball"), gaps=found)
+    tab = opened(visit, tmp_path / "page.html", [caption], size=NARROW)
+    lines = tab.get_by_role("region", name="Words filled in").locator("li")
+    assert lines.all_text_contents() == ["dogdog 62\u00a0% · cat 31\u00a0%", "ballball 90\u00a0%"]
+    lines.nth(1).get_by_role("button").click()
+    shows(tab, "ball")
+    assert fits(tab)
+    assert findings(tab) == []
+    few = tmp_path / "few.html"
+    write_page(few, [caption], words=["dog"])  # the page has no map of the other word
+    tab = visit(few.as_uri())
+    tab.wait_for_selector(".word")
+    assert tab.locator(".gaps button").all_text_contents() == ["dog"]
+    assert tab.locator(".gaps li").count() == 2
+    plain = opened(visit, tmp_path / "plain.html", [replace(caption, gaps=())])
+    assert not plain.get_by_text("Words filled in").is_visible()
 
 
 def test_the_browsers_half_area_is_the_librarys(
