@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows += ROWS[name](setting)
             text = as_markdown(rows, about)
             (options.out / "benchmark.md").write_text(text, encoding="utf-8")
-            content = json.dumps(as_json(rows, about), indent=1)
+            content = json.dumps(as_json(rows, about, torch.get_default_device()), indent=1)
             (options.out / "benchmark.json").write_text(content + "\n", encoding="utf-8")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

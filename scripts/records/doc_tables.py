@@ -20,6 +20,7 @@ from renderers import (
     before,
     benchmark,
     errors,
+    fairer,
     faithful,
     first_minutes,
     half_features,
@@ -127,6 +128,7 @@ SENTENCES: dict[str, dict[str, Part]] = {
         "people": Part(_people(*MODELS), people_of_readme),
         "pointing": Part(("everyday_ground",), pointing_of_readme),
     },
+    "docs/performance.md": {"fairer": Part(("benchmark",), fairer)},
     "docs/training.md": {"half features": Part(("everyday_half_features",), half_features)},
     **{
         f"assets/model/{model}/README.md": {"people": Part(_people(model), people_of_card(model))}
