@@ -129,7 +129,7 @@ lock: newest  ## write the versions of test-newest to requirements-ci.txt, which
 	{ head -1 requirements-ci.txt; .venv-newest/bin/python -m pip freeze --exclude-editable | \
 	  sed 's/+[a-z0-9.]*$$//'; } > requirements-ci.new && mv requirements-ci.new requirements-ci.txt
 
-fuzz: .venv/ready-dev  ## 330,000 mutated files through everything that reads (about ten minutes)
+fuzz: .venv/ready-dev  ## 330,000 mutated files through everything that reads (seven minutes of one core of an AMD EPYC)
 	$(BIN)/python -m tests.fuzz
 
 kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing into photographs, shards, parts of a job

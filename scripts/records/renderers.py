@@ -292,8 +292,18 @@ def _command(words: Sequence[str]) -> str:
         else:
             kept.append(word)
     if kept[0].endswith(".py"):
-        return shlex.join(["python", f"scripts/{kept[0]}", *kept[1:]])
+        return shlex.join(["python", _script(kept[0]), *kept[1:]])
+    if kept[0].startswith("tests."):
+        return shlex.join(["python", "-m", *kept])
     return shlex.join(kept)
+
+
+def _script(name: str) -> str:
+    """The path of a script; earlier records lack its folder below scripts/."""
+    if not (ROOT / "scripts" / name).is_file():
+        found = (ROOT / "scripts").rglob(name)
+        name = next((str(path.relative_to(ROOT / "scripts")) for path in found), name)
+    return f"scripts/{name}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:

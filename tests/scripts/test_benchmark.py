@@ -233,8 +233,15 @@ def test_ours_one_image_at_a_time_gets_one_image_at_a_time(
 
 
 def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
-    script("benchmark").main(["--quick", "--growth", "--out", str(tmp_path)])
-    found = json.loads((tmp_path / "growth.json").read_text())["milliseconds an image"]
+    record = tmp_path / "kept" / "growth.json"
+    record.parent.mkdir()
+    options = ["--quick", "--growth", "--out", str(tmp_path), "--output", str(record)]
+    script("benchmark").main(options)
+    content = json.loads((tmp_path / "growth.json").read_text())
+    assert content == json.loads(record.read_text())
+    assert content["provenance"]["command"][:3] == ["benchmark/benchmark.py", "--quick", "--growth"]
+    assert content["provenance"]["command"][-1] == ".../growth.json"
+    found = content["milliseconds an image"]
     assert set(found) == {"locations", "vocabulary", "beams", "images"}
     assert "training" not in found["beams"]
     assert all(value > 0 for each in found.values() for value in each["search"])
