@@ -101,6 +101,13 @@ def test_the_benchmark_fills_its_tables(tables: ModuleType, records: dict[str, A
     assert "1.5 met" not in page
 
 
+def test_no_line_of_running_text_begins_with_a_marker(tables: ModuleType) -> None:
+    """The site's Markdown ends a list or a paragraph there."""
+    for page, parts in tables.SENTENCES.items():
+        for name in parts:
+            assert not re.search(rf"^\s*<!-- (end of )?{name} -->", read(page), re.MULTILINE), name
+
+
 def test_fairer_ratios_come_from_their_rows(records: dict[str, Any]) -> None:
     fairer = load_from("records", "renderers").fairer
     names = [f"search, fp32{ending}" for ending in (", one image at a time", "")]

@@ -159,6 +159,37 @@ def test_kills_write_their_record(
     assert "a file was left" in capsys.readouterr().out
 
 
+def test_a_folder_is_captioned_with_each_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scaling = load_from("benchmark", "scaling")
+    captioned: list[tuple[str, int]] = []
+
+    class Fake:
+        def __init__(self, model: str) -> None:
+            self.model, self.preprocessing = model, scaling.Preprocessing(320)
+
+        @classmethod
+        def from_pretrained(cls, model: str) -> Fake:
+            return cls(model)
+
+        def stream(self, photos: list[Path]) -> Any:
+            captioned.append((self.model, len(photos)))
+            return iter(photos)
+
+    monkeypatch.setattr(scaling, "Captioner", Fake)
+    monkeypatch.setattr(scaling, "score_captions", lambda *_: None)
+    monkeypatch.setattr(scaling, "VALIDATION", 1)
+    scaling.make(tmp_path, 2)
+    bench = scaling.Bench(tmp_path, 2, [])
+    scaling.caption(bench)
+    assert captioned == [("everyday", 3)] * 4 + [("flickr8k", 3)] * 4, "one to warm up, and three"
+    names = [each.what for each in bench.rates]
+    assert names[:2] == ["everyday, 320 pixels, beam 5", "flickr8k, 320 pixels, beam 5"]
+    assert set(scaling.MODELS) == set(load_from("records", "kept_records").MODELS)
+    capsys.readouterr()
+
+
 @pytest.mark.slow
 def test_messages_write_their_record(tmp_path: Path) -> None:
     import os
