@@ -138,7 +138,7 @@ kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing into 
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (ten minutes)
+benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (twelve minutes)
 	$(BIN)/python scripts/benchmark/benchmark.py
 
 records: .venv/ready-dev  ## the figures of the documents, measured again: DATA=folder of the data sets

@@ -1,6 +1,6 @@
 """Compare the speed of showattend with the usual implementation and with the machine's limits.
 
-python scripts/benchmark/benchmark.py                       all rows; about ten minutes on two cores
+python scripts/benchmark/benchmark.py                       all rows; twelve minutes on two cores
 python scripts/benchmark/benchmark.py training search       some of them
 python scripts/benchmark/benchmark.py --growth              how cost grows, as a plot
 python scripts/benchmark/benchmark.py --quick               tiny sizes, to try it out

@@ -190,6 +190,20 @@ def test_a_folder_is_captioned_with_each_shipped_model(
     capsys.readouterr()
 
 
+def test_workers_write_their_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load_from("benchmark", "cluster_rate")
+    monkeypatch.setattr(script, "rate", lambda _, workers, __: (9.5 * workers, 0.1))
+    path = tmp_path / "workers.json"
+    assert script.main(["--images", "1", "--output", str(path)]) == 0
+    record = json.loads(path.read_text(encoding="utf-8"))
+    table = load_from("records", "time_renderers").workers({"workers": record})
+    assert "| 2 | 19.00 | 2.00 | 0.100 |" in table
+    assert "| 2 | 19.00 | 2.00 | 0.100 |" in capsys.readouterr().out
+    assert record["provenance"]["command"][0] == "benchmark/cluster_rate.py"
+
+
 @pytest.mark.slow
 def test_messages_write_their_record(tmp_path: Path) -> None:
     import os
