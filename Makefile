@@ -129,7 +129,7 @@ lock: newest  ## write the versions of test-newest to requirements-ci.txt, which
 	{ head -1 requirements-ci.txt; .venv-newest/bin/python -m pip freeze --exclude-editable | \
 	  sed 's/+[a-z0-9.]*$$//'; } > requirements-ci.new && mv requirements-ci.new requirements-ci.txt
 
-fuzz: .venv/ready-dev  ## 330,000 mutated files through everything that reads (about ten minutes)
+fuzz: .venv/ready-dev  ## 330,000 mutated files through everything that reads (seven minutes of one core of an AMD EPYC)
 	$(BIN)/python -m tests.fuzz
 
 kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing into photographs, shards, parts of a job
@@ -138,7 +138,7 @@ kills: .venv/ready-dev  ## 200 kills each of training, captioning, writing into 
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (ten minutes)
+benchmark: .venv/ready-dev  ## how fast it is, against the usual implementation (twelve minutes)
 	$(BIN)/python scripts/benchmark/benchmark.py
 
 records: .venv/ready-dev  ## the figures of the documents, measured again: DATA=folder of the data sets

@@ -7,6 +7,8 @@ run finishes, it must have made what an undisturbed one makes: the same weights 
 for bit, the same captions, each once, the same photographs, shards and parts byte for byte, and
 nothing else.
 
+--output writes a record.
+
 A process is forked from one that has imported everything, so that a kill costs tenths of a second.
 """
 
@@ -23,7 +25,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -39,6 +41,8 @@ from PIL import Image
 
 from showattend.cli import main as showattend
 from showattend.model.checkpoint import FILE_NAME, load_tensors
+from showattend.system.files import write_json
+from showattend.system.provenance import portable, remember_command, stamp
 from showattend.training.state import FILE_NAME as STATE_NAME
 
 PHOTOS = 100
@@ -486,7 +490,7 @@ KINDS = {
 }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run; the exit code is 1 if there are faults."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.kills", description=__doc__.split("\n")[0]
@@ -494,7 +498,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="of each kind")
     parser.add_argument("--only", choices=KINDS, help="one kind")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    given = parser.parse_args()
+    parser.add_argument("--output", type=Path, help="file for the record")
+    given = parser.parse_args(arguments)
+    remember_command(sys.argv[1:] if arguments is None else arguments, "tests.kills")
     for name in (
         "showattend.captioner",
         "showattend.training.trainer",
@@ -502,21 +508,25 @@ def main() -> int:
         "matplotlib.pyplot",
     ):
         import_module(name)
-    faults = 0
+    kinds: dict[str, dict[str, float]] = {}
     for name in [given.only] if given.only else KINDS:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             tally = KINDS[name](given.kills, Path(folder), random.Random(given.seed))
-        faults += len(tally.faults)
-        seconds = time.monotonic() - began
+        seconds, faults = time.monotonic() - began, len(tally.faults)
+        kinds[name] = {"kills": tally.kills, "runs": tally.runs, "faults": faults}
+        kinds[name]["seconds"] = seconds
         print(
             f"{name}: {tally.kills} kills, {tally.runs} runs got through, "
-            f"{len(tally.faults)} faults, {seconds:.0f} s",
+            f"{faults} faults, {seconds:.0f} s",
             flush=True,
         )
         for fault in tally.faults[:20]:
             print(f"  {fault}")
-    return 1 if faults else 0
+    if given.output:
+        record = {"seed": given.seed, "kinds": kinds, "provenance": stamp(torch.device("cpu"))}
+        write_json(given.output, portable(record))
+    return 1 if any(each["faults"] for each in kinds.values()) else 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Compare the speed of showattend with the usual implementation and with the machine's limits.
 
-python scripts/benchmark/benchmark.py                       all rows; about ten minutes on two cores
+python scripts/benchmark/benchmark.py                       all rows; twelve minutes on two cores
 python scripts/benchmark/benchmark.py training search       some of them
 python scripts/benchmark/benchmark.py --growth              how cost grows, as a plot
 python scripts/benchmark/benchmark.py --quick               tiny sizes, to try it out
 
-Writes benchmark.json and benchmark.md (or growth.json and growth.png) to --out. Both sides of a
+Writes benchmark.json and benchmark.md (or growth.json and growth.png) to --out, and the JSON to
+--output too. Both sides of a
 ratio alternate in one process; ratios are medians over rounds, with minimum and maximum in
 brackets. The usual implementation, scripts/benchmark/usual.py, has the same weights, and its
 results are compared first.
@@ -14,7 +15,6 @@ results are compared first.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -29,7 +29,8 @@ from image_rows import epochs, evaluation, extraction
 from measuring import Rates, Row, as_json, as_markdown, machine, peak
 from rows import Setting, cold_start, memory, peak_work, searching, training
 
-from showattend.system.provenance import remember_command
+from showattend.system.files import write_json
+from showattend.system.provenance import portable, remember_command
 
 ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "start": cold_start,
@@ -53,11 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/benchmark"), help="folder to write to"
     )
+    parser.add_argument("--output", type=Path, help="another file for the record")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--growth", action="store_true", help="how cost grows with the sizes")
     parser.add_argument("--peak", help=argparse.SUPPRESS)  # what `memory` runs
     options = parser.parse_args(arguments)
-    remember_command(sys.argv[1:] if arguments is None else arguments, "benchmark.py")
+    remember_command(sys.argv[1:] if arguments is None else arguments, "benchmark/benchmark.py")
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     if options.repeats < 1:
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rates = Rates.measure(256 if options.quick else 2048)
     about = machine(rates, torch.get_num_threads())
     if options.growth:
-        grow(options.out, about, quick=options.quick)
+        grow(options.out, about, quick=options.quick, output=options.output)
         return
     folder = Path(tempfile.mkdtemp(prefix="showattend-benchmark-"))
     setting = Setting(rates, options.repeats, options.quick, folder)
@@ -82,8 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows += ROWS[name](setting)
             text = as_markdown(rows, about)
             (options.out / "benchmark.md").write_text(text, encoding="utf-8")
-            content = json.dumps(as_json(rows, about), indent=1)
-            (options.out / "benchmark.json").write_text(content + "\n", encoding="utf-8")
+            content = portable(as_json(rows, about, torch.get_default_device()))
+            for path in filter(None, (options.out / "benchmark.json", options.output)):
+                write_json(path, content)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(text)

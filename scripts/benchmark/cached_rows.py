@@ -72,4 +72,4 @@ def cached_searching(setting: Setting) -> list[Row]:
     note = f"{same} of {len(pairs)} captions of {sizes.longest} words identical, "
     note += f"scores to {apart:.0e}"
     name = "search of the Transformer, its cache against reading all words again"
-    return [row(name, seconds, "cache", bar=3, note=note)]
+    return [row(name, seconds, "cache", note=note)]

@@ -1,6 +1,6 @@
 """Measure the images per second of workers of one core with ``--engine ray``.
 
-python scripts/benchmark/cluster_rate.py [--images N] [--workers 1 2] [--model NAME]
+python scripts/benchmark/cluster_rate.py [--images N] [--workers 1 2] [--model NAME] [--output FILE]
 
 Photographs are synthetic (640 x 480 pixels) and on this disk; the cluster is this machine. Time
 starts once all workers have loaded the model. On a busy machine, the workers' processor time says
@@ -17,11 +17,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageFilter
 
 from showattend.export.cluster import caption_many, ray_engine
+from showattend.system.files import write_json
+from showattend.system.provenance import portable, remember_command, stamp
 
 PART = 8
 
@@ -91,8 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=320)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--model")
+    parser.add_argument("--output", type=Path, help="file for the record")
     options = parser.parse_args(arguments)
+    remember_command(sys.argv[1:] if arguments is None else arguments, "benchmark/cluster_rate.py")
     rates: list[float] = []
+    rows: list[dict[str, Any]] = []
     print("| workers | images per second | times the first | processor seconds per image |")
     print("|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as name:
@@ -100,11 +107,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for workers in options.workers:
             found, seconds = rate(Path(name), workers, options.model)
             rates.append(found)
+            rows.append(
+                {"workers": workers, "images_per_second": found, "processor_seconds": seconds}
+            )
             print(
                 f"| {workers} | {found:.2f} | {found / rates[0]:.2f} | {seconds:.3f} |", flush=True
             )
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     print(f"\nload average at the end: {load:.1f}, of {os.cpu_count()} cores")
+    if options.output:
+        record = {
+            "images": options.images,
+            "rows": rows,
+            "load": load,
+            "provenance": stamp(torch.device("cpu")),
+        }
+        write_json(options.output, portable(record))
     return 0
 
 

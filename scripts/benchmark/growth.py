@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from measuring import Spread, alternate
 from rows import Sizes, our_step, speaking
 
 from showattend.decoding.beam import search
 from showattend.model.search_options import SearchOptions
 from showattend.system.device import keep_freed_memory
+from showattend.system.files import write_json
+from showattend.system.provenance import portable, stamp
 
 BASE = Sizes(images=16, searched=16, feature=1280, locations=49, vocabulary=2533)
 """Flickr8k with EfficientNet-Lite0; one size is varied at a time."""
@@ -51,8 +53,16 @@ def cost(sizes: Sizes, what: str, repeats: int) -> float:
     return 1000 * Spread.of(alternate({"": work}, repeats)[""]).median / count
 
 
-def grow(out: Path, about: Mapping[str, Any], *, quick: bool = False) -> dict[str, Any]:
+def grow(
+    out: Path, about: Mapping[str, Any], *, quick: bool = False, output: Path | None = None
+) -> dict[str, Any]:
     """Measure, and write growth.json and growth.png.
+
+    Args:
+        out: Their folder.
+        about: The machine, from `measuring.machine`.
+        quick: Whether to use tiny sizes.
+        output: Another file for the content of growth.json.
 
     Returns:
         For each varied size its values, and milliseconds per image of search and training.
@@ -70,8 +80,15 @@ def grow(out: Path, about: Mapping[str, Any], *, quick: bool = False) -> dict[st
                 if (name, what) != ("beams", "training"):  # training has no beams
                     curve.append(cost(sizes, what, 1 if quick else 3))
         found[name] = {"values": values} | {k: curve for k, curve in curves.items() if curve}
-    content = {"about": dict(about), "milliseconds an image": found}
-    (out / "growth.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    content = portable(
+        {
+            "about": dict(about),
+            "provenance": stamp(torch.get_default_device()),
+            "milliseconds an image": found,
+        }
+    )
+    for path in filter(None, (out / "growth.json", output)):
+        write_json(path, content)
     draw(found, out / "growth.png")
     return found
 

@@ -227,8 +227,8 @@ def epochs(setting: Setting) -> list[Row]:
         )
         what = f"{count} images"
         made += [
-            row(f"epoch from the cache, {name}, fp32", seconds, "cached", bar=10, note=what),
-            row(f"the same, {name}, bf16 against fp32", seconds, "bf16", bar=10, note=what),
+            row(f"epoch from the cache, {name}, fp32", seconds, "cached", note=what),
+            row(f"the same, {name}, bf16 against fp32", seconds, "bf16", note=what),
             row(f"first epoch, from images, {name}, fp32", seconds, "first", note=what),
         ]
         if setting.quick:

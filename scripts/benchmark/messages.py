@@ -1,6 +1,6 @@
 """Compare ways to sum the gradients of several processes: the time of a training step.
 
-torchrun --nproc-per-node 2 scripts/benchmark/messages.py [--steps N]
+torchrun --nproc-per-node 2 scripts/benchmark/messages.py [--steps N] [--output FILE]
 
 ``alone`` sends nothing, ``one message`` sends all gradients after the backward pass, and
 ``overlapping`` is what training does (`showattend.training.gradients`). They take turns.
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -21,7 +23,9 @@ from showattend.config import Config
 from showattend.data.loader import Batch
 from showattend.model.build import build_decoder
 from showattend.system.device import choose_device, choose_dtype, keep_freed_memory
+from showattend.system.files import write_json
 from showattend.system.processes import ALONE, join, leave
+from showattend.system.provenance import portable, remember_command, stamp
 from showattend.training.gradients import SharedGradients
 from showattend.training.losses import batch_loss
 
@@ -39,6 +43,7 @@ def main() -> None:
     """Measure, and print the medians of the first process."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--output", type=Path, help="file for the record")
     given = parser.parse_args()
     config = Config()
     processes, device = join(choose_device("auto"))
@@ -95,6 +100,17 @@ def main() -> None:
                 1000 * each for each in (statistics.median(times), min(times), max(times))
             )
             print(f"{name}: {middle:.0f} ms ({low:.0f} to {high:.0f})")
+        if given.output:
+            started = ["--nproc-per-node", str(processes.count), "scripts/benchmark/messages.py"]
+            remember_command([*started, *sys.argv[1:]], "torchrun")
+            record = {
+                "processes": processes.count,
+                "megabytes": size,
+                "precision": str(dtype).removeprefix("torch."),
+                "seconds": found,
+                "provenance": stamp(device),
+            }
+            write_json(given.output, portable(record))
     leave()
 
 

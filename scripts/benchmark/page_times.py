@@ -1,6 +1,8 @@
 """How long you wait on the page of `showattend serve`, in Chromium.
 
-    python scripts/benchmark/page_times.py        # needs the extra serve, playwright, and Chromium
+    python scripts/benchmark/page_times.py [--rounds N] [--output FILE]
+
+Needs the extra serve, playwright, and Chromium.
 
 Three waits, by the page's own clock, with the shipped model and a warm server:
 
@@ -17,7 +19,6 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import json
 import os
 import re
 import shutil
@@ -31,6 +32,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from showattend.system.files import write_json
+from showattend.system.provenance import portable, remember_command, stamp
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = sorted((ROOT / "assets" / "photos").glob("*.jpg"))
@@ -180,12 +184,19 @@ def _wait(what: str, bar: float, found: list[tuple[float, int]]) -> Wait:
     return Wait(what, bar, list(seconds), list(sizes))
 
 
+def record(found: list[Wait]) -> dict[str, Any]:
+    """Convert to plain values for JSON, with their provenance."""
+    content = {"waits": [each._asdict() for each in found], "provenance": stamp()}
+    return dict(portable(content))
+
+
 def main() -> None:
     """Measure, and print the table's rows."""
     parser = argparse.ArgumentParser(description="How long you wait on the server's page.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="also write the times to this JSON file")
+    parser.add_argument("--output", type=Path, help="file for the record")
     wanted = parser.parse_args()
+    remember_command(sys.argv[1:], "benchmark/page_times.py")
     from playwright.sync_api import sync_playwright
 
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -198,7 +209,7 @@ def main() -> None:
         browser.close()
     print("| | time | bar | answer |\n|---|---|---|---|", *found, sep="\n")
     if wanted.output:
-        wanted.output.write_text(json.dumps([each._asdict() for each in found], indent=1))
+        write_json(wanted.output, record(found))
 
 
 if __name__ == "__main__":

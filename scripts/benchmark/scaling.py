@@ -1,10 +1,10 @@
 """Measure the cost of each stage from photographs to a model, and project it to COCO.
 
-python scripts/benchmark/scaling.py [--images N] [--stages fetch,decode,...] [--out FOLDER]
+python scripts/benchmark/scaling.py [--images N] [--stages fetch,decode,...] [--output FILE]
 
 Photographs and captions are synthetic (640 x 480 pixels, ten words), so nothing is downloaded. The
 package's own functions are timed. Prints a table of rates, and the hours for COCO's training images
-and for ten million; --out also writes rates.json and rates.md.
+and for ten million; --output writes the record, and --out FOLDER rates.json and rates.md.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ from showattend.images.preprocessing import Preprocessing
 from showattend.model.backbones import RECIPES
 from showattend.model.build import build_encoder
 from showattend.system.device import choose_device, choose_dtype
+from showattend.system.files import write_json
+from showattend.system.provenance import portable, remember_command, stamp
 from showattend.training.trainer import train
 
 COCO = 113_287  # Karpathy's training images including restval
 LARGE = 10_000_000
 EPOCHS = 20
 VALIDATION = 32
+MODELS = ("everyday", "flickr8k")
 ENCODERS = (("efficientnet_lite0", 224), ("efficientnet_lite2", 288), ("resnet101", 320))
 
 
@@ -80,6 +83,12 @@ class Bench:
         rate = Rate(stage, what, middle, min(per_second), max(per_second), kilobytes)
         self.rates.append(rate)
         print(line(rate), flush=True)
+
+
+HEAD = (
+    "| stage | what | images per second | from, to | kB per image |",
+    "|---|---|---:|---:|---:|",
+)
 
 
 def line(rate: Rate) -> str:
@@ -281,15 +290,18 @@ def processes(bench: Bench) -> None:
 
 
 def caption(bench: Bench) -> None:
-    """Time captioning image files with the default model, beam 5, and scoring the captions."""
-    captioner, photos = Captioner.from_pretrained(), bench.photos()[:128]
+    """Time captioning image files with each shipped model, and scoring captions."""
+    photos = bench.photos()[:128]
+    for model in MODELS:
+        captioner = Captioner.from_pretrained(model)
 
-    def work() -> None:
-        for _ in captioner.stream(photos):
-            pass
+        def work(captioner: Captioner = captioner) -> None:
+            for _ in captioner.stream(photos):
+                pass
 
-    work()
-    bench.note("caption", "shipped model, beam 5", _repeat(len(photos), work))
+        work()
+        size = captioner.preprocessing.size
+        bench.note("caption", f"{model}, {size} pixels, beam 5", _repeat(len(photos), work))
     rng, words = np.random.default_rng(0), [f"word{i}" for i in range(500)]
     said = {i: " ".join(rng.choice(words, 10)) for i in range(1000)}
     references = {i: [" ".join(rng.choice(words, 10)) for _ in range(5)] for i in range(1000)}
@@ -331,13 +343,15 @@ def projection(rates: Sequence[Rate]) -> list[str]:
     return rows
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the selected stages."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=512, help="number of synthetic photographs")
     parser.add_argument("--stages", default=",".join(STAGES), help="which, comma-separated")
     parser.add_argument("--out", type=Path, help="folder for rates.json and rates.md")
-    given = parser.parse_args()
+    parser.add_argument("--output", type=Path, help="file for the record")
+    given = parser.parse_args(arguments)
+    remember_command(sys.argv[1:] if arguments is None else arguments, "benchmark/scaling.py")
     chosen = given.stages.split(",")
     if unknown := set(chosen) - STAGES.keys():
         parser.error(f"unknown stage {', '.join(unknown)}; known: {', '.join(STAGES)}")
@@ -348,11 +362,7 @@ def main() -> None:
         f"{str(choose_dtype('auto', device)).removeprefix('torch.')}, "
         f"torch {torch.__version__}, Python {platform.python_version()}"
     )
-    head = [
-        "| stage | what | images per second | from, to | kB per image |",
-        "|---|---|---:|---:|---:|",
-    ]
-    print(machine, *head, sep="\n")
+    print(machine, *HEAD, sep="\n")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), given.images, [])
         make(bench.folder, given.images)
@@ -360,11 +370,18 @@ def main() -> None:
             STAGES[name](bench)
     rows = projection(bench.rates)
     print("", *rows, sep="\n")
+    found = {
+        "machine": machine,
+        "images": given.images,
+        "rates": [asdict(rate) for rate in bench.rates],
+        "provenance": stamp(device),
+    }
+    if given.output:
+        write_json(given.output, portable(found))
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
-        found = {"machine": machine, "rates": [asdict(rate) for rate in bench.rates]}
-        (given.out / "rates.json").write_text(json.dumps(found, indent=1) + "\n")
-        page = [machine, "", *head, *map(line, bench.rates), "", *rows, ""]
+        write_json(given.out / "rates.json", portable(found))
+        page = [machine, "", *HEAD, *map(line, bench.rates), "", *rows, ""]
         (given.out / "rates.md").write_text("\n".join(page))
 
 

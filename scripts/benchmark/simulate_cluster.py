@@ -1,6 +1,6 @@
 """Simulates the cost of captioning very many photographs on a cluster.
 
-python scripts/benchmark/simulate_cluster.py --rate 5 [--images N] [--workers N ...] [--hours H]
+python scripts/benchmark/simulate_cluster.py --rate 5 [--images N] [--hours H] [--output FILE]
 
 A discrete-event simulation of ``showattend caption --engine ray``: the package's own `Dispatcher`
 assigns parts to workers whose speed, delays and losses are drawn from the assumptions below. --rate
@@ -15,11 +15,14 @@ import itertools
 import random
 import statistics
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from showattend.export.cluster.dispatching import Dispatcher
 from showattend.export.cluster.partition import MOST, Part
+from showattend.system.files import write_json
+from showattend.system.provenance import portable, remember_command, stamp
 
 SEEDS = (0, 1, 2)
 
@@ -186,6 +189,21 @@ def scenarios(given: Assumptions) -> list[tuple[str, Assumptions, bool]]:
     ]
 
 
+HEAD = (
+    "| workers | what happens | hours | worker hours | wasted | idle | lost | dollars |",
+    "|---:|---|---:|---:|---:|---:|---:|---:|",
+)
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Format the cost of a scenario as a row of the table."""
+    return (
+        f"| {row['workers']:,} | {row['name']} | {row['hours']:,.1f} | {row['worker_hours']:,.0f} "
+        f"| {row['wasted']:.1%} | {row['idle']:.1%} | {row['losses']:,.0f} "
+        f"| {row['dollars']:,.0f} |"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     defaults = Assumptions._field_defaults
@@ -199,23 +217,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="mean hours until a worker is lost")  # fmt: skip
     parser.add_argument("--price", type=float, default=defaults["price"],
                         help="dollars per worker and hour")  # fmt: skip
+    parser.add_argument("--output", type=Path, help="file for the record")
     options = parser.parse_args(arguments)
+    given_words = sys.argv[1:] if arguments is None else arguments
+    remember_command(given_words, "benchmark/simulate_cluster.py")
     given = Assumptions(options.rate, between_losses=options.hours, price=options.price)
     print(f"{options.images:,} images, {given}\n")
-    print("| workers | what happens | hours | worker hours | wasted | idle | lost | dollars |")
-    print("|---:|---|---:|---:|---:|---:|---:|---:|")
+    print(*HEAD, sep="\n")
+    rows: list[dict[str, Any]] = []
     for workers in options.workers:
         for name, assumptions, twice in scenarios(given):
             seeds = SEEDS if assumptions.parts else SEEDS[:1]  # without chance all are alike
             runs = [simulate(assumptions, options.images, workers, s, twice) for s in seeds]
             cost = sorted(runs, key=lambda each: each.hours)[len(runs) // 2]
             lost = statistics.median(each.losses for each in runs)
-            print(
-                f"| {workers:,} | {name} | {cost.hours:,.1f} | {cost.worker_hours:,.0f} "
-                f"| {cost.wasted:.1%} | {cost.idle:.1%} | {lost:,.0f} "
-                f"| {cost.worker_hours * given.price:,.0f} |",
-                flush=True,
-            )
+            row = {"workers": workers, "name": name} | cost._asdict()
+            rows.append(row | {"losses": lost, "dollars": cost.worker_hours * given.price})
+            print(line(rows[-1]), flush=True)
+    if options.output:
+        record = {
+            "images": options.images,
+            "assumptions": given._asdict(),
+            "seeds": len(SEEDS),
+            "rows": rows,
+            "provenance": stamp(),
+        }
+        write_json(options.output, portable(record))
     return 0
 
 

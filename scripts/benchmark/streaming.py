@@ -1,6 +1,6 @@
 """Compare training from shards with training from a folder, and measure the memory of a stream.
 
-python scripts/benchmark/streaming.py [--images N] [--repeats N] [--memory N,N] [--out FILE]
+python scripts/benchmark/streaming.py [--images N] [--repeats N] [--memory N,N] [--output FILE]
 
 Rates are of whole epochs after the first, folder and shards in turn. Photographs and captions are
 those of scripts/benchmark/scaling.py. For --memory, one shard of 1,000 images is linked under as
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from showattend.config import load_config
 from showattend.data.coco.prepare_coco import prepare_coco
 from showattend.data.prepare import Sharding
 from showattend.system.device import choose_device, choose_dtype
+from showattend.system.files import write_json
+from showattend.system.provenance import portable, remember_command, stamp
 from showattend.training.reporter import Silent
 from showattend.training.shard_inputs import EncodedPhotos
 from showattend.training.trainer import train
@@ -197,15 +200,16 @@ def memory(base: Path, images: int, steps: int = 60) -> float:
     return float(json.loads(done.stdout))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=384, help="images of the rates; 0: no rates")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each kind")
     parser.add_argument("--memory", default="10000,1000000", help="numbers of images; 0: none")
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
-    given = parser.parse_args()
-    found: dict[str, Any] = {}
+    parser.add_argument("--output", "--out", type=Path, help="file for the record")
+    given = parser.parse_args(arguments)
+    remember_command(sys.argv[1:] if arguments is None else arguments, "benchmark/streaming.py")
+    found: dict[str, Any] = {"images": given.images, "repeats": given.repeats}
     with tempfile.TemporaryDirectory() as folder:
         if given.images:
             found["images a second"] = rates(Path(folder), given.images, given.repeats)
@@ -222,8 +226,9 @@ def main() -> None:
             megabytes = memory(Path(folder), count)
             found.setdefault("private megabytes", {})[count] = megabytes
             print(f"{count:,} images: {megabytes:.0f} MB of private memory")
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+    if given.output:
+        found["provenance"] = stamp(choose_device("auto"))
+        write_json(given.output, portable(found))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,12 @@ REASONS = (
     "example output",
     "measured independently",
     "computed on the page",
+    "counted or measured once",
     "before records were kept",
 )
-"""Why a number may have no record. With the last one the section itself says "no record"."""
+"""Why a number may have no record."""
+UNKEPT = frozenset(REASONS[-2:])
+"""With these the section itself says "no record"."""
 
 PAGES = (
     "README.md",
@@ -125,7 +128,7 @@ def rows() -> dict[str, Row]:
     """The rows of docs/reproduce.md, by the link to each section or page that they name."""
     text = (ROOT / TABLE).read_text(encoding="utf-8").partition("\n## Figures")[2]
     found = {}
-    for line in text.splitlines():
+    for line in re.sub(r"<!--.*?-->", "", text).splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if len(cells) != 4 or set(cells[0]) <= set("-: ") or cells[0] == "figures":
             continue
@@ -204,7 +207,7 @@ def disagreements(records: Records) -> list[str]:
             found.append(f"{section.link}: {TABLE} has no row for it ({shown})")
         elif unknown := row.reasons.keys() - set(REASONS):
             found.append(f"{TABLE}: {section.link} has an unknown reason: {min(unknown)}")
-        elif REASONS[-1] in row.reasons and "no record" not in section.text.lower():
+        elif UNKEPT & row.reasons.keys() and "no record" not in section.text.lower():
             found.append(f"{section.link}: must say that there is no record of its figures")
         elif missing := [name for name in row.records if name not in records]:
             found.append(f"{section.link}: there is no record {', '.join(missing)}")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import time_renderers as times
 from kept_records import MODELS, ROOT, Records, is_stale
 from renderers import (
     BEFORE,
@@ -20,6 +21,7 @@ from renderers import (
     before,
     benchmark,
     errors,
+    fairer,
     faithful,
     family_cost,
     first_minutes,
@@ -105,6 +107,21 @@ BLOCKS: dict[str, dict[str, Part]] = {
         "benchmark: the rest": Part(
             ("benchmark",), benchmark("showattend", "evaluation", "another model", "extraction")
         ),
+        "page times": Part(("page_times",), times.waits),
+        "growth": Part(("growth",), times.growth),
+    },
+    "docs/scaling.md": {
+        "rates": Part(("rates",), times.rates),
+        "projection": Part(("rates",), times.projection),
+        "memory": Part(("streaming",), times.memory),
+        "shards": Part(("streaming",), times.shards_against_folder),
+        "messages": Part(("messages",), times.messages),
+        "workers": Part(("workers",), times.workers),
+        "costs": Part(("costs",), times.costs),
+    },
+    "docs/reliability.md": {
+        "fuzz": Part(("fuzz",), times.fuzz),
+        "kills": Part(("kills",), times.kills),
     },
     "docs/first-minutes.md": {"first minutes": Part(("first_minutes",), first_minutes)},
     "docs/maps.md": {"looked": Part(tuple(f"{model}_looked" for model in MODELS), looked)},
@@ -114,7 +131,7 @@ BLOCKS: dict[str, dict[str, Part]] = {
     "docs/errors_flickr8k.md": {
         "errors": Part(("flickr8k_flickr8k_errors",), errors("flickr8k_flickr8k_errors"))
     },
-    "docs/reproduce.md": {"records": Part((), listed)},
+    "docs/reproduce.md": {"by hand": Part((), times.commands), "records": Part((), listed)},
     **{
         f"assets/model/{model}/README.md": {
             "scores": _scores([(model, data) for data in OF_MODEL[model]], whole=True),
@@ -123,12 +140,15 @@ BLOCKS: dict[str, dict[str, Part]] = {
         for model in MODELS
     },
 }
-"""Tables, by page and name."""
+"""Tables, by page and name; the parts of a record that is not kept yet stay as they are."""
 SENTENCES: dict[str, dict[str, Part]] = {
     "README.md": {
         "people": Part(_people(*MODELS), people_of_readme),
         "pointing": Part(("everyday_ground",), pointing_of_readme),
     },
+    "docs/performance.md": {"fairer": Part(("benchmark",), fairer)},
+    "docs/scaling.md": {"two processes": Part(("rates",), times.two_processes)},
+    "docs/reproduce.md": {f"kept {name}": Part((name,), times.link(name)) for name in times.MARKED},
     "docs/training.md": {"half features": Part(("everyday_half_features",), half_features)},
     **{
         f"assets/model/{model}/README.md": {"people": Part(_people(model), people_of_card(model))}

@@ -24,6 +24,14 @@ SETS = {
     "flickr8k": "Flickr8k",
 }
 
+ON_THIS_MACHINE = frozenset(
+    {
+        "benchmark", "costs", "family_cost", "first_minutes", "fuzz", "growth", "kills", "messages",
+        "page_times", "rates", "streaming", "workers",
+    }
+)  # fmt: skip
+"""Records of times, memory and counts, which `make records` does not make."""
+
 Records = Mapping[str, Mapping[str, Any]]
 
 

@@ -10,9 +10,8 @@ whole ones go to --out, and without their lists of captions to docs/records. An 
 the shipped weights is not measured again, unless --again is given.
 
 Then the documents' tables and sentences from records are rewritten (doc_tables.py), and every other
-number that no record supports is listed (doc_numbers.py), with exit status 1. `make benchmark`
-measures speed; its benchmark.json is kept with scripts/keep_record.py, and that of `benchmark.py
-family` as family_cost.json.
+number that no record supports is listed (doc_numbers.py), with exit status 1. Records of
+times, memory and counts are made by the commands in docs/reproduce.md.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from doc_numbers import disagreements
 from doc_tables import OF_MODEL, fill, needed
 from keep_record import kept
-from kept_records import FOLDER, MODELS, ROOT, is_stale, read_records
+from kept_records import FOLDER, MODELS, ON_THIS_MACHINE, ROOT, is_stale, read_records
 
 from showattend.evaluation.reproduce import read_record
 from showattend.exceptions import UserError
@@ -113,7 +112,7 @@ def measures() -> list[Measure]:
     found.append(Measure("everyday_faithful_human", (*faithful, *HUMAN)))
     found.append(Measure("everyday_faithful", (*faithful, "--pixels", "40")))
     found.append(Measure("everyday_faithful_other", (*faithful, "--replace", "other")))
-    shown = needed()
+    shown = needed() - ON_THIS_MACHINE
     return [each for each in found if each.name in shown]
 
 

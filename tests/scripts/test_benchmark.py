@@ -70,6 +70,38 @@ def test_ratios_are_per_round_and_compared_with_bars() -> None:
     assert tools.row("x", slower, bar=1.4, at_most=True).met is False
 
 
+def test_bars_are_those_of_the_goals_and_read_right() -> None:
+    tools = script("measuring")
+    wanted = {
+        "training step, fp32": 8, "training step, bf16 against fp32": 14,
+        "training step, bf16 and torch.compile against fp32": 20,
+        "search, fp32": 8, "search, bf16 against fp32": 16,
+    }  # fmt: skip
+    assert wanted.items() <= tools.BARS.items()
+    seconds = {"ours": [1.0], "usual": [13.96]}
+    rows = [tools.row(name, seconds) for name in (*wanted, *tools.LIMITS)]
+    assert [each.met for each in rows] == [True, False, False, True, False, True, True]
+    table = tools.as_markdown(rows, {})
+    assert "| training step, bf16 against fp32 | 1 s | 14 s | 13.96 | ≥ 14 not met |" in table
+    assert "processor time | 1 s | 14 s | 13.96 | ours ≤ 1.1 × usual: met |" in table
+    old = tools.as_json(rows, {}, torch.device("cpu"))["rows"][1] | {"bar": 9.0}
+    assert tools.from_json(old).bar == 14
+
+
+def test_rows_of_every_bar_exist() -> None:
+    """A bar whose row was renamed would never be shown."""
+    path = SCRIPTS.parents[1] / "docs" / "records" / "benchmark.json"
+    names = {each["name"] for each in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+    tools = script("measuring")
+    assert names >= tools.BARS.keys() | tools.LIMITS.keys()
+
+
+def test_the_record_names_the_device_that_computed() -> None:
+    tools = script("measuring")
+    made = tools.as_json([], {}, torch.device("meta"))["provenance"]
+    assert made["machine"]["device"] == "meta"
+
+
 def test_a_floor_is_arithmetic_or_bytes_whichever_takes_longer() -> None:
     rates = script("measuring").Rates(fp32=100.0, bf16=200.0, copy=10.0, elementwise=50.0)
     assert rates.floor(500.0, 20.0, low=False) == 5.0
@@ -144,7 +176,12 @@ def test_other_forms_of_the_decoder_are_refused() -> None:
 def test_a_quick_run_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script("benchmark").main(["search", "--quick", "--repeats", "1", "--out", str(tmp_path)])
     content = json.loads((tmp_path / "benchmark.json").read_text())
-    names = ["search, fp32", "search, bf16 against fp32", "search, fp32, against our plain code"]
+    names = [
+        "search, fp32", "search, bf16 against fp32", "search, bf16 against usual bf16",
+        "search, fp32, one image at a time",
+        "search, bf16, one image at a time, against usual bf16",
+        "search, fp32, against our plain code",
+    ]  # fmt: skip
     assert [row["name"] for row in content["rows"]] == names
     assert content["rows"][0]["ratio"]["count"] == 1
     assert content["rows"][0]["share"] > 0
@@ -183,9 +220,57 @@ def test_the_cost_of_each_kind_has_columns(tmp_path: Path, monkeypatch: pytest.M
     assert f"{transformer['extra']['parameters'] / 1e6:.1f} |" in shown[0]
 
 
+def test_training_has_the_opponent_in_bf16(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = script("rows")
+    made = rows.training(rows.Setting(script("measuring").Rates(1e9, 1e9, 1e9, 1e9), 1, True))
+    names = [each.name for each in made]
+    assert "training step, bf16 against usual bf16" in names
+    by_name = dict(zip(names, made, strict=True))
+    ours = by_name["training step, bf16 against usual bf16"].ours
+    assert ours == by_name["training step, bf16 against fp32"].ours
+    capsys.readouterr()
+
+
+def test_the_opponent_in_bf16_learns_the_same() -> None:
+    sizes = tiny()
+    decoder, (features, *rest) = sizes.decoder().train(), sizes.batch()
+    rows = script("rows")
+    usual = script("usual").UsualDecoder
+    exact = rows.usual_step(usual.like(decoder), (features, *rest))
+    rounded = rows.usual_step(usual.like(decoder), (features.bfloat16(), *rest), low=True)
+    losses = [(exact(), rounded()) for _ in range(5)]
+    assert all(one == pytest.approx(other, rel=0.02) for one, other in losses)
+    assert losses[0][0] != losses[0][1], "it computes in bf16"
+    assert losses[-1][1] < losses[0][1]
+
+
+def test_ours_one_image_at_a_time_gets_one_image_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = script("rows")
+    sizes: list[int] = []
+    real = rows.search
+
+    def watched(decoder: Any, features: torch.Tensor, options: Any) -> Any:
+        sizes.append(len(features))
+        return real(decoder, features, options)
+
+    monkeypatch.setattr(rows, "search", watched)
+    rows.searching(rows.Setting(script("measuring").Rates(1e9, 1e9, 1e9, 1e9), 1, True))
+    once = [3, 3, *[1] * 6, 3]  # in fp32 and bf16 at once, then singly, then plain code
+    assert sizes == once * 2, "a round to warm up, and one"
+
+
 def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
-    script("benchmark").main(["--quick", "--growth", "--out", str(tmp_path)])
-    found = json.loads((tmp_path / "growth.json").read_text())["milliseconds an image"]
+    record = tmp_path / "kept" / "growth.json"
+    record.parent.mkdir()
+    options = ["--quick", "--growth", "--out", str(tmp_path), "--output", str(record)]
+    script("benchmark").main(options)
+    content = json.loads((tmp_path / "growth.json").read_text())
+    assert content == json.loads(record.read_text())
+    assert content["provenance"]["command"][:3] == ["benchmark/benchmark.py", "--quick", "--growth"]
+    assert content["provenance"]["command"][-1] == ".../growth.json"
+    found = content["milliseconds an image"]
     assert set(found) == {"locations", "vocabulary", "beams", "images"}
     assert "training" not in found["beams"]
     assert all(value > 0 for each in found.values() for value in each["search"])

@@ -26,7 +26,10 @@ def test_it_measures_every_record_that_is_kept(script: ModuleType) -> None:
     assert len(names) == len(set(names))
     kept = {path.stem for path in (FOLDER.parent / "docs" / "records").glob("*.json")}
     kept = {name for name in kept if not name.startswith("trial_")}  # weights that were not kept
-    assert kept - {"benchmark", "first_minutes"} == set(names)
+    by_hand = load_from("records", "kept_records").ON_THIS_MACHINE
+    assert kept - by_hand == set(names)
+    assert not by_hand & set(names)
+    assert by_hand == load_from("records", "time_renderers").BY_HAND.keys()
 
 
 def test_its_commands_exist(script: ModuleType) -> None:
