@@ -47,7 +47,7 @@ def command(record: Mapping[str, Any], where: str | Path = "the record") -> list
     """Build the command that repeats the captions of a record of one data set; see `commands`.
 
     Raises:
-        DataError: As `commands`, or the record is of several data sets.
+        DataError: `commands` refuses the record, or it is of several data sets.
     """
     found = commands(record, where)
     if len(found) > 1:
