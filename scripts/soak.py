@@ -6,9 +6,10 @@ Starts ``showattend serve`` and sends requests from several clients at once: pho
 options, and every kind of request that must be refused (no image, damaged, too large, too many
 pixels, unknown fields, wrong values, another site, not HTTP, heads and uploads that do not end).
 For a photograph, the captions must be the model's own, word for word; for the others, the status
-must be right, and the answer one line of JSON. Prints how much the server's memory grew after the
-first tenth of the requests, and latencies. The exit code is 1 if an answer was wrong, memory grew
-by 50 MB or more, or the server wrote anything on stderr.
+must be right, and the answer one line of JSON. Prints how much the server's memory grew: the most
+that it held after the first tenth of the requests, against the most during that tenth (photographs
+that are just being opened count in both). Prints latencies. The exit code is 1 if an answer was
+wrong, memory grew by 50 MB or more, or the server wrote anything on stderr.
 """
 
 from __future__ import annotations
@@ -201,9 +202,10 @@ async def soak(requests: list[Request], port: int, pid: int, clients: int) -> in
             if problem:
                 faults.append(f"{request.kind}: {problem}")
             done += 1
-            if done == len(requests) // 10:
-                memory = resident(pid)
-            most = max(most, resident(pid)) if memory else 0
+            if done <= len(requests) // 10:
+                memory = max(memory, resident(pid))
+            else:
+                most = max(most, resident(pid))
             if done % 1000 == 0:
                 print(f"{done:,} requests, {resident(pid) / 1e6:.0f} MB", flush=True)
 
@@ -222,8 +224,8 @@ async def soak(requests: list[Request], port: int, pid: int, clients: int) -> in
         )
     growth = most - memory
     print(
-        f"memory: {memory / 1e6:.0f} MB after a tenth, {most / 1e6:.0f} MB at most, "
-        f"{growth / 1e6:.0f} MB more"
+        f"memory: {memory / 1e6:.0f} MB at most in the first tenth, {most / 1e6:.0f} MB after it, "
+        f"{growth / 1e6:.0f} MB more; {resident(pid) / 1e6:.0f} MB at the end"
     )
     print(f"wrong answers: {len(faults)}")
     for fault in faults[:20]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MINUTES = 10
+MINUTES = 60
+"""The longest that a cell may take: on a busy machine, one took more than ten."""
 _FRAME = re.compile(r'srcdoc="([^"]*)"')
 
 

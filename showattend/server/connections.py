@@ -30,6 +30,7 @@ class Connection(H11Protocol):
         """Start; if there are too many, close the one that has waited longest."""
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
+        self._leaving = False
         self._wait()
         if len(self.connections) > MOST:
             idle = [
@@ -44,6 +45,11 @@ class Connection(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a request, or what still arrives after the last message."""
+        if not self._leaving:
+            super().data_received(data)
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -61,8 +67,12 @@ class Connection(H11Protocol):
             self._later(LAST, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is not HTTP."""
-        self._last_words(400, msg)
+        """Answer a request that is not HTTP.
+
+        The client may still be sending. Closing a connection with unread data resets it, and the
+        client may then lose the answer; so what arrives in the next `LAST` seconds is discarded.
+        """
+        self._last_words(400, msg, linger=self.transport.can_write_eof())
 
     @property
     def in_use(self) -> bool:
@@ -75,7 +85,8 @@ class Connection(H11Protocol):
         Args:
             status: 408 if it was too slow, 503 if there is no room for it.
         """
-        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+        leaving = self._leaving or self.transport.is_closing()
+        if leaving or self.transport.get_write_buffer_size():
             self.transport.abort()
         elif self.in_use or self.conn.trailing_data[0] or status == 503:
             slow = f"the request's head took longer than {WAIT:g} seconds"
@@ -99,7 +110,7 @@ class Connection(H11Protocol):
         else:
             self.give_up(408)
 
-    def _last_words(self, status: int, error: str) -> None:
+    def _last_words(self, status: int, error: str, *, linger: bool = False) -> None:
         content = json.dumps({"error": error}).encode()
         head = [
             f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
@@ -108,7 +119,11 @@ class Connection(H11Protocol):
             "connection: close",
         ]
         self.transport.write("\r\n".join([*head, "\r\n"]).encode() + content)
-        self.transport.close()
+        if linger:
+            self._leaving = True
+            self.transport.write_eof()
+        else:
+            self.transport.close()
         self._later(LAST, self.transport.abort)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:

@@ -131,6 +131,23 @@ def test_what_is_no_http_is_refused_in_json(said: bytes) -> None:
     serve(scenario)
 
 
+def test_an_answer_is_not_lost_with_what_is_sent_after_it() -> None:
+    """Closed with unread data, the connection would be reset, and the answer with it."""
+
+    async def scenario(server: uvicorn.Server, connect: Client) -> None:
+        reader, writer = await connect()
+        writer.write(b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000)
+        await asyncio.sleep(0.05)  # the answer has been sent
+        for _ in range(3):
+            writer.write(b"y" * 200_000)
+            await asyncio.sleep(0.02)
+        assert (await status(reader))[0] == 400
+        assert await reader.read() == b""
+        await until(lambda: not server.server_state.connections)  # not kept for ever
+
+    serve(scenario)
+
+
 def test_who_does_not_read_is_given_up() -> None:
     async def scenario(server: uvicorn.Server, connect: Client) -> None:
         _, writer = await connect()
