@@ -66,6 +66,7 @@ TESTED_BY = {
     "cli/options": "cli/test_app.py",
     "training/comparison": "training/test_compare.py",
     "training/comparison_page": "training/test_compare.py",
+    "training/comparison_tables": "training/test_compare.py",
     "training/run_scores": "training/test_compare.py",
     "evaluation/grounding/faithful_tables": "evaluation/grounding/test_faithfulness.py",
     "evaluation/grounding/nouns": "evaluation/grounding/test_ground.py",

@@ -1,8 +1,9 @@
 """Which numbers of the documents no record supports.
 
 docs/reproduce.md has a row for each section with numbers: the command, and in its last column the
-records, or one of `REASONS`. A number of a section must be a value of one of its records, to the
-digits shown, unless it is in a table that `doc_tables` writes, or the row lists it after a reason:
+records, or one of `REASONS`. A number of a section (a decimal, a percentage, or a count of
+photographs, captions or words) must be a value of one of its records, to the digits shown, unless
+it is in a table that `doc_tables` writes, or the row lists it after a reason:
 "quoted from a paper: 0.235, 0.207".
 """
 
@@ -42,7 +43,10 @@ _VERSIONS = re.compile(
     r"safetensors|section|version) \d+\.\d+(?:(?:, | or | and )\d+\.\d+)*",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"(?<![\w.=/-])[−+-]?\d[\d,]*\.\d+(?!\w|\.\d)|(?<![\w.,])\d+(?= ?%)")
+_NUMBER = re.compile(
+    r"(?<![\w.=/-])[−+-]?\d[\d,]*\.\d+(?!\w|\.\d)(?: ?%)?|(?<![\w.,])\d+ ?%"
+    r"|(?<![\w.,/+-])\d[\d,]*(?= (?:photographs|captions|(?:\w+ )?words|images|of)\b)"
+)
 _QUANTITY = re.compile(
     r"\d[\d,.]* (?:ms|s|minutes|hours|seconds|GB|MB|kB|images (?:a|per) second|times)(?!\w)"
 )
@@ -57,7 +61,7 @@ class Section(NamedTuple):
         page: The page's path.
         title: Its heading.
         text: Its running text and its other tables, and those of the sections that it is part of.
-        numbers: Its decimal numbers and percentages.
+        numbers: Its decimal numbers, percentages ("65%") and counts.
         quantities: Its times, sizes and rates.
         written: Whether it has parts that are written from records.
     """
@@ -104,7 +108,7 @@ def sections(page: str, records: Records) -> Iterator[Section]:
             page,
             title,
             "\n".join(each for _, each in above),
-            [found[0].replace(",", "") for found in _NUMBER.finditer(shown)],
+            [re.sub("[, ]", "", found[0]) for found in _NUMBER.finditer(shown)],
             _QUANTITY.findall(shown),
             "<!-- end of " in written[title],
         )
@@ -168,7 +172,7 @@ def unsupported(section: Section, row: Row, records: Records) -> list[str]:
     return [
         number
         for number in section.numbers
-        if number not in excused and not any(says(number, value) for value in values)
+        if number.rstrip("%") not in excused and not any(says(number, value) for value in values)
     ]
 
 
@@ -187,10 +191,17 @@ def numbers_of(record: Any) -> Iterable[float]:
 
 
 def says(number: str, value: float) -> bool:
-    """Whether a number on a page is a record's value, to the digits shown or as a percentage."""
-    shown = float(number.replace("−", "-"))
-    half = 0.5 * 10.0 ** -len(number.partition(".")[2]) + 1e-9
-    return any(abs(shown - scale * value) <= half for scale in (1, 100))
+    """Whether a number on a page is a record's value, to the digits shown.
+
+    A percentage is a hundred times the value. A number without digits after the point and without
+    a percent sign is a count, and must be equal.
+    """
+    text, percent = number.rstrip("%"), number.endswith("%")
+    shown, digits = float(text.replace("−", "-")), len(text.partition(".")[2])
+    if not digits and not percent:
+        return shown == value
+    half = 0.5 * 10.0**-digits + 1e-9
+    return abs(shown - (100 if percent else 1) * value) <= half
 
 
 def disagreements(records: Records) -> list[str]:

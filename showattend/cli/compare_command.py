@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,6 +82,7 @@ def compare(
     from showattend.training import compare as comparisons
     from showattend.training import comparison as tables
     from showattend.training.comparison_page import NAME as PAGE
+    from showattend.training.comparison_tables import seed_tables
     from showattend.training.run_scores import Objects
 
     objects = None
@@ -116,11 +117,18 @@ def compare(
     if not made.results:
         raise typer.Exit(2)
     table(tables.caption(made), tables.cells(made), tables.HEADER)
+    for each in seed_tables(tables.summarize(made)):
+        table(f"{each.title}. {each.note}", [_plain(row) for row in each.rows], each.header)
     for line in tables.notes(made):
         print(printable(line))
     log.info(f"wrote {page} and {out / PAGE}")
     if made.failures:
         raise typer.Exit(1)
+
+
+def _plain(cells: Sequence[str]) -> tuple[str, ...]:
+    """Remove the marks of bold text, which a terminal would print."""
+    return tuple(cell.replace("**", "") for cell in cells)
 
 
 def _compare_records(files: list[Path]) -> None:

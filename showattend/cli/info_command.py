@@ -90,7 +90,7 @@ def _models() -> None:
 def _record(path: Path) -> None:
     import shlex
 
-    from showattend.evaluation.reproduce import command, read_record
+    from showattend.evaluation.reproduce import commands, read_record
     from showattend.exceptions import DataError
     from showattend.model.score_settings import describe_settings, search_settings
     from showattend.system.provenance import describe
@@ -110,10 +110,11 @@ def _record(path: Path) -> None:
         lines.append(f"settings     {how}")
     print("\n".join(map(printable, lines)))
     try:
-        again = command(found, path)
+        again = commands(found, path)
     except DataError:  # not a model's captions, such as a training.json
         return
-    print(f"to repeat    {printable(shlex.join(again))}")
+    for words in again.values():  # one for each data set
+        print(f"to repeat    {printable(shlex.join(words))}")
 
 
 def _caches(folder: Path, prune: bool, days: float) -> None:

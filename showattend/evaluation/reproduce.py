@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from showattend.data.mixture import name_sets
 from showattend.data.readers import read_json
 from showattend.evaluation.scores.statistics import METRICS
 from showattend.exceptions import DataError, shown
@@ -43,9 +44,23 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def command(record: Mapping[str, Any], where: str | Path = "the record") -> list[str]:
-    """Build the command that repeats the captions of a record, with every setting spelled out.
+    """Build the command that repeats the captions of a record of one data set; see `commands`.
 
-    Nothing in it depends on the defaults of a model or of a version.
+    Raises:
+        DataError: `commands` refuses the record, or it is of several data sets.
+    """
+    found = commands(record, where)
+    if len(found) > 1:
+        raise DataError(
+            f"{where}: is of {len(found)} data sets ({', '.join(found)}), each with its own command"
+        )
+    return next(iter(found.values()))
+
+
+def commands(record: Mapping[str, Any], where: str | Path = "the record") -> dict[str, list[str]]:
+    """Build the commands that repeat the captions of a record, with every setting spelled out.
+
+    Nothing in them depends on the defaults of a model or of a version.
 
     Args:
         record: The record of ``showattend evaluate``, or ``results.json`` of ``showattend
@@ -53,12 +68,17 @@ def command(record: Mapping[str, Any], where: str | Path = "the record") -> list
         where: The record's file, for messages.
 
     Returns:
-        The arguments, beginning with ``showattend``.
+        For each data set, by name, the arguments, beginning with ``showattend``. The name is empty
+        if the record is of a single data set.
 
     Raises:
         DataError: The record has no model's captions, or does not record how they were made.
     """
-    how = _settings(record)
+    device = ((record.get("provenance") or {}).get("machine") or {}).get("device")
+    return {name: _words(how, device, where) for name, how in _settings(record).items()}
+
+
+def _words(how: Mapping[str, Any], device: str | None, where: str | Path) -> list[str]:
     missing = [key for key in ("model", "annotations", *SEARCH, "size", "precision")
                if how.get(key) is None]  # fmt: skip
     if missing:
@@ -77,27 +97,40 @@ def command(record: Mapping[str, Any], where: str | Path = "the record") -> list
         words += [f"--{key.replace('_', '-')}", how[key]]
     words += ["--size", how["size"], "--precision", precision]
     words += ["--batch-size", how.get("batch_size", 32)]
-    device = ((record.get("provenance") or {}).get("machine") or {}).get("device")
     words += ["--device", device] if device else []
     return [str(word) for word in words]
 
 
-def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the captions, in the names of ``evaluate``."""
+def _settings(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of the captions of each data set, in the names of ``evaluate``."""
     if isinstance(settings := record.get("settings"), dict):
-        return settings
+        return {"": settings}
     how, config = record.get("evaluation"), record.get("config")
     if not isinstance(how, dict) or not isinstance(config, dict):
-        return {}
-    if not isinstance(how.get("data"), str):  # several data sets: one command is not enough
-        return {}
+        return {"": {}}
     out = config.get("train", {}).get("out")
-    return {
+    shared = {
         **how.get("search", {}),
-        "annotations": how["data"],
-        "image_folder": config.get("data", {}).get("images"),
         "model": str(Path(out) / FILE_NAME) if out else None,
         **{key: how[key] for key in ("split", "size", "precision") if key in how},
+    }
+    files = how.get("files")
+    if not isinstance(files, dict):  # of an older version
+        files = _files(how, config.get("data", {}).get("images"))
+    return {name if len(files) > 1 else "": shared | each for name, each in files.items()}
+
+
+def _files(how: Mapping[str, Any], images: str | None) -> dict[str, dict[str, Any]]:
+    """The data sets of a results.json that has them only as in the config."""
+    if isinstance(how.get("data"), str):
+        return {"": {"annotations": how["data"], "image_folder": images}}
+    sets = [each if isinstance(each, dict) else {"path": each} for each in how.get("data") or [{}]]
+    names = name_sets([each.get("path") or "" for each in sets], [e.get("name") for e in sets])
+    scored = how.get("sets") or names  # a set without validation images is only for training
+    return {
+        name: {"annotations": each.get("path"), "image_folder": each.get("images") or images}
+        for name, each in zip(names, sets, strict=True)
+        if name in scored
     }
 
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from showattend.config import Config
 from showattend.data.records import Record
-from showattend.evaluation.scores.lengths import range_text
-from showattend.evaluation.scores.statistics import METRICS, over_seeds, paired_difference
+from showattend.evaluation.scores.statistics import (
+    METRICS,
+    over_seeds,
+    paired_difference,
+    welch_difference,
+)
 from showattend.model.score_settings import describe_settings, search_settings
 from showattend.system.files import write_text
 from showattend.system.provenance import stamp
+from showattend.training.comparison_tables import (
+    Table,
+    cost_tables,
+    image_difference_tables,
+    length_tables,
+    map_tables,
+    seed_tables,
+)
 
 HEADER = ("name", *METRICS, "ΔCIDEr", "distinct", "minutes")
 
@@ -101,22 +111,6 @@ class Comparison:
         return {(row.name, seed): row.run(self.out, seed) for row, seed in every}
 
 
-class Table(NamedTuple):
-    """A table of the report.
-
-    Attributes:
-        title: The heading.
-        header: The names of the columns.
-        rows: The cells, as text.
-        note: An explanation of the figures, in a sentence or two.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    note: str
-
-
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean, and half the range; None instead of the latter for a single value."""
     mean = sum(values) / len(values)
@@ -129,7 +123,7 @@ def write(comparison: Comparison) -> None:
     Raises:
         UserError: They cannot be written.
     """
-    made = {"provenance": stamp(torch.device("cpu"))}
+    made = {"provenance": stamp()}  # of the tables; each run has its own
     values = json.dumps(summarize(comparison) | made, indent=1) + "\n"
     write_text(comparison.out / "comparison.json", values)
     write_text(comparison.out / "comparison.md", to_markdown(comparison))
@@ -149,6 +143,8 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
             row["differences"] = paired_difference(
                 list(mine.values()), [of_first[key] for key in mine], len(rows) - 1
             )
+        if comparable and row is not rows[0]:
+            row["seed_differences"] = _over_seeds(row, rows[0], len(rows) - 1)
     return {
         "command": comparison.command,
         "seeds": comparison.seeds,
@@ -177,6 +173,7 @@ def _summary(row: Row, comparison: Comparison) -> dict[str, Any]:
         "description": row.description,
         "objective": objective(row.config),
         "seeds": list(found),
+        "runs": [_run(seed, results) for seed, results in found.items()],
         "figures": figures,
         "best_epochs": [run["best"]["epoch"] for run in runs],
         "epochs": [run["epochs"] for run in runs],
@@ -186,6 +183,27 @@ def _summary(row: Row, comparison: Comparison) -> dict[str, Any]:
         "lengths": [run.get("lengths") for run in runs],
         "grounding": [comparison.grounding.get((row.name, seed)) for seed in found],
     }
+
+
+def _run(seed: int, results: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run's figures were made: the provenance of its captions, and of its training."""
+    return {
+        "seed": seed,
+        "device": results["machine"].get("device"),
+        "trained_in": results["machine"].get("precision"),
+        "scored": results.get("provenance"),
+        "trained": results.get("training"),
+    }
+
+
+def _over_seeds(row: Mapping[str, Any], first: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """The differences of a row's metrics to those of the first, with Welch's interval."""
+    found = {}
+    for metric in METRICS:
+        one, other = (each["figures"].get(metric, {}).get("values", []) for each in (row, first))
+        if (difference := welch_difference(one, other, rows)) is not None:
+            found[metric] = difference
+    return found
 
 
 def objective(config: Config) -> str:
@@ -288,134 +306,13 @@ def tables(comparison: Comparison) -> list[Table]:
     header = ("name", "description", "objective", *HEADER[1:])
     made = [
         Table("Comparison", header, main, caption(comparison)),
-        _differences(found),
-        _costs(found),
-        *_lengths(found),
-        *_maps(found),
+        *seed_tables(found),
+        *image_difference_tables(found),
+        *cost_tables(found),
+        *length_tables(found),
+        *map_tables(found),
     ]
     return [table for table in made if table.rows]
-
-
-def _differences(found: Mapping[str, Any]) -> Table:
-    rows, level = [], 0.95
-    for row in found["rows"][1:]:
-        known = row.get("differences", {})
-        shown = []
-        for metric in METRICS:
-            each = known.get(metric)
-            shown.append("-")
-            if each is not None:
-                level = each["level"]
-                low, high = each["interval"]
-                mark = "**" if round(low, 3) > 0 or round(high, 3) < 0 else ""
-                shown[-1] = f"{mark}{each['difference']:+.3f}{mark} ({low:+.3f} to {high:+.3f})"
-        if known:
-            rows.append((row["name"], *shown))
-    first = found["rows"][0]["name"] if found["rows"] else ""
-    note = (
-        f"Paired bootstrap over images, 2,000 resamples. Each interval has a level of {level:.1%}, "
-        "so that all of a column hold together at 95 % (Bonferroni). Bold: zero is outside. The "
-        "intervals cover the choice of images, not the choice of seeds."
-    )
-    return Table(f"Differences to {first}", ("name", *METRICS), rows, note)
-
-
-def _costs(found: Mapping[str, Any]) -> Table:
-    rows: list[tuple[str, ...]] = []
-    for row in found["rows"]:
-        known = [each for each in row["cost"] if each]
-        if not known:
-            continue
-        mean = {
-            key: float("nan") if None in (values := [each[key] for each in known])
-            else sum(values) / len(values)
-            for key in known[0]
-        }  # fmt: skip
-        memory = "-" if mean["memory"] != mean["memory"] else f"{mean['memory']:.0f}"
-        shown = f"{mean['parameters'] / 1e6:.2f}", f"{1000 * mean['step']:.0f}"
-        rows.append((row["name"], *shown, f"{1000 * mean['search']:.1f}", memory))
-    header = ("name", "million parameters", "step, ms", "search, ms per photo", "step, MB")
-    note = (
-        "The decoder's cost in float32, on random annotations: a training step of 16 images with 5 "
-        "captions of 12 words, and a search with 5 beams for 12 words. Times depend on the machine "
-        "and its load; compare them between rows only."
-    )
-    return Table("Cost", header, rows, note)
-
-
-def _lengths(found: Mapping[str, Any]) -> Iterator[Table]:
-    for metric in ("CIDEr", "BLEU-4"):
-        header, rows = _by_length(found, "scores", metric, whole=False)
-        note = (
-            f"{metric} of images by the mean number of words of their human captions; the last row "
-            "has the number of images."
-        )
-        yield Table(f"{metric} by length of the human captions", header, rows, note)
-    header, rows = _by_length(found, "likelihood", "log_prob", whole=True)
-    note = (
-        "Mean log-probability (nats) per word that the model gives human captions, by their number "
-        "of words. Captions with words that it does not know are left out. The last row has the "
-        "number of captions."
-    )
-    yield Table("Log-probability of human captions by length", header, rows, note)
-
-
-def _by_length(
-    found: Mapping[str, Any], part: str, key: str, whole: bool
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    count = "images" if part == "scores" else "captions"
-    known = [
-        (row["name"], [each[part] for each in row["lengths"] if each]) for row in found["rows"]
-    ]
-    known = [(name, several) for name, several in known if several]
-    ranges = {range_text(each, whole): each["from"] for _, several in known for each in several[0]}
-    names = sorted(ranges, key=lambda name: ranges[name])
-    rows, counts = [], {}
-    for name, several in known:
-        values: dict[str, list[float]] = {}
-        for run in several:
-            for each in run:
-                values.setdefault(range_text(each, whole), []).append(each[key])
-                counts[range_text(each, whole)] = each[count]
-        shown = [
-            f"{sum(values[each]) / len(values[each]):.3f}" if each in values else "-"
-            for each in names
-        ]
-        rows.append((name, *shown))
-    if rows:
-        rows.append((count, *(f"{counts[each]:,}" for each in names)))
-    return ("name", *names), rows
-
-
-def _maps(found: Mapping[str, Any]) -> Iterator[Table]:
-    header = ("name", "pointing", "lead over uniform", "lead over centre", "mass", "words")
-    for which, whose in (("own", "the model's own captions"), ("human", "human captions")):
-        rows = []
-        for row in found["rows"]:
-            known = [each[which] for each in row["grounding"] if each and which in each]
-            good = [each for each in known if "pointing" in each]
-            if good:
-                first = good[0]
-                pointing, mass = (
-                    sum(each[name]["model"] for each in good) / len(good)
-                    for name in ("pointing", "mass")
-                )
-                leads = [_lead(first["interval"]["pointing"][name]) for name in
-                         ("uniform", "centre")]  # fmt: skip
-                rows.append((row["name"], f"{pointing:.3f}", *leads, f"{mass:.3f}",
-                             f"{first['words']:,}"))  # fmt: skip
-            elif known:
-                rows.append((row["name"], "no maps", "-", "-", "-", "-"))
-        note = (
-            "Pointing: the share of words naming an object whose map peaks on that object; mass: "
-            "the share of the map on it. Leads: 95 % intervals over images of the difference in "
-            "pointing to a uniform map and to a map at the centre, for the first seed."
-        )
-        yield Table(f"Where the model looks, {whose}", header, rows, note)
-
-
-def _lead(interval: Sequence[float]) -> str:
-    return f"{interval[0]:+.3f} to {interval[1]:+.3f}"
 
 
 def to_markdown(comparison: Comparison) -> str:

@@ -14,7 +14,8 @@ from showattend.data.records import Record
 from showattend.exceptions import ImageError
 from showattend.model.checkpoint import FILE_NAME
 from showattend.system.files import write_text
-from showattend.training.comparison import Comparison, Sample, Table, notes, tables
+from showattend.training.comparison import Comparison, Sample, notes, tables
+from showattend.training.comparison_tables import Table
 from showattend.training.inputs import dataset_file
 from showattend.training.reporter import Reporter, Silent
 from showattend.visualize import figure_bytes

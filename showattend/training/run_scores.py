@@ -91,6 +91,10 @@ def score(config: Config, reporter: Reporter | None = None) -> dict[str, Any]:
     shared = [key for key in every[0]["metrics"] if all(key in part["metrics"] for part in every)]
     evaluation = {
         "data": to_dict(config)["data"]["path"],
+        "files": {
+            name: {key: part["settings"][key] for key in ("annotations", "image_folder")}
+            for name, part in parts.items()
+        },
         "split": "val",
         "images": len(captions),
         "references": hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12],

@@ -265,3 +265,12 @@ def test_a_split_must_be_selected(data, parrot):
         evaluate(path, captioner=parrot, images=data / "images", split="test")
     found = evaluate(path, captioner=parrot, images=data / "images", split="val")
     assert [row["caption"] for row in found["captions"]] == ["the blue square"]
+    # A test split is scored like any other, on its own images.
+    lines.append({"image": "000013.png", "captions": ["a blue triangle"], "split": "test"})
+    path.write_text("\n".join(map(json.dumps, lines)))
+    found = evaluate(path, captioner=parrot, images=data / "images", split="test")
+    (scored,) = found["captions"]
+    assert scored["caption"] == parrot.says["000013.png"]
+    assert found["settings"]["split"] == "test"
+    assert found["settings"]["images"] == 1
+    assert found["metrics"]["BLEU-1"] == pytest.approx(1 / 6)  # "a"

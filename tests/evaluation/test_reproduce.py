@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from showattend.evaluation.reproduce import command, differing, read_record
+from showattend.evaluation.reproduce import command, commands, differing, read_record
 from showattend.exceptions import DataError
 from tests.cli.conftest import annotations as annotations
 from tests.cli.conftest import folder as folder
@@ -100,6 +100,14 @@ def test_the_command_of_a_run_that_compare_scored() -> None:
         "--beam-size 5 --length-penalty 0.7 --block-ngrams 0 --min-length 1 --max-length 12 "
         "--size 64 --precision bf16 --batch-size 32 --device cpu"
     )
-    record["evaluation"]["data"] = [{"path": "a.jsonl"}, {"path": "b.jsonl"}]  # type: ignore[index]
-    with pytest.raises(DataError):
+    # Several data sets, without the list of files that newer versions write: one command each.
+    record["evaluation"]["data"] = [  # type: ignore[index]
+        {"path": "one/a.jsonl"}, {"path": "two/a.jsonl", "images": "photos"}, "three/a.jsonl",
+    ]  # fmt: skip
+    record["evaluation"]["sets"] = {"one": {}, "two": {}}  # type: ignore[index]
+    found = commands(record)
+    assert list(found) == ["one", "two"]  # the third was only for training
+    assert found["one"][3:5] == ["one/a.jsonl", "--model"]
+    assert found["two"][3:6] == ["two/a.jsonl", "--images", "photos"]
+    with pytest.raises(DataError, match="2 data sets"):
         command(record)

@@ -53,6 +53,7 @@ def checked(numbers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("text", "kept"),
     [
         ("CIDEr is 0.656, or 65.6 %, or 66 % of 1.", "[mine](#records)"),
+        ("139 photographs, 139 words, 139 of them", "[mine](#records)"),
         ("| a | 0.656 |\n| b | 0.123 |", "[mine](#records); quoted from a paper: 0.123"),
         ("It took 3.5 hours; there is no record.", "before records were kept"),
         ("A tolerance of 0.01.", "constant of the code"),
@@ -70,6 +71,10 @@ def test_what_is_supported(checked, text: str, kept: str | None) -> None:  # typ
         ("CIDEr is 0.657.", "[mine](#records)", "no record says 0.657"),
         ("CIDEr is 0.656 and 0.123.", "[mine](#records)", "no record says 0.123"),
         ("a share of 67 %", "[mine](#records)", "no record says 67"),
+        ("a ratio of 65.6", "[mine](#records)", "no record says 65.6"),
+        ("a share of 0.656 %", "[mine](#records)", "no record says 0.656%"),
+        ("140 photographs", "[mine](#records)", "no record says 140"),
+        ("1 of 139 content words", "[mine](#records)", "no record says 1"),
         ("| a | -0.656 |", "[mine](#records)", "no record says -0.656"),
         ("CIDEr is 0.656.", None, "has no row for it (0.656)"),
         ("It takes 3 minutes.", None, "has no row for it (3 minutes)"),

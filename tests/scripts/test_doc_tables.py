@@ -166,3 +166,20 @@ def test_commands_are_shown_without_what_changes_no_figure() -> None:
     command = load_from("records", "renderers")._command
     assert command(words) == "showattend evaluate --model m"
     assert command(["a.py", "b c"]) == "python scripts/a.py 'b c'"
+
+
+def test_each_row_of_a_table_has_as_many_cells_as_its_header() -> None:
+    found = 0
+    for page in load_from("records", "doc_numbers").PAGES:
+        fenced, width = False, 0
+        for number, line in enumerate(read(page).splitlines(), 1):
+            fenced ^= line.startswith("```")
+            if fenced or not line.startswith("|"):
+                width = 0
+                continue
+            # GitHub splits at every bar that is not escaped, within code too.
+            cells = len(re.findall(r"(?<!\\)\|", line.strip())) - 1
+            assert line.rstrip().endswith("|"), f"{page}, line {number}"
+            assert cells == (width or cells), f"{page}, line {number}: {cells} cells, not {width}"
+            width, found = cells, found + 1
+    assert found > 100

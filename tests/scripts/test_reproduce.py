@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from showattend.evaluation import reproduce
+from showattend.evaluation.scores import java
 
 from .loading import load_from
 from .loading import load_script as load
@@ -35,8 +36,19 @@ def test_a_kept_record_is_whole(path: Path) -> None:
     assert not re.search(r'"/(home|root|tmp|work)/', json.dumps(record)), "paths of a machine"
 
 
-@pytest.mark.slow
-def test_a_small_part_is_reproduced(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "with_java", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["no Java", "Java"]
+)
+def test_a_small_part_is_reproduced(
+    with_java: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Java's scorers take as long as the rest; without them METEOR is left out."""
+
+    def absent() -> Path:
+        raise java.JavaError("no Java was found")
+
+    if not with_java:
+        monkeypatch.setattr(java, "find_java", absent)
     assert load("reproduce").main([]) == 0
     assert "reproduced: weights, losses, captions and scores" in capfd.readouterr().out
 

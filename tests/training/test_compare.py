@@ -15,6 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from showattend.cli import compare_command
+from showattend.cli.app import main as command_line
 from showattend.cli.terminal import show_log
 from showattend.data.records import Record
 from showattend.data.toy import write_toy
@@ -27,6 +28,8 @@ from showattend.training import compare as comparisons
 from showattend.training import comparison as tables
 from showattend.training.compare import compare, describe, plan
 from showattend.training.comparison import mean_and_spread
+from showattend.training.comparison_page import to_html
+from showattend.training.comparison_tables import map_tables
 from showattend.training.reporter import Silent
 from showattend.training.run_scores import Objects
 from showattend.training.state import FILE_NAME as STATE_NAME
@@ -141,6 +144,12 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return trained
 
 
+def compare_app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(compare_command.compare)
+    return app
+
+
 def table(out: Path) -> dict[str, list[str]]:
     """The cells of ``comparison.md`` by the row's name."""
     page = (out / "comparison.md").read_text(encoding="utf-8").partition("\n## ")[0]
@@ -187,9 +196,22 @@ def test_two_configs_are_trained_scored_and_compared(
     assert made["model"]["weights"] == weights_digest(out / "first/seed-0" / FILE_NAME)
     assert made["search"]["beam_size"] == 2
     assert made["data"][toy.parent.name]["annotations"]
-    words = reproduce.command(results)
+    _, *words = reproduce.command(results)
     assert words[words.index("--annotations") + 1] == str(toy)
-    assert json.loads((out / "comparison.json").read_text())["provenance"]["packages"]
+
+    # The comparison has the provenance of every run.
+    compared = json.loads((out / "comparison.json").read_text())
+    assert compared["provenance"]["packages"]
+    assert "device" not in compared["provenance"]["machine"]
+    for row in compared["rows"]:
+        (run,) = row["runs"]
+        kept = json.loads((out / row["name"] / "seed-0/results.json").read_text())
+        assert (run["seed"], run["device"], run["trained_in"]) == (0, "cpu", "float32")
+        assert run["scored"] == kept["provenance"]
+        assert run["trained"] == kept["training"]
+        assert {"model", "data", "search", "precision", "size"} <= run["scored"].keys()
+        assert run["scored"]["model"]["encoder"]
+    assert not [table for table in compared["rows"] if "seed_differences" in table][1:]
     assert results["epochs"] == 1
     assert results["overrides"] == ["decoder.dropout=0.1"]
     assert results["config"]["decoder"]["dropout"] == 0.1
@@ -226,6 +248,29 @@ def test_two_configs_are_trained_scored_and_compared(
     assert "Not done" not in page
     assert "Failed" not in page
     assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.usefixtures("no_java")
+def test_a_run_on_several_sets_is_repeated_by_a_command_for_each(
+    config: Callable[..., Path], toy: Path, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in toy.read_text(encoding="utf-8").splitlines()]
+    sets = []
+    for name, rows in (("one", lines[:24]), ("two", lines[24:])):
+        (tmp_path / name).mkdir()
+        sets.append({"path": str(tmp_path / name / "dataset.jsonl"), "images": str(toy.parent)})
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / name / "dataset.jsonl").write_text(text, encoding="utf-8")
+    compare([config("both", data={"path": sets})], tmp_path / "out", samples=0)
+    results = json.loads((tmp_path / "out/both/seed-0/results.json").read_text())
+    made = reproduce.commands(results)
+    assert list(made) == ["one", "two"]
+    for name, (_, *words) in made.items():
+        assert command_line([*words, "--output", str(tmp_path / "again.json")]) == 0
+        again = json.loads((tmp_path / "again.json").read_text())["captions"]
+        said = [each for each in results["captions"] if each["set"] == name]
+        assert said
+        assert [each | {"set": name} for each in again] == said
 
 
 @pytest.mark.slow
@@ -301,7 +346,7 @@ def test_several_seeds_by_hand(
     invented: list[str], config: Callable[..., Path], tmp_path: Path
 ) -> None:
     files = [config("base", "The first."), config("other", "The second.")]
-    compare(files, tmp_path / "out", seeds=2)
+    made = compare(files, tmp_path / "out", seeds=2)
     assert invented == ["base 0", "base 1", "other 0", "other 1"]
     # fmt: off
     assert table(tmp_path / "out") == {
@@ -324,6 +369,52 @@ def test_several_seeds_by_hand(
     assert "- Precision: trained in bfloat16, scored in float32\n" in page
     assert "- Machine: cpu, 4 processors, torch 2.6, Python 3.11\n- Threads: 2\n" in page
     assert "pycocoevalcap 1.2, PTB tokens" in page
+
+    # t of 97.5 % with one degree of freedom is 12.706; the deviations are 0.3 and 0.2 over √2.
+    low, high = 0.65 - 12.706205 * 0.15, 0.65 + 12.706205 * 0.15
+    assert f"| base | CIDEr | 2 | 0.650 | 0.2121 | {low:.3f} to {high:.3f} |" in page
+    assert "| other | CIDEr | 2 | 0.800 | 0.1414 |" in page
+    summary = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert "seed_differences" not in summary["rows"][0]
+    found = summary["rows"][1]["seed_differences"]["CIDEr"]
+    assert found["difference"] == pytest.approx(0.15)
+    assert found["freedom"] == pytest.approx(0.0325**2 / (0.0225**2 + 0.01**2))
+    low, high = found["interval"]
+    assert low < 0 < high
+    shown = f"+0.150 ({low:+.3f} to {high:+.3f})"
+    assert "## Differences over seeds to base\n" in page
+    assert f"{shown} |\n" in page
+    html = to_html(tables.Comparison(plan(files), tmp_path / "out", 2, "", made.results))
+    for part in ("Over seeds", "Differences over seeds to base", "0.2121", shown):
+        assert f">{part}<" in html
+    words = [*map(str, files), "--out", str(tmp_path / "out"), "--seeds", "2"]
+    shown_rows = CliRunner().invoke(compare_app(), words)
+    assert "Over seeds. " in shown_rows.output
+    assert "0.2121" in shown_rows.output
+
+
+def test_one_seed_has_no_statistics_over_seeds(
+    invented: list[str], config: Callable[..., Path], tmp_path: Path
+) -> None:
+    compare([config("base"), config("other")], tmp_path)
+    summary = json.loads((tmp_path / "comparison.json").read_text())
+    assert summary["rows"][1]["seed_differences"] == {}
+    for page in ("comparison.md", "comparison.html"):
+        assert "ver seeds" not in (tmp_path / page).read_text(encoding="utf-8")
+
+
+def test_leads_are_means_over_seeds() -> None:
+    def run(pointing: float, low: float, high: float) -> dict[str, Any]:
+        each = {"model": pointing, "uniform": 0.2, "centre": 0.3}
+        interval = {"uniform": [low, high], "centre": [low - 0.1, high - 0.1]}
+        return {"own": {"pointing": each, "mass": {"model": 0.25}, "words": 100,
+                        "interval": {"pointing": interval}}}  # fmt: skip
+
+    rows = [{"name": "a", "grounding": [run(0.5, 0.2, 0.4), run(0.6, 0.3, 0.5)]}]
+    (own, human) = map_tables({"rows": rows})
+    assert own.rows == [("a", "0.550", "+0.350 (+0.200 to +0.500)", "+0.250 (+0.100 to +0.400)",
+                         "0.250", "100")]  # fmt: skip
+    assert human.rows == []
 
 
 def test_a_finished_run_is_not_trained_again(
@@ -625,6 +716,15 @@ def test_the_report_says_what_each_row_costs_where_it_looks_and_how_long_caption
         assert text.count("- a person: ") == len(sample["references"])
     assert not re.search(r'(?:src|href)="(?!data:)', html)  # it loads nothing
 
+    results = json.loads((out / "small/seed-0/results.json").read_text())
+    _, *words = reproduce.command(results)
+    assert command_line([*words, "--output", str(tmp_path / "again.json")]) == 0
+    repeated = json.loads((tmp_path / "again.json").read_text())
+    for key in ("captions", "metrics"):
+        assert repeated[key] == results[key]
+    for key in ("weights", "encoder"):
+        assert repeated["provenance"]["model"][key] == results["provenance"]["model"][key]
+
     kept = out / "small/seed-0/grounding.json"
     before = kept.stat().st_mtime_ns
     again = compare([small, large], out, objects=objects)
@@ -657,9 +757,9 @@ def test_objects_come_whole(config: Callable[..., Path], toy: Path, tmp_path: Pa
         (["--instances", str(toy)], "--instances FILE and --images DIR together"),
         (["--instances", str(tmp_path / "x"), "--images", str(tmp_path)], "no such file"),
     ):
-        app = typer.Typer()
-        app.command()(compare_command.compare)
-        found = runner.invoke(app, [str(config("a")), "--out", str(tmp_path / "out"), *given])
+        found = runner.invoke(
+            compare_app(), [str(config("a")), "--out", str(tmp_path / "out"), *given]
+        )
         assert isinstance(found.exception, UserError)
         assert message in str(found.exception)
     assert not (tmp_path / "out").exists()

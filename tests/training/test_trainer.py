@@ -467,6 +467,25 @@ def test_a_kill_at_any_phase_and_a_resume_change_nothing(
     same_weights(tmp_path, whole)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_self_critical_training_does_not_exhaust_the_compiler(
+    config: Callable[..., Config], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sampling, searching and validating alternate with steps that record gradients."""
+    torch.compiler.reset()
+    log = Log()
+    both = {
+        "train": {"epochs": 1, "compile": True},
+        "self_critical": {"epochs": 2, "lr": 1e-3, "samples": 3},
+    }
+    history = train(config(tmp_path, **both), log)["history"]
+    assert [entry["phase"] for entry in history] == ["cross-entropy"] + ["self-critical"] * 2
+    assert not [message for message in log.messages if "train.compile" in message]
+    assert "recompile_limit" not in caplog.text
+
+
 def test_a_kill_between_the_model_and_the_state_does_not_begin_a_phase_twice(
     two_phases: tuple[Path, dict[str, Any], Log],
     config: Callable[..., Config],

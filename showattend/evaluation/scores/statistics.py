@@ -29,8 +29,11 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     between runs, not the choice of images.
 
     Returns:
-        {"n", "mean", "sd", "interval"}; sd (with n - 1) and interval are None for one run.
+        {"n", "mean", "sd", "interval"}; sd (with n - 1) and interval are None for one run, and
+        the mean too for none.
     """
+    if not values:
+        return {"n": 0, "mean": None, "sd": None, "interval": None}
     n, mean = len(values), sum(values) / len(values)
     if n < 2:
         return {"n": n, "mean": mean, "sd": None, "interval": None}
@@ -39,7 +42,41 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     return {"n": n, "mean": mean, "sd": sd, "interval": [mean - half, mean + half]}
 
 
-def student_quantile(share: float, freedom: int) -> float:
+def welch_difference(
+    one: Sequence[float], other: Sequence[float], comparisons: int = 1
+) -> dict[str, Any] | None:
+    """How much higher the mean of some runs is than that of others, with Welch's interval.
+
+    The two may have different deviations (Welch 1947); the degrees of freedom are Satterthwaite's.
+
+    Args:
+        one: A score of each run.
+        other: The same score of each run of another config.
+        comparisons: The number of differences considered; see `paired_difference`.
+
+    Returns:
+        "difference", "interval" [low, high], "level", "freedom" (degrees of freedom); None if
+        either has fewer than two runs.
+    """
+    sides = over_seeds(one), over_seeds(other)
+    if min(side["n"] for side in sides) < 2:
+        return None
+    level = 1 - (1 - LEVEL) / max(comparisons, 1)
+    parts = [side["sd"] ** 2 / side["n"] for side in sides]
+    spread = sum(part**2 / (side["n"] - 1) for part, side in zip(parts, sides, strict=True))
+    least = min(side["n"] for side in sides) - 1
+    freedom = max(sum(parts) ** 2 / spread, least) if spread else float(least)
+    half = student_quantile((1 + level) / 2, freedom) * math.sqrt(sum(parts))
+    difference = sides[0]["mean"] - sides[1]["mean"]
+    return {
+        "difference": difference,
+        "interval": [difference - half, difference + half],
+        "level": level,
+        "freedom": freedom,
+    }
+
+
+def student_quantile(share: float, freedom: float) -> float:
     """The quantile of Student's t with this many degrees of freedom.
 
     Args:

@@ -43,7 +43,7 @@ class CaptionBatch:
         >>> ds = ray.data.read_binary_files("s3://bucket/photos", include_paths=True)
         >>> ds = ds.map_batches(
         ...     CaptionBatch,
-        ...     fn_constructor_kwargs={"model": "flickr8k", "beam_size": 5},
+        ...     fn_constructor_kwargs={"model": "everyday", "beam_size": 5},
         ...     batch_size=32,
         ...     compute=ray.data.ActorPoolStrategy(size=8),
         ...     num_cpus=1,

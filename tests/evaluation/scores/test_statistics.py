@@ -16,6 +16,7 @@ from showattend.evaluation.scores.statistics import (
     over_seeds,
     paired_difference,
     student_quantile,
+    welch_difference,
 )
 
 
@@ -39,6 +40,42 @@ def test_over_seeds() -> None:
     half = 4.302653 * 0.1 / math.sqrt(3)
     assert found["interval"] == pytest.approx([0.6 - half, 0.6 + half], rel=1e-5)
     assert over_seeds([0.5]) == {"n": 1, "mean": 0.5, "sd": None, "interval": None}
+
+
+def test_welchs_interval_by_hand() -> None:
+    # Equal deviations and numbers: as many degrees of freedom as in Student's test, 4.
+    found = welch_difference([0.5, 0.6, 0.7], [0.2, 0.3, 0.4])
+    assert found is not None
+    half = 2.776445 * math.sqrt(2 * 0.01 / 3)
+    assert found["difference"] == pytest.approx(0.3)
+    assert found["freedom"] == pytest.approx(4)
+    assert found["interval"] == pytest.approx([0.3 - half, 0.3 + half], rel=1e-5)
+    # One of them without deviation: those of the other, 2.
+    found = welch_difference([0.5, 0.6, 0.7], [0.3, 0.3])
+    assert found is not None
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    assert found["freedom"] == pytest.approx(2)
+    assert found["interval"] == pytest.approx([0.3 - half, 0.3 + half], rel=1e-5)
+    # Two differences together: each at 97.5 %, whose quantile with 4 degrees is 3.495406.
+    found = welch_difference([0.5, 0.6, 0.7], [0.2, 0.3, 0.4], comparisons=2)
+    assert found is not None
+    assert found["level"] == pytest.approx(0.975)
+    half = 3.495406 * math.sqrt(2 * 0.01 / 3)
+    assert found["interval"] == pytest.approx([0.3 - half, 0.3 + half], rel=1e-5)
+    assert welch_difference([0.5], [0.2, 0.3]) is None
+    assert welch_difference([0.5, 0.6], []) is None
+    found = welch_difference([0.5, 0.5], [0.25, 0.25])
+    assert found is not None
+    assert found["interval"] == [0.25, 0.25]
+
+
+def test_the_recipe_leads_the_plain_row_as_the_documents_say() -> None:
+    """docs/results.md: the difference of two rows of three runs each."""
+    found = welch_difference([0.652, 0.642, 0.633], [0.516, 0.510, 0.510])
+    assert found is not None
+    assert [round(each, 3) for each in (found["difference"], *found["interval"])] == [
+        0.130, 0.110, 0.151,
+    ]  # fmt: skip
 
 
 REFERENCES = {
