@@ -37,6 +37,7 @@ class Command(NamedTuple):
 
 BY_HAND = {
     "benchmark": Command("python scripts/benchmark/benchmark.py", 12),
+    "family_cost": Command("python scripts/benchmark/benchmark.py family", 3),
     "growth": Command("python scripts/benchmark/benchmark.py --growth", 15),
     "rates": Command("python scripts/benchmark/scaling.py", 30),
     "streaming": Command("python scripts/benchmark/streaming.py", 15),
