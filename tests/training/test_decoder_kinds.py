@@ -44,7 +44,7 @@ KINDS |= {
     f"{kind} over a refined grid": {**KINDS[kind], "encoder": OVER_GRID}
     for kind in ("luong", "updown", "transformer")
 }
-SLOW = list(KINDS)[-3:]
+SLOW = list(KINDS)[-4:]  # over a refined grid, all but the LSTM
 EVERY = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in KINDS]
 Make = Callable[..., Config]
 

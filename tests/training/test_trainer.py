@@ -451,7 +451,14 @@ def test_self_critical_training_goes_on_from_the_best_model(
     assert record["best"]["CIDEr"] == max(entry["CIDEr"] for entry in history)
 
 
-@pytest.mark.parametrize("done", [3 * BATCHES, 3 * BATCHES + 1, 4 * BATCHES + 3])
+@pytest.mark.parametrize(
+    "done",
+    [
+        pytest.param(3 * BATCHES, marks=pytest.mark.slow),
+        3 * BATCHES + 1,
+        pytest.param(4 * BATCHES + 3, marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_at_any_phase_and_a_resume_change_nothing(
     done: int,
     two_phases: tuple[Path, dict[str, Any], Log],
@@ -551,7 +558,12 @@ def test_without_self_critical_epochs_there_is_nothing_to_average(
 
 # In the second run; between the runs; in the validation of the average.
 @pytest.mark.parametrize(
-    "at", [("Training", 4 * BATCHES + 2), ("Training", 4 * BATCHES + 1), ("Validation", 6)]
+    "at",
+    [
+        pytest.param(("Training", 4 * BATCHES + 2), marks=pytest.mark.slow),
+        ("Training", 4 * BATCHES + 1),
+        pytest.param(("Validation", 6), marks=pytest.mark.slow),
+    ],
 )
 def test_a_kill_among_the_runs_and_a_resume_change_nothing(
     at: tuple[str, int],
