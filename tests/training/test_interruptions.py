@@ -90,7 +90,9 @@ class Stop(Silent):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("full", "after"), [(FILE_NAME, 5), (STATE_NAME, 15)])
+@pytest.mark.parametrize(
+    ("full", "after"), [pytest.param(FILE_NAME, 5, marks=pytest.mark.slow), (STATE_NAME, 15)]
+)
 def test_the_last_good_state_survives_a_full_disk(
     full: str, after: int, file: Path, whole: Path, tmp_path: Path
 ) -> None:

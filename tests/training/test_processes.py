@@ -141,7 +141,11 @@ def test_two_processes_are_one_with_twice_the_batch(
 ) -> None:
     several(config, f"train.out={tmp_path / 'two'}", f"data.cache={tmp_path / 'cache'}")
     same(tmp_path / "two", alone)
-    again = several(config, f"train.out={tmp_path / 'two'}", wait=False)
+
+
+@pytest.mark.slow
+def test_two_processes_refuse_once(config: Path, alone: Path) -> None:
+    again = several(config, f"train.out={alone}", wait=False)
     _, told = again.communicate(timeout=900)
     assert again.returncode != 0
     assert told.count("holds a run already") == 1  # not once a process

@@ -114,7 +114,7 @@ def test_words_choose_frames() -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMS)
-@pytest.mark.parametrize("words", [12, 30])
+@pytest.mark.parametrize("words", [12, pytest.param(30, marks=pytest.mark.slow)])
 def test_photographs_keep_the_budget(suffix: str, words: int, photos: list[Path]) -> None:
     with Image.open(photos[0]) as opened:
         photo = np.asarray(opened.convert("RGB").resize((640, 640)))

@@ -70,7 +70,13 @@ def read(content: bytes) -> tuple[Image.Image, list[Shown]]:
     return photo, found
 
 
-@pytest.mark.parametrize("size", [(320, 200), (60, 360), (900, 100), (40, 40), (1500, 1000)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        (320, 200), (60, 360), (900, 100), (40, 40),
+        pytest.param((1500, 1000), marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("style", STYLES)
 def test_the_heat_is_where_the_cell_is(size: tuple[int, int], style: str) -> None:
     caption = caption_of(shaded(*size), CELLS)
