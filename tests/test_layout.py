@@ -311,6 +311,7 @@ def test_the_core_imports_only_what_it_needs() -> None:
             "showattend.exceptions",
             "showattend.system.checks",
             "showattend.model.search_options",
+            "showattend.model.fast",
         }
         allowed |= {"showattend.model.decoders.protocol", *inside("decoding", "text")}
         assert imported(name) <= allowed, name

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from showattend.model.decoders.protocol import Step
+from showattend.model.fast import largest
 from showattend.model.search_options import SearchOptions
 from showattend.text.vocabulary import Vocabulary
 
@@ -86,9 +87,9 @@ def ways_on(
         return words, as_numbers(log_probs_BKV.gather(2, words))
     said = _completing(history_BKT, options.block_ngrams)
     count = min(options.beam_size + len(banned) + said.shape[2], V)
-    best, words = log_probs_BKV.topk(count, dim=2)
-    if (best.isnan() | best.isposinf()).any():  # topk ranks them highest
-        best, words = as_numbers(log_probs_BKV).topk(count, dim=2)
+    best, words = largest(log_probs_BKV, count)
+    if (best.isnan() | best.isposinf()).any():  # they rank highest
+        best, words = largest(as_numbers(log_probs_BKV), count)
     ban = torch.isin(words, banned)
     if said.shape[2]:
         ban |= (words.unsqueeze(3) == said.unsqueeze(2)).any(3)

@@ -72,6 +72,7 @@ def _has_bf16(device: torch.device) -> bool:
 _lock = threading.Lock()
 _undo = contextlib.ExitStack()
 _users = 0
+_OPERATIONS = ("cuda", "matmul"), ("cudnn", "conv"), ("mkldnn", "matmul"), ("mkldnn", "conv")
 
 
 @contextlib.contextmanager
@@ -110,12 +111,7 @@ def _set_exact() -> contextlib.ExitStack:
             backends.cudnn.allow_tf32 = False
             undo.callback(setattr, backends.cudnn, "allow_tf32", True)
     # PyTorch 2.9 and later also have a setting per operation.
-    for owner, name in (
-        ("cuda", "matmul"),
-        ("cudnn", "conv"),
-        ("mkldnn", "matmul"),
-        ("mkldnn", "conv"),
-    ):
+    for owner, name in _OPERATIONS:
         operation: Any = getattr(getattr(backends, owner), name, None)
         asked = getattr(operation, "fp32_precision", "ieee")
         if asked in ("tf32", "bf16"):

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 # Without a handler, Python prints what Pillow logs about damaged files.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+# `catch_warnings` alone is not safe in overlapping threads, where the last to leave would restore
+# another's filters. So the first thread to enter sets the filters and the last to leave restores
+# them.
 _lock = threading.Lock()
 _users = 0
 _filters: warnings.catch_warnings[None] | None = None
@@ -26,10 +29,6 @@ def quiet() -> Iterator[None]:
     Pillow warns about unusual metadata and large images, and libtiff writes on stderr by itself;
     real problems become an ``ImageError``. Words in a script without a font are visibly drawn as
     boxes.
-
-    ``catch_warnings`` alone is not safe in overlapping threads, where the last to leave would
-    restore another's filters. So the first thread to enter sets the filters and the last one to
-    leave restores them.
     """
     global _users, _filters, _handler
     with _lock:

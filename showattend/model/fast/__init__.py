@@ -110,3 +110,12 @@ def fast_cross_entropy(plain: CrossEntropy) -> CrossEntropy:
     from showattend.model.fast.entropy_by_rows import cross_entropy_by_rows
 
     return cross_entropy_by_rows
+
+
+def largest(values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the largest values [..., count] of [..., V] and their indices, as `torch.topk` does."""
+    if is_plain():
+        return torch.topk(values, count)
+    from showattend.model.fast.by_blocks import largest_in_blocks
+
+    return largest_in_blocks(values, count)

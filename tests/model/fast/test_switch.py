@@ -13,9 +13,11 @@ import torch
 from torch.nn import functional as F
 
 from showattend.config import AttentionConfig, DecoderConfig
+from showattend.decoding.beam import search
 from showattend.model import fast
 from showattend.model.build import build_decoder
 from showattend.model.decoders.protocol import Forced
+from showattend.model.search_options import SearchOptions
 from showattend.training.losses import captioning_loss
 
 HERE = Path(fast.__file__).parent
@@ -62,6 +64,10 @@ def loss() -> list[Any]:
     return [captioning_loss(forced, torch.tensor([[3]])).total.backward()]
 
 
+def searching() -> list[Any]:
+    return [search(decoder().eval(), torch.randn(1, 4, 4), SearchOptions(max_length=2))]
+
+
 WORK: dict[str, Callable[[], list[Any]]] = {
     **dict.fromkeys(
         (
@@ -70,6 +76,7 @@ WORK: dict[str, Callable[[], list[Any]]] = {
         ),
         train_step,
     ),
+    "by_blocks": searching,
     "compiling": compile_step,
     "depthwise": depthwise_gradient,
     "entropy_by_rows": loss,
