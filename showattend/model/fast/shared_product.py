@@ -8,6 +8,7 @@ and avoids rounding between steps in low precision.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -19,9 +20,9 @@ Seen = list[tuple[torch.Tensor, torch.Tensor]]
 class SharedProduct:
     """x -> x W^T + b, to be called many times within one autograd graph.
 
-    In float32 on a CPU, oneDNN computes the products, from a copy of the weights made once. PyTorch
-    would use MKL, which on AMD processors takes up to twice as long for a few dozen rows or for the
-    width of a vocabulary. (In bfloat16, PyTorch uses oneDNN as well.)
+    On a CPU, oneDNN computes the products, from a copy of the weights that is packed once. For
+    float32 PyTorch would use MKL, which on AMD processors takes up to twice as long for a few dozen
+    rows or for the width of a vocabulary; for bfloat16 it would pack the weights in every call.
 
     Args:
         weight: W [out, in].
@@ -49,30 +50,74 @@ class _Map:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         self.weight, self.bias = weight, bias
-        self.copies: tuple[torch.Tensor, torch.Tensor | None] | None = None
-        self.turned: torch.Tensor | None = None  # transposed weights, made by the first `back`
-        if (
-            weight.device.type == "cpu"
-            and weight.dtype == torch.float32
-            and torch.backends.mkldnn.is_available()
-            and not torch.compiler.is_compiling()
-        ):
-            self.copies = weight.to_mkldnn(), None if bias is None else bias.to_mkldnn()
+        self.forth: _Packed | None = None
+        self.turned: _Packed | None = None  # transposed weights
+        # Packing costs as much as a few dozen rows. For float32 it pays at once, since PyTorch
+        # would use MKL; for bfloat16, where it uses oneDNN as well, from the second call on.
+        self.calls = int(weight.dtype == torch.float32)
+        self.calls_back = self.calls
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        # Compilers and exporters need the plain operation.
-        if self.copies is None or not x.numel() or torch.compiler.is_compiling():
+        """Map x [..., in] to [..., out]."""
+        if not self._packs(x) or not self.calls:
+            self.calls += 1
             # Without `contiguous`, PyTorch would compute a batch of small products.
             return F.linear(x.contiguous(), self.weight, self.bias)
-        return F.linear(x.contiguous().to_mkldnn(), *self.copies).to_dense()
+        if self.forth is None:
+            self.forth = _Packed(self.weight, self.bias)
+        return self.forth(x)
 
     def back(self, gradient: torch.Tensor) -> torch.Tensor:
         """Compute the gradient of x [..., in] from that of the output [..., out]."""
-        if self.copies is None or not gradient.numel() or torch.compiler.is_compiling():
+        if not self._packs(gradient) or not self.calls_back:
+            self.calls_back += 1
             return gradient @ self.weight
         if self.turned is None:
-            self.turned = self.weight.T.contiguous().to_mkldnn()
-        return F.linear(gradient.contiguous().to_mkldnn(), self.turned).to_dense()
+            self.turned = _Packed(self.weight.T.contiguous(), None)
+        return self.turned(gradient)
+
+    def _packs(self, x: torch.Tensor) -> bool:
+        # Compilers and exporters need the plain operation.
+        if torch.compiler.is_compiling() or x.ndim < 2 or not x.numel():
+            return False
+        return x.device.type == "cpu" and packs(x.dtype)
+
+
+class _Packed:
+    """x -> x W^T + b by oneDNN, from a copy of the weights in the order in which it reads them.
+
+    Args:
+        weight: W [out, in].
+        bias: b [out], or None.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.width = len(weight)
+        # In bfloat16, rows that do not fill the last tile make the whole product twice as slow.
+        # The result is then a view. In float32 padding changes nothing.
+        if (missing := -len(weight) % 32) and weight.dtype == torch.bfloat16:
+            weight = F.pad(weight, (0, 0, 0, missing))
+            bias = None if bias is None else F.pad(bias, (0, missing))
+        self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(weight, None), bias
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x [..., in] to [..., out], on a CPU and outside autograd."""
+        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            x.contiguous(), self.weight, self.bias, "none", [], ""
+        )
+        return found if found.shape[-1] == self.width else found[..., : self.width]
+
+
+@functools.cache
+def packs(dtype: torch.dtype) -> bool:
+    """Whether this processor and PyTorch compute products from packed weights of a dtype."""
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    one = torch.ones(32, 32, dtype=dtype)
+    try:
+        return bool((_Packed(one, None)(one) == 32).all())
+    except (AttributeError, RuntimeError, TypeError):  # another PyTorch, or no bfloat16
+        return False
 
 
 class _Collect(torch.autograd.Function):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from showattend.model.fast.shared_product import SharedProduct
+from showattend.model.fast import shared_product
+from showattend.model.fast.shared_product import SharedProduct, packs
 from tests.rounding import BF16
 
 
@@ -104,3 +105,65 @@ def test_an_exporter_sees_a_plain_product() -> None:
         exported = torch.export.export(module, (x,))
         assert "mkldnn" not in str(exported.graph)
         torch.testing.assert_close(exported.module()(x), module(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [1, 31, 32, 33, 190])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_packed_weights_give_the_same_product_in_every_call(
+    dtype: torch.dtype, width: int, with_bias: bool
+) -> None:
+    """The first call may pack, or not yet; the number of rows changes from call to call."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(width, 24).to(dtype), torch.randn(width).to(dtype)
+    product = SharedProduct(weight, bias if with_bias else None)
+    for rows in (7, 1, 64, 3):
+        x = torch.randn(2, rows, 24).to(dtype)
+        exact = F.linear(x.double(), weight.double(), bias.double() if with_bias else None)
+        with torch.no_grad():
+            found = product(x)
+        assert found.shape == exact.shape
+        assert found.dtype == dtype
+        rounding = 1e-6 if dtype == torch.float32 else BF16
+        assert float((found - exact).abs().max()) <= rounding * float(exact.abs().max() + 1)
+
+
+def test_float32_can_be_packed_wherever_there_is_onednn() -> None:
+    assert packs(torch.float32) == torch.backends.mkldnn.is_available()
+    assert not packs(torch.float64)
+
+
+def test_without_packing_products_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(5, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    found = []
+    for able in (True, False):
+        monkeypatch.setattr(shared_product, "packs", lambda _, able=able: able)
+        product = SharedProduct(weight)
+        total = product(x) + product(2 * x)
+        found.append([total, *torch.autograd.grad(total.sum(), [weight, x])])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_weights_are_packed_by_the_call_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 at once; bfloat16 from the second call on, so that one product costs no packing."""
+    made: list[torch.dtype] = []
+    packed = shared_product._Packed
+
+    def note(weight: torch.Tensor, bias: torch.Tensor | None) -> shared_product._Packed:
+        made.append(weight.dtype)
+        return packed(weight, bias)
+
+    for dtype in (torch.float32, torch.bfloat16):
+        if not packs(dtype):
+            continue
+        with monkeypatch.context() as patch, torch.no_grad():
+            patch.setattr(shared_product, "_Packed", note)
+            product = SharedProduct(torch.randn(4, 3).to(dtype))
+            counts = []
+            for _ in range(3):
+                product(torch.randn(2, 3).to(dtype))
+                counts.append(len(made))
+        made.clear()
+        assert counts == ([1, 1, 1] if dtype == torch.float32 else [0, 1, 1])
