@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import family_renderer as family
 import time_renderers as times
 from kept_records import MODELS, ROOT, Records, is_stale
 from renderers import (
@@ -89,7 +90,13 @@ BLOCKS: dict[str, dict[str, Part]] = {
         "faithful human": _faithful("everyday_faithful_human", *_ALL),
         "faithful other": _faithful("everyday_faithful_other", "faithful"),
     },
-    "docs/attention-family.md": {"family cost": Part(("family_cost",), family_cost)},
+    "docs/attention-family.md": {
+        "family scores": Part(("family",), family.scores),
+        "family lengths": Part(("family",), family.lengths),
+        "family maps": Part(("family",), family.maps),
+        "hard": Part(("family",), family.hard),
+        "family cost": Part(("family_cost",), family_cost),
+    },
     "docs/limits.md": {
         "words of everyday": Part(("everyday_calibration",), unsure_words("everyday")),
         "words of flickr8k": Part(("flickr8k_calibration",), unsure_words("flickr8k")),

@@ -113,7 +113,7 @@ def fast_cross_entropy(plain: CrossEntropy) -> CrossEntropy:
 
 
 def largest(values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the largest values along the last axis and their indices, as `torch.topk` does."""
+    """Return the largest values [..., count] and their indices, as `torch.topk` does."""
     if is_plain():
         return torch.topk(values, count)
     from showattend.model.fast.by_blocks import largest_in_blocks
