@@ -55,7 +55,6 @@ class _Map:
         # Packing costs as much as a few dozen rows. For float32 it pays at once, since PyTorch
         # would use MKL; for bfloat16, where it uses oneDNN as well, from the second call on.
         self.calls = int(weight.dtype == torch.float32)
-        self.calls_back = self.calls
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Map x [..., in] to [..., out]."""
@@ -69,8 +68,8 @@ class _Map:
 
     def back(self, gradient: torch.Tensor) -> torch.Tensor:
         """Compute the gradient of x [..., in] from that of the output [..., out]."""
-        if not self._packs(gradient) or not self.calls_back:
-            self.calls_back += 1
+        # To transpose weights for oneDNN costs more than it saves in bfloat16.
+        if not self._packs(gradient) or gradient.dtype != torch.float32:
             return gradient @ self.weight
         if self.turned is None:
             self.turned = _Packed(self.weight.T.contiguous(), None)
