@@ -18,9 +18,10 @@ from PIL import Image
 
 from showattend.caption import Caption
 from showattend.captioner import Captioner
+from showattend.config import AttentionConfig, DecoderConfig
 from showattend.exceptions import ConfigError, ImageError, UserError
 from showattend.images.preprocessing import Preprocessing
-from showattend.model.build import build_encoder
+from showattend.model.build import build_decoder, build_encoder
 from showattend.model.checkpoint import load, save
 from showattend.model.description import describe
 from showattend.model.encoder import Encoder
@@ -206,6 +207,24 @@ def test_a_model_without_a_gate_says_so(captioner: Captioner, photo: Path, tmp_p
         assert (tmp_path / f"figure{suffix}").stat().st_size > 500
     captioned = json.loads((tmp_path / "figure.json").read_text())
     assert "betas" not in captioned
+
+
+def test_a_model_knows_whether_it_attends(captioner: Captioner, photo: Path) -> None:
+    assert captioner.looks
+    decoder = build_decoder(
+        DecoderConfig(embedding_dim=8, hidden_dim=8, attention_dim=8),
+        AttentionConfig(kind="none"),
+        vocabulary_size=len(captioner.vocabulary),
+        feature_dim=1280,
+    )
+    blind = Captioner(
+        encoder=captioner.encoder,
+        decoder=decoder,
+        vocabulary=captioner.vocabulary,
+        preprocessing=captioner.preprocessing,
+    )
+    assert not blind.looks
+    assert np.ptp(blind.attend(photo, "a dog").attention) == 0
 
 
 def test_options_reach_the_search(captioner: Captioner, pictures: list[Path]) -> None:

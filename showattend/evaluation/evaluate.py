@@ -232,7 +232,8 @@ def _generate(
             skipped.append({"image_id": record.image_id, "problem": str(result)})
         else:
             captions[record.image_id] = result.raw
-            maps.append(torch.from_numpy(result.attention))
+            if captioner.looks:
+                maps.append(torch.from_numpy(result.attention))
         if progress is not None:
             progress("Captioning", done, len(records))
     return captions, describe_maps(maps), joint_digest(digests)

@@ -11,9 +11,11 @@ import torch
 from showattend.exceptions import ConfigError
 from showattend.images.preprocessing import Preprocessing
 from showattend.model import checkpoint as checkpoints
+from showattend.model.attention.fixed_context import FixedContext
 from showattend.model.build import decoder_sections, encoder_section, parts_of
 from showattend.model.calibration import Calibration
 from showattend.model.checkpoint import Checkpoint
+from showattend.model.decoders.refined import innermost
 from showattend.model.encoder import Encoder
 from showattend.model.search_options import SearchOptions
 from showattend.system.checks import whole_number
@@ -172,6 +174,11 @@ class Model:
         if self._forks != forks():
             outlive_fork(self.device)
             self._forks = forks()
+
+    @property
+    def looks(self) -> bool:
+        """Whether the model attends; if not (``attention.kind: none``), all its maps are even."""
+        return not isinstance(getattr(innermost(self.decoder), "attention", None), FixedContext)
 
     @property
     def carries_encoder(self) -> bool:

@@ -34,6 +34,7 @@ class Parrot:
     """A model that gives a fixed caption for each file."""
 
     name = "parrot"
+    looks = True
     search = SearchOptions(beam_size=3, block_ngrams=2)
     preprocessing = SimpleNamespace(size=224)
     dtype = "torch.float32"
@@ -139,6 +140,13 @@ def test_a_model_is_scored(data, parrot):
     assert "almost uniform" in about_maps  # the fake model has uniform maps
     assert found["attention"] == {"entropy": 1.0, "change": 0.0, "coverage": 1.0}
     json.dumps(found)
+
+
+def test_a_model_without_attention_is_not_told_that_its_maps_are_even(data, parrot):
+    parrot.looks = False
+    found = evaluate(data / "captions_val.json", captioner=parrot, images=data / "images")
+    assert found["attention"] == {}
+    assert not any("uniform" in note for note in found["notes"])
 
 
 def test_the_beam_is_the_models_own_if_not_given(data, parrot):
