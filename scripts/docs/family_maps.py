@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from showattend.captioner import Captioner
 from showattend.exceptions import UserError
 from showattend.model.checkpoint import FILE_NAME
@@ -25,8 +23,6 @@ WORDS = ("brown", "dog", "standing", "grass")
 WORD = ("dog",)
 OUT = ROOT / "docs" / "family"
 WIDTH = 800
-EVEN = 1e-6
-"""Weights that differ by less are those of a model without attention."""
 
 
 def draw(model: Path, name: str, out: Path) -> list[Path]:
@@ -38,9 +34,9 @@ def draw(model: Path, name: str, out: Path) -> list[Path]:
         out: Their folder.
     """
     captioner = Captioner.from_pretrained(model, device="cpu")
-    said = captioner.attend(PHOTO, CAPTION)
-    if np.ptp(said.attention) < EVEN:
+    if not captioner.looks:
         return []
+    said = captioner.attend(PHOTO, CAPTION)
     made = [out / f"{name}.jpg"]
     said.save_overlay(made[0], layout="grid", words=WORDS, width=WIDTH, columns=1 + len(WORDS))
     if said.parts is not None:

@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import torch
 from kept_records import FOLDER, ROOT
 
@@ -26,7 +24,7 @@ from showattend.data.readers import read_json
 from showattend.evaluation.scores.statistics import paired_difference
 from showattend.exceptions import UserError
 from showattend.system.files import write_json
-from showattend.system.provenance import file_digest, portable, stamp
+from showattend.system.provenance import file_digest, portable, remember_command, stamp
 from showattend.training.compare import plan, read_finished
 from showattend.training.comparison import Comparison, notes, summarize
 from showattend.training.run_scores import GROUNDING
@@ -102,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="the folder of `showattend compare`")
     parser.add_argument("--output", type=Path, default=RECORD, help="the record")
     args = parser.parse_args(arguments)
+    remember_command(sys.argv[1:] if arguments is None else arguments, "records/family_record.py")
     try:
         kept = read_json(args.output)["rows"] if args.output.is_file() else []
         rows = {row["name"]: row for row in kept}

@@ -1,7 +1,4 @@
-"""The tables of docs/attention-family.md, from the record of `showattend compare configs/family/*`.
-
-The record is `comparison.json`, kept by scripts/keep_record.py.
-"""
+"""The tables of docs/attention-family.md, from the record that family_record.py keeps."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ def _conditions(records: Records) -> list[str]:
 
 
 def lengths(records: Records) -> str:
-    """CIDEr and log-probability by the length of the human captions."""
+    """CIDEr, BLEU-4 and log-probability by the length of the human captions."""
     return _written(length_tables(records[NAME]))
 
 

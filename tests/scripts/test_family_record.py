@@ -75,6 +75,7 @@ def test_rows_of_several_folders_become_one_table(script: ModuleType, tmp_path: 
     finish(tmp_path / "two", "additive", [0.5, 0.7, 0.6])
     assert script.main([str(tmp_path / "two"), "--output", str(record)]) == 0
     made = json.loads(record.read_text(encoding="utf-8"))
+    assert made["provenance"]["command"][0] == "records/family_record.py"
     first, hard, none = made["rows"]
     assert (first["name"], hard["name"], none["name"]) == ("additive", "hard", "none")
     assert hard["difference"]["difference"] == pytest.approx(-0.1)
